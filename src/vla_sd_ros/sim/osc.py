@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operational space control of the simulated arm: joint torques that pull the end effector to a target pose.
+
+Khatib, "A unified approach for motion and force control of robot manipulators", IEEE J-RA 3(1), 1987, with position
+and orientation decoupled as in robosuite's OSC_POSE, whose stiffness and null-space posture control it also has.
+"""
+import mujoco
+import numpy as np
+
+STIFFNESS = 150.0  # [1/s^2], robosuite's default, critically damped
+POSTURE_STIFFNESS = 10.0
+
+
+class OperationalSpaceController:
+    """Torques for the arm of a compiled model. site: id of the end effector's site; joints: ids of the arm's joints."""
+
+    def __init__(self, model: mujoco.MjModel, site: int, joints: list[int], actuators: list[int]):
+        self._model, self._site = model, site
+        self._dofs = np.array([model.jnt_dofadr[joint] for joint in joints])
+        self._qpos = np.array([model.jnt_qposadr[joint] for joint in joints])
+        self._dof_grid = np.ix_(self._dofs, self._dofs)
+        self._actuators = np.array(actuators)
+        self._low, self._high = model.actuator_ctrlrange[self._actuators].T
+        self._mass = np.zeros((model.nv, model.nv))
+        self._jacobian = np.zeros((6, model.nv))
+        self._posture = np.zeros(len(joints))
+        self.position = np.zeros(3)
+        self.rotation = np.eye(3)
+
+    def reset(self, data: mujoco.MjData) -> None:
+        """Take the present pose as target and the present joint positions as the null space's posture."""
+        self.position = data.site_xpos[self._site].copy()
+        self.rotation = data.site_xmat[self._site].reshape(3, 3).copy()
+        self._posture = data.qpos[self._qpos].copy()
+
+    def apply(self, data: mujoco.MjData) -> None:
+        """Write the torques for the present state into data.ctrl; call between mj_step1 and mj_step2."""
+        mujoco.mj_fullM(self._model, data, self._mass)
+        mujoco.mj_jacSite(self._model, data, self._jacobian[:3], self._jacobian[3:], self._site)
+        jacobian = self._jacobian[:, self._dofs]
+        velocity = data.qvel[self._dofs]
+        twist = jacobian @ velocity
+        error = np.concatenate([
+            self.position - data.site_xpos[self._site],
+            rotation_error(self.rotation, data.site_xmat[self._site].reshape(3, 3)),
+        ])
+        acceleration = STIFFNESS * error - 2 * np.sqrt(STIFFNESS) * twist
+
+        mass = self._mass[self._dof_grid]
+        mass_inverse_jt = np.linalg.solve(mass, jacobian.T)
+        inertia_inverse = jacobian @ mass_inverse_jt
+        force = np.linalg.solve(inertia_inverse[:3, :3], acceleration[:3])
+        moment = np.linalg.solve(inertia_inverse[3:, 3:], acceleration[3:])
+        torque = jacobian.T @ np.concatenate([force, moment])
+
+        posture = mass @ (
+            POSTURE_STIFFNESS * (self._posture - data.qpos[self._qpos]) - 2 * np.sqrt(POSTURE_STIFFNESS) * velocity
+        )
+        projected = posture - jacobian.T @ np.linalg.solve(inertia_inverse, mass_inverse_jt.T @ posture)
+        data.ctrl[self._actuators] = np.clip(
+            torque + projected + data.qfrc_bias[self._dofs], self._low, self._high
+        )
+
+
+def rotation_error(target: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    """Small-angle rotation vector (3,) [rad] from actual to target, both (3, 3): half the sum of the axes' cross products."""
+    return 0.5 * (
+        np.cross(actual[:, 0], target[:, 0]) + np.cross(actual[:, 1], target[:, 1]) + np.cross(actual[:, 2], target[:, 2])
+    )
