@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+SOURCES := $(shell find src launch config resource scripts -type f -not -path '*/__pycache__/*' -not -path '*.egg-info/*' 2>/dev/null)
+MESSAGES := $(shell find msg -type f)
+
+# The wheels set no environment; a sourced ROS installation must not mix with them.
+space := $() $()
+export AMENT_PREFIX_PATH := $(abspath $(VENV))
+export LD_LIBRARY_PATH := $(subst $(space),:,$(filter-out /opt/ros/%,$(subst :, ,$(LD_LIBRARY_PATH))))
+export RMW_IMPLEMENTATION := rmw_fastrtps_cpp
+unexport PYTHONPATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
+# Nothing leaves this machine, and the simulator renders without a display.
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+export MUJOCO_GL ?= egl
+
+.PHONY: help demo test install clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo      install everything into $(VENV), run one instruction in simulation; ARGS='...' goes to vla-sd demo"
+	@echo "make test      install everything into $(VENV), run the tests; ARGS='...' goes to pytest"
+	@echo "make install   only install into $(VENV)"
+	@echo "make clean     remove $(VENV) and what building leaves behind"
+
+demo: install
+	@$(BIN)/vla-sd demo $(ARGS)
+
+test: install
+	@$(BIN)/pytest $(ARGS)
+
+# Three stamps, so that an edit repeats only what it touches: system and environment, messages and dependencies, package.
+install: $(VENV)/.package
+
+$(VENV)/.environment: tools/system_packages.py
+	@$(PYTHON) tools/system_packages.py
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.dependencies: $(VENV)/.environment setup.py constraints.txt $(MESSAGES)
+	$(BIN)/pip install -q --disable-pip-version-check --constraint constraints.txt ./msg '.[sim,test]'
+	@touch $@
+
+$(VENV)/.package: $(VENV)/.dependencies $(SOURCES) package.xml
+	@rm -rf build/lib build/bdist.*  # setuptools would pack again what is no longer in src
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --force-reinstall .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build install log dist src/*.egg-info
