@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the nodes share: parameters from a table, diagnostics at 1 Hz, lifecycle transitions that speak, a clean stop.
+
+    class ArmNode(ManagedNode):
+        TABLE = (ParameterSpec("rate", 100.0, "Rate of the control loop [Hz].", 50.0, 200.0, read_only=True), ...)
+
+        def configure(self): ...      # an exception is one logged sentence, and the transition fails
+        def activate(self): ...
+        def deactivate(self): ...     # also called before the process ends
+        def cleanup(self): ...
+        def check(self, values): ...  # raise ValueError to refuse a combination of parameters
+        def apply(self, changed): ... # parameters have changed; self.values holds the new ones
+        def diagnose(self): return OK, "holding", {"rate [Hz]": 99.8}
+
+    def main(): return run(lambda: ArmNode("arm_node"))
+"""
+
+import difflib
+import math
+import os
+import re
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+
+# Time that a node has for its clean stop before the process ends regardless [s].
+STOP_DEADLINE = 2.0
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One parameter of a node. The default gives the type; `low` and `high` bound a number or each entry of an array.
+
+    A `read_only` parameter takes its value from the parameter file or the command line at start and never changes.
+    """
+
+    name: str
+    default: Any
+    description: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    read_only: bool = False
+
+    def descriptor(self) -> ParameterDescriptor:
+        """What `ros2 param describe` shows."""
+        descriptor = ParameterDescriptor(name=self.name, description=self.description, read_only=self.read_only)
+        descriptor.additional_constraints = self._constraint()
+        if self.low is not None and isinstance(self.default, float):
+            descriptor.floating_point_range = [FloatingPointRange(from_value=self.low, to_value=self.high)]
+        elif self.low is not None and isinstance(self.default, int):
+            descriptor.integer_range = [IntegerRange(from_value=int(self.low), to_value=int(self.high))]
+        return descriptor
+
+    def check(self, value: Any) -> None:
+        """Raises ValueError, with one sentence, when the value is not allowed."""
+        numbers = [x for x in (value if isinstance(value, list) else [value]) if isinstance(x, (int, float))]
+        if not all(math.isfinite(x) for x in numbers):
+            raise ValueError(f"parameter '{self.name}' is {value}, but must be finite")
+        if self.low is not None and not all(self.low <= x <= self.high for x in numbers):
+            raise ValueError(f"parameter '{self.name}' is {value}, but must lie in {self.low} .. {self.high}")
+        if self.choices and value not in self.choices:
+            raise ValueError(f"parameter '{self.name}' is '{value}', but must be one of: {', '.join(self.choices)}")
+        if isinstance(self.default, list) and isinstance(self.default[0], float) and len(value) != len(self.default):
+            raise ValueError(f"parameter '{self.name}' has {len(value)} entries, but needs {len(self.default)}")
+
+    def _constraint(self) -> str:
+        if self.choices:
+            return "one of: " + ", ".join(self.choices)
+        if self.low is not None and isinstance(self.default, list):
+            return f"each entry in {self.low} .. {self.high}"
+        return ""
+
+
+class TableNode:
+    """Parameters from the table `TABLE` and diagnostics at 1 Hz, for any rclpy node. `self.values` holds the values.
+
+    Call `start_table()` at the end of the node's rclpy constructor; it raises ValueError for a wrong parameter file.
+    """
+
+    TABLE: Sequence[ParameterSpec] = ()
+
+    def check(self, values: dict[str, Any]) -> None:
+        """Override to refuse combinations of parameters: raise ValueError with one sentence."""
+
+    def apply(self, changed: set[str]) -> None:
+        """Override to act on changed parameters. Called after the change; must not raise."""
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, Any]]:
+        """Override: level (OK, WARN, ERROR), one sentence, and values for people to read."""
+        return OK, "running", {}
+
+    def start_table(self) -> None:
+        self._specs = {spec.name: spec for spec in self.TABLE}
+        self._refuse_unknown_overrides()
+        self.values = {spec.name: self._declare(spec) for spec in self.TABLE}
+        self.check(self.values)
+        self.add_on_set_parameters_callback(self._validate)
+        self.add_post_set_parameters_callback(self._applied)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # A group of its own: diagnostics go on while another callback of a multi-threaded node works.
+        group = MutuallyExclusiveCallbackGroup()
+        self.create_timer(1.0, self._publish_diagnostics, callback_group=group, clock=STEADY)
+
+    def _refuse_unknown_overrides(self) -> None:
+        """A misspelt limit in a parameter file must not be ignored silently."""
+        for name in getattr(self, "_parameter_overrides", {}):
+            if name in self._specs or self.has_parameter(name) or name.startswith("qos_overrides."):
+                continue
+            near = difflib.get_close_matches(name, self._specs, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known are: {', '.join(self._specs)}"
+            raise ValueError(f"{self.get_name()} has no parameter '{name}': {hint}")
+
+    def _declare(self, spec: ParameterSpec) -> Any:
+        given = getattr(self, "_parameter_overrides", {}).get(spec.name)
+        expected = Parameter(spec.name, value=spec.default).type_
+        if given is not None and given.type_ != expected:
+            hint = " (write 1.0, not 1)" if expected.name.startswith("DOUBLE") else ""
+            raise ValueError(f"parameter '{spec.name}' is {_plain(given.value)!r} of type {given.type_.name.lower()}, "
+                             f"but must be {expected.name.lower()}{hint}")
+        if given is not None:
+            spec.check(_plain(given.value))
+        return _plain(self.declare_parameter(spec.name, spec.default, spec.descriptor()).value)
+
+    def _validate(self, parameters: list[Parameter]) -> SetParametersResult:
+        new = {p.name: _plain(p.value) for p in parameters if p.name in self._specs}
+        try:
+            for name, value in new.items():
+                self._specs[name].check(value)
+            self.check(self.values | new)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _applied(self, parameters: list[Parameter]) -> None:
+        changed = {p.name: _plain(p.value) for p in parameters if p.name in self._specs}
+        # A new dictionary: other threads may be reading the old one.
+        self.values = self.values | changed
+        if changed:
+            self.apply(set(changed))
+
+    def _publish_diagnostics(self) -> None:
+        level, message, values = self.diagnose()
+        status = DiagnosticStatus(level=level, name=self.get_fully_qualified_name().lstrip("/"), message=message)
+        status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
+
+    def stop(self) -> None:
+        """Override to end cleanly; called before the process ends."""
+
+
+class PlainNode(TableNode, Node):
+    """A node without a lifecycle that has the table and the diagnostics."""
+
+    def __init__(self, name: str, **options: Any):
+        Node.__init__(self, name, **options)
+        self.start_table()
+
+
+class ManagedNode(TableNode, LifecycleNode):
+    """A lifecycle node. Derived classes override configure, activate, deactivate and cleanup, and simply raise.
+
+    rclpy swallows exceptions in transitions: here each becomes one logged sentence, and the node stays in, or goes
+    back to, the state before. With the parameter `autostart` the node configures and activates itself.
+    """
+
+    AUTOSTART = ParameterSpec(
+        "autostart", False, "Configure and activate at start, without a lifecycle manager.", read_only=True)
+
+    def __init__(self, name: str, **options: Any):
+        self.TABLE = (self.AUTOSTART, *self.TABLE)
+        self.state = "unconfigured"
+        LifecycleNode.__init__(self, name, **options)
+        # A long configure must not block the parameter services or the question for the state: the two services of
+        # the lifecycle leave the default group, before an executor sees them.
+        self._transitions = MutuallyExclusiveCallbackGroup()
+        for service in self.services:
+            if service.srv_name.endswith("change_state"):
+                _move(service, self._transitions)
+            elif service.srv_name.endswith("get_state"):
+                _move(service, MutuallyExclusiveCallbackGroup())
+        self.start_table()
+        if self.values["autostart"]:
+            self._start_timer = self.create_timer(
+                0.0, self._autostart, callback_group=self._transitions, clock=STEADY)
+
+    @property
+    def active(self) -> bool:
+        """Whether the node is in the lifecycle state active."""
+        return self.state == "active"
+
+    def configure(self) -> None:
+        """Override: acquire what activation needs. Raise with one sentence when that is impossible."""
+
+    def activate(self) -> None:
+        """Override: begin to act."""
+
+    def deactivate(self) -> None:
+        """Override: come to rest."""
+
+    def cleanup(self) -> None:
+        """Override: release what configure acquired."""
+
+    def on_configure(self, state) -> TransitionCallbackReturn:
+        return self._transition("configure", "inactive", self.configure)
+
+    def on_activate(self, state) -> TransitionCallbackReturn:
+        return self._transition("activate", "active", self.activate)
+
+    def on_deactivate(self, state) -> TransitionCallbackReturn:
+        return self._transition("deactivate", "inactive", self.deactivate, TransitionCallbackReturn.ERROR)
+
+    def on_cleanup(self, state) -> TransitionCallbackReturn:
+        return self._transition("clean up", "unconfigured", self.cleanup, TransitionCallbackReturn.ERROR)
+
+    def on_shutdown(self, state) -> TransitionCallbackReturn:
+        return self._transition("shut down", "finalized", self._wind_down)
+
+    def on_error(self, state) -> TransitionCallbackReturn:
+        return self._transition("recover from an error", "unconfigured", self.cleanup)
+
+    def stop(self) -> None:
+        """The last act before the process ends: come to rest, whatever the state."""
+        if self.state in ("active", "inactive"):
+            self.on_shutdown(None)
+
+    def _wind_down(self) -> None:
+        if self.active:
+            self.deactivate()
+        self.cleanup()
+
+    def _transition(self, verb: str, reached: str, act: Callable[[], None],
+                    failed=TransitionCallbackReturn.FAILURE) -> TransitionCallbackReturn:
+        try:
+            act()
+        except Exception as error:
+            self.get_logger().error(f"{self.get_name()} could not {verb}: {sentence(error)}")
+            self.get_logger().debug(traceback.format_exc())
+            return failed
+        self.state = reached
+        self.get_logger().info(f"{self.get_name()} is {reached}")
+        return TransitionCallbackReturn.SUCCESS
+
+    def _autostart(self) -> None:
+        self._start_timer.cancel()
+        if self.state == "unconfigured" and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+
+def sentence(error: BaseException) -> str:
+    """The error's own sentence where it was written for people, with its type in front where it was not."""
+    text = re.sub(r", at /\S+:\d+", "", str(error))  # rcl appends source lines
+    return text if text and isinstance(error, (ValueError, RuntimeError, OSError)) else f"{type(error).__name__}: {text}"
+
+
+def run(make_node: Callable[[], Any], threads: int = 1, args: Sequence[str] | None = None) -> int:
+    """Run a node until SIGINT or SIGTERM, let it stop cleanly, and return the process's exit code.
+
+    Signals are handled here, not by rclpy, which would shut the context down before the last message is out.
+    0: stopped by a signal. 1: the node could not start, or one of its callbacks failed.
+    """
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        node = make_node()
+    except Exception as error:
+        print(f"could not start: {sentence(error)}", file=sys.stderr, flush=True)
+        return 1
+    executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
+    executor.add_node(node)
+    code = 0
+    try:
+        while not stopping.is_set():
+            executor.spin_once(timeout_sec=0.1)
+    except ExternalShutdownException:
+        pass
+    except Exception as error:
+        node.get_logger().fatal(f"{node.get_name()} stops, because a callback failed: {sentence(error)}")
+        node.get_logger().fatal(traceback.format_exc())
+        code = 1
+    # A callback that never returns (a stuck inference) must not keep the process alive.
+    deadline = threading.Timer(STOP_DEADLINE, os._exit, (code,))
+    deadline.daemon = True
+    deadline.start()
+    try:
+        node.stop()
+        executor.shutdown(timeout_sec=0.5, **({} if threads == 1 else {"wait_for_threads": False}))
+        node.destroy_node()
+        rclpy.try_shutdown()
+    except Exception as error:
+        print(f"could not stop cleanly: {sentence(error)}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # threads of a pool that still work would be waited for
+
+
+def _plain(value: Any) -> Any:
+    """Parameter arrays arrive as array.array or tuple; make them lists."""
+    return list(value) if hasattr(value, "__len__") and not isinstance(value, (str, bytes)) else value
+
+
+def _move(service, group) -> None:
+    """Put a service that rclpy created into another callback group."""
+    service.callback_group = group
+    group.add_entity(service)
