@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sends instructions to vla_node from Python, without the plumbing of actions (in the manner of BasicNavigator of Nav2).
+
+    rclpy.init()
+    client = InstructionClient("vla")
+    client.start("put the bowl on the plate", time_limit=60.0)
+    while not client.is_complete():
+        print(client.feedback.step if client.feedback else "...")
+    print(client.result().termination_reason)
+    client.close()
+"""
+import time
+
+from rcl_interfaces.msg import Log
+from rclpy.action import ActionClient
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from vla_sd_msgs.action import ExecuteInstruction
+
+
+class GoalRejected(RuntimeError):
+    """vla_node did not accept the goal; the message is its own sentence."""
+
+
+class InstructionClient:
+    """One goal at a time. Call from one thread; every waiting method spins the client's own node.
+
+    Needs rclpy.init() before. namespace: that of vla_node.
+    """
+
+    def __init__(self, namespace: str = "vla", node_name: str = "instruction_client"):
+        self.node = Node(node_name, namespace=namespace)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._client = ActionClient(self.node, ExecuteInstruction, "execute_instruction")
+        self._logs: list[Log] = []
+        # Latched, as /rosout is: a sentence that came before the subscription was matched is delivered nevertheless.
+        self.node.create_subscription(Log, "/rosout", self._keep_warning,
+                                      QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        self._handle = self._result = None
+        self.feedback: ExecuteInstruction.Feedback | None = None
+
+    def wait_for_node(self, timeout: float = 10.0) -> None:
+        """Returns when the action server is there; TimeoutError, one sentence, when it is not within `timeout` s."""
+        if not self._spin_until(self._client.server_is_ready, timeout):
+            raise TimeoutError(f"no vla_node offers the action {self.action_name}; start it, or correct the namespace")
+
+    @property
+    def action_name(self) -> str:
+        return self.node.resolve_topic_name("execute_instruction")
+
+    def start(self, instruction: str, time_limit: float = 0.0, step_limit: int = 0, timeout: float = 10.0) -> None:
+        """Sends a goal; returns when it is accepted. Limits [s, actions]; 0: those of the node's parameters.
+
+        Raises GoalRejected with the node's sentence, TimeoutError when no answer comes.
+        """
+        self.wait_for_node(timeout)
+        self.feedback, self._handle, self._result = None, None, None
+        self._logs.clear()
+        goal = ExecuteInstruction.Goal(instruction=instruction, time_limit=float(time_limit), step_limit=step_limit)
+        sent_wall = time.time()
+        sent = self._client.send_goal_async(goal, self._on_feedback)
+        if not self._spin_until(sent.done, timeout):
+            raise TimeoutError(f"vla_node did not answer the goal within {timeout:g} s")
+        handle = sent.result()
+        if not handle.accepted:
+            raise GoalRejected(self._sentence_of_rejection(sent_wall))
+        self._handle, self._result = handle, handle.get_result_async()
+
+    def is_complete(self, timeout: float = 0.1) -> bool:
+        """Whether the goal has ended; waits for that at most `timeout` s. ConnectionError when vla_node is gone."""
+        done = self._spin_until(self._running().done, timeout)
+        if not done and not self._client.server_is_ready():
+            raise ConnectionError("vla_node is gone and took the goal with it; start it and send the goal again")
+        return done
+
+    def cancel(self, timeout: float = 5.0) -> bool:
+        """Asks vla_node to stop; whether it will. False: the goal was over already."""
+        self._running()
+        answer = self._handle.cancel_goal_async()
+        if not self._spin_until(answer.done, timeout):
+            raise TimeoutError(f"vla_node did not answer the cancel request within {timeout:g} s")
+        return bool(answer.result().goals_canceling)
+
+    def result(self, timeout: float = float("inf")) -> ExecuteInstruction.Result:
+        """The result, waiting at most `timeout` s for it; TimeoutError when it does not come."""
+        if not self._spin_until(self._running().done, timeout):
+            raise TimeoutError(f"the goal did not end within {timeout:g} s")
+        return self._result.result().result
+
+    def close(self) -> None:
+        self._client.destroy()
+        self._executor.shutdown()
+        self.node.destroy_node()
+
+    def _running(self):
+        if self._result is None:
+            raise RuntimeError("no goal was started; call start() first")
+        return self._result
+
+    def _on_feedback(self, message) -> None:
+        if self._handle is None or bytes(message.goal_id.uuid) == bytes(self._handle.goal_id.uuid):
+            self.feedback = message.feedback
+
+    def _keep_warning(self, log: Log) -> None:
+        if log.level >= 30 and log.name.split(".")[-1] == "vla_node":       # 30: WARN
+            self._logs.append(log)
+
+    def _sentence_of_rejection(self, since: float) -> str:
+        """The node's sentence about a goal sent at `since` (wall clock, s); logging may lag behind the answer."""
+        def sentences():
+            return [log.msg for log in self._logs if "rejected" in log.msg
+                    and log.stamp.sec + 1e-9 * log.stamp.nanosec >= since - 0.1]
+
+        self._spin_until(sentences, 2.0)
+        return (sentences() or ["The goal was rejected; the log of vla_node says why."])[-1]
+
+    def _spin_until(self, condition, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            left = deadline - time.monotonic()
+            if left <= 0.0:
+                return False
+            self._executor.spin_once(timeout_sec=min(left, 0.1))
+        return True

@@ -1,0 +1,413 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vla_node: camera image and instruction in, end-effector steps out, as the action server `execute_instruction`.
+
+Three kinds of threads: the executor's, one of which supervises the running goal (`_execute`); the inference thread,
+which decodes the newest image (`_infer`) and may take as long as it likes; and, ending everything, the main thread.
+Whoever ends a goal first wins (`_end`), under the one lock that guards every command: after a hold command of an
+ended goal no motion of that goal can follow.
+"""
+import functools
+import inspect
+import math
+import threading
+import time
+import traceback
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import Bool, Header
+from vla_sd_msgs.action import ExecuteInstruction
+from vla_sd_msgs.msg import ArmStatus, DecodeStep, EndEffectorCommand
+
+from vla_sd_ros.nodes import messages
+from vla_sd_ros.nodes.goal_watch import (CANCELED, DEACTIVATED, PREEMPTED, SUCCESS, Ending, GoalWatch, Latest, Limits,
+                                         Pacer, Sample, View, inference_failed)
+from vla_sd_ros.nodes.images import compressed_to_rgb, to_rgb
+from vla_sd_ros.nodes.lifecycle import OK, WARN, ManagedNode, ParameterSpec, run as run_node, sentence
+
+MAX_TIME_LIMIT = 3600.0     # s
+MAX_STEP_LIMIT = 100_000
+SUPERVISION_PERIOD = 0.02   # s, between two looks at a running goal
+NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+UNCONFIGURED_ONLY = "Changeable only while the node is unconfigured."
+
+
+@dataclass
+class Run:
+    """One accepted goal, until its result is sent."""
+    handle: object
+    accepted: float                     # s, node clock
+    accepted_wall: int                  # ns, wall clock, as the middleware stamps messages
+    watch: GoalWatch = field(default_factory=GoalWatch)
+    decisions: list = field(default_factory=list)
+    last_step: float = -math.inf        # s, steady
+    holding: bool = False
+    ending: Ending | None = None
+    over: threading.Event = field(default_factory=threading.Event)
+    answered: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def goal(self) -> ExecuteInstruction.Goal:
+        return self.handle.request
+
+    @property
+    def goal_id(self):
+        return self.handle.goal_id
+
+
+class VlaNode(ManagedNode):
+    """The lifecycle node; see the module's docstring."""
+
+    TABLE = (
+        ParameterSpec("policy.checkpoint", "libero_object",
+                      f"Checkpoint directory, or the name of one that ships with the package. {UNCONFIGURED_ONLY}"),
+        ParameterSpec("policy.device", "cpu", f"Torch device of the model: cpu, cuda, cuda:1. {UNCONFIGURED_ONLY}"),
+        ParameterSpec("policy.unnorm_key", "", "Key of the action statistics in the checkpoint; empty where it has "
+                                               f"only one. {UNCONFIGURED_ONLY}"),
+        ParameterSpec("decoder.name", "autoregressive", "Decoder of the action tokens; effective at the next step."),
+        ParameterSpec("control_period", 0.2, "Time over which one action is executed, and between two actions [s].",
+                      0.02, 5.0),
+        ParameterSpec("goal.time_limit", 120.0, "Time limit of a goal that names none [s].", 0.1, MAX_TIME_LIMIT),
+        ParameterSpec("goal.step_limit", 400, "Limit of actions of a goal that names none.", 1, MAX_STEP_LIMIT),
+        ParameterSpec("image.timeout", 1.0, "Age of the newest image beyond which the arm holds [s].", 0.05, 60.0),
+        ParameterSpec("image.grace", 2.0, "Time of holding for an image after which the goal is aborted [s].",
+                      0.0, 600.0),
+        ParameterSpec("image.compressed", False, "Subscribe to sensor_msgs/CompressedImage on image/compressed "
+                                                 "instead of sensor_msgs/Image on image.", read_only=True),
+        ParameterSpec("joint_states.timeout", 0.5, "Age of the newest joint state beyond which the arm holds [s].",
+                      0.02, 60.0),
+        ParameterSpec("joint_states.grace", 2.0, "Time of holding for a joint state after which the goal is aborted "
+                                                 "[s].", 0.0, 600.0),
+        ParameterSpec("arm_status.grace", 2.0, "Time for which arm_node may report a fault, or be silent, before the "
+                                               "goal is aborted [s]; longer than the slowest action.", 0.1, 600.0),
+        ParameterSpec("base_frame", "panda_link0", "Frame of the robot's base: the actions are along its axes.",
+                      read_only=True),
+    )
+
+    def __init__(self, name: str = "vla_node", **options):
+        self._lock = threading.RLock()
+        self._news = threading.Condition(self._lock)    # a new image, a new goal, or the end
+        self._run: Run | None = None                    # the goal that commands the arm
+        self._vla = self._decoder = self._new_decoder = None
+        self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
+        self._pacer = Pacer()
+        self._recent: deque = deque(maxlen=100)         # (steady time, latency [ms]) of the newest actions
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._inputs: list = []
+        super().__init__(name, **options)
+        self._commands = self.create_publisher(EndEffectorCommand, "command", 1)
+        self._steps = self.create_publisher(DecodeStep, "decode", 10)
+        # Its own group: the goal's callbacks come one after the other and wait for nothing else. `_execute` is a
+        # task outside any group, so it blocks none of them.
+        self._server = ActionServer(
+            self, ExecuteInstruction, "execute_instruction", execute_callback=lambda handle: None,
+            goal_callback=self._on_goal, handle_accepted_callback=self._on_accepted,
+            cancel_callback=self._on_cancel, callback_group=MutuallyExclusiveCallbackGroup(), result_timeout=300)
+
+    # Lifecycle
+
+    def configure(self) -> None:
+        from vla_sd_ros import policy           # here, because torch takes seconds to import
+
+        vla = policy.load(self.values["policy.checkpoint"], self.values["policy.device"],
+                          self.values["policy.unnorm_key"])
+        self.get_logger().info(vla.self_test())
+        decoder = self._make_decoder(self.values["decoder.name"], vla)
+        for _ in range(2):                      # the first passes allocate and compile
+            decoder.decide(np.zeros((256, 256, 3), np.uint8), "warm up")
+        self._vla, self._decoder = vla, decoder
+        self._subscribe()
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._infer, name="inference", daemon=True)
+        self._thread.start()
+
+    def deactivate(self) -> None:
+        with self._lock:
+            self.state = "inactive"             # no new goal from here on
+            running = self._run
+            if running:
+                self._end(running, DEACTIVATED)
+        if running:
+            running.answered.wait(1.0)
+
+    def cleanup(self) -> None:
+        self._stopping.set()
+        with self._news:
+            self._news.notify_all()
+        if self._thread:
+            self._thread.join()                 # the process's own deadline bounds this at shutdown
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs, self._thread = [], None
+        self._vla = self._decoder = self._new_decoder = None
+        self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
+
+    def _subscribe(self) -> None:
+        kind, topic = (CompressedImage, "image/compressed") if self.values["image.compressed"] else (Image, "image")
+
+        def listen(kind, topic, callback, qos):
+            group = MutuallyExclusiveCallbackGroup()
+            self._inputs.append(self.create_subscription(kind, topic, callback, qos, callback_group=group))
+
+        listen(kind, topic, self._on_image, NEWEST)
+        listen(JointState, "joint_states", lambda message: self._keep(self._joint_states, message), NEWEST)
+        listen(ArmStatus, "arm_node/status", lambda message: self._keep(self._arm, message), LATCHED)
+        listen(Bool, "task_success", self._on_success, LATCHED)
+
+    # Parameters
+
+    def check(self, values: dict) -> None:
+        """Refuses a change of the model while it is loaded, and an unknown decoder. ValueError with one sentence."""
+        changed = {name for name, value in values.items() if value != self.values.get(name)}
+        fixed = sorted(name for name in changed if name.startswith("policy."))
+        if fixed and self.state != "unconfigured":
+            raise ValueError(f"parameter '{fixed[0]}' can change only while {self.get_name()} is unconfigured; "
+                             "deactivate it and clean it up first")
+        if "decoder.name" in changed and self._vla is not None:
+            self._new_decoder = self._make_decoder(values["decoder.name"], self._vla)
+
+    def apply(self, changed: set) -> None:
+        if "decoder.name" in changed and self._vla is not None:
+            self._decoder = self._new_decoder           # effective at the next step
+
+    @staticmethod
+    def _make_decoder(name: str, vla):
+        from vla_sd_ros import decoding
+
+        return decoding.make(name, vla)
+
+    # Inputs
+
+    def _now(self) -> float:
+        return self.get_clock().now().nanoseconds * 1e-9
+
+    def _keep(self, latest: Latest, message) -> None:
+        now = self._now()
+        stamp = Time.from_msg(message.header.stamp).nanoseconds * 1e-9
+        latest.sample = Sample(message, stamp or now, time.monotonic())
+
+    def _on_image(self, message) -> None:
+        with self._news:
+            self._keep(self._images, message)
+            self._news.notify_all()
+
+    def _on_success(self, message: Bool, info: dict) -> None:
+        """Ends the goal, unless the message is a latched one from before the goal."""
+        with self._lock:
+            published = info["source_timestamp"] or time.time_ns()
+            if message.data and self._run and published > self._run.accepted_wall:
+                self._end(self._run, SUCCESS)
+
+    # Goals: acceptance, cancel, preemption
+
+    def _on_goal(self, goal: ExecuteInstruction.Goal) -> GoalResponse:
+        objection = self._objection(goal)
+        if objection:
+            self.get_logger().warning(f"The goal was rejected: {objection}")
+            return GoalResponse.REJECT
+        return GoalResponse.ACCEPT
+
+    def _objection(self, goal: ExecuteInstruction.Goal) -> str:
+        """Why the goal cannot be accepted, as a sentence; empty when it can."""
+        if not self.active:
+            return f"{self.get_name()} is {self.state}, not active; configure and activate it first."
+        if not goal.instruction.strip():
+            return "the instruction is empty; say in words what the arm shall do."
+        if not 0.0 <= goal.time_limit <= MAX_TIME_LIMIT:
+            return (f"time_limit is {goal.time_limit:g} s; it must lie in 0 .. {MAX_TIME_LIMIT:g} s, where 0 means "
+                    "the node's parameter goal.time_limit.")
+        if goal.step_limit > MAX_STEP_LIMIT:
+            return (f"step_limit is {goal.step_limit}; it must lie in 0 .. {MAX_STEP_LIMIT}, where 0 means the "
+                    "node's parameter goal.step_limit.")
+        return ""
+
+    def _on_accepted(self, handle) -> None:
+        accepted = Run(handle, self._now(), time.time_ns())
+        with self._news:
+            if self._run:
+                self._end(self._run, PREEMPTED)
+            self._run = accepted
+            if not self.active:                         # deactivated since the goal was accepted
+                self._end(accepted, DEACTIVATED)
+            self._news.notify_all()
+        self.get_logger().info(f"New goal: {accepted.goal.instruction!r}")
+        handle.execute(functools.partial(self._execute, accepted))
+
+    def _on_cancel(self, handle) -> CancelResponse:
+        with self._lock:
+            if self._run is None or self._run.handle != handle:
+                return CancelResponse.REJECT            # it is over already
+            self._end(self._run, CANCELED)
+        return CancelResponse.ACCEPT
+
+    # Goals: supervision and the end
+
+    def _execute(self, run: Run, handle) -> ExecuteInstruction.Result:
+        """The life of a goal, in a thread of the executor."""
+        while not run.over.wait(SUPERVISION_PERIOD):
+            self._supervise(run)
+        result = self._result(run)
+        self._answer(run, result)
+        run.answered.set()
+        return result
+
+    def _supervise(self, run: Run) -> None:
+        """One look at the goal: holds the arm, lets it go on, or ends the goal."""
+        with self._lock:
+            if run.ending:
+                return
+            verdict = run.watch.check(self._view(run), self._limits(run.goal))
+            if verdict.ending:
+                self._end(run, verdict.ending)
+            elif verdict.hold and not run.holding:
+                self._publish_hold(run)
+                self.get_logger().warning(verdict.why)
+            run.holding = verdict.hold
+
+    def _view(self, run: Run) -> View:
+        clock, steady, arm = self._now(), time.monotonic(), self._arm.sample
+        return View(steady, clock - run.accepted, len(run.decisions), steady - run.last_step,
+                    self._images.age(clock, steady), self._joint_states.age(clock, steady),
+                    *((steady - arm.received, arm.message.code, arm.message.message) if arm else ()))
+
+    def _limits(self, goal: ExecuteInstruction.Goal) -> Limits:
+        value = self.values
+        return Limits(goal.time_limit or value["goal.time_limit"], goal.step_limit or value["goal.step_limit"],
+                      value["control_period"], value["image.timeout"], value["image.grace"],
+                      value["joint_states.timeout"], value["joint_states.grace"], value["arm_status.grace"])
+
+    def _end(self, run: Run, ending: Ending) -> None:
+        """Ends the goal, if nobody did before: the arm holds at once, except where a newer goal moves it on."""
+        with self._lock:
+            if run.ending:
+                return
+            run.ending = ending
+            if ending is not PREEMPTED:
+                self._publish_hold(run)
+            if self._run is run:
+                self._run = None
+            run.over.set()
+
+    def _result(self, run: Run) -> ExecuteInstruction.Result:
+        with self._lock:
+            return ExecuteInstruction.Result(
+                error_code=int(run.ending.code), error_msg=run.ending.message, termination_reason=run.ending.reason,
+                steps=len(run.decisions), elapsed_time=max(0.0, self._now() - run.accepted),
+                decode_summary=messages.decode_summary(run.decisions, self.values["decoder.name"]))
+
+    def _answer(self, run: Run, result: ExecuteInstruction.Result) -> None:
+        """Sets the goal's terminal state. canceled() is legal only once rclpy has noted the cancel request."""
+        handle, ending = run.handle, run.ending
+        if ending is CANCELED:
+            deadline = time.monotonic() + 1.0
+            while not handle.is_cancel_requested and time.monotonic() < deadline:
+                time.sleep(0.001)
+        if ending is SUCCESS:
+            _terminate(handle.succeed, result)
+        elif ending is CANCELED and handle.is_cancel_requested:
+            _terminate(handle.canceled, result)
+        else:
+            _terminate(handle.abort, result)
+        self.get_logger().info(f"Goal ended after {result.steps} steps, {result.elapsed_time:.1f} s: "
+                               f"{result.termination_reason}. {result.error_msg}".rstrip())
+
+    # Inference
+
+    def _infer(self) -> None:
+        """The inference thread: the newest image only, one action per image and period."""
+        while not self._stopping.is_set():
+            run, image = self._next_work()
+            if run:
+                self._step(run, image)
+
+    def _next_work(self) -> tuple[Run | None, Sample | None]:
+        """A goal that may move and an image that is due; otherwise waits for news and returns (None, None)."""
+        with self._news:
+            run, image, steady = self._run, self._images.sample, time.monotonic()
+            wait = math.inf
+            if run and len(run.decisions) < self._limits(run.goal).step_limit:
+                self._supervise(run)
+                if not run.holding and not run.ending:
+                    wait = self._pacer.wait(image, steady, self.values["control_period"])
+            if wait > 0.0:
+                self._news.wait(min(wait, 0.1))
+                return None, None
+            self._pacer.use(image, steady)
+            return run, image
+
+    def _step(self, run: Run, image: Sample) -> None:
+        try:
+            pixels = (compressed_to_rgb if self.values["image.compressed"] else to_rgb)(image.message)
+            decision = self._decoder.decide(pixels, run.goal.instruction)
+            if not np.all(np.isfinite(decision.action)):
+                raise ValueError("an action has values that are not finite")
+        except Exception as error:
+            self.get_logger().debug(traceback.format_exc())
+            self._end(run, inference_failed(sentence(error)))
+            return
+        with self._lock:
+            self._supervise(run)            # the world may have changed while the model was thinking
+            if not run.ending and not run.holding:
+                self._publish_step(run, image, decision)
+
+    def _publish_step(self, run: Run, image: Sample, decision) -> None:
+        source, step = image.message.header, len(run.decisions)
+        header = Header(stamp=source.stamp, frame_id=self.values["base_frame"])
+        self._commands.publish(messages.command(decision, run.goal_id, step, header, self.values["control_period"]))
+        run.decisions.append(decision)
+        run.last_step = time.monotonic()
+        self._recent.append((run.last_step, decision.timings_ms["total"]))
+        report = messages.decode_step(decision, run.goal_id, step, source, self._now() - image.stamp)
+        self._steps.publish(report)
+        run.handle.publish_feedback(ExecuteInstruction.Feedback(
+            step=len(run.decisions), elapsed_time=max(0.0, self._now() - run.accepted), decode=report))
+
+    def _publish_hold(self, run: Run) -> None:
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.values["base_frame"])
+        self._commands.publish(messages.hold(run.goal_id, len(run.decisions), header))
+
+    # Diagnostics
+
+    def diagnose(self) -> tuple:
+        recent, running, steady = list(self._recent), self._run, time.monotonic()
+        age = self._images.age(self._now(), steady)
+        values = {"state": self.state, "checkpoint": self.values["policy.checkpoint"],
+                  "device": self.values["policy.device"], "decoder": self.values["decoder.name"],
+                  "goal": running.goal.instruction if running else "none", "image age [s]": f"{age:.2f}",
+                  "rate [Hz]": f"{sum(t > steady - 5.0 for t, _ in recent) / 5.0:.1f}"}
+        if not recent:
+            return OK, self.state, values
+        median, p95 = messages.latency([ms for _, ms in recent])
+        values |= {"latency median [ms]": f"{median:.1f}", "latency p95 [ms]": f"{p95:.1f}"}
+        period = 1e3 * self.values["control_period"]
+        if p95 > period:
+            return WARN, f"an action takes {p95:.0f} ms (p95), longer than control_period, {period:.0f} ms", values
+        if running and running.holding:
+            return WARN, "holding: an input is stale", values
+        return OK, "executing a goal" if running else self.state, values
+
+
+def _terminate(transition, result) -> None:
+    """Calls a goal handle's succeed, abort or canceled with the result where that rclpy takes one.
+
+    Newer versions send whatever they are given, so without it an empty result; older ones take no argument.
+    """
+    transition(*([result] if inspect.signature(transition).parameters else []))
+
+
+def main() -> int:
+    """Entry point of the executable vla_node."""
+    # Threads: the running goal and one that it preempts, a lifecycle transition, and three for everything else.
+    return run_node(VlaNode, threads=6)
+
+
+if __name__ == "__main__":
+    main()

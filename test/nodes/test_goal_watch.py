@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A running goal goes on, holds or ends as its limits and the ages of its inputs say."""
+import math
+from dataclasses import replace
+
+import pytest
+
+from vla_sd_ros.nodes.goal_watch import Code, GoalWatch, Latest, Limits, Pacer, Sample, View
+
+LIMITS = Limits(time_limit=60.0, step_limit=10, control_period=0.2, image_timeout=1.0, image_grace=2.0,
+                joint_states_timeout=0.5, joint_states_grace=3.0, arm_grace=2.0)
+FINE = View(steady=100.0, elapsed=1.0, steps=3, since_step=0.1, image_age=0.1, joint_states_age=0.01)
+
+
+def at(seconds: float, **changes) -> View:
+    """The fine view, `seconds` later, with changes."""
+    return replace(FINE, steady=FINE.steady + seconds, elapsed=FINE.elapsed + seconds, **changes)
+
+
+def test_a_goal_with_fresh_inputs_goes_on():
+    assert GoalWatch().check(FINE, LIMITS) == (False, "", None)
+
+
+@pytest.mark.parametrize("age, other_age, grace, code", [
+    ("image_age", "joint_states_age", 2.0, Code.IMAGE_STALE),
+    ("joint_states_age", "image_age", 3.0, Code.JOINT_STATES_STALE)])
+@pytest.mark.parametrize("value", [1.2, math.inf])
+def test_a_stale_input_holds_and_past_its_grace_ends_the_goal(age, other_age, grace, code, value):
+    watch = GoalWatch()
+    for seconds in (0.0, grace - 0.01):
+        verdict = watch.check(at(seconds, **{age: value}), LIMITS)
+        assert verdict.hold and verdict.ending is None and verdict.why
+    assert watch.check(at(grace, **{age: value}), LIMITS).ending.code == code
+
+
+def test_a_fresh_image_in_between_starts_the_grace_time_again():
+    watch = GoalWatch()
+    watch.check(at(0.0, image_age=1.2), LIMITS)
+    assert not watch.check(at(1.0), LIMITS).hold
+    assert watch.check(at(2.5, image_age=1.2), LIMITS).ending is None
+
+
+def test_the_time_limit_ends_the_goal():
+    assert GoalWatch().check(at(58.9), LIMITS).ending is None
+    assert GoalWatch().check(at(59.0), LIMITS).ending.code == Code.TIME_LIMIT
+
+
+def test_the_step_limit_lets_the_last_action_be_executed():
+    assert GoalWatch().check(replace(FINE, steps=10), LIMITS).ending is None
+    assert GoalWatch().check(replace(FINE, steps=10, since_step=0.2), LIMITS).ending.code == Code.STEP_LIMIT
+
+
+def test_a_fault_of_the_arm_that_stays_ends_the_goal_with_the_arms_code_and_sentence():
+    watch = GoalWatch()
+    fault = dict(arm_age=0.1, arm_code=1103, arm_message="A value is not finite.")
+    assert watch.check(at(0.0, **fault), LIMITS).ending is None
+    assert watch.check(at(2.0, **fault), LIMITS).ending == (1103, "fault", "A value is not finite.")
+
+
+def test_a_passing_fault_and_a_hold_without_command_are_no_reason_to_end():
+    watch = GoalWatch()
+    for seconds in range(10):
+        code = 1101 if seconds % 2 else 2
+        assert watch.check(at(float(seconds), arm_age=0.1, arm_code=code), LIMITS).ending is None
+
+
+def test_an_arm_node_that_fell_silent_ends_the_goal():
+    assert GoalWatch().check(at(0.0, arm_age=1.9), LIMITS).ending is None
+    assert GoalWatch().check(at(0.0, arm_age=2.1), LIMITS).ending.code == Code.ARM_FAULT
+
+
+def test_age_counts_by_the_older_of_stamp_and_receipt():
+    latest = Latest()
+    assert latest.age(clock=10.0, steady=5.0) == math.inf
+    latest.sample = Sample(None, stamp=9.0, received=4.9)           # delayed in the driver
+    assert latest.age(clock=10.0, steady=5.0) == pytest.approx(1.0)
+    latest.sample = Sample(None, stamp=12.0, received=2.0)          # the driver's clock runs ahead
+    assert latest.age(clock=10.0, steady=5.0) == pytest.approx(3.0)
+
+
+def used_stamps(frame_period: float, jitter: float, seconds: float = 20.0, period: float = 0.2) -> list[float]:
+    """Stamps of the images that a fast model would decode, of a camera whose images arrive late by up to jitter."""
+    pacer, used = Pacer(), []
+    frames = [Sample(None, i * frame_period, i * frame_period + jitter * (i * 7 % 5) / 5.0)
+              for i in range(int(seconds / frame_period))]
+    for tick in range(int(seconds * 1000)):
+        now = tick / 1000.0
+        arrived = [f for f in frames[max(0, int(now / frame_period) - 3):] if f.received <= now]
+        if arrived and pacer.wait(arrived[-1], now, period) == 0.0:
+            pacer.use(arrived[-1], now)
+            used.append(arrived[-1].stamp)
+    return used
+
+
+@pytest.mark.parametrize("rate, low, high", [(5.0, 4.95, 5.05), (30.0, 4.9, 5.2), (6.0, 4.0, 5.1), (2.0, 1.95, 2.05)])
+@pytest.mark.parametrize("jitter", [0.0, 0.02])
+def test_one_action_per_period_and_never_the_same_image_twice(rate, low, high, jitter):
+    used = used_stamps(1.0 / rate, jitter)
+    assert len(set(used)) == len(used)
+    assert low <= (len(used) - 1) / (used[-1] - used[0]) <= high
+
+
+def test_a_camera_at_the_control_rate_is_not_delayed():
+    pacer = Pacer()
+    pacer.use(Sample(None, 1.0, 0.0), steady=50.0)
+    assert pacer.wait(Sample(None, 1.2, 0.0), steady=50.17, period=0.2) == 0.0
+
+
+def test_images_after_a_reset_of_the_clock_are_used():
+    pacer = Pacer()
+    pacer.use(Sample(None, 100.0, 0.0), steady=50.0)
+    assert pacer.wait(Sample(None, 0.1, 0.0), steady=50.1, period=0.2) == 0.0
