@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a recorded episode come a video that plays, a figure and a summary whose figures are those of the episode."""
+import json
+import subprocess
+
+import pytest
+from PIL import Image
+
+from vla_sd_ros.report import bag, video
+from vla_sd_ros.report.summary import write_report
+
+pytest.importorskip("vla_sd_msgs", reason="vla_sd_msgs is not installed")
+INSTRUCTION = "pick up the milk and place it in the basket"
+
+
+def test_video_figure_and_summary_are_there(run_folder, episode_folder):
+    summary = write_report(run_folder, {"instruction": INSTRUCTION, "success": True})
+    assert summary["missing"] == []
+    assert summary == json.loads((run_folder / "summary.json").read_text())
+    assert Image.open(run_folder / "report.png").size[0] > 1000
+    assert (run_folder / "video.mp4").stat().st_size > 1000
+
+
+def test_the_video_is_h264_in_real_time_for_browsers(run_folder, episode_folder):
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="imageio-ffmpeg is not installed")
+    frames = video.write_video(bag.read_episode(episode_folder), INSTRUCTION, run_folder / "video.mp4")
+    said = subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(run_folder / "video.mp4")], capture_output=True, text=True
+    ).stderr
+    assert "h264" in said and "yuv420p" in said and " 5 fps" in said
+    assert imageio_ffmpeg.count_frames_and_secs(str(run_folder / "video.mp4"))[0] == frames == 10
+
+
+def test_the_summary_has_the_latency_of_the_steps(run_folder, episode_folder):
+    summary = write_report(run_folder, {"instruction": INSTRUCTION, "success": True})
+    assert summary["latency_ms"]["median"] == pytest.approx(31.0)  # steps of 24, 26 .. 38 ms
+    assert summary["latency_ms"]["stages_median"] == {"vision": 4.0, "prefill": 5.0, "draft": 0.0, "decode": 11.0}
+    assert summary["decoding"]["paths"] == {"autoregressive": 1.0}
+    assert summary["messages"]["/vla/image"] == 10
+    assert summary["versions"]["numpy"] and summary["versions"]["python"]
+
+
+def test_the_caption_follows_the_step_and_then_says_success(episode_folder):
+    episode = bag.read_episode(episode_folder)
+    assert video.caption(episode, 0.1) == "waiting for the first step"
+    assert video.caption(episode, 0.41).startswith("step 1 ")
+    assert video.caption(episode, 0.79).startswith("step 2 ")
+    assert video.caption(episode, 1.95) == "success"
+
+
+def test_a_run_without_images_still_has_a_summary_that_says_so(recording):
+    recording.writer.close()
+    run = recording.folder.parent
+    summary = write_report(run, {"instruction": INSTRUCTION, "success": False})
+    assert summary["missing"] == ["video.mp4: no video: the bag has no camera images"]
+    assert (run / "report.png").exists() and summary["latency_ms"] is None
