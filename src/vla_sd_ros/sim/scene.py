@@ -29,6 +29,7 @@ SETTLING_TIME = 0.5  # [s], LIBERO's ten idle steps, in which dropped objects co
 JITTER = 0.02  # [m], largest shift of an object under a seed other than 0
 GRIPPER_SPEED = 0.4  # [m/s] of each finger's set point: open to closed in 0.1 s
 FINGER_OPEN = 0.04  # [m]
+FINGER_DAMPING = 50.0  # [N s/m] instead of 100, so that a finger follows its set point within 0.1 s
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class LiberoScene:
         self._joints = [self.model.joint(f"robot0_joint{i}").id for i in range(1, 8)]
         self._fingers = [self.model.joint(f"gripper0_finger_joint{i}").id for i in (1, 2)]
         self._finger_actuators = [self.model.actuator(f"gripper0_gripper_finger_joint{i}").id for i in (1, 2)]
+        self.model.dof_damping[self.model.jnt_dofadr[self._fingers]] = FINGER_DAMPING
         arm_actuators = [self.model.actuator(f"robot0_torq_j{i}").id for i in range(1, 8)]
         self._controller = OperationalSpaceController(self.model, self._site, self._joints, arm_actuators)
         self._base = self.model.body("robot0_link0").id
@@ -216,6 +218,10 @@ class LiberoScene:
         """Names of the movable objects of the task."""
         return list(self._env.env.objects_dict)
 
+    def fixture_names(self) -> list[str]:
+        """Names of the immovable things of the task that stand on the table."""
+        return [name for name in self._env.env.fixtures_dict if name in self._env.env.obj_body_id and "table" not in name]
+
     def goal(self) -> list[list[str]]:
         """The goal's predicates, for example [["in", "milk_1", "basket_1_contain_region"]]."""
         return self._env.env.parsed_problem["goal_state"]
@@ -263,7 +269,7 @@ def camera_view(base: np.ndarray) -> dict:
     base: position (3,) of the arm's base [m], world.
     """
     return {
-        "lookat": base + np.array([0.56, 0.02, 0.10]), "distance": 1.25, "azimuth": 180.0, "elevation": -52.0, "fov": 42.0,
+        "lookat": base + np.array([0.53, 0.01, 0.10]), "distance": 1.25, "azimuth": 180.0, "elevation": -52.0, "fov": 37.0,
     }
 
 

@@ -46,6 +46,16 @@ def panda_urdf(model: mujoco.MjModel) -> str:
     return ElementTree.tostring(robot, encoding="unicode")
 
 
+def with_camera(urdf: str, position: np.ndarray, rotation: np.ndarray) -> str:
+    """The URDF with the link camera_optical_frame fixed to panda_link0 at position (3,) [m], rotation (3, 3)."""
+    robot = ElementTree.fromstring(urdf)
+    ElementTree.SubElement(robot, "link", name="camera_optical_frame")
+    quaternion = Rotation.from_matrix(rotation).as_quat()[[3, 0, 1, 2]]
+    _joint(robot, "camera_joint", "fixed", "panda_link0", "camera_optical_frame", position, quaternion)
+    ElementTree.indent(robot)
+    return ElementTree.tostring(robot, encoding="unicode")
+
+
 def _relative(model: mujoco.MjModel, site: int, ancestor: int) -> tuple[np.ndarray, np.ndarray]:
     """Position (3,) and quaternion (w, x, y, z) of a site in the frame of a body above it, over fixed bodies only."""
     position, rotation = model.site_pos[site].copy(), _rotation(model.site_quat[site])

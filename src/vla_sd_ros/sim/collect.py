@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd collect`: make demonstrations with the scripted expert, in parallel; run again to resume."""
+import argparse
+import multiprocessing
+from pathlib import Path
+
+from vla_sd_ros.sim.scene import SUITES, TASKS_PER_SUITE
+
+EPISODES_PER_ASSIGNMENT = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--suite", choices=SUITES, default="libero_object")
+    parser.add_argument("--tasks", type=int, nargs="*", default=list(range(TASKS_PER_SUITE)), help="indices, default all")
+    parser.add_argument("--episodes-per-task", type=int, default=100)
+    parser.add_argument("--first-episode", type=int, default=0, help="number, and so seed, of the first episode")
+    parser.add_argument("--output", type=Path, default=Path("demonstrations"))
+    parser.add_argument("--workers", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument(
+        "--policy", type=Path, help="checkpoint that drives while the expert labels (a DAgger round); default: the expert"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from vla_sd_ros.sim.demonstrations import Assignment
+
+    first, last = arguments.first_episode, arguments.first_episode + arguments.episodes_per_task
+    assignments = [
+        Assignment(arguments.suite, task, range(start, min(start + EPISODES_PER_ASSIGNMENT, last)), arguments.output)
+        for start in range(first, last, EPISODES_PER_ASSIGNMENT)
+        for task in arguments.tasks
+    ]
+    pending = [assignment for assignment in assignments if assignment.missing()]
+    total = sum(len(assignment.missing()) for assignment in pending)
+    made = kept = 0
+    # spawn: a GL context does not survive a fork; few tasks a child, so that scenes' memory comes back
+    with multiprocessing.get_context("spawn").Pool(arguments.workers, maxtasksperchild=4) as pool:
+        with tqdm(total=total, unit="episode", desc=arguments.suite) as bar:
+            jobs = [(assignment, arguments.policy) for assignment in pending]
+            for results in pool.imap_unordered(_work, jobs):
+                made, kept = made + len(results), kept + sum(results)
+                bar.update(len(results))
+                bar.set_postfix(succeeded=f"{kept}/{made}")
+    print(f"{kept} of {made} new episodes succeeded; demonstrations are in {arguments.output / arguments.suite}")
+    return 0
+
+
+def _work(job) -> list[bool]:
+    from vla_sd_ros.sim.demonstrations import collect
+
+    assignment, checkpoint = job
+    act = None
+    if checkpoint is not None:
+        from vla_sd_ros import decoding, policy
+
+        decoder = decoding.make("autoregressive", policy.load(checkpoint, threads=1))
+
+        def act(image, instruction):
+            return decoder.decide(image, instruction).action
+
+    return [success for _, success in collect(assignment, act)]

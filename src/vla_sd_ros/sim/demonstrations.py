@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Demonstrations: episodes of the scripted expert with injected noise, collected in parallel and resumable.
+
+One .npz file an episode, one row a step at 5 Hz:
+    images (T, 128, 128, 3) uint8; actions (T, 7): the expert's labels; executed (T, 7): what the arm did (noise included)
+    joint_positions, joint_velocities (T, 7) [rad, rad/s]; ee_positions (T, 3) [m, base axes]
+    grasp_points, place_points (T, 3) [m]: privileged, for auxiliary losses; held (T,) bool
+    instruction, suite, task, initial_state, seed, success
+"""
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vla_sd_ros.sim.episode import TRAINING_STATES, TargetFollower
+from vla_sd_ros.sim.expert import Expert, Job, jobs_with_sentences
+from vla_sd_ros.sim.scene import LiberoScene
+
+STEP_LIMIT = 70
+START_OFFSET = np.array([0.09, 0.12, 0.08])  # [m], largest shift of the arm before the first step
+START_YAW = 0.3  # [rad]
+BURST_PROBABILITY = 0.15  # of a burst of noise to begin at a step
+TRANSLATION_NOISE = 0.014  # [m], standard deviation within a burst
+ROTATION_NOISE = 0.04  # [rad]
+GRIPPER_GLITCH = 0.01  # probability of a wrong gripper command for one step
+MAX_DELAY = 0.1  # [s] from the image to the start of the motion
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Which episodes one worker makes in one scene."""
+
+    suite: str
+    task: int
+    episodes: range
+    directory: Path
+
+    def path(self, episode: int) -> Path:
+        return self.directory / self.suite / f"task{self.task}" / f"episode{episode:04d}.npz"
+
+    def missing(self) -> list[int]:
+        return [episode for episode in self.episodes if not self.path(episode).exists()]
+
+
+def collect(assignment: Assignment, act: Callable | None = None) -> Iterator[tuple[int, bool]]:
+    """Make the missing episodes of an assignment; yields each episode's number and success.
+
+    act: None for the noisy expert; otherwise a policy (image, instruction) -> action (7,) that drives while the expert
+    only labels (DAgger; Ross et al., "A reduction of imitation learning to no-regret online learning", 2011).
+    Failed episodes of the expert leave an empty file, so that a resumed run does not try them again.
+    """
+    missing = assignment.missing()
+    if not missing:
+        return
+    scene = LiberoScene(assignment.suite, assignment.task)
+    sentences = jobs_with_sentences(scene)
+    for episode in missing:
+        rng = np.random.default_rng([assignment.task, episode, 0 if act is None else 1])
+        job, instruction = sentences[0] if rng.random() < 0.6 else sentences[rng.integers(len(sentences))]
+        record = record_episode(scene, job, instruction, rng, act)
+        path = assignment.path(episode)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        keep = record["success"] or act is not None
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.savez(file, **record) if keep else np.savez(file, success=False)
+        temporary.rename(path)
+        yield episode, bool(record["success"])
+    scene.close()
+
+
+def record_episode(
+    scene: LiberoScene, job: Job, instruction: str, rng: np.random.Generator, act: Callable | None = None
+) -> dict:
+    """One episode from a training state with shifted objects and a shifted arm, as a dict of arrays."""
+    state, seed = int(rng.choice(TRAINING_STATES)), int(rng.integers(1, 2**31))
+    scene.reset(state, seed)
+    _shift_arm(scene, rng)
+    expert, follower = Expert(scene, job), TargetFollower(scene)
+    delay = rng.uniform(0, MAX_DELAY)
+    steps: dict[str, list] = {}
+    burst, noise = 0, np.zeros(7)
+    for _ in range(STEP_LIMIT):
+        label = expert.action()
+        image = scene.render()
+        row = {
+            "images": image.copy(), "actions": label, "joint_positions": scene.q, "joint_velocities": scene.dq,
+            "ee_positions": scene.ee_pose()[0], **expert.privileged(),
+        }
+        if act is None:
+            burst, noise = _noise(burst, noise, rng)
+            executed = label + noise
+            if rng.random() < GRIPPER_GLITCH:
+                executed[6] = 1.0 - executed[6]
+        else:
+            executed = act(image, instruction)
+        for name, value in {**row, "executed": executed}.items():
+            steps.setdefault(name, []).append(value)
+        expert.record(executed[6])
+        follower.execute(executed, delay)
+        if expert.done():
+            break
+    return {
+        **{name: np.asarray(values) for name, values in steps.items()},
+        "instruction": instruction, "suite": scene.suite, "task": scene.task, "initial_state": state, "seed": seed,
+        "success": expert.done(),
+    }
+
+
+def _shift_arm(scene: LiberoScene, rng: np.random.Generator) -> None:
+    """Begin elsewhere than at the published pose, so that the policy sees how to come back."""
+    follower = TargetFollower(scene)
+    shift = np.concatenate([rng.uniform(-1, 1, 3) * START_OFFSET, [0, 0, rng.uniform(-START_YAW, START_YAW)], [1.0]])
+    for _ in range(4):
+        follower.execute(np.concatenate([shift[:6] / 4, shift[6:]]))
+
+
+def _noise(burst: int, noise: np.ndarray, rng: np.random.Generator) -> tuple[int, np.ndarray]:
+    """Constant offsets over bursts of one to three steps."""
+    if burst > 0:
+        return burst - 1, noise
+    if rng.random() < BURST_PROBABILITY:
+        scale = np.array([TRANSLATION_NOISE] * 3 + [ROTATION_NOISE] * 3 + [0.0])
+        return int(rng.integers(0, 3)), rng.normal(size=7) * scale
+    return 0, np.zeros(7)

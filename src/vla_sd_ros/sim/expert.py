@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scripted pick-and-place expert with privileged state, for LIBERO tasks whose goal is one object in or on another.
+
+It keeps nothing between calls but the gripper's last command, so it can label any state that a noisy arm or a learning
+policy gets into, and recovers from a lost grasp by itself. Actions are those of bridge_orig at 5 Hz: translation [m] and
+fixed-axis roll, pitch, yaw [rad] in base axes onto the previous commanded target, gripper 0 closed or 1 open.
+"""
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from vla_sd_ros.sim.scene import LiberoScene
+
+CONTROL_PERIOD = 0.2  # [s]
+GAIN = 0.4  # fraction of the remaining error that one action closes
+MAX_TRANSLATION = 0.04  # [m] per step
+MAX_ROTATION = 0.1  # [rad] per step
+GRASP_TOLERANCE = np.array([0.014, 0.011, 0.012])  # [m] in x, y, z; wider along x, where the fingers are long
+FUNNEL_TOLERANCE = 0.008  # [m]: within this horizontal distance the gripper goes all the way down
+FUNNEL_SLOPE = 3.0  # height above the grasp per horizontal distance
+HOVER = 0.12  # [m] above the grasp while approaching
+CLEARANCE = 0.05  # [m] to lift before moving sideways
+CARRY_TOLERANCE = 0.012  # [m]: within this horizontal distance of the place the gripper goes down and opens
+CARRY_SLOPE = 2.0  # height above the release per horizontal distance
+MARGIN = 0.04  # [m] to keep between a held object and a fixture
+HELD_RADIUS = 0.04  # [m]: an object whose grasp point is farther from the gripper is not held
+# libero_spatial: the sentence that names the second bowl of each task's scene.
+_PLACES = (
+    "next to the ramekin", "next to the cookie box", "next to the plate", "on the wooden cabinet",
+    "on the wooden cabinet", "on the cookie box", "on the stove", "on the wooden cabinet", "next to the ramekin",
+    "on the stove",
+)
+SECOND_BOWL = [f"pick up the black bowl {place} and place it on the plate" for place in _PLACES]
+DOWN = Rotation.from_matrix([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]])  # gripper straight down, fingers closing along y
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Extent of an object from its body's origin in base axes, low (3,) to high (3,) [m]."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass(frozen=True)
+class Job:
+    """Put `item` onto or into `place`. hollow: the item is a bowl, held at its rim. drop: the place is a basket."""
+
+    item: str
+    place: str
+    hollow: bool
+    drop: bool
+
+
+def job_for(scene: LiberoScene, item: str | None = None) -> Job:
+    """The scene's task as a pick-and-place job; `item` replaces the object to be moved.
+
+    Raises ValueError when the goal is not one object in or on another.
+    """
+    goal = scene.goal()
+    if len(goal) != 1 or goal[0][0] not in ("in", "on"):
+        raise ValueError(f"the expert cannot do {scene.instruction!r}: its goal is not one object in or on another")
+    _, moved, place = goal[0]
+    moved = item or moved
+    return Job(moved, place, hollow="bowl" in moved, drop="basket" in place)
+
+
+def jobs_with_sentences(scene: LiberoScene) -> list[tuple[Job, str]]:
+    """The task's own job and sentence first, then others that the same scene allows with a sentence of their own.
+
+    In libero_spatial the second bowl always stands where another task's bowl stands, so that task's sentence names it.
+    """
+    jobs = [(job_for(scene), scene.instruction)]
+    if scene.suite == "libero_spatial":
+        jobs.append((job_for(scene, "akita_black_bowl_2"), SECOND_BOWL[scene.task]))
+    return jobs
+
+
+class Expert:
+    """Acts for one job in one scene."""
+
+    def __init__(self, scene: LiberoScene, job: Job):
+        self._scene, self._job = scene, job
+        self._shape = extent(scene, job.item)
+        self._fixtures = {name: extent(scene, name) for name in scene.fixture_names()}
+        self._closed = False
+
+    def action(self) -> np.ndarray:
+        """The next action (7,) for the scene's present state."""
+        position, rotation = self._scene.ee_pose()
+        grasp = self._grasp()
+        held = self._closed and np.linalg.norm(grasp - position) < HELD_RADIUS
+        goal, gripper = self._carry(position) if held else self._approach(position, grasp)
+        translation = np.clip(GAIN * (goal - position), -MAX_TRANSLATION, MAX_TRANSLATION)
+        turn = (DOWN * Rotation.from_matrix(rotation).inv()).as_rotvec()
+        return np.concatenate([translation, np.clip(GAIN * turn, -MAX_ROTATION, MAX_ROTATION), [gripper]])
+
+    def privileged(self) -> dict:
+        """Grasp point (3,) and place point (3,) [m], and whether the object is held: targets of auxiliary losses."""
+        position = self._scene.ee_pose()[0]
+        grasp = self._grasp()
+        held = self._closed and np.linalg.norm(grasp - position) < HELD_RADIUS
+        return {"grasp_points": grasp, "place_points": self._place()[0], "held": held}
+
+    def done(self) -> bool:
+        """Whether the job's goal is reached."""
+        predicate = self._scene.goal()[0]
+        return self._scene.holds([predicate[0], self._job.item, predicate[2]])
+
+    def record(self, gripper: float) -> None:
+        """Tell the expert which gripper command was executed, its own or another's."""
+        self._closed = gripper < 0.5
+
+    def _grasp(self) -> np.ndarray:
+        """Where to hold the object now (3,) [m]: a bowl at its rim, anything else below its top."""
+        position, rotation = self._scene.object_pose(self._job.item)
+        if not self._job.hollow:
+            return position + self._grasp_offset()
+        up = rotation[:, 2]  # a bowl may stand aslant on another object
+        side = np.array([0.0, 1.0, 0.0]) - up[1] * up
+        _, reach, height = self._grasp_offset()
+        return position + up * height + side / np.linalg.norm(side) * reach
+
+    def _grasp_offset(self) -> np.ndarray:
+        """From the origin of the upright object to where it is held (3,) [m]."""
+        if self._job.hollow:
+            return np.array([0.0, 0.047, self._shape.high[2] - 0.018])
+        return np.array([0.0, 0.0, max(self._shape.high[2] - 0.03, self._shape.low[2] + 0.013)])
+
+    def _approach(self, position: np.ndarray, grasp: np.ndarray) -> tuple[np.ndarray, float]:
+        """Towards the grasp through a funnel; at the grasp close, and lift already: both must look like one thing."""
+        error = grasp - position
+        if np.all(np.abs(error) < GRASP_TOLERANCE):
+            return position + np.array([0.0, 0.0, 0.05]), 0.0
+        distance = np.hypot(0.8 * error[0], error[1])
+        height = np.clip(FUNNEL_SLOPE * (distance - FUNNEL_TOLERANCE), 0.0, HOVER)
+        return grasp + np.array([0.0, 0.0, height]), 1.0
+
+    def _carry(self, position: np.ndarray) -> tuple[np.ndarray, float]:
+        """Up, over to the place, down, and open there."""
+        place, carry = self._place()
+        carry = max(carry, self._clear_height(position))
+        distance = np.linalg.norm(place[:2] - position[:2])
+        if distance < 2 * CARRY_TOLERANCE and position[2] < place[2] + 0.012:
+            return place, 1.0
+        height = place[2] + np.clip(CARRY_SLOPE * (distance - CARRY_TOLERANCE), 0.0, carry - place[2])
+        lifted = np.clip((position[2] - (carry - 0.10)) / CLEARANCE, 0.0, 1.0) if distance > 0.05 else 1.0
+        sideways = position[:2] + lifted * (place[:2] - position[:2])
+        return np.array([sideways[0], sideways[1], height]), 0.0
+
+    def _clear_height(self, position: np.ndarray) -> float:
+        """Height [m] at which a held object clears the fixture below the gripper; -1 where there is none."""
+        height = -1.0
+        hanging = self._grasp_offset()[2] - self._shape.low[2]
+        for name in self._scene.fixture_names():
+            origin, shape = self._scene.object_pose(name)[0], self._fixtures[name]
+            low, high = origin + shape.low - MARGIN, origin + shape.high + MARGIN
+            if np.all(position[:2] > low[:2]) and np.all(position[:2] < high[:2]):
+                height = max(height, high[2] + hanging)
+        return height
+
+    def _place(self) -> tuple[np.ndarray, float]:
+        """Where the gripper opens (3,) [m], and its height on the way there [m]."""
+        if self._job.drop:
+            basket = self._scene.object_pose(self._job.place.removesuffix("_contain_region"))[0]
+            return np.array([basket[0], basket[1], 0.24]), 0.28
+        support = self._scene.object_pose(self._job.place)[0]
+        offset = self._grasp_offset()
+        top = support[2] + extent(self._scene, self._job.place).high[2]
+        release = top + offset[2] - self._shape.low[2] + 0.012
+        return np.array([support[0] + offset[0], support[1] + offset[1], release]), max(release + 0.12, 0.16)
+
+
+def extent(scene: LiberoScene, name: str) -> Shape:
+    """Extent of an object's collision shapes relative to its origin, in its present orientation."""
+    model, data, root = scene.model, scene.data, scene.body(name)
+    corners = []
+    for geom in range(model.ngeom):
+        if model.body_rootid[model.geom_bodyid[geom]] != root:
+            continue
+        if not (model.geom_contype[geom] or model.geom_conaffinity[geom]):
+            continue
+        centre, half = model.geom_aabb[geom, :3], model.geom_aabb[geom, 3:]
+        rotation = data.geom_xmat[geom].reshape(3, 3)
+        middle = data.geom_xpos[geom] + rotation @ centre - data.xpos[root]
+        corners += [middle - np.abs(rotation) @ half, middle + np.abs(rotation) @ half]
+    return Shape(low=np.min(corners, axis=0), high=np.max(corners, axis=0))

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scene that runs by itself in real time: one thread for physics, which owns the scene, one for its camera.
+
+Everybody else leaves a wish (target, gripper, another scene) that physics takes up at its next tick. The camera renders
+a copy of the state, so that a slow image never delays a joint state.
+"""
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from vla_sd_ros.sim.scene import LiberoScene
+
+MAX_DEBT = 0.1  # [s] of simulated time that may be caught up at once; more is given up, and the ratio shows it
+WINDOW = 1.0  # [s] over which the ratio is taken
+SUCCESS_PERIOD = 0.05  # [s]
+NEAR = (0.05, 0.3)  # [m], [rad]: a target this near to the end effector is one for the scene as it is now
+
+
+class Pacer:
+    """When the next tick of `period` [s] is due, and simulated time / wall time. Times are of one steady clock [s]."""
+
+    def __init__(self, period: float, now: float):
+        self._period = period
+        self._due = now
+        self._window: deque[tuple[float, float]] = deque([(now, 0.0)])
+        self._start = now
+        self.simulated = 0.0
+
+    def ticked(self, now: float) -> float:
+        """One tick was simulated; returns how long to wait until the next one is due [s], 0 when it is already."""
+        self.simulated += self._period
+        self._due = max(self._due + self._period, now - MAX_DEBT)
+        self._window.append((now, self.simulated))
+        while self._window[1][0] < now - WINDOW:
+            self._window.popleft()
+        return max(0.0, self._due - now)
+
+    @property
+    def wall(self) -> float:
+        """Wall time since the start [s]."""
+        return self._window[-1][0] - self._start
+
+    @property
+    def ratio(self) -> float:
+        """Simulated time / wall time over the last second; 1 in the beginning."""
+        (first, from_simulated), (last, to_simulated) = self._window[0], self._window[-1]
+        return (to_simulated - from_simulated) / (last - first) if last - first > 0.5 * WINDOW else 1.0
+
+
+@dataclass
+class Listener:
+    """What happens in the scene, as callbacks. None may take long.
+
+    state, success and stamp are called by the physics thread, scene and image by the camera's, failed by either.
+    """
+
+    state: Callable[[LiberoScene], None]
+    success: Callable[[bool], None]  # on change, and after each new start of the scene
+    stamp: Callable[[], Any]  # the time of the state that is about to be rendered
+    scene: Callable[[LiberoScene], None]  # another scene, its camera is ready
+    image: Callable[[np.ndarray, Any], None]  # (H, W, 3) uint8 RGB, what stamp() gave
+    failed: Callable[[Exception], None]
+
+
+class RealTimeScene:
+    """Runs the scene that `make()` builds, ticks of `period` [s], an image each `camera_period` [s]."""
+
+    def __init__(self, make: Callable[[], LiberoScene], period: float, camera_period: float, listener: Listener):
+        self._make = make
+        self._period, self._camera_period = period, camera_period
+        self._listener = listener
+        self._stopping = threading.Event()
+        self._lock = threading.Condition()
+        self._wishes: dict[str, Any] = {}
+        self._view: tuple[LiberoScene, Any] | None = None  # (scene, stamp) whose state the camera is to render
+        self._camera_data: mujoco.MjData | None = None
+        self._camera_scene: LiberoScene | None = None  # whose state the data is of
+        self.scene: LiberoScene | None = None
+        self.pacer: Pacer | None = None
+        self.skipped_images = 0
+        self._threads = [
+            threading.Thread(target=self._guard, args=(work,), name=work.__name__, daemon=True)
+            for work in (self._physics, self._camera)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout: float = 1.0) -> None:
+        """End both threads; returns after `timeout` [s] for each at the latest."""
+        self._stopping.set()
+        with self._lock:
+            self._lock.notify_all()
+        for thread in self._threads:
+            thread.join(timeout)
+
+    def set_target(self, position: np.ndarray, rotation: np.ndarray) -> None:
+        """Target of the end effector: position (3,) [m], rotation (3, 3), panda_link0.
+
+        After a reset, targets far from the end effector are those of before the reset: they are ignored until one comes
+        that is NEAR it.
+        """
+        self._wish(target=(position, rotation))
+
+    def set_gripper(self, opening: float) -> None:
+        """Opening of the gripper, 0..1."""
+        self._wish(gripper=opening)
+
+    def replace(self, scene: LiberoScene) -> threading.Event:
+        """Go on with another scene from the next tick on; the event is set when that is so."""
+        done = threading.Event()
+        self._wish(replace=(scene, done))
+        return done
+
+    def reset(self, initial_state: int, seed: int) -> threading.Event:
+        """Reset the present scene at the next tick; the event is set when that is so."""
+        done = threading.Event()
+        self._wish(reset=(initial_state, seed, done))
+        return done
+
+    def _wish(self, **wish: Any) -> None:
+        with self._lock:
+            self._wishes |= wish
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # a thread's exception would go unnoticed
+            self._listener.failed(error)
+
+    def _physics(self) -> None:
+        self.scene = self._make()
+        state = _State()
+        self._restarted(state)
+        self.pacer = Pacer(self._period, time.monotonic())
+        while not self._stopping.is_set():
+            self._grant(state)
+            self.scene.advance(self._period)
+            self._listener.state(self.scene)
+            simulated = self.pacer.simulated
+            if simulated >= state.next_image:
+                state.next_image += self._camera_period
+                self._show()
+            if simulated >= state.next_success:
+                state.next_success += SUCCESS_PERIOD
+                self._judge(state)
+            wait = self.pacer.ticked(time.monotonic())
+            if wait > 0:
+                time.sleep(wait)
+
+    def _grant(self, state: "_State") -> None:
+        """Take up what was wished since the last tick."""
+        with self._lock:
+            wishes, self._wishes = self._wishes, {}
+        if "replace" in wishes:
+            self.scene, done = wishes["replace"]
+            self._restarted(state)
+            done.set()
+        if "reset" in wishes:
+            *arguments, done = wishes["reset"]
+            self.scene.reset(*arguments)
+            self._restarted(state)
+            done.set()
+        if "gripper" in wishes:
+            self.scene.set_gripper(wishes["gripper"])
+        if "target" in wishes:
+            position, rotation = wishes["target"]
+            state.wait_for_near_target &= not self._near(position, rotation)
+            if not state.wait_for_near_target:
+                self.scene.set_target(position, rotation)
+
+    def _restarted(self, state: "_State") -> None:
+        state.success = False
+        state.wait_for_near_target = True
+        self._listener.success(False)
+
+    def _near(self, position: np.ndarray, rotation: np.ndarray) -> bool:
+        at, orientation = self.scene.ee_pose()
+        angle = np.arccos(np.clip((np.trace(orientation.T @ rotation) - 1) / 2, -1, 1))
+        return bool(np.linalg.norm(position - at) < NEAR[0] and angle < NEAR[1])
+
+    def _judge(self, state: "_State") -> None:
+        success = self.scene.success()
+        if success != state.success:
+            state.success = success
+            self._listener.success(success)
+
+    def _show(self) -> None:
+        """Copy the state for the camera, unless it is still at work on the last one."""
+        with self._lock:
+            if self._view is not None:
+                self.skipped_images += 1
+                return
+            if self._camera_data is None or self._camera_scene is not self.scene:
+                self._camera_data, self._camera_scene = mujoco.MjData(self.scene.model), self.scene
+            mujoco.mj_copyData(self._camera_data, self.scene.model, self.scene.data)
+            self._view = (self.scene, self._listener.stamp())
+            self._lock.notify_all()
+
+    def _camera(self) -> None:
+        shown = None
+        while (view := self._next_view()) is not None:
+            scene, stamp = view
+            if scene is not shown:
+                if shown is not None:
+                    shown.close()  # its GL context is this thread's
+                shown = scene
+                shown.camera()
+                self._listener.scene(shown)
+            image = shown.camera().render(self._camera_data)
+            with self._lock:
+                self._view = None
+            self._listener.image(image, stamp)
+        if shown is not None:
+            self._threads[0].join()  # physics must be done with the scene
+            shown.close()
+
+    def _next_view(self) -> tuple[LiberoScene, Any] | None:
+        """Waits for a state to render; None when all is over."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._view is not None or self._stopping.is_set())
+            return None if self._stopping.is_set() else self._view
+
+
+@dataclass
+class _State:
+    """What the physics thread remembers between ticks. Times are simulated [s]."""
+
+    next_image: float = 0.0
+    next_success: float = 0.0
+    success: bool = False
+    wait_for_near_target: bool = True
