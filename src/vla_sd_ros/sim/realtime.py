@@ -4,6 +4,7 @@
 Everybody else leaves a wish (target, gripper, another scene) that physics takes up at its next tick. The camera renders
 a copy of the state, so that a slow image never delays a joint state.
 """
+import os
 import threading
 import time
 from collections import deque
@@ -139,6 +140,9 @@ class RealTimeScene:
         self.scene = self._make()
         state = _State()
         self._restarted(state)
+        self._show()
+        with self._lock:  # opening the camera takes a second: real time begins after it
+            self._lock.wait_for(lambda: self._view is None or self._stopping.is_set())
         self.pacer = Pacer(self._period, time.monotonic())
         while not self._stopping.is_set():
             self._grant(state)
@@ -212,11 +216,12 @@ class RealTimeScene:
                 if shown is not None:
                     shown.close()  # its GL context is this thread's
                 shown = scene
-                shown.camera()
+                _open_camera(shown)
                 self._listener.scene(shown)
             image = shown.camera().render(self._camera_data)
             with self._lock:
                 self._view = None
+                self._lock.notify_all()
             self._listener.image(image, stamp)
         if shown is not None:
             self._threads[0].join()  # physics must be done with the scene
@@ -227,6 +232,16 @@ class RealTimeScene:
         with self._lock:
             self._lock.wait_for(lambda: self._view is not None or self._stopping.is_set())
             return None if self._stopping.is_set() else self._view
+
+
+def _open_camera(scene: LiberoScene) -> None:
+    """Make the scene's GL context in this thread. RuntimeError, one sentence, when the machine cannot render."""
+    try:
+        scene.camera()
+    except Exception as error:  # mujoco, OpenGL and the platform libraries each raise their own
+        raise RuntimeError(
+            f"the camera cannot render with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({error}); `vla-sd doctor` says what to do"
+        ) from error
 
 
 @dataclass
