@@ -39,3 +39,55 @@ def ros(domain):
     helper = Ros(domain)
     yield helper
     helper.close()
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A small model with random weights."""
+    from vla_sd_ros import policy
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    policy.write_random(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_vla(checkpoint, tmp_path_factory):
+    """vla_node as an active process, one for all tests that leave it as it was."""
+    from vla import Vla
+
+    vla = Vla(checkpoint, tmp_path_factory.mktemp("vla_node"))
+    try:
+        vla.wait_until_active()
+        yield vla
+    finally:
+        vla.close()
+
+
+@pytest.fixture
+def vla(shared_vla):
+    """The shared vla_node, with fresh inputs, no goal and nothing recorded."""
+    shared_vla.clear()
+    yield shared_vla
+    if shared_vla.client.running:
+        shared_vla.client.cancel()
+        shared_vla.client.result(5.0)
+
+
+@pytest.fixture
+def arm_node(start, ros):
+    """An active arm_node before an arm that stands still, and what it publishes, as lists of (time, message)."""
+    from geometry_msgs.msg import PoseStamped
+    from panda import Arm
+    from processes import LATCHED
+    from std_msgs.msg import Float64
+    from vla_sd_msgs.msg import ArmStatus
+
+    process = start("vla_sd_ros.nodes.arm_node", {"autostart": True})
+    process.targets = ros.listen(PoseStamped, "target_pose")
+    process.openings = ros.listen(Float64, "gripper_command", LATCHED)
+    process.statuses = ros.listen(ArmStatus, "arm_node/status", LATCHED)
+    process.measured = ros.listen(PoseStamped, "measured_pose")
+    process.arm = Arm(ros)
+    ros.wait_until(lambda: process.measured, "a measured pose")
+    return process

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What arm_node does with commands, joint states and the passing of time.
+
+The controller owns the commanded target. It takes no clock and no topic: every method is told the time `now` [s] of
+one steady clock, and `tick` returns the pose to send to the robot.
+"""
+
+import math
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+from vla_sd_ros.control.clipping import clip_position, clip_step
+from vla_sd_ros.control.gripper import GripperSwitch
+from vla_sd_ros.control.pose import Pose, delta_displacement, interpolate
+from vla_sd_ros.control.tracker import Limits, Tracker
+
+# The longest time that one tick makes up for [s]: after a pause of the process the motion goes on, it does not leap.
+LONGEST_TICK = 0.04
+
+# While the arm holds, something else has moved it when it is this far from the held target after SETTLED seconds at
+# rest, or when it moves this far between two joint states, faster than LEAP (a simulator put it elsewhere).
+AWAY_DISTANCE, AWAY_ANGLE = 0.05, 0.3  # m, rad
+LEAP_DISTANCE, LEAP_ANGLE = 0.01, 0.05  # m, rad
+LEAP_SPEED, LEAP_ANGULAR_SPEED = 3.0, 15.0  # m/s, rad/s
+SETTLED = 1.0  # s
+
+
+class Code(IntEnum):
+    """Why the arm holds: the codes of vla_sd_msgs/ArmStatus."""
+
+    OK = 0
+    NO_COMMAND = 1
+    COMMAND_STALE = 1101
+    JOINT_STATES_STALE = 1102
+    COMMAND_INVALID = 1103
+
+
+@dataclass(frozen=True)
+class Config:
+    """The limits in force. Lengths [m], angles [rad], times [s], base axes; see config/sim.yaml for the effects."""
+
+    base_frame: str = "panda_link0"
+    command_timeout: float = 0.5
+    joint_state_timeout: float = 0.2
+    max_translation: float = 0.05
+    max_rotation: float = 0.25
+    workspace_low: np.ndarray = field(default_factory=lambda: np.array([0.1, -0.5, -0.05]))
+    workspace_high: np.ndarray = field(default_factory=lambda: np.array([0.8, 0.5, 0.9]))
+    limits: Limits = Limits(0.6, 5.0, 300.0, 2.5, 20.0, 1200.0)
+    open_above: float = 0.55
+    close_below: float = 0.45
+
+    def settling_time(self) -> float:
+        """A bound on the time from the last command of a running goal to rest [s], not counting one tick."""
+        return self.command_timeout + self.limits.stopping_time()
+
+
+@dataclass(frozen=True)
+class Command:
+    """One vla_sd_msgs/EndEffectorCommand: translation (3,) [m], rotation (3,) roll, pitch, yaw [rad], period [s]."""
+
+    goal_id: bytes
+    frame: str
+    hold: bool
+    translation: np.ndarray
+    rotation: np.ndarray
+    gripper: float
+    period: float
+
+    def check(self, config: Config) -> None:
+        """Raises ValueError, with one sentence, when the command must not be executed."""
+        if self.frame != config.base_frame:
+            raise ValueError(f"its frame is '{self.frame}', but this arm's base frame is '{config.base_frame}'")
+        for name in ("translation", "rotation", "gripper", "period"):
+            if not np.all(np.isfinite(getattr(self, name))):
+                raise ValueError(f"its {name} is {getattr(self, name)}, which is not finite")
+        if not 0.0 < self.period <= config.command_timeout:
+            raise ValueError(f"its period is {self.period:.3g} s, but must be positive and no longer than "
+                             f"command_timeout ({config.command_timeout:.3g} s)")
+
+
+@dataclass(frozen=True)
+class Status:
+    """What ~/status tells: moving or holding, why, in one sentence, and counts since activation."""
+
+    moving: bool
+    code: Code
+    message: str
+    clipped: int
+    refused: int
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The reference's way from one target to the next, over a period [s] from a time [s] on."""
+
+    start: Pose
+    end: Pose
+    begin: float
+    period: float
+
+    def at(self, now: float) -> Pose:
+        share = (now - self.begin) / self.period if self.period > 0.0 else 1.0
+        return interpolate(self.start, self.end, min(max(share, 0.0), 1.0)) if share < 1.0 else self.end
+
+
+class ArmController:
+    """Composes, clips, interpolates and watches. Sends nothing before the first command: no motion at start."""
+
+    def __init__(self, config: Config, now: float):
+        self.config = config
+        self.unmeasured = "no joint states have come yet"  # why there is no measured pose; set by who measures
+        self.measured: Pose | None = None
+        self._measured_at = now
+        self._ticked_at = now
+        self._commanded_at = -math.inf
+        self._at_rest_since = now
+        self._goal_id: bytes | None = None
+        self._tracker: Tracker | None = None
+        self._segment: Segment | None = None
+        self._gripper = GripperSwitch()
+        self._running = False
+        self._code, self._message = Code.NO_COMMAND, "no goal has begun"
+        self._clipped = self._refused = 0
+
+    def measure(self, pose: Pose, now: float) -> None:
+        """Take the measured pose of the end effector, from fresh joint states."""
+        previous, dt = self.measured, max(now - self._measured_at, 1e-3)
+        self.measured, self._measured_at = pose, now
+        if self._running or self._tracker is None:
+            return
+        if previous is not None:
+            distance, angle = _apart(previous, pose)
+            if distance > max(LEAP_DISTANCE, LEAP_SPEED * dt) or angle > max(LEAP_ANGLE, LEAP_ANGULAR_SPEED * dt):
+                self.release("the arm was put elsewhere while it was holding, so the held target is given up")
+                return
+        if now - self._at_rest_since > SETTLED:
+            distance, angle = _apart(self._tracker.pose, pose)
+            if distance > AWAY_DISTANCE or angle > AWAY_ANGLE:
+                self.release(f"something else moved the arm {distance:.3f} m and {angle:.2f} rad away from the held "
+                             "target, so that target is given up")
+
+    def command(self, command: Command, now: float) -> float | None:
+        """Take one command; returns the opening to send to the gripper (0.0 or 1.0), or None when it stays."""
+        if command.hold:
+            self._hold(Code.NO_COMMAND, "vla_node asked to hold")
+            return None
+        if not self.measured_is_fresh(now):  # the status says so already
+            self._refused += 1
+            return None
+        try:
+            command.check(self.config)
+        except ValueError as error:
+            self._refused += 1
+            self._hold(Code.COMMAND_INVALID, f"a command was refused and the arm holds: {error}")
+            return None
+        if command.goal_id != self._goal_id:
+            self._begin(command.goal_id)
+            previous = self.measured
+        else:
+            previous = self._segment.end
+        self._segment = Segment(self._segment.at(now), self._target(previous, command), now, command.period)
+        self._running, self._commanded_at = True, now
+        self._code, self._message = Code.OK, ""
+        return self._gripper.update(command.gripper, self.config.open_above, self.config.close_below)
+
+    def tick(self, now: float) -> Pose | None:
+        """Watch the clocks, move the target on, and return the pose to send; None before the first command."""
+        dt = min(max(now - self._ticked_at, 0.0), LONGEST_TICK)
+        self._ticked_at = now
+        if self._running and self._joint_states_stale(now):
+            self._hold(Code.NO_COMMAND, "the arm stopped when the joint states went stale")
+        elif self._running and now - self._commanded_at > self.config.command_timeout:
+            self._hold(Code.COMMAND_STALE, f"vla_node sent nothing for {self.config.command_timeout:.3g} s, "
+                       "so the arm holds")
+        if self._tracker is None:
+            return None
+        config = self.config
+        pose = self._tracker.step(self._segment.at(now), dt, config.limits, config.workspace_low,
+                                  config.workspace_high)
+        if self._running or not self._tracker.at_rest:
+            self._at_rest_since = now
+        return pose
+
+    def hold(self, why: str) -> None:
+        """Come to rest as fast as the limits allow, and stay there."""
+        self._hold(Code.NO_COMMAND, why)
+
+    def release(self, why: str) -> None:
+        """Give up the target: nothing is sent until the next command, which starts from the measured pose."""
+        self._running, self._tracker, self._segment, self._goal_id = False, None, None, None
+        self._code, self._message = Code.NO_COMMAND, why
+
+    def measured_is_fresh(self, now: float) -> bool:
+        """Whether there is a measured pose from joint states younger than joint_state_timeout."""
+        return self.measured is not None and not self._joint_states_stale(now)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no motion is under way."""
+        return not self._running and (self._tracker is None or self._tracker.at_rest)
+
+    def status(self, now: float) -> Status:
+        """The state at this time."""
+        code, message = self._code, self._message
+        if self._joint_states_stale(now):
+            code = Code.JOINT_STATES_STALE
+            message = f"no usable joint states for {self.config.joint_state_timeout:.3g} s, so the arm holds"
+            message += f": {self.unmeasured}" if self.unmeasured else ""
+        return Status(code == Code.OK, code, message, self._clipped, self._refused)
+
+    def _begin(self, goal_id: bytes) -> None:
+        """A new goal: its first step starts from the measured pose, and its gripper from an unknown state."""
+        self._goal_id = goal_id
+        self._gripper = GripperSwitch()
+        if self._tracker is None:
+            self._tracker = Tracker(self.measured)
+            self._segment = Segment(self.measured, self.measured, 0.0, 0.0)
+
+    def _target(self, previous: Pose, command: Command) -> Pose:
+        """The new target: the command's delta, clipped, composed onto the previous target, clipped into the box."""
+        config = self.config
+        wanted = delta_displacement(command.translation, command.rotation)
+        # No step is longer than the arm can go in its period, or the target would run away from the arm.
+        velocity = config.limits.axes("velocity")
+        step = clip_step(wanted, min(config.max_translation, velocity[0] * command.period),
+                         min(config.max_rotation, velocity[-1] * command.period))
+        target = previous.moved(step)
+        position = self._into_box(target.position)
+        self._clipped += not (np.array_equal(step, wanted) and np.array_equal(position, target.position))
+        return Pose(position, target.rotation)
+
+    def _hold(self, code: Code, message: str) -> None:
+        if self._running:
+            stop = self._tracker.stopping_pose(self.config.limits)
+            stop = Pose(self._into_box(stop.position), stop.rotation)
+            self._segment = Segment(stop, stop, 0.0, 0.0)
+        self._running = False
+        self._code, self._message = code, message
+
+    def _into_box(self, position: np.ndarray) -> np.ndarray:
+        return clip_position(position, self._tracker.pose.position, self.config.workspace_low,
+                             self.config.workspace_high)
+
+    def _joint_states_stale(self, now: float) -> bool:
+        return now - self._measured_at > self.config.joint_state_timeout
+
+
+def _apart(one: Pose, other: Pose) -> tuple[float, float]:
+    displacement = one.displacement_to(other)
+    return float(np.linalg.norm(displacement[:3])), float(np.linalg.norm(displacement[3:]))

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node that owns the commanded target: deltas of single steps in, a smooth and limited stream of poses out.
+
+In:  command (vla_sd_msgs/EndEffectorCommand), joint_states, robot_description.
+Out: target_pose, gripper_command (0.0 closed, 1.0 open, on transitions), measured_pose, ~/status, /diagnostics.
+All decisions are in control/controller.py; this file is the wiring.
+"""
+
+import math
+import sys
+import time
+
+import numpy as np
+import pinocchio as pin
+from geometry_msgs.msg import PoseStamped
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64, String
+from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
+
+from vla_sd_ros.control.controller import ArmController, Code, Command, Config
+from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.control.tracker import Limits
+from vla_sd_ros.kinematics.arm import ArmKinematics
+from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ManagedNode, ParameterSpec, run
+
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+SENSOR = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+MEASURED_POSE_PERIOD = 0.02  # s
+STATUS_PERIOD = 0.1  # s
+
+
+class ArmNode(ManagedNode):
+    """Lifecycle node without a GPU that never waits for anything: it must outlive a stuck or crashed vla_node."""
+
+    TABLE = (
+        ParameterSpec("base_frame", "panda_link0", "Base frame of the robot; commands in another are refused.",
+                      read_only=True),
+        ParameterSpec("tip_link", "panda_tcp", "Link of the robot description that the commands move.",
+                      read_only=True),
+        ParameterSpec("joint_names", [f"panda_joint{i}" for i in range(1, 8)], "The arm's joints, base to tip.",
+                      read_only=True),
+        ParameterSpec("rate", 100.0, "Rate of target_pose [Hz].", 50.0, 200.0, read_only=True),
+        ParameterSpec("command_timeout", 0.5, "Silence of vla_node after which the arm holds [s].", 0.1, 5.0),
+        ParameterSpec("joint_state_timeout", 0.2, "Age of joint states from which the arm holds [s].", 0.02, 2.0),
+        ParameterSpec("step.max_translation", 0.05, "Longest translation of one command [m].", 0.001, 0.2),
+        ParameterSpec("step.max_rotation", 0.25, "Largest rotation of one command [rad].", 0.005, 1.0),
+        ParameterSpec("workspace.min", [0.1, -0.5, -0.05], "Lowest x, y, z of the target, base frame [m].",
+                      -5.0, 5.0),
+        ParameterSpec("workspace.max", [0.8, 0.5, 0.9], "Highest x, y, z of the target, base frame [m].", -5.0, 5.0),
+        ParameterSpec("limits.linear_velocity", 0.6, "Greatest speed [m/s].", 0.01, 2.0),
+        ParameterSpec("limits.linear_acceleration", 5.0, "Greatest acceleration [m/s^2].", 0.1, 20.0),
+        ParameterSpec("limits.linear_jerk", 300.0, "Greatest jerk [m/s^3].", 5.0, 5000.0),
+        ParameterSpec("limits.angular_velocity", 2.5, "Greatest angular speed [rad/s].", 0.05, 4.0),
+        ParameterSpec("limits.angular_acceleration", 20.0, "Greatest angular acceleration [rad/s^2].", 0.5, 50.0),
+        ParameterSpec("limits.angular_jerk", 1200.0, "Greatest angular jerk [rad/s^3].", 20.0, 10000.0),
+        ParameterSpec("gripper.open_above", 0.55, "Commanded opening from which the gripper opens.", 0.0, 1.0),
+        ParameterSpec("gripper.close_below", 0.45, "Commanded opening up to which the gripper closes.", 0.0, 1.0),
+        ParameterSpec("dry_run", False, "Compute everything, send nothing to arm and gripper."),
+    )
+
+    def check(self, values):
+        for axis, low, high in zip("xyz", values["workspace.min"], values["workspace.max"]):
+            if low >= high:
+                raise ValueError(f"workspace.min is {low} and workspace.max is {high} in {axis}: min must be below max")
+        if values["gripper.close_below"] >= values["gripper.open_above"]:
+            raise ValueError(f"gripper.close_below ({values['gripper.close_below']}) must be below gripper.open_above "
+                             f"({values['gripper.open_above']})")
+
+    def configure(self):
+        self._kinematics: ArmKinematics | None = None
+        self._controller = ArmController(self._config(), time.monotonic())
+        self._controller.unmeasured = "no robot_description has come yet"
+        self._sent_status = None
+        self._ticks, self._ticks_since, self._longest_period, self._last_tick = 0, time.monotonic(), 0.0, math.nan
+        self._target = self.create_publisher(PoseStamped, "target_pose", NEWEST)
+        self._measured = self.create_publisher(PoseStamped, "measured_pose", 10)
+        self._gripper = self.create_publisher(Float64, "gripper_command", LATCHED)
+        self._status = self.create_publisher(ArmStatus, "~/status", LATCHED)
+        self._inputs = [
+            self.create_subscription(String, "robot_description", self._on_description, LATCHED),
+            self.create_subscription(JointState, "joint_states", self._on_joint_states, SENSOR),
+            self.create_subscription(EndEffectorCommand, "command", self._on_command, NEWEST),
+        ]
+        # Steady time: neither a jump of the system clock nor simulated time may stop or rush the control loop.
+        self._loops = [
+            self.create_timer(1.0 / self.values["rate"], self._tick, clock=STEADY),
+            self.create_timer(MEASURED_POSE_PERIOD, self._publish_measured, clock=STEADY),
+            self.create_timer(STATUS_PERIOD, self._publish_status, clock=STEADY),
+        ]
+
+    def activate(self):
+        unmeasured = self._controller.unmeasured
+        self._controller = ArmController(self._config(), time.monotonic())
+        self._controller.unmeasured = unmeasured
+
+    def deactivate(self):
+        """Brake smoothly (a fraction of a second), so that the last pose sent is one at rest."""
+        self._controller.hold("arm_node was deactivated")
+        period = 1.0 / self.values["rate"]
+        end = time.monotonic() + self._controller.config.limits.stopping_time() + 2 * period
+        while not self._controller.at_rest and time.monotonic() < end:
+            time.sleep(period)
+            self._tick()
+        self._publish_status()
+
+    def cleanup(self):
+        for timer in self._loops:
+            self.destroy_timer(timer)
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        for publisher in (self._target, self._measured, self._gripper, self._status):
+            self.destroy_publisher(publisher)
+
+    def apply(self, changed):
+        if self.state == "unconfigured":
+            return
+        self._controller.config = self._config()
+        if "dry_run" in changed:
+            # The target went on without the arm, or the arm is about to be left alone: start from the arm again.
+            self._controller.release("dry_run was changed")
+
+    def diagnose(self):
+        if self.state == "unconfigured":
+            return OK, "unconfigured", {}
+        now = time.monotonic()
+        status = self._controller.status(now)
+        rate = self._ticks / (now - self._ticks_since) if now > self._ticks_since else 0.0
+        values = {
+            "lifecycle state": self.state, "code": int(status.code), "dry_run": self.values["dry_run"],
+            "rate of target_pose [Hz]": f"{rate:.1f}", "longest period [ms]": f"{1e3 * self._longest_period:.1f}",
+            "commands clipped": status.clipped, "commands refused": status.refused,
+        }
+        self._ticks, self._ticks_since, self._longest_period = 0, now, 0.0
+        if not self.active:
+            return OK, self.state, values
+        level = OK if status.code in (Code.OK, Code.NO_COMMAND) else ERROR
+        if level == OK and self.values["dry_run"]:
+            return WARN, "dry run: nothing is sent to the robot", values
+        return level, status.message or "moving", values
+
+    def _config(self) -> Config:
+        v = self.values
+        limits = Limits(*(v[f"limits.{kind}_{of}"] for kind in ("linear", "angular")
+                          for of in ("velocity", "acceleration", "jerk")))
+        return Config(v["base_frame"], v["command_timeout"], v["joint_state_timeout"], v["step.max_translation"],
+                      v["step.max_rotation"], np.array(v["workspace.min"]), np.array(v["workspace.max"]), limits,
+                      v["gripper.open_above"], v["gripper.close_below"])
+
+    def _on_description(self, message: String) -> None:
+        try:
+            self._kinematics = ArmKinematics(message.data, self.values["tip_link"], self.values["joint_names"])
+            self._controller.unmeasured = "no joint states have come yet"
+        except ValueError as error:
+            self._kinematics = None
+            self.get_logger().error(f"{self.get_name()} cannot use robot_description: {error}")
+            self._controller.unmeasured = str(error)
+
+    def _on_joint_states(self, message: JointState) -> None:
+        if self._kinematics is None:
+            return
+        names = self._kinematics.joint_names
+        here = dict(zip(message.name, message.position))
+        if not any(name in here for name in names):
+            return  # from something else that shares the topic, such as a gripper
+        missing = [name for name in names if name not in here]
+        if missing:
+            self._controller.unmeasured = f"joint_states lacks the position of '{missing[0]}'"
+            return
+        q = np.array([here[name] for name in names])
+        if not np.all(np.isfinite(q)):
+            self._controller.unmeasured = "a joint position is not finite"
+            return
+        self._measured_stamp = message.header.stamp
+        self._controller.measure(Pose(*self._kinematics.forward(q)), time.monotonic())
+        self._controller.unmeasured = ""
+
+    def _on_command(self, message: EndEffectorCommand) -> None:
+        if not self.active:
+            return
+        t, r = message.translation, message.rotation
+        command = Command(message.goal_id.uuid.tobytes(), message.header.frame_id, message.hold,
+                          np.array([t.x, t.y, t.z]), np.array([r.x, r.y, r.z]), message.gripper,
+                          message.period.sec + 1e-9 * message.period.nanosec)
+        opening = self._controller.command(command, time.monotonic())
+        if opening is not None and not self.values["dry_run"]:
+            self._gripper.publish(Float64(data=opening))
+        self._publish_status_on_change()
+
+    def _tick(self) -> None:
+        if not self.active:
+            return
+        now = time.monotonic()
+        self._ticks += 1
+        if not math.isnan(self._last_tick):
+            self._longest_period = max(self._longest_period, now - self._last_tick)
+        self._last_tick = now
+        pose = self._controller.tick(now)
+        if pose is not None and not self.values["dry_run"]:
+            self._target.publish(self._stamped(pose, self.get_clock().now().to_msg()))
+        self._publish_status_on_change()
+
+    def _publish_measured(self) -> None:
+        if self.active and self._controller.measured_is_fresh(time.monotonic()):
+            self._measured.publish(self._stamped(self._controller.measured, self._measured_stamp))
+
+    def _publish_status_on_change(self) -> None:
+        status = self._controller.status(time.monotonic())
+        if status != self._sent_status:
+            self._publish_status()
+
+    def _publish_status(self) -> None:
+        if not self.active:
+            return
+        previous, status = self._sent_status, self._controller.status(time.monotonic())
+        self._sent_status = status
+        if status.code > Code.NO_COMMAND and (previous is None or previous.message != status.message):
+            self.get_logger().warning(status.message)
+        message = ArmStatus(state=ArmStatus.MOVING if status.moving else ArmStatus.HOLDING, code=int(status.code),
+                            message=status.message, clipped=status.clipped, refused=status.refused)
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.header.frame_id = self.values["base_frame"]
+        self._status.publish(message)
+
+    def _stamped(self, pose: Pose, stamp) -> PoseStamped:
+        message = PoseStamped()
+        message.header.stamp = stamp
+        message.header.frame_id = self.values["base_frame"]
+        p, o = message.pose.position, message.pose.orientation
+        p.x, p.y, p.z = pose.position.tolist()
+        o.x, o.y, o.z, o.w = pin.Quaternion(pose.rotation).coeffs().tolist()
+        return message
+
+
+def main(args=None):
+    sys.exit(run(lambda: ArmNode("arm_node"), args=args))
+
+
+if __name__ == "__main__":
+    main()
