@@ -26,12 +26,12 @@ class GoalRejected(RuntimeError):
 class InstructionClient:
     """One goal at a time. Call from one thread; every waiting method spins the client's own node.
 
-    Needs rclpy.init() before. namespace: that of vla_node.
+    Needs rclpy.init() before. namespace: that of vla_node. context: an rclpy context other than the default one.
     """
 
-    def __init__(self, namespace: str = "vla", node_name: str = "instruction_client"):
-        self.node = Node(node_name, namespace=namespace)
-        self._executor = SingleThreadedExecutor()
+    def __init__(self, namespace: str = "vla", node_name: str = "instruction_client", context=None):
+        self.node = Node(node_name, namespace=namespace, context=context)
+        self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.node)
         self._client = ActionClient(self.node, ExecuteInstruction, "execute_instruction")
         self._logs: list[Log] = []
@@ -70,14 +70,14 @@ class InstructionClient:
 
     def is_complete(self, timeout: float = 0.1) -> bool:
         """Whether the goal has ended; waits for that at most `timeout` s. ConnectionError when vla_node is gone."""
-        done = self._spin_until(self._running().done, timeout)
+        done = self._spin_until(self._started().done, timeout)
         if not done and not self._client.server_is_ready():
             raise ConnectionError("vla_node is gone and took the goal with it; start it and send the goal again")
         return done
 
     def cancel(self, timeout: float = 5.0) -> bool:
         """Asks vla_node to stop; whether it will. False: the goal was over already."""
-        self._running()
+        self._started()
         answer = self._handle.cancel_goal_async()
         if not self._spin_until(answer.done, timeout):
             raise TimeoutError(f"vla_node did not answer the cancel request within {timeout:g} s")
@@ -85,16 +85,26 @@ class InstructionClient:
 
     def result(self, timeout: float = float("inf")) -> ExecuteInstruction.Result:
         """The result, waiting at most `timeout` s for it; TimeoutError when it does not come."""
-        if not self._spin_until(self._running().done, timeout):
+        if not self._spin_until(self._started().done, timeout):
             raise TimeoutError(f"the goal did not end within {timeout:g} s")
         return self._result.result().result
+
+    @property
+    def running(self) -> bool:
+        """Whether an accepted goal has no result yet, as far as this client has heard."""
+        return self._result is not None and not self._result.done()
+
+    @property
+    def status(self) -> int:
+        """The state of the goal as a constant of action_msgs/msg/GoalStatus."""
+        return self._result.result().status if self._result and self._result.done() else self._handle.status
 
     def close(self) -> None:
         self._client.destroy()
         self._executor.shutdown()
         self.node.destroy_node()
 
-    def _running(self):
+    def _started(self):
         if self._result is None:
             raise RuntimeError("no goal was started; call start() first")
         return self._result

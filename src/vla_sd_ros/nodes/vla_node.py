@@ -9,6 +9,7 @@ ended goal no motion of that goal can follow.
 import functools
 import inspect
 import math
+import sys
 import threading
 import time
 import traceback
@@ -129,6 +130,9 @@ class VlaNode(ManagedNode):
         self._thread = threading.Thread(target=self._infer, name="inference", daemon=True)
         self._thread.start()
 
+    def activate(self) -> None:
+        self._arm = Latest()                    # an arm_node of the past is not missed
+
     def deactivate(self) -> None:
         with self._lock:
             self.state = "inactive"             # no new goal from here on
@@ -149,6 +153,16 @@ class VlaNode(ManagedNode):
         self._inputs, self._thread = [], None
         self._vla = self._decoder = self._new_decoder = None
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
+
+    def stop(self) -> None:
+        """Before the process ends. The executor turns meanwhile, because only it can send the result of a goal."""
+        stopping = threading.Thread(target=super().stop, daemon=True)
+        stopping.start()
+        end = math.inf
+        while time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.02)
+            if not stopping.is_alive():
+                end = min(end, time.monotonic() + 0.1)
 
     def _subscribe(self) -> None:
         kind, topic = (CompressedImage, "image/compressed") if self.values["image.compressed"] else (Image, "image")
@@ -172,11 +186,11 @@ class VlaNode(ManagedNode):
             raise ValueError(f"parameter '{fixed[0]}' can change only while {self.get_name()} is unconfigured; "
                              "deactivate it and clean it up first")
         if "decoder.name" in changed and self._vla is not None:
-            self._new_decoder = self._make_decoder(values["decoder.name"], self._vla)
+            self._new_decoder = values["decoder.name"], self._make_decoder(values["decoder.name"], self._vla)
 
     def apply(self, changed: set) -> None:
-        if "decoder.name" in changed and self._vla is not None:
-            self._decoder = self._new_decoder           # effective at the next step
+        if self._new_decoder and self._new_decoder[0] == self.values["decoder.name"]:
+            self._decoder, self._new_decoder = self._new_decoder[1], None       # effective at the next step
 
     @staticmethod
     def _make_decoder(name: str, vla):
@@ -410,4 +424,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

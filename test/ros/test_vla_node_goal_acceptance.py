@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A goal that cannot be executed is rejected with one sentence that says why; unknown words are no reason."""
+import pytest
+from vla import NODE
+
+from vla_sd_ros.client import GoalRejected
+
+
+@pytest.mark.parametrize("goal, sentence", [
+    (dict(instruction=""), "the instruction is empty; say in words what the arm shall do."),
+    (dict(instruction="  \n"), "the instruction is empty; say in words what the arm shall do."),
+    (dict(instruction="go", time_limit=-1.0), "time_limit is -1 s; it must lie in 0 .. 3600 s"),
+    (dict(instruction="go", time_limit=float("nan")), "time_limit is nan s; it must lie in 0 .. 3600 s"),
+    (dict(instruction="go", time_limit=1e6), "time_limit is 1e+06 s; it must lie in 0 .. 3600 s"),
+    (dict(instruction="go", step_limit=200_000), "step_limit is 200000; it must lie in 0 .. 100000")])
+def test_a_wrong_goal_is_rejected(vla, goal, sentence):
+    with pytest.raises(GoalRejected) as rejection:
+        vla.client.start(**goal)
+    assert sentence in str(rejection.value)
+    assert "\n" not in str(rejection.value)
+    assert not vla.commands
+
+
+def test_a_node_that_is_not_active_rejects_and_says_its_state(vla):
+    vla.ros.change_state(NODE, "deactivate")
+    try:
+        with pytest.raises(GoalRejected, match="vla_node is inactive, not active; configure and activate it first"):
+            vla.client.start("pick up the milk")
+    finally:
+        assert vla.ros.change_state(NODE, "activate")
+
+
+def test_unknown_words_are_accepted(vla):
+    vla.start_moving("defenestrate the flibbertigibbet, s'il te plaît 🙂")

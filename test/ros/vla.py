@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vla_node as a real process with a small random model, and the world it sees: a camera and joint states over DDS."""
+import threading
+import time
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from processes import Domain, NodeProcess, Ros, node_command
+from rclpy.duration import Duration
+from sensor_msgs.msg import Image, JointState
+from vla_sd_msgs.msg import DecodeStep, EndEffectorCommand
+
+from vla_sd_ros.client import InstructionClient
+
+NODE = "vla_node"
+PARAMETERS = {
+    "autostart": True, "control_period": 0.1, "goal.time_limit": 60.0, "goal.step_limit": 1000,
+    "image.timeout": 0.5, "image.grace": 1.0, "joint_states.timeout": 0.5, "joint_states.grace": 1.0,
+    "arm_status.grace": 1.0}
+
+
+class World:
+    """A camera at `camera_rate` Hz and joint states at 50 Hz, each of which can be switched off."""
+
+    def __init__(self, ros: Ros):
+        self.reset()
+        self._node, self._pixels = ros.node, np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8).tobytes()
+        self._images = ros.node.create_publisher(Image, "image", 1)
+        self._joints = ros.node.create_publisher(JointState, "joint_states", 10)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def reset(self) -> None:
+        """Everything on. delay: age of the images when they are published [s]."""
+        self.camera = self.joint_states = True
+        self.camera_rate, self.encoding, self.delay = 10.0, "rgb8", 0.0
+
+    def _run(self) -> None:
+        next_image = time.monotonic()
+        while not self._over.wait(0.02):
+            now = self._node.get_clock().now()
+            if self.joint_states:
+                message = JointState(name=[f"panda_joint{i}" for i in range(1, 8)], position=[0.0] * 7, velocity=[0.0] * 7)
+                message.header.stamp = now.to_msg()
+                self._joints.publish(message)
+            if time.monotonic() >= next_image:
+                next_image = max(next_image + 1.0 / self.camera_rate, time.monotonic() - 0.02)
+                if self.camera:
+                    message = Image(height=64, width=64, encoding=self.encoding, step=192, data=self._pixels)
+                    message.header.frame_id = "camera_optical_frame"
+                    message.header.stamp = (now - Duration(seconds=self.delay)).to_msg()
+                    self._images.publish(message)
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+class Vla:
+    """The process, the world, a client, and what the node has published."""
+
+    def __init__(self, checkpoint, folder, **parameters):
+        self.domain = Domain()
+        self.ros = Ros(self.domain)
+        self.world = World(self.ros)
+        self.commands = self.ros.listen(EndEffectorCommand, "command")
+        self.steps = self.ros.listen(DecodeStep, "decode")
+        self.diagnostics = self.ros.listen(DiagnosticArray, "/diagnostics")
+        self.parameters = PARAMETERS | {"policy.checkpoint": str(checkpoint)} | parameters
+        folder.mkdir(exist_ok=True)
+        command = node_command("vla_sd_ros.nodes.vla_node", self.parameters, folder)
+        self.process = NodeProcess(command, self.domain, folder / "vla_node.log")
+        self.client = InstructionClient("vla", context=self.ros.context)
+
+    def wait_until_active(self) -> None:
+        self.process.wait_for_line("is active", 60.0)
+        self.client.wait_for_node()
+        self.ros.wait_until(lambda: self.ros.node.count_publishers("command"), "the publisher of commands")
+        self.ros.wait_until(lambda: self.ros.node.count_subscribers("image"), "the subscription to images")
+        self.clear()
+
+    def clear(self) -> None:
+        """As at the start: the world running and seen, nothing recorded."""
+        self.world.reset()
+        time.sleep(0.25)                                    # two images
+        self.clear_records()
+
+    def clear_records(self) -> None:
+        for seen in (self.commands, self.steps, self.diagnostics):
+            seen.clear()
+
+    def start_moving(self, instruction: str = "pick up the milk", steps: int = 2, **limits) -> None:
+        """Sends a goal and returns when it has commanded `steps` actions."""
+        before = len(self.motions())
+        self.client.start(instruction, **limits)
+        self.ros.wait_until(lambda: len(self.motions()) >= before + steps, f"{steps} actions")
+
+    def motions(self) -> list:
+        return [(when, c) for when, c in self.commands if not c.hold]
+
+    def holds(self) -> list:
+        return [(when, c) for when, c in self.commands if c.hold]
+
+    def close(self) -> None:
+        self.client.close()
+        self.world.stop()
+        self.process.kill()
+        self.ros.close()
+        self.domain.release()
