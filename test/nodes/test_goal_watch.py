@@ -106,7 +106,13 @@ def test_a_camera_at_the_control_rate_is_not_delayed():
     assert pacer.wait(Sample(None, 1.2, 0.0), steady=50.17, period=0.2) == 0.0
 
 
+def test_a_fresh_image_right_after_the_first_action_of_a_goal_does_not_hasten_the_second():
+    pacer = Pacer()
+    pacer.use(Sample(None, 1.0, 0.0), steady=51.15)
+    assert pacer.wait(Sample(None, 1.2, 0.0), steady=51.2, period=0.2) == pytest.approx(0.05)
+
+
 def test_images_after_a_reset_of_the_clock_are_used():
     pacer = Pacer()
     pacer.use(Sample(None, 100.0, 0.0), steady=50.0)
-    assert pacer.wait(Sample(None, 0.1, 0.0), steady=50.1, period=0.2) == 0.0
+    assert pacer.wait(Sample(None, 0.1, 0.0), steady=50.15, period=0.2) == 0.0

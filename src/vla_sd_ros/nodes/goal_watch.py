@@ -162,10 +162,12 @@ class Latest:
 class Pacer:
     """One action per control period, each on an image that was not used before.
 
-    An image that lies a period after the last used one is taken at once, so that a camera at the control rate adds
-    no delay. Cameras whose frames fall otherwise are sampled by time.
+    An image whose stamp lies a period after that of the last used one is taken when it comes, so that a camera at the
+    control rate adds no delay. Cameras whose frames fall otherwise are sampled by time.
     """
-    EARLY, LATE = 0.95, 1.1         # of a period: jitter of stamps; how long to wait for a well-placed image
+    SPACING = 0.95      # of a period, between the stamps of two images; leaves room for jitter
+    PATIENCE = 1.1      # of a period, since the last action, after which an image with less spacing will do
+    HASTE = 0.5         # of a period, since the last action: no sooner, whatever the stamps say
 
     def __init__(self) -> None:
         self._stamp: float | None = None
@@ -175,9 +177,9 @@ class Pacer:
         """Seconds until this image may be used; 0: now; inf: it has been used, or there is none."""
         if sample is None or sample.stamp == self._stamp:
             return math.inf
-        if self._stamp is None or not 0.0 < sample.stamp - self._stamp < self.EARLY * period:
-            return 0.0              # far enough, or the clock was set back
-        return max(0.0, self._started + self.LATE * period - steady)
+        close = self._stamp is not None and 0.0 < sample.stamp - self._stamp < self.SPACING * period
+        # Negative: the clock was set back, and the stamps say nothing.
+        return max(0.0, self._started + (self.PATIENCE if close else self.HASTE) * period - steady)
 
     def use(self, sample: Sample, steady: float) -> None:
         self._stamp, self._started = sample.stamp, steady

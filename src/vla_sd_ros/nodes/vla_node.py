@@ -72,6 +72,8 @@ class VlaNode(ManagedNode):
         ParameterSpec("policy.device", "cpu", f"Torch device of the model: cpu, cuda, cuda:1. {UNCONFIGURED_ONLY}"),
         ParameterSpec("policy.unnorm_key", "", "Key of the action statistics in the checkpoint; empty where it has "
                                                f"only one. {UNCONFIGURED_ONLY}"),
+        ParameterSpec("policy.threads", 0, f"CPU threads of the model; 0: the library's choice. {UNCONFIGURED_ONLY}",
+                      0, 256),
         ParameterSpec("decoder.name", "autoregressive", "Decoder of the action tokens; effective at the next step."),
         ParameterSpec("control_period", 0.2, "Time over which one action is executed, and between two actions [s].",
                       0.02, 5.0),
@@ -119,11 +121,11 @@ class VlaNode(ManagedNode):
         from vla_sd_ros import policy           # here, because torch takes seconds to import
 
         vla = policy.load(self.values["policy.checkpoint"], self.values["policy.device"],
-                          self.values["policy.unnorm_key"])
+                          self.values["policy.unnorm_key"], self.values["policy.threads"])
         self.get_logger().info(vla.self_test())
         decoder = self._make_decoder(self.values["decoder.name"], vla)
         for _ in range(2):                      # the first passes allocate and compile
-            decoder.decide(np.zeros((256, 256, 3), np.uint8), "warm up")
+            _decide(decoder, np.zeros((256, 256, 3), np.uint8), "warm up")
         self._vla, self._decoder = vla, decoder
         self._subscribe()
         self._stopping.clear()
@@ -253,6 +255,9 @@ class VlaNode(ManagedNode):
                 self._end(accepted, DEACTIVATED)
             self._news.notify_all()
         self.get_logger().info(f"New goal: {accepted.goal.instruction!r}")
+        unknown = self._vla.unknown_words(accepted.goal.instruction) if self._vla else []
+        if unknown:
+            self.get_logger().warning(f"The model was never trained on these words: {', '.join(unknown)}")
         handle.execute(functools.partial(self._execute, accepted))
 
     def _on_cancel(self, handle) -> CancelResponse:
@@ -330,8 +335,11 @@ class VlaNode(ManagedNode):
             _terminate(handle.canceled, result)
         else:
             _terminate(handle.abort, result)
-        self.get_logger().info(f"Goal ended after {result.steps} steps, {result.elapsed_time:.1f} s: "
-                               f"{result.termination_reason}. {result.error_msg}".rstrip())
+        end = f"Goal ended after {result.steps} steps, {result.elapsed_time:.1f} s: {result.termination_reason}."
+        if ending.reason == "fault":
+            self.get_logger().warning(f"{end} {ending.message}")
+        else:
+            self.get_logger().info(end)
 
     # Inference
 
@@ -360,9 +368,7 @@ class VlaNode(ManagedNode):
     def _step(self, run: Run, image: Sample) -> None:
         try:
             pixels = (compressed_to_rgb if self.values["image.compressed"] else to_rgb)(image.message)
-            decision = self._decoder.decide(pixels, run.goal.instruction)
-            if not np.all(np.isfinite(decision.action)):
-                raise ValueError("an action has values that are not finite")
+            decision = _decide(self._decoder, pixels, run.goal.instruction)
         except Exception as error:
             self.get_logger().debug(traceback.format_exc())
             self._end(run, inference_failed(sentence(error)))
@@ -407,6 +413,14 @@ class VlaNode(ManagedNode):
         if running and running.holding:
             return WARN, "holding: an input is stale", values
         return OK, "executing a goal" if running else self.state, values
+
+
+def _decide(decoder, pixels: np.ndarray, instruction: str):
+    """The decoder's decision; ValueError when its action is not finite."""
+    decision = decoder.decide(pixels, instruction)
+    if not np.all(np.isfinite(decision.action)):
+        raise ValueError("the checkpoint gave an action that is not finite; its weights or statistics are damaged")
+    return decision
 
 
 def _terminate(transition, result) -> None:
