@@ -31,3 +31,20 @@ def test_joint_states_that_come_back_let_the_goal_go_on(vla):
     vla.world.joint_states = True
     vla.ros.wait_until(lambda: len(vla.motions()) >= before + 3, "motion after the hold")
     assert vla.client.running
+
+
+def test_an_old_joint_state_without_a_stamp_is_no_reason_to_move(vla):
+    vla.world.stamped = False
+    time.sleep(0.1)
+    vla.world.joint_states = False
+    time.sleep(0.7)
+    vla.clear_records()
+    vla.client.start("pick up the milk")
+    assert vla.client.result(3.0).error_code == ExecuteInstruction.Result.JOINT_STATES_STALE
+    assert not vla.motions()
+
+
+def test_joint_states_without_stamps_are_fresh_when_they_come(vla):
+    vla.world.stamped = False
+    vla.start_moving(steps=8)
+    assert not vla.holds()

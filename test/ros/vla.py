@@ -32,8 +32,8 @@ class World:
         self._thread.start()
 
     def reset(self) -> None:
-        """Everything on. delay: age of the images when they are published [s]."""
-        self.camera = self.joint_states = True
+        """Everything on. delay: age of the images when they are published [s]; stamped: joint states have stamps."""
+        self.camera = self.joint_states = self.stamped = True
         self.camera_rate, self.encoding, self.delay = 10.0, "rgb8", 0.0
 
     def _run(self) -> None:
@@ -42,7 +42,8 @@ class World:
             now = self._node.get_clock().now()
             if self.joint_states:
                 message = JointState(name=[f"panda_joint{i}" for i in range(1, 8)], position=[0.0] * 7, velocity=[0.0] * 7)
-                message.header.stamp = now.to_msg()
+                if self.stamped:
+                    message.header.stamp = now.to_msg()
                 self._joints.publish(message)
             if time.monotonic() >= next_image:
                 next_image = max(next_image + 1.0 / self.camera_rate, time.monotonic() - 0.02)
