@@ -45,9 +45,14 @@ def load(checkpoint: str | Path, device: str = "cpu", unnorm_key: str = "", thre
         tokenizer = read_tokenizer(directory / "tokenizer.json")
     except Exception as error:  # tokenizers raises bare Exception
         raise CheckpointError(f"checkpoint {checkpoint} cannot be read: {error}") from error
-    model = VlaModel(config)
-    _load_weights(model, directory / "model.safetensors", str(checkpoint))
+    model = _read_model(directory, config, str(checkpoint))
     return Vla(model, tokenizer, _choose(statistics, unnorm_key, checkpoint), device, directory.name)
+
+
+def read_model(checkpoint: str | Path) -> VlaModel:
+    """The weights of a checkpoint in single precision, to train on. Raises CheckpointError."""
+    directory = _directory(checkpoint)
+    return _read_model(directory, read_config(directory / "config.json"), str(checkpoint))
 
 
 def save(directory: Path, model: VlaModel, tokenizer: Tokenizer, key: str, statistics: ActionStatistics) -> None:
@@ -84,7 +89,8 @@ def _directory(checkpoint: str | Path) -> Path:
     )
 
 
-def _load_weights(model: VlaModel, path: Path, checkpoint: str) -> None:
+def _read_model(directory: Path, config: VlaConfig, checkpoint: str) -> VlaModel:
+    path, model = directory / "model.safetensors", VlaModel(config)
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -100,6 +106,7 @@ def _load_weights(model: VlaModel, path: Path, checkpoint: str) -> None:
                 f"but config.json asks for {tuple(shape)}"
             )
     model.load_state_dict({name: value.float() for name, value in weights.items()})
+    return model
 
 
 def _choose(statistics: dict[str, ActionStatistics], key: str, checkpoint: str | Path) -> ActionStatistics:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of the embedded policy from demonstrations. No ROS in here."""

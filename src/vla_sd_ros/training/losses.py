@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses of the embedded policy: soft cross-entropy over bins, and auxiliary targets that teach the vision tower."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vla_sd_ros.policy.actions import BINS
+from vla_sd_ros.training.data import Batch
+
+SIGMA = 2.5  # [bins], width of the soft target: neighbouring bins are nearly right
+WEIGHTS = (1.0, 1.0, 1.0, 0.4, 0.4, 0.4, 1.5)  # x, y, z, roll, pitch, yaw, gripper
+COARSE, FINE = 0.1, 0.02  # [m], the two scales of the auxiliary distances
+
+
+def action_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Mean over the batch of the weighted cross-entropies of logits (B, 7, 256); the gripper's target is hard."""
+    log_probabilities = F.log_softmax(logits, dim=-1)
+    distance = torch.arange(BINS) - batch.positions[:, :6, None]
+    soft = F.softmax(-0.5 * (distance / SIGMA) ** 2, dim=-1)
+    # the soft target's own entropy is subtracted, so that a perfect prediction costs nothing
+    entropy = torch.special.entr(soft).sum(-1)
+    motion = -(soft * log_probabilities[:, :6]).sum(-1) - entropy
+    gripper = -log_probabilities[:, 6].gather(1, batch.bins[:, 6:])
+    return (torch.cat((motion, gripper), dim=1) * torch.tensor(WEIGHTS)).sum(1).mean()
+
+
+class AuxiliaryHead(nn.Module):
+    """Reads from the image tokens, asked by the instruction, where things are and what to do; dropped after training."""
+
+    def __init__(self, width: int, text_width: int, queries: int = 4, hidden: int = 256):
+        super().__init__()
+        self.queries = queries
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.query = nn.Linear(text_width, queries * width)
+        self.fc1 = nn.Linear(queries * width, hidden)
+        self.fc2 = nn.Linear(hidden, 16 + 7 * BINS)
+
+    def forward(self, features: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """features (B, tokens, width), text (B, text width), mean of the instruction's embeddings.
+
+        Returns (B, 16) geometric predictions and (B, 7, 256) action logits.
+        """
+        query = self.query(text).view(text.shape[0], self.queries, -1)
+        read = F.scaled_dot_product_attention(query, self.key(features), self.value(features))
+        out = self.fc2(F.gelu(self.fc1(read.flatten(1))))
+        return out[:, :16], out[:, 16:].unflatten(1, (7, BINS))
+
+
+def auxiliary_loss(geometry: Tensor, batch: Batch) -> Tensor:
+    """Distances to the grasp and the place at two scales, height and position of the gripper, object held or not."""
+    distances = torch.cat((batch.to_grasp, batch.to_place), dim=1)
+    targets = torch.cat((distances / COARSE, torch.tanh(distances / FINE), (batch.ee - batch.ee.new_tensor([0.55, 0, 0.15])) / COARSE), 1)
+    held = F.binary_cross_entropy_with_logits(geometry[:, 15], batch.held)
+    return F.smooth_l1_loss(geometry[:, :15], targets, beta=0.1) * 4.0 + 0.5 * held
