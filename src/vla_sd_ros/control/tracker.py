@@ -111,8 +111,27 @@ class Tracker:
 
     def _inside(self, plan: Trajectory, low: np.ndarray, high: np.ndarray) -> bool:
         here = self.pose.position
-        extrema = plan.position_extrema[:3]
-        lowest = here + [axis.min for axis in extrema]
-        highest = here + [axis.max for axis in extrema]
+        lowest, highest = extrema(plan)
+        lowest, highest = here + lowest[:3], here + highest[:3]
         return bool(np.all(lowest >= np.minimum(low, here) - TOLERANCE)
                     and np.all(highest <= np.maximum(high, here) + TOLERANCE))
+
+
+def extrema(plan: Trajectory) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest displacement (n,) of each axis during a plan.
+
+    Computed here because `Trajectory.position_extrema` of ruckig 0.19 overlooks turning points within a phase of
+    constant acceleration. Each phase has constant jerk: x(t) = x + v t + a t^2 / 2 + j t^3 / 6; it turns where
+    v + a t + j t^2 / 2 = 0.
+    """
+    profiles = plan.profiles[0]
+    t, j, a, v, x = (np.array([getattr(profile.brake, name) + getattr(profile, name)[:7] for profile in profiles])
+                     for name in "tjavp")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        root = np.sqrt(a * a - 2.0 * j * v)
+        turns = np.stack([2.0 * v / (-a - root), 2.0 * v / (-a + root), t])
+    turns = np.clip(np.nan_to_num(turns, nan=0.0, posinf=0.0, neginf=0.0), 0.0, t)
+    reached = x + turns * (v + turns * (a / 2.0 + turns * j / 6.0))
+    reached = reached.transpose(1, 0, 2).reshape(len(profiles), -1)
+    # The first phases begin at the start of the plan, at zero displacement.
+    return np.minimum(reached.min(axis=1), 0.0), np.maximum(reached.max(axis=1), 0.0)
