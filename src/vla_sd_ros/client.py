@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sends instructions to vla_node from Python, without the plumbing of actions (in the manner of BasicNavigator of Nav2).
+"""Sends instructions to vla_node from Python, without the plumbing of actions (as BasicNavigator of Nav2 does).
 
     rclpy.init()
     client = InstructionClient("vla")
@@ -43,7 +43,7 @@ class InstructionClient:
 
     def wait_for_node(self, timeout: float = 10.0) -> None:
         """Returns when the action server is there; TimeoutError, one sentence, when it is not within `timeout` s."""
-        if not self._spin_until(self._client.server_is_ready, timeout):
+        if not self.spin_until(self._client.server_is_ready, timeout):
             raise TimeoutError(f"no vla_node offers the action {self.action_name}; start it, or correct the namespace")
 
     @property
@@ -61,7 +61,7 @@ class InstructionClient:
         goal = ExecuteInstruction.Goal(instruction=instruction, time_limit=float(time_limit), step_limit=step_limit)
         sent_wall = time.time()
         sent = self._client.send_goal_async(goal, self._on_feedback)
-        if not self._spin_until(sent.done, timeout):
+        if not self.spin_until(sent.done, timeout):
             raise TimeoutError(f"vla_node did not answer the goal within {timeout:g} s")
         handle = sent.result()
         if not handle.accepted:
@@ -70,7 +70,7 @@ class InstructionClient:
 
     def is_complete(self, timeout: float = 0.1) -> bool:
         """Whether the goal has ended; waits for that at most `timeout` s. ConnectionError when vla_node is gone."""
-        done = self._spin_until(self._started().done, timeout)
+        done = self.spin_until(self._started().done, timeout)
         if not done and not self._client.server_is_ready():
             raise ConnectionError("vla_node is gone and took the goal with it; start it and send the goal again")
         return done
@@ -79,13 +79,13 @@ class InstructionClient:
         """Asks vla_node to stop; whether it will. False: the goal was over already."""
         self._started()
         answer = self._handle.cancel_goal_async()
-        if not self._spin_until(answer.done, timeout):
+        if not self.spin_until(answer.done, timeout):
             raise TimeoutError(f"vla_node did not answer the cancel request within {timeout:g} s")
         return bool(answer.result().goals_canceling)
 
     def result(self, timeout: float = float("inf")) -> ExecuteInstruction.Result:
         """The result, waiting at most `timeout` s for it; TimeoutError when it does not come."""
-        if not self._spin_until(self._started().done, timeout):
+        if not self.spin_until(self._started().done, timeout):
             raise TimeoutError(f"the goal did not end within {timeout:g} s")
         return self._result.result().result
 
@@ -123,10 +123,11 @@ class InstructionClient:
             return [log.msg for log in self._logs if "rejected" in log.msg
                     and log.stamp.sec + 1e-9 * log.stamp.nanosec >= since - 0.1]
 
-        self._spin_until(sentences, 2.0)
+        self.spin_until(sentences, 2.0)
         return (sentences() or ["The goal was rejected; the log of vla_node says why."])[-1]
 
-    def _spin_until(self, condition, timeout: float) -> bool:
+    def spin_until(self, condition, timeout: float) -> bool:
+        """Spins the client's node until the condition holds; whether it does so within `timeout` s."""
         deadline = time.monotonic() + timeout
         while not condition():
             left = deadline - time.monotonic()

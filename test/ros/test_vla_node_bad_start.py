@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An unknown checkpoint, an unknown decoder and a wrong parameter file each give one clear sentence."""
+import re
+import shutil
+
 import pytest
 
 MODULE = "vla_sd_ros.nodes.vla_node"
@@ -29,6 +32,16 @@ def test_an_unknown_checkpoint_fails_configure_and_a_right_one_helps(start, ros,
     assert ros.change_state("vla_node", "deactivate") and ros.change_state("vla_node", "cleanup")
     assert ros.set_parameter("vla_node", "policy.device", "cpu").successful
     assert process.terminate() == 0
+
+
+def test_a_checkpoint_whose_actions_are_not_finite_fails_configure(start, ros, checkpoint, tmp_path):
+    damaged = shutil.copytree(checkpoint, tmp_path / "damaged")
+    statistics = damaged / "dataset_statistics.json"
+    statistics.write_text(re.sub(r"-?[0-9]+\.[0-9]+", "NaN", statistics.read_text()))
+    process = start(MODULE, {"policy.checkpoint": str(damaged)})
+    assert not ros.change_state("vla_node", "configure")
+    assert "not finite" in process.wait_for_line("could not configure")
+    assert len(complaints(process)) == 1
 
 
 @pytest.mark.parametrize("parameters, sentence", [

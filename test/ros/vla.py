@@ -13,6 +13,7 @@ from vla_sd_msgs.msg import DecodeStep, EndEffectorCommand
 from vla_sd_ros.client import InstructionClient
 
 NODE = "vla_node"
+JOINTS = [f"panda_joint{i}" for i in range(1, 8)]
 PARAMETERS = {
     "autostart": True, "control_period": 0.1, "goal.time_limit": 60.0, "goal.step_limit": 1000,
     "image.timeout": 0.5, "image.grace": 1.0, "joint_states.timeout": 0.5, "joint_states.grace": 1.0,
@@ -41,7 +42,7 @@ class World:
         while not self._over.wait(0.02):
             now = self._node.get_clock().now()
             if self.joint_states:
-                message = JointState(name=[f"panda_joint{i}" for i in range(1, 8)], position=[0.0] * 7, velocity=[0.0] * 7)
+                message = JointState(name=JOINTS, position=[0.0] * 7, velocity=[0.0] * 7)
                 if self.stamped:
                     message.header.stamp = now.to_msg()
                 self._joints.publish(message)

@@ -130,7 +130,7 @@ class GoalWatch:
         return Verdict(True, f"{why}; holding.")
 
     def _check_arm(self, view: View, limits: Limits) -> Verdict:
-        """The arm holds by itself while it has a fault; the goal ends when the fault stays, or arm_node falls silent."""
+        """The arm holds by itself in a fault; the goal ends when the fault stays, or when arm_node falls silent."""
         fault = view.arm_code in ARM_FAULTS
         if self._arm.seconds(fault, view.steady) >= limits.arm_grace and fault:
             return Verdict(ending=Ending(view.arm_code, "fault", view.arm_message or "arm_node reports a fault."))

@@ -6,6 +6,7 @@ which decodes the newest image (`_infer`) and may take as long as it likes; and,
 Whoever ends a goal first wins (`_end`), under the one lock that guards every command: after a hold command of an
 ended goal no motion of that goal can follow.
 """
+import contextlib
 import functools
 import inspect
 import math
@@ -27,8 +28,8 @@ from vla_sd_msgs.action import ExecuteInstruction
 from vla_sd_msgs.msg import ArmStatus, DecodeStep, EndEffectorCommand
 
 from vla_sd_ros.nodes import messages
-from vla_sd_ros.nodes.goal_watch import (CANCELED, DEACTIVATED, PREEMPTED, SUCCESS, Ending, GoalWatch, Latest, Limits,
-                                         Pacer, Sample, View, inference_failed)
+from vla_sd_ros.nodes.goal_watch import (CANCELED, DEACTIVATED, PREEMPTED, SUCCESS, Code, Ending, GoalWatch, Latest,
+                                         Limits, Pacer, Sample, View, inference_failed)
 from vla_sd_ros.nodes.images import compressed_to_rgb, to_rgb
 from vla_sd_ros.nodes.lifecycle import OK, WARN, ManagedNode, ParameterSpec, run as run_node, sentence
 
@@ -179,7 +180,8 @@ class VlaNode(ManagedNode):
         stopping.start()
         end = math.inf
         while time.monotonic() < end:
-            self.executor.spin_once(timeout_sec=0.02)
+            with contextlib.suppress(Exception):        # the hold goes out whatever a callback raises now
+                self.executor.spin_once(timeout_sec=0.02)
             if not stopping.is_alive():
                 end = min(end, time.monotonic() + 0.1)
 
@@ -294,9 +296,13 @@ class VlaNode(ManagedNode):
     # Goals: supervision and the end
 
     def _execute(self, run: Run, handle) -> ExecuteInstruction.Result:
-        """The life of a goal, in a thread of the executor."""
-        while not run.over.wait(SUPERVISION_PERIOD):
-            self._supervise(run)
+        """The life of a goal, in a thread of the executor. Never raises: rclpy would answer with an empty result."""
+        try:
+            while not run.over.wait(SUPERVISION_PERIOD):
+                self._supervise(run)
+        except Exception as error:
+            self.get_logger().error(traceback.format_exc())
+            self._end(run, Ending(Code.UNKNOWN, "fault", f"vla_node failed inside: {sentence(error)}"))
         result = self._result(run)
         self._answer(run, result)
         run.answered.set()
@@ -372,8 +378,13 @@ class VlaNode(ManagedNode):
         """The inference thread: the newest image only, one action per image and period."""
         while not self._stopping.is_set():
             run, image = self._next_work()
-            if run:
+            if not run:
+                continue
+            try:
                 self._step(run, image)
+            except Exception as error:
+                self.get_logger().debug(traceback.format_exc())
+                self._end(run, inference_failed(sentence(error)))
 
     def _next_work(self) -> tuple[Run | None, Sample | None]:
         """A goal that may move and an image that is due; otherwise waits for news and returns (None, None)."""
@@ -391,13 +402,8 @@ class VlaNode(ManagedNode):
             return run, image
 
     def _step(self, run: Run, image: Sample) -> None:
-        try:
-            pixels = (compressed_to_rgb if self.values["image.compressed"] else to_rgb)(image.message)
-            decision = _decide(self._decoder, pixels, run.goal.instruction)
-        except Exception as error:
-            self.get_logger().debug(traceback.format_exc())
-            self._end(run, inference_failed(sentence(error)))
-            return
+        pixels = (compressed_to_rgb if self.values["image.compressed"] else to_rgb)(image.message)
+        decision = _decide(self._decoder, pixels, run.goal.instruction)
         with self._lock:
             self._supervise(run)            # the world may have changed while the model was thinking
             if not run.ending and not run.holding:

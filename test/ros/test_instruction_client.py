@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Python client says in one sentence what is wrong, and follows a goal from start to result."""
+import pytest
+
+from vla_sd_ros.client import InstructionClient
+
+
+def test_without_vla_node_the_client_names_the_action_it_looked_for(ros):
+    client = InstructionClient("elsewhere", context=ros.context)
+    try:
+        with pytest.raises(TimeoutError, match="no vla_node offers the action /elsewhere/execute_instruction"):
+            client.start("pick up the milk", timeout=0.5)
+        with pytest.raises(RuntimeError, match="no goal was started"):
+            client.result()
+    finally:
+        client.close()
+
+
+def test_the_client_follows_a_goal(vla):
+    client = vla.client
+    client.start("pick up the milk", step_limit=5)
+    told = []
+    while not client.is_complete():
+        if client.feedback and client.feedback.step not in told:
+            told.append(client.feedback.step)
+    assert told == sorted(told) and told[-1] >= 4
+    assert not client.running
+    assert client.result().steps == 5
+    with pytest.raises(TimeoutError, match="did not end within 0.3 s"):
+        client.start("pick up the milk")
+        client.result(0.3)
