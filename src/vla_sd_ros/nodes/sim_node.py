@@ -56,7 +56,9 @@ class SimNode(PlainNode):
         self._present = {name: self.values[name] for name in ("suite", "task", "initial_state", "seed")}
         self._create_topics()
         period = PHYSICS_STEP * round(1 / (self.values["joint_state_rate"] * PHYSICS_STEP))
-        listener = Listener(self._on_state, self._on_success, self._stamp, self._on_scene, self._on_image, self._on_failed)
+        listener = Listener(
+            self._on_state, self._on_success, self._stamp, self._on_scene, self._on_image, self._on_failed
+        )
         self._simulation = RealTimeScene(self._make_scene, period, 1 / self.values["camera_rate"], listener)
         self._simulation.start()
 
@@ -140,7 +142,9 @@ class SimNode(PlainNode):
 
     def _on_gripper(self, message: Float64) -> None:
         if not 0.0 <= message.data <= 1.0:
-            self.get_logger().warning(f"gripper_command {message.data} is ignored: it must lie in 0 (closed) .. 1 (open)")
+            self.get_logger().warning(
+                f"gripper_command {message.data} is ignored: it must lie in 0 (closed) .. 1 (open)"
+            )
             return
         self._simulation.set_gripper(message.data)
 
@@ -154,7 +158,7 @@ class SimNode(PlainNode):
         return response
 
     def _reset(self, request: ResetScene.Request) -> LiberoScene:
-        """Reset the scene as requested; returns it. ValueError for what does not exist, RuntimeError before the start."""
+        """Reset the scene as requested; returns it. ValueError for what does not exist, RuntimeError when it fails."""
         present = self._simulation.scene
         if present is None:
             raise RuntimeError("the first scene is still being built; try again in a few seconds")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Episodes as rosbag2 bags in MCAP: which topics belong to one, writing their serialized messages, reading them back.
+"""Episodes as rosbag2 bags in MCAP: their topics, writing serialized messages, reading them back.
 
 Written with rosbags, so that a machine without the rosbag2 packages can record; `ros2 bag` and Foxglove open the result.
 """
@@ -19,17 +19,21 @@ MESSAGE_PACKAGE = "vla_sd_msgs"
 
 @dataclass(frozen=True)
 class Topic:
-    """name: as a node in the robot's namespace would write it. type: package/msg/Name. latched: transient local."""
+    """name: as a node in the robot's namespace would write it. type: package/msg/Name.
+
+    latched: published transient local. best_effort: drivers publish it so, at least some of them.
+    """
 
     name: str
     type: str
     latched: bool = False
+    best_effort: bool = False
 
 
 EPISODE_TOPICS = (
-    Topic("image", "sensor_msgs/msg/Image"),
-    Topic("camera_info", "sensor_msgs/msg/CameraInfo"),
-    Topic("joint_states", "sensor_msgs/msg/JointState"),
+    Topic("image", "sensor_msgs/msg/Image", best_effort=True),
+    Topic("camera_info", "sensor_msgs/msg/CameraInfo", best_effort=True),
+    Topic("joint_states", "sensor_msgs/msg/JointState", best_effort=True),
     Topic("command", "vla_sd_msgs/msg/EndEffectorCommand"),
     Topic("decode", "vla_sd_msgs/msg/DecodeStep"),
     Topic("target_pose", "geometry_msgs/msg/PoseStamped"),

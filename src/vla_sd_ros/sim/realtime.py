@@ -17,7 +17,7 @@ import numpy as np
 
 from vla_sd_ros.sim.scene import LiberoScene
 
-MAX_DEBT = 0.1  # [s] of simulated time that may be caught up at once; more is given up, and the ratio shows it
+MAX_DEBT = 0.25  # [s] of simulated time that may be caught up at once; more is given up, and the ratio shows it
 WINDOW = 1.0  # [s] over which the ratio is taken
 SUCCESS_PERIOD = 0.05  # [s]
 NEAR = (0.05, 0.3)  # [m], [rad]: a target this near to the end effector is one for the scene as it is now
@@ -239,8 +239,9 @@ def _open_camera(scene: LiberoScene) -> None:
     try:
         scene.camera()
     except Exception as error:  # mujoco, OpenGL and the platform libraries each raise their own
+        platform = os.environ.get("MUJOCO_GL")
         raise RuntimeError(
-            f"the camera cannot render with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({error}); `vla-sd doctor` says what to do"
+            f"the camera cannot render with MUJOCO_GL={platform} ({error}); `vla-sd doctor` says what to do"
         ) from error
 
 

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `vla-sd`. Each subcommand is a module with add_arguments(parser) and run(arguments) -> exit code."""
+import argparse
+import sys
+from importlib import import_module
+
+SUBCOMMANDS = {
+    "demo": ("vla_sd_ros.demo", "start simulator and nodes, execute one instruction, write a report"),
+    "send": ("vla_sd_ros.send", "send an instruction to a running vla_node"),
+    "report": ("vla_sd_ros.report.command", "make video, figure and summary of a recorded run again"),
+    "collect": ("vla_sd_ros.sim.collect", "make demonstrations with the scripted expert"),
+    "doctor": ("vla_sd_ros.doctor", "check this installation, one line for each part"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the subcommand named first; its module is imported only then."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog="vla-sd", description="Drives an arm from a camera and a sentence.")
+    subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
+    run = None
+    for name, (module, summary) in SUBCOMMANDS.items():
+        subparser = subparsers.add_parser(
+            name, help=summary, description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        if name in arguments[:1]:
+            chosen = import_module(module)
+            chosen.add_arguments(subparser)
+            run = chosen.run
+    return run(parser.parse_args(arguments)) if run else parser.parse_args(arguments) and 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

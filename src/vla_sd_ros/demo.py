@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd demo`: simulator, arm_node and vla_node as processes, one goal through the ordinary action, and a report.
+
+What launch/sim.launch.py does on a ROS installation, for a machine without `launch`: the same nodes, the same YAML.
+"""
+import argparse
+import os
+import random
+import socket
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from vla_sd_ros.supervisor import ChildEnded, Interrupted, Supervisor
+
+NODES = ("sim_node", "arm_node", "vla_node")
+MANAGED = ("arm_node", "vla_node")
+TIMES = ("simulated time [s]", "wall time [s]")  # in the diagnostics of sim_node
+STARTUP_TIMEOUT = 180.0  # [s], for each stage of the start; the first start on a machine reads everything from disk
+RECORDED_TAIL = 1.2  # [s] recorded after the goal: the arm comes to rest, one more /diagnostics
+DOMAINS = range(1, 100)  # the ports of higher ones collide with Linux's ephemeral ports
+
+
+class StartupFailed(Exception):
+    """The goal never began; the message is one sentence."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--suite", help="LIBERO suite; default: that of the parameter file")
+    parser.add_argument("--task", type=int, help="index of the task, 0..9")
+    parser.add_argument("--initial-state", type=int, help="index of the initial state, 0..49")
+    parser.add_argument("--seed", type=int, help="seed that shifts the objects; 0: none")
+    parser.add_argument("--checkpoint", help="policy; default: that of the name --suite, or that of the parameter file")
+    parser.add_argument("--instruction", help="the sentence; default: the task's own")
+    parser.add_argument("--params", type=Path, metavar="FILE", help="parameters; default: the installed config/sim.yaml")
+    parser.add_argument("--namespace", default="vla", help="namespace of the nodes")
+    parser.add_argument("--domain-id", type=int, help="ROS domain; default: ROS_DOMAIN_ID, or one that nobody uses")
+    parser.add_argument("--output-dir", type=Path, default=Path("runs"), help="folder for the runs' reports")
+    parser.add_argument("--time-limit", type=float, default=0.0, help="limit of the goal [s]; 0: the node's own")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0: success. 1: the task failed. 2: the goal never began. 130, 143: stopped by SIGINT, SIGTERM."""
+    folder = arguments.output_dir
+    try:
+        folder = new_run_folder(arguments.output_dir)
+        environment = prepare_environment(arguments.domain_id)
+        parameters = parameter_file(arguments.params)
+        with Supervisor(environment, folder / "logs") as supervisor:
+            outcome = Demo(arguments, supervisor, parameters, folder).run()
+    except StartupFailed as error:
+        print(f"vla-sd demo: {error}", file=sys.stderr)
+        print(f"The processes' own words are in {folder / 'logs'}.", file=sys.stderr)
+        return 2
+    print("writing the report ...", flush=True)
+    from vla_sd_ros.report.summary import write_report
+
+    summary = write_report(folder, outcome)
+    for sentence in summary["missing"]:
+        print(f"report: {sentence}", file=sys.stderr)
+    print(result_line(summary, folder))
+    return outcome["exit_code"]
+
+
+def result_line(summary: dict, folder: Path) -> str:
+    """The last line that the demo prints, for people and scripts."""
+    latency = (summary.get("latency_ms") or {}).get("median")
+    figures = {
+        "success": str(summary["success"]).lower(), "steps": summary["steps"], "elapsed": f"{summary['elapsed']:.1f}",
+        "latency_median_ms": f"{latency:.1f}" if latency else "none",
+        "realtime": f"{summary['realtime']:.2f}" if summary["realtime"] else "none", "report": folder,
+    }
+    return "RESULT " + " ".join(f"{key}={value}" for key, value in figures.items())
+
+
+class Demo:
+    """One run. Every wait checks for signals and for children that ended."""
+
+    def __init__(self, arguments: argparse.Namespace, supervisor: Supervisor, parameters: Path, folder: Path):
+        self.arguments, self.folder = arguments, folder
+        self._supervisor, self._parameters = supervisor, parameters
+        self._instruction = arguments.instruction
+        self._times: dict[str, float] = {}  # newest "simulated time [s]" and "wall time [s]" of sim_node
+
+    def run(self) -> dict:
+        """Start, execute the goal, stop everything; returns the outcome for the report. Raises StartupFailed."""
+        import rclpy
+        from rclpy.signals import SignalHandlerOptions
+
+        from vla_sd_ros.client import InstructionClient
+
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        self.client = InstructionClient(self.arguments.namespace, "vla_sd_demo")
+        try:
+            self._start()
+            return self._execute()
+        finally:
+            self._supervisor.stop(name for name in self._supervisor.children if name != "recorder")
+            self._supervisor.stop()  # the recorder last: it hears the others to the end
+            self.client.close()
+            rclpy.try_shutdown()
+
+    def _start(self) -> None:
+        began = time.monotonic()
+        say(f"starting {', '.join(NODES)} in ROS domain {os.environ['ROS_DOMAIN_ID']} ...")
+        try:
+            for node in NODES:
+                self._supervisor.start(node, self._command(node))
+            self._listen()
+            self._activate()
+        except ChildEnded as error:
+            raise StartupFailed(str(error)) from error
+        except Interrupted as error:
+            raise StartupFailed(f"{error} during the start") from error
+        say(f"ready after {time.monotonic() - began:.0f} s")
+
+    def _command(self, module: str) -> list[str]:
+        """The command line of a node; what the command line sets comes last and wins over the file."""
+        a = self.arguments
+        overrides = {
+            "sim_node": {"suite": a.suite, "task": a.task, "initial_state": a.initial_state, "seed": a.seed},
+            "arm_node": {"autostart": "false"},
+            "vla_node": {"autostart": "false", "policy.checkpoint": a.checkpoint or shipped_checkpoint(a.suite)},
+            "recorder": {"folder": self.folder / "episode"},
+        }[module]
+        given = {name: value for name, value in overrides.items() if value is not None}
+        pairs = [part for name, value in given.items() for part in ("-p", f"{name}:={value}")]
+        return [
+            sys.executable, "-m", f"vla_sd_ros.nodes.{module}", "--ros-args", "-r", f"__ns:=/{a.namespace.strip('/')}",
+            "--params-file", str(self._parameters), *pairs,
+        ]
+
+    def _listen(self) -> None:
+        from diagnostic_msgs.msg import DiagnosticArray
+        from rclpy.qos import DurabilityPolicy, QoSProfile
+        from std_msgs.msg import String
+
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.client.node.create_subscription(String, "task_instruction", self._on_instruction, latched)
+        self.client.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    def _on_instruction(self, message) -> None:
+        self._instruction = self._instruction or message.data
+
+    def _on_diagnostics(self, message) -> None:
+        for status in message.status:
+            if status.name.endswith("/sim_node"):
+                values = {pair.key: pair.value for pair in status.values}
+                self._times = {key: float(values[key]) for key in TIMES if key in values}
+
+    def _activate(self) -> None:
+        """Configure and activate through the lifecycle services, as a lifecycle manager would."""
+        from lifecycle_msgs.srv import ChangeState
+
+        clients = {
+            node: self.client.node.create_client(ChangeState, f"{node}/change_state") for node in MANAGED
+        }
+        for node, service in clients.items():
+            self._wait(service.service_is_ready, f"{node} to come up")
+        for label in ("configure", "activate"):
+            if label == "activate":  # the model is loading meanwhile
+                self._wait(lambda: self._instruction and self._times, "sim_node to simulate")
+                recorder = self._supervisor.start("recorder", self._command("recorder"))
+                self._wait(lambda: "recording" in recorder.log.read_text(errors="replace"), "the recorder")
+            request = ChangeState.Request()
+            request.transition.label = label
+            answers = {node: service.call_async(request) for node, service in clients.items()}
+            for node, answer in answers.items():
+                self._wait(answer.done, f"{node} to {label}")
+                if not answer.result().success:
+                    raise StartupFailed(f"{node}: {self._supervisor.children[node].sentence()}")
+
+    def _wait(self, condition: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + STARTUP_TIMEOUT
+        while not self.client.spin_until(condition, 0.1):
+            self._supervisor.check()
+            if time.monotonic() > deadline:
+                raise StartupFailed(f"waited {STARTUP_TIMEOUT:.0f} s in vain for {what}")
+
+    def _execute(self) -> dict:
+        from vla_sd_ros.client import GoalRejected
+        from vla_sd_ros.send import execute
+
+        outcome = self._description() | {"success": False, "steps": 0, "elapsed": 0.0, "exit_code": 1}
+        begin, began = dict(self._times), time.monotonic()
+        say(f'"{self._instruction}"')
+        try:
+            result = execute(self.client, self._instruction, self._supervisor.check, self.arguments.time_limit)
+            outcome |= {
+                "steps": result.steps, "elapsed": round(result.elapsed_time, 3), "error_code": result.error_code,
+                "termination_reason": result.termination_reason, "error_msg": result.error_msg,
+                "success": result.error_code == result.NONE,
+            }
+            outcome["exit_code"] = 0 if outcome["success"] else 1
+            self._linger(RECORDED_TAIL)
+        except (GoalRejected, TimeoutError) as error:
+            raise StartupFailed(str(error)) from error
+        except (ChildEnded, ConnectionError, Interrupted) as error:
+            feedback = self.client.feedback
+            outcome |= {
+                "termination_reason": "fault", "error_msg": str(error), "elapsed": round(time.monotonic() - began, 3),
+                "steps": feedback.step if feedback else 0,
+            }
+            if isinstance(error, Interrupted):
+                outcome |= {"termination_reason": "interrupted", "exit_code": 128 + error.number}
+        say(f"{outcome['termination_reason']} after {outcome['steps']} steps. {outcome['error_msg']}".strip())
+        outcome["realtime"] = ratio(begin, self._times)
+        if outcome["realtime"]:
+            say(f"simulated time / wall time: {outcome['realtime']:.3f}")
+        return outcome
+
+    def _linger(self, duration: float) -> None:
+        end = time.monotonic() + duration
+        self.client.spin_until(lambda: self._supervisor.signal or time.monotonic() > end, duration)
+
+    def _description(self) -> dict:
+        a = self.arguments
+        return {
+            "instruction": self._instruction, "suite": a.suite, "task": a.task, "initial_state": a.initial_state,
+            "seed": a.seed, "parameters": str(a.params) if a.params else "config/sim.yaml", "namespace": a.namespace,
+            "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def ratio(begin: dict[str, float], end: dict[str, float]) -> float | None:
+    """Simulated time / wall time between two reports of sim_node; None when there was less than a second."""
+    simulated, wall = (end.get(key, 0.0) - begin.get(key, 0.0) for key in TIMES)
+    return round(simulated / wall, 4) if wall >= 0.9 else None
+
+
+def shipped_checkpoint(suite: str | None) -> str | None:
+    """Name of the checkpoint that ships for a suite, None where there is none."""
+    return suite if suite and (Path(__file__).parent / "checkpoints" / suite).is_dir() else None
+
+
+def new_run_folder(output: Path) -> Path:
+    """A new folder named for the time, with logs/ in it."""
+    stem = output / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for folder in [stem, *(Path(f"{stem}_{i}") for i in range(2, 100))]:
+        try:
+            (folder / "logs").mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+    raise StartupFailed(f"{stem} exists already")
+
+
+def parameter_file(given: Path | None) -> Path:
+    """The given parameter file, or the installed config/sim.yaml. Raises StartupFailed when it is not there."""
+    if given is not None:
+        if not given.is_file():
+            raise StartupFailed(f"there is no parameter file {given}")
+        return given
+    from vla_sd_ros.ament import share
+
+    try:
+        return share("config", "sim.yaml")
+    except FileNotFoundError as error:
+        raise StartupFailed(str(error)) from error
+
+
+def prepare_environment(domain: int | None) -> dict[str, str]:
+    """Set what ROS and the libraries read, for this process and its children; returns the children's environment."""
+    from vla_sd_ros.ament import use_wheel_prefix
+
+    use_wheel_prefix()
+    if domain is not None:
+        os.environ["ROS_DOMAIN_ID"] = str(domain)
+    else:
+        os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain()))
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    # Inference takes one core; with more threads each, the processes would fight for what is left.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    return dict(os.environ, PYTHONUNBUFFERED="1")
+
+
+def free_domain() -> int:
+    """A ROS domain that no process on this machine is in: nobody has its discovery port (RTPS 9.6.1.1)."""
+    for domain in random.sample(DOMAINS, len(DOMAINS)):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", 7400 + 250 * domain))
+            except OSError:
+                continue
+            return domain
+    raise StartupFailed("every ROS domain from 1 to 99 is in use; name one with --domain-id")

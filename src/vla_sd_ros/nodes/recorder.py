@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""recorder: writes the topics of an episode into an MCAP bag, as they come off the wire.
+
+A process of its own, so that recording disturbs nobody; raw subscriptions, so that it costs little.
+"""
+import os
+import time
+from importlib import import_module
+
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rosbags.rosbag2 import WriterError
+
+from vla_sd_ros.nodes.lifecycle import STEADY, ParameterSpec, PlainNode, run
+from vla_sd_ros.report.bag import EPISODE_TOPICS, EpisodeWriter, Topic
+
+QUEUE = 200  # messages that may wait while the disk is busy
+PATIENCE = 5.0  # [s] to wait for publishers before saying that some topics have none
+
+
+class Recorder(PlainNode):
+    """Records from its start to its end; the bag is complete when the process has ended."""
+
+    TABLE = (ParameterSpec("folder", "episode", "Folder of the bag; must not exist yet.", read_only=True),)
+
+    def __init__(self, name: str = "recorder", **options):
+        super().__init__(name, **options)
+        topics = {self.resolve_topic_name(topic.name): topic for topic in EPISODE_TOPICS}
+        self._writer = self._open(topics)
+        for resolved, topic in topics.items():
+            self._record(resolved, topic)
+        self._silent = list(topics)
+        self._deadline = time.monotonic() + PATIENCE
+        self._timer = self.create_timer(0.05, self._announce, clock=STEADY)
+
+    def _announce(self) -> None:
+        """Say once that recording goes on: when every topic has a publisher, or after PATIENCE."""
+        self._silent = [name for name in self._silent if not self.count_publishers(name)]
+        if self._silent and time.monotonic() < self._deadline:
+            return
+        self._timer.cancel()
+        absent = f"; nobody publishes {', '.join(self._silent)}" if self._silent else ""
+        self.get_logger().info(f"recording{absent}")
+
+    def _open(self, topics: dict[str, Topic]) -> EpisodeWriter:
+        try:
+            return EpisodeWriter(self.values["folder"], topics)
+        except WriterError as error:
+            raise RuntimeError(str(error)) from error
+
+    def _record(self, resolved: str, topic: Topic) -> None:
+        def write(serialized: bytes, info: dict) -> None:
+            self._writer.write(resolved, info.get("received_timestamp") or time.time_ns(), serialized)
+
+        durability = DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE
+        reliability = ReliabilityPolicy.BEST_EFFORT if topic.best_effort else ReliabilityPolicy.RELIABLE
+        qos = QoSProfile(depth=QUEUE, durability=durability, reliability=reliability)
+        self.create_subscription(message_class(topic.type), resolved, write, qos, raw=True)
+
+    def stop(self) -> None:
+        self._writer.close()
+
+
+def message_class(name: str) -> type:
+    """The class of a message type written package/msg/Name."""
+    package, kind, message = name.split("/")
+    return getattr(import_module(f"{package}.{kind}"), message)
+
+
+def main() -> int:
+    """Entry point of the process recorder."""
+    os.nice(5)  # recording may wait, control may not
+    return run(Recorder)
+
+
+if __name__ == "__main__":
+    main()

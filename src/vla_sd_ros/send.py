@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd send`: an instruction for a running vla_node, through the ordinary action, with progress on one line."""
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+from vla_sd_ros.supervisor import Interrupted, Supervisor
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("instruction", help="what the arm shall do, in words")
+    parser.add_argument("--namespace", default="vla", help="namespace of vla_node")
+    parser.add_argument("--time-limit", type=float, default=0.0, help="limit [s]; 0: the node's own")
+    parser.add_argument("--step-limit", type=int, default=0, help="limit of actions; 0: the node's own")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0: success. 1: the goal ended otherwise. 2: it never began. 130, 143: stopped by a signal."""
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    from vla_sd_ros.client import GoalRejected, InstructionClient
+
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    client = InstructionClient(arguments.namespace, "vla_sd_send")
+    with Supervisor({}, None) as signals:  # no children: it only turns signals into Interrupted
+        try:
+            result = execute(client, arguments.instruction, signals.check, arguments.time_limit, arguments.step_limit)
+        except (GoalRejected, TimeoutError, ConnectionError) as error:
+            print(error, file=sys.stderr)
+            return 2
+        except Interrupted as error:
+            print(f"{error}; the goal is cancelled", file=sys.stderr)
+            return 128 + error.number
+        finally:
+            client.close()
+            rclpy.try_shutdown()
+    ended = f"{result.termination_reason} after {result.steps} steps, {result.elapsed_time:.1f} s."
+    print(f"{ended} {result.error_msg}".strip())
+    return 0 if result.error_code == result.NONE else 1
+
+
+def execute(client, instruction: str, check: Callable[[], None], time_limit: float = 0.0, step_limit: int = 0):
+    """Send a goal and show progress until it ends; returns its result.
+
+    check: called ten times a second; when it raises, the goal is cancelled first. Also raises what the client does.
+    """
+    client.start(instruction, time_limit, step_limit)
+    try:
+        with Progress() as progress:
+            while not client.is_complete(timeout=0.1):
+                check()
+                progress.show(client.feedback)
+            progress.show(client.feedback, force=True)
+        return client.result()
+    finally:
+        if client.running:
+            cancel(client)
+
+
+def cancel(client, timeout: float = 1.0) -> None:
+    """Cancel the running goal and wait for its end, at most `timeout` [s] for each; a dead node is no error here."""
+    try:
+        client.cancel(timeout)
+        client.result(timeout)
+    except (TimeoutError, ConnectionError):
+        pass
+
+
+class Progress:
+    """One line that is rewritten on a terminal; elsewhere one line every `PERIOD` [s]."""
+
+    PERIOD = 5.0
+
+    def __init__(self):
+        self._terminal = sys.stdout.isatty()
+        self._next = time.monotonic() + self.PERIOD
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._terminal:
+            print(flush=True)
+
+    def show(self, feedback, force: bool = False) -> None:
+        if feedback is None:
+            return
+        decode = feedback.decode
+        line = (f"step {feedback.step:3d}   {decode.decoder}/{decode.path}   {decode.total_ms:6.1f} ms   "
+                f"{feedback.elapsed_time:5.1f} s")
+        if self._terminal:
+            print(f"\r{line}\033[K", end="", flush=True)
+        elif force or time.monotonic() >= self._next:
+            self._next = time.monotonic() + self.PERIOD
+            print(line, flush=True)
