@@ -19,11 +19,10 @@ from vla_sd_ros.control.tracker import Limits, Tracker
 # The longest time that one tick makes up for [s]: after a pause of the process the motion goes on, it does not leap.
 LONGEST_TICK = 0.04
 
-# While the arm holds, something else has moved it when it is this far from the held target after SETTLED seconds at
-# rest, or when it moves this far between two joint states, faster than LEAP (a simulator put it elsewhere).
+# While the arm holds, something else has moved it when it is AWAY from the held target after SETTLED seconds at rest,
+# or when it leaps between two joint states, farther than it can go at its limits (a simulator put it elsewhere).
 AWAY_DISTANCE, AWAY_ANGLE = 0.05, 0.3  # m, rad
 LEAP_DISTANCE, LEAP_ANGLE = 0.01, 0.05  # m, rad
-LEAP_SPEED, LEAP_ANGULAR_SPEED = 3.0, 15.0  # m/s, rad/s
 SETTLED = 1.0  # s
 
 
@@ -127,13 +126,15 @@ class ArmController:
 
     def measure(self, pose: Pose, now: float) -> None:
         """Take the measured pose of the end effector, from fresh joint states."""
-        previous, dt = self.measured, max(now - self._measured_at, 1e-3)
+        previous, dt = self.measured, now - self._measured_at
         self.measured, self._measured_at = pose, now
         if self._running or self._tracker is None:
             return
         if previous is not None:
             distance, angle = _apart(previous, pose)
-            if distance > max(LEAP_DISTANCE, LEAP_SPEED * dt) or angle > max(LEAP_ANGLE, LEAP_ANGULAR_SPEED * dt):
+            limits = self.config.limits
+            if (distance > LEAP_DISTANCE + limits.linear_velocity * dt
+                    or angle > LEAP_ANGLE + limits.angular_velocity * dt):
                 self.release("the arm was put elsewhere while it was holding, so the held target is given up")
                 return
         if now - self._at_rest_since > SETTLED:
