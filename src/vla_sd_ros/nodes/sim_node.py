@@ -5,6 +5,8 @@ The scene runs in real time, paced by the steady clock. Messages carry the time 
 images that of the state they show. With use_sim_time the node is the source of /clock, and stamps are simulated time.
 """
 
+import sys
+
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped
@@ -228,4 +230,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
