@@ -136,6 +136,19 @@ class VlaNode(ManagedNode):
     # Lifecycle
 
     def configure(self) -> None:
+        self.state = "configuring"
+        try:
+            self._load()
+        except Exception:
+            self.state = "unconfigured"
+            raise
+        self._subscribe()
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._infer, name="inference", daemon=True)
+        self._thread.start()
+
+    def _load(self) -> None:
+        """Loads the model, tests it, and lets it decide once or twice. Raises with one sentence."""
         from vla_sd_ros import policy           # here, because torch takes seconds to import
 
         vla = policy.load(self.values["policy.checkpoint"], self.values["policy.device"],
@@ -145,10 +158,6 @@ class VlaNode(ManagedNode):
         for _ in range(2):                      # the first passes allocate and compile
             _decide(decoder, np.zeros((256, 256, 3), np.uint8), "warm up")
         self._vla, self._decoder = vla, decoder
-        self._subscribe()
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._infer, name="inference", daemon=True)
-        self._thread.start()
 
     def activate(self) -> None:
         self._arm = Latest()                    # an arm_node of the past is not missed
@@ -259,6 +268,8 @@ class VlaNode(ManagedNode):
 
     def _objection(self, goal: ExecuteInstruction.Goal) -> str:
         """Why the goal cannot be accepted, as a sentence; empty when it can."""
+        if self.state == "configuring":
+            return f"{self.get_name()} is still loading the model; send the goal when it is active."
         if not self.active:
             return f"{self.get_name()} is {self.state}, not active; configure and activate it first."
         if not goal.instruction.strip():
