@@ -20,14 +20,13 @@ def main(arguments: list[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
     run = None
     for name, (module, summary) in SUBCOMMANDS.items():
-        subparser = subparsers.add_parser(
-            name, help=summary, description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
+        subparser = subparsers.add_parser(name, help=summary, description=summary)
         if name in arguments[:1]:
             chosen = import_module(module)
             chosen.add_arguments(subparser)
             run = chosen.run
-    return run(parser.parse_args(arguments)) if run else parser.parse_args(arguments) and 2
+    parsed = parser.parse_args(arguments)
+    return run(parsed) if run else parser.error("name the subcommand first")
 
 
 if __name__ == "__main__":

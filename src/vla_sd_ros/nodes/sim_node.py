@@ -79,6 +79,7 @@ class SimNode(PlainNode):
     # What the scene tells. These run in its threads.
 
     def _make_scene(self) -> LiberoScene:
+        self.get_logger().info("building the scene ...")
         scene = self._build(self._present)
         self.get_logger().info(f"simulating {scene.suite} task {scene.task}: {scene.instruction}")
         return scene
