@@ -47,7 +47,7 @@ setup(
         "opencv-python>=4.6",
         "pin>=2.7",
         "PyYAML>=6.0",
-        "ruckig>=0.14",
+        "ruckig>=0.19,<1",
         "safetensors>=0.4",
         "tokenizers>=0.20",
         "torch>=2.4,<3",

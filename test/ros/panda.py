@@ -51,8 +51,10 @@ class Arm:
 
 def command(goal=1, step=0, translation=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.0), gripper=1.0, period=0.2, hold=False,
             frame="panda_link0") -> EndEffectorCommand:
-    message = EndEffectorCommand(step=step, hold=hold, gripper=gripper, translation=Vector3(**dict(zip("xyz", translation))),
-                                 rotation=Vector3(**dict(zip("xyz", rotation))))
+    x, y, z = translation
+    roll, pitch, yaw = rotation
+    message = EndEffectorCommand(step=step, hold=hold, gripper=gripper, translation=Vector3(x=x, y=y, z=z),
+                                 rotation=Vector3(x=roll, y=pitch, z=yaw))
     message.header.frame_id = frame
     message.goal_id.uuid = [goal] * 16
     message.period.nanosec = round(period * 1e9)

@@ -62,7 +62,7 @@ class Tracker:
     @property
     def at_rest(self) -> bool:
         """Whether nothing moves any more."""
-        return np.abs(self.velocity).max() < 1e-6
+        return bool(np.abs(self.velocity).max() < 1e-6 and np.abs(self.acceleration).max() < 1e-3)
 
     def step(self, reference: Pose, dt: float, limits: Limits, low: np.ndarray, high: np.ndarray) -> Pose:
         """Follow the reference for dt [s] within the limits and the box low .. high (3,) [m]; returns the new pose.
@@ -70,7 +70,10 @@ class Tracker:
         A new plan is adopted only if all of it, up to its end at rest, lies inside the box (or no farther outside than
         the arm already is). Otherwise the previous plan, which passed this test, goes on: so the box is never left.
         """
-        plan = self._planned(limits, self.pose.displacement_to(reference))
+        displacement = self.pose.displacement_to(reference)
+        if self.at_rest and np.abs(displacement).max() < TOLERANCE:
+            return self.pose
+        plan = self._planned(limits, displacement)
         if plan is not None and self._inside(plan, low, high):
             self._anchor, self._plan, self._time = self.pose, plan, 0.0
         if self._plan is None:
