@@ -78,7 +78,7 @@ def test_a_missing_parameter_file_is_one_sentence_and_exit_code_2(demo):
     assert code == 2 and "there is no parameter file no_such_file.yaml" in process.output and duration < 10.0
 
 
-@pytest.mark.skipif(not (SHIPPED / "libero_object").is_dir(), reason="the checkpoint libero_object is not in this tree")
+@pytest.mark.skipif(not (SHIPPED / "libero").is_dir(), reason="the checkpoint libero is not in this tree")
 def test_the_shipped_policy_does_the_task_and_exits_0(demo):
     process = demo()
     code, _ = process.end()

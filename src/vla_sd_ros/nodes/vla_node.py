@@ -84,7 +84,7 @@ class VlaNode(ManagedNode):
     """The lifecycle node; see the module's docstring."""
 
     TABLE = (
-        ParameterSpec("policy.checkpoint", "libero_object",
+        ParameterSpec("policy.checkpoint", "libero",
                       f"Checkpoint directory, or the name of one that ships with the package. {UNCONFIGURED_ONLY}"),
         ParameterSpec("policy.device", "cpu", f"Torch device of the model: cpu, cuda, cuda:1. {UNCONFIGURED_ONLY}"),
         ParameterSpec("policy.unnorm_key", "", "Key of the action statistics in the checkpoint; empty where it has "

@@ -83,6 +83,7 @@ class Expert:
     def __init__(self, scene: LiberoScene, job: Job):
         self._scene, self._job = scene, job
         self._shape = extent(scene, job.item)
+        self._support = Shape(np.zeros(3), np.zeros(3)) if job.drop else extent(scene, job.place)
         self._fixtures = {name: extent(scene, name) for name in scene.fixture_names()}
         self._closed = False
 
@@ -167,7 +168,7 @@ class Expert:
             return np.array([basket[0], basket[1], 0.24]), 0.28
         support = self._scene.object_pose(self._job.place)[0]
         offset = self._grasp_offset()
-        top = support[2] + extent(self._scene, self._job.place).high[2]
+        top = support[2] + self._support.high[2]
         release = top + offset[2] - self._shape.low[2] + 0.012
         return np.array([support[0] + offset[0], support[1] + offset[1], release]), max(release + 0.12, 0.16)
 

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lean passes over the static cache give what transformers' own Llama gives, however the passes are cut."""
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import LlamaForCausalLM
+
+from vla_sd_ros.policy import engine
+from vla_sd_ros.policy.config import TextConfig
+from vla_sd_ros.policy.model import llama_config
+
+
+@pytest.fixture(scope="module")
+def llama():
+    torch.manual_seed(0)
+    return LlamaForCausalLM(llama_config(TextConfig(vocab_size=300, hidden_size=64, num_attention_heads=4))).eval()
+
+
+@given(cuts=st.lists(st.integers(1, 9), min_size=1, max_size=6), seed=st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_passes_of_any_length_add_up_to_one(llama, cuts, seed):
+    embeddings = torch.randn(sum(cuts), 64, generator=torch.Generator().manual_seed(seed))
+    cache = engine.KvCache(llama, 64, torch.device("cpu"), torch.float32)
+    with torch.inference_mode():
+        parts, start = [], 0
+        for count in cuts:
+            parts.append(engine.forward(llama, cache, embeddings[start : start + count], start))
+            start += count
+        expected = llama.model(inputs_embeds=embeddings[None]).last_hidden_state[0]
+    assert torch.allclose(torch.cat(parts), expected, atol=1e-4)
+
+
+def test_what_an_earlier_prompt_left_in_the_cache_does_not_leak(llama):
+    cache = engine.KvCache(llama, 64, torch.device("cpu"), torch.float32)
+    long, short = torch.randn(40, 64), torch.randn(10, 64)
+    with torch.inference_mode():
+        fresh = engine.forward(llama, cache, short, 0).clone()
+        engine.forward(llama, cache, long, 0)
+        again = engine.forward(llama, cache, short, 0)
+    assert torch.equal(fresh, again)

