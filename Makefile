@@ -41,6 +41,7 @@ $(VENV)/.environment: tools/system_packages.py
 	@touch $@
 
 $(VENV)/.dependencies: $(VENV)/.environment setup.py constraints.txt $(MESSAGES)
+	@echo "Installing ROS 2, the messages, torch and the simulator into $(VENV): some minutes the first time."
 	$(BIN)/pip install -q --disable-pip-version-check --constraint constraints.txt ./msg '.[sim,test]'
 	@touch $@
 
