@@ -37,6 +37,8 @@ class Simulator:
         self.success = self.ros.listen(Bool, "task_success", LATCHED)
         self.diagnostics = self.ros.listen(DiagnosticArray, "/diagnostics")
         self.process = NodeProcess(node_command(MODULE, {"suite": "libero_goal"}, folder), self.domain, folder / "log")
+
+    def wait_until_it_simulates(self):
         self.ros.wait_until(lambda: self.images and self.descriptions, "the first image", 60.0)
         self.kinematics = ArmKinematics(self.descriptions[0][1].data, "panda_tcp", ARM)
 
@@ -83,8 +85,11 @@ class Simulator:
 @pytest.fixture(scope="module")
 def sim(tmp_path_factory):
     simulator = Simulator(tmp_path_factory.mktemp("sim"))
-    yield simulator
-    simulator.close()
+    try:
+        simulator.wait_until_it_simulates()
+        yield simulator
+    finally:
+        simulator.close()
 
 
 def stamp(message) -> float:
@@ -219,6 +224,14 @@ def test_sigterm_while_the_scene_is_being_built_ends_it_too(start):
     process.wait_for_line("building")
     code, duration = process.end(signal.SIGTERM)
     assert code == 0 and duration < 3.0
+
+
+def test_a_machine_that_cannot_render_is_told_in_one_sentence_with_exit_code_1(start, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "glfw")  # needs a display
+    monkeypatch.setenv("DISPLAY", "")
+    process = start(MODULE)
+    process.wait_for_line("the camera cannot render with MUJOCO_GL=glfw", 60.0)
+    assert process.process.wait(10.0) == 1
 
 
 def test_with_use_sim_time_it_publishes_the_clock_and_stamps_are_simulated_time(start, ros):

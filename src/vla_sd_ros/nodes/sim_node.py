@@ -7,18 +7,20 @@ images that of the state they show. With use_sim_time the node is the source of 
 
 import sys
 
+import threading
+
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.task import Future
 from rosgraph_msgs.msg import Clock
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Bool, Float64, String
 from vla_sd_msgs.srv import ResetScene
 
-from vla_sd_ros.nodes.lifecycle import OK, WARN, ParameterSpec, PlainNode, run
+from vla_sd_ros.nodes.lifecycle import OK, WARN, ParameterSpec, PlainNode, run, sentence
 from vla_sd_ros.sim import urdf
 from vla_sd_ros.sim.realtime import Listener, RealTimeScene
 from vla_sd_ros.sim.scene import INITIAL_STATES, SUITES, TASKS_PER_SUITE, LiberoScene, find_task
@@ -53,7 +55,7 @@ class SimNode(PlainNode):
     def __init__(self, name: str = "sim_node", **options):
         super().__init__(name, **options)
         self._failure: Exception | None = None
-        self._failed = self.create_guard_condition(self._raise_failure)
+        self._resetting = threading.Lock()
         self._simulated_clock = self.get_parameter("use_sim_time").value
         self._present = {name: self.values[name] for name in ("suite", "task", "initial_state", "seed")}
         self._create_topics()
@@ -74,7 +76,7 @@ class SimNode(PlainNode):
         self._clock_topic = publisher(Clock, "/clock", 10) if self._simulated_clock else None
         self.create_subscription(PoseStamped, "target_pose", self._on_target, 1)
         self.create_subscription(Float64, "gripper_command", self._on_gripper, LATCHED)
-        self.create_service(ResetScene, "~/reset", self._on_reset, callback_group=MutuallyExclusiveCallbackGroup())
+        self.create_service(ResetScene, "~/reset", self._on_reset)
 
     # What the scene tells. These run in its threads.
 
@@ -127,11 +129,7 @@ class SimNode(PlainNode):
         self._camera_info.publish(self._view)
 
     def _on_failed(self, error: Exception) -> None:
-        self._failure = error
-        self._failed.trigger()
-
-    def _raise_failure(self) -> None:
-        raise self._failure
+        self._failure = error  # raised by diagnose(), in the thread that can end the node
 
     # What others wish.
 
@@ -151,14 +149,21 @@ class SimNode(PlainNode):
             return
         self._simulation.set_gripper(message.data)
 
-    def _on_reset(self, request: ResetScene.Request, response: ResetScene.Response) -> ResetScene.Response:
+    async def _on_reset(self, request: ResetScene.Request, response: ResetScene.Response) -> ResetScene.Response:
+        """Building another scene takes seconds, in which everything else must go on: hence the thread."""
+        done = Future(executor=self.executor)
+        threading.Thread(target=self._answer_reset, args=(request, response, done), daemon=True).start()
+        return await done
+
+    def _answer_reset(self, request: ResetScene.Request, response: ResetScene.Response, done: Future) -> None:
         try:
-            scene = self._reset(request)
+            with self._resetting:
+                scene = self._reset(request)
             response.success, response.instruction = True, scene.instruction
-        except (ValueError, RuntimeError) as error:
-            response.message = str(error)
-            self.get_logger().warning(f"reset is refused: {error}")
-        return response
+        except Exception as error:  # whatever it is, the caller waits for an answer
+            response.message = sentence(error)
+            self.get_logger().warning(f"reset is refused: {response.message}")
+        done.set_result(response)
 
     def _reset(self, request: ResetScene.Request) -> LiberoScene:
         """Reset the scene as requested; returns it. ValueError for what does not exist, RuntimeError when it fails."""
@@ -185,6 +190,8 @@ class SimNode(PlainNode):
     # Diagnostics and the end.
 
     def diagnose(self) -> tuple:
+        if self._failure:
+            raise self._failure
         values = dict(self._present)
         pacer = self._simulation.pacer
         if pacer is None:
@@ -226,8 +233,7 @@ def camera_info(matrix: np.ndarray, size: int) -> CameraInfo:
 
 def main() -> int:
     """Entry point of the executable sim_node."""
-    # Threads: a reset, which may build a scene for seconds, and everything else.
-    return run(SimNode, threads=2)
+    return run(SimNode)
 
 
 if __name__ == "__main__":
