@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", type=int, help="index of the task, 0..9")
     parser.add_argument("--initial-state", type=int, help="index of the initial state, 0..49")
     parser.add_argument("--seed", type=int, help="seed that shifts the objects; 0: none")
-    parser.add_argument("--checkpoint", help="policy; default: that of the name --suite, or that of the parameter file")
+    parser.add_argument("--checkpoint", help="policy; default: that of the parameter file")
     parser.add_argument("--instruction", help="the sentence; default: the task's own")
     parser.add_argument("--params", type=Path, metavar="FILE", help="parameters; default: the installed config/sim.yaml")
     parser.add_argument("--namespace", default="vla", help="namespace of the nodes")
@@ -122,7 +122,7 @@ class Demo:
         overrides = {
             "sim_node": {"suite": a.suite, "task": a.task, "initial_state": a.initial_state, "seed": a.seed},
             "arm_node": {"autostart": "false"},
-            "vla_node": {"autostart": "false", "policy.checkpoint": a.checkpoint or shipped_checkpoint(a.suite)},
+            "vla_node": {"autostart": "false", "policy.checkpoint": a.checkpoint},
             "recorder": {"folder": self.folder / "episode"},
         }[module]
         given = {name: value for name, value in overrides.items() if value is not None}
@@ -232,11 +232,6 @@ def ratio(begin: dict[str, float], end: dict[str, float]) -> float | None:
     """Simulated time / wall time between two reports of sim_node; None when there was less than a second."""
     simulated, wall = (end.get(key, 0.0) - begin.get(key, 0.0) for key in TIMES)
     return round(simulated / wall, 4) if wall >= 0.9 else None
-
-
-def shipped_checkpoint(suite: str | None) -> str | None:
-    """Name of the checkpoint that ships for a suite, None where there is none."""
-    return suite if suite and (Path(__file__).parent / "checkpoints" / suite).is_dir() else None
 
 
 def new_run_folder(output: Path) -> Path:

