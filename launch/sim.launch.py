@@ -2,7 +2,7 @@
 """The simulated Franka: sim_node, arm_node and vla_node with one parameter file.
 
     ros2 launch vla_sd_ros sim.launch.py
-    ros2 launch vla_sd_ros sim.launch.py suite:=libero_spatial task:=3 checkpoint:=libero_spatial
+    ros2 launch vla_sd_ros sim.launch.py suite:=libero_spatial task:=3
     ros2 launch vla_sd_ros sim.launch.py autostart:=false     # then: ros2 lifecycle set /vla/vla_node configure
 
 A node that ends takes the others with it, unless use_respawn is true, which starts it again.
