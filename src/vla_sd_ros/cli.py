@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `vla-sd`. Each subcommand is a module with add_arguments(parser) and run(arguments) -> exit code."""
 import argparse
+import signal
 import sys
 from importlib import import_module
 
@@ -28,7 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
             chosen.add_arguments(subparser)
             run = chosen.run
     parsed = parser.parse_args(arguments)
-    return run(parsed) if run else parser.error("name the subcommand first")
+    if run is None:
+        parser.error("name the subcommand first")
+    try:
+        return run(parsed)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def test_it_succeeds_from_held_out_states(decoder):
     for state in list(HELD_OUT_STATES)[:3]:
         scene.reset(state)
         act = lambda image: decoder.decide(image, scene.instruction).action  # noqa: E731
-        successes += run_episode(scene, act, scene.step_limit)[0]
+        successes += run_episode(scene, act)
     scene.close()
     assert successes >= 2
 
@@ -37,7 +37,7 @@ def test_another_sentence_in_the_same_scene_moves_another_bowl(decoder):
     for _, sentence in jobs:
         scene.reset(HELD_OUT_STATES[0])
         before = {bowl: scene.object_pose(bowl)[0] for bowl in bowls}
-        run_episode(scene, lambda image, said=sentence: decoder.decide(image, said).action, scene.step_limit)
+        run_episode(scene, lambda image, said=sentence: decoder.decide(image, said).action)
         moved.append([bowl for bowl in bowls if np.linalg.norm(scene.object_pose(bowl)[0] - before[bowl]) > LIFTED])
     scene.close()
     assert moved == [[bowls[0]], [bowls[1]]]

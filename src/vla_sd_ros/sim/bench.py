@@ -114,8 +114,8 @@ def _run_all(assignments: list[Assignment], workers: int) -> list[Episode]:
 def run_assignment(assignment: Assignment) -> list[Episode]:
     """All episodes of an assignment, every decoder on each initial state in turn."""
     from vla_sd_ros import decoding, policy
-    from vla_sd_ros.sim.episode import TargetFollower
-    from vla_sd_ros.sim.expert import Expert, job_for, jobs_with_sentences
+    from vla_sd_ros.sim.episode import run_episode
+    from vla_sd_ros.sim.expert import Expert, jobs_with_sentences
     from vla_sd_ros.sim.scene import LiberoScene
 
     vla = policy.load(assignment.checkpoint, threads=1)
@@ -126,18 +126,15 @@ def run_assignment(assignment: Assignment) -> list[Episode]:
     episodes = []
     for state in assignment.states:
         for name in assignment.decoders:
-            decoder = decoding.make(name, vla)
+            decoder, steps = decoding.make(name, vla), []
+
+            def act(image: np.ndarray) -> np.ndarray:
+                steps.append(decoder.decide(image, sentence))
+                return steps[-1].action
+
             scene.reset(state, assignment.seed)
-            follower = TargetFollower(scene)
-            reached = Expert(scene, job).done if job else scene.success
-            steps = []
-            for _ in range(scene.step_limit):
-                decision = decoder.decide(scene.render(), sentence)
-                steps.append(decision)
-                follower.execute(decision.action, assignment.delay)
-                if reached():
-                    break
-            episodes.append(_episode(assignment.task, name, reached(), steps))
+            success = run_episode(scene, act, assignment.delay, Expert(scene, job).done if job else None)
+            episodes.append(_episode(assignment.task, name, success, steps))
     scene.close()
     return episodes
 

@@ -60,15 +60,19 @@ class TargetFollower:
 
 
 def run_episode(
-    scene: LiberoScene, act: Callable[[np.ndarray], np.ndarray], step_limit: int, delay: float = 0.0
-) -> tuple[bool, int]:
-    """Run until success or the step limit from the scene's present state; returns success and the number of steps.
+    scene: LiberoScene,
+    act: Callable[[np.ndarray], np.ndarray],
+    delay: float = 0.0,
+    done: Callable[[], bool] | None = None,
+) -> bool:
+    """Run from the scene's present state until done or the suite's step limit; returns whether it was done.
 
-    act: maps the camera image (H, W, 3) uint8 to an action (7,).
+    act: maps the camera image (H, W, 3) uint8 to an action (7,). delay: see TargetFollower.execute. done: the task's
+    success by default.
     """
-    follower = TargetFollower(scene)
-    for step in range(step_limit):
+    follower, done = TargetFollower(scene), done or scene.success
+    for _ in range(scene.step_limit):
         follower.execute(act(scene.render()), delay)
-        if scene.success():
-            return True, step + 1
-    return False, step_limit
+        if done():
+            return True
+    return False
