@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the real `ros2` command line against sim.launch.py and writes docs/verified-with-ros2.md: commands and output.
+
+    python3 tools/verify_with_ros2.py [--checkpoint DIRECTORY]
+
+Needs a sourced ROS installation with launch and ros2cli, and this package. Long outputs are cut in the middle, where
+it says so; nothing else is edited but the machine's own paths. Exit code 1 when a command did not do what it should.
+"""
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "verified-with-ros2.md"
+ACTION = "vla_sd_msgs/action/ExecuteInstruction"
+GOAL = f"ros2 action send_goal --feedback /vla/execute_instruction {ACTION}"
+HEAD, TAIL = 14, 12  # lines that are kept of a long output
+
+# heading, then (command, what its output must contain, seconds it may take before it is interrupted)
+SESSION = [
+    ("Interfaces", [
+        (f"ros2 interface show {ACTION}", "string instruction", 20),
+        ("ros2 interface show vla_sd_msgs/srv/ResetScene", "int32 initial_state", 20),
+    ]),
+    ("Lifecycle", [
+        ("ros2 lifecycle nodes", "/vla/vla_node", 20),
+        ("ros2 lifecycle get /vla/vla_node", "unconfigured", 20),
+        (f'{GOAL} "{{instruction: pick up the milk}}"', "Goal was rejected", 20),
+        ("ros2 lifecycle set /vla/vla_node configure", "Transitioning successful", 60),
+        ("ros2 lifecycle set /vla/vla_node activate", "Transitioning successful", 20),
+        ("ros2 lifecycle set /vla/arm_node configure", "Transitioning successful", 20),
+        ("ros2 lifecycle set /vla/arm_node activate", "Transitioning successful", 20),
+        ("ros2 lifecycle get /vla/arm_node", "active", 20),
+    ]),
+    ("Nodes and topics", [
+        ("ros2 node list", "/vla/sim_node", 20),
+        ("ros2 node info /vla/sim_node", "/vla/sim_node/reset: vla_sd_msgs/srv/ResetScene", 20),
+        ("ros2 topic hz --window 300 /vla/joint_states", "average rate", 8),
+        ("ros2 topic hz /vla/image", "average rate", 8),
+        ("ros2 topic echo --once /vla/camera_info", "frame_id: camera_optical_frame", 20),
+        ("ros2 topic echo --once --qos-durability transient_local --qos-reliability reliable /vla/arm_node/status",
+         "code: 1", 20),
+    ]),
+    ("Parameters", [
+        ("ros2 param describe /vla/arm_node limits.linear_velocity", "Max value: 2.0", 20),
+        ("ros2 param get /vla/arm_node limits.linear_velocity", "0.6", 20),
+        ("ros2 param set /vla/arm_node limits.linear_velocity 0.5", "Set parameter successful", 20),
+        ("ros2 param set /vla/arm_node limits.linear_velocity 9.0", "failed", 20),
+        ("ros2 param describe /vla/vla_node decoder.name", "Description", 20),
+        ("ros2 param set /vla/vla_node decoder.name autoregressive", "Set parameter successful", 20),
+        ("ros2 param set /vla/vla_node decoder.name fastest", "failed", 20),
+        ("ros2 param set /vla/vla_node policy.device cuda", "failed", 20),
+    ]),
+    ("An instruction", [
+        ("ros2 action info /vla/execute_instruction", "Action servers: 1", 20),
+        (f'{GOAL} "{{instruction: pick up the alphabet soup and place it in the basket, time_limit: 30.0}}"',
+         "Goal finished with status", 60),
+        (f'{GOAL} "{{instruction: \'\'}}"', "Goal was rejected", 20),
+        ('ros2 service call /vla/sim_node/reset vla_sd_msgs/srv/ResetScene "{task: 3, initial_state: 41}"',
+         "success=True", 60),
+    ]),
+    ("The end", [
+        ("ros2 lifecycle set /vla/vla_node deactivate", "Transitioning successful", 20),
+        ("ros2 lifecycle get /vla/vla_node", "inactive", 20),
+    ]),
+]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", help="policy; default: that of the parameter file")
+    arguments = parser.parse_args()
+    os.environ.setdefault("ROS_DOMAIN_ID", "83")
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    launch = "ros2 launch vla_sd_ros sim.launch.py autostart:=false"
+    failures, sections = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "launch.log")
+        policy = [f"checkpoint:={arguments.checkpoint}"] if arguments.checkpoint else []
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*launch.split(), *policy], stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        try:
+            wait_for(log, "simulating", 120)
+            time.sleep(3)
+            for heading, commands in SESSION:
+                blocks = []
+                for command, expected, patience in commands:
+                    said = run(command, patience)
+                    if expected not in said:
+                        failures.append(f"{command}: {expected!r} is not in\n{said}")
+                    blocks.append(f"$ {command}\n{trim(said)}")
+                sections.append(f"## {heading}\n\n" + fenced("\n\n".join(blocks)))
+        finally:
+            process.send_signal(signal.SIGINT)
+            code = process.wait(15)
+            run("ros2 daemon stop", 20)
+        sections.append(
+            "## What ros2 launch printed\n\nCtrl-C (SIGINT) at the end; its exit code was "
+            f"{code}.\n\n" + fenced(f"$ {launch}\n{trim(log.read_text(errors='replace'), 45, 15)}")
+        )
+    DOCUMENT.write_text(preface(bool(arguments.checkpoint)) + "\n".join(sections))
+    for failure in failures:
+        print(f"FAILED {failure}", file=sys.stderr)
+    print(f"{DOCUMENT.name}: {len(failures)} failures")
+    return 1 if failures else 0
+
+
+def run(command: str, patience: float) -> str:
+    """Output of a shell command; interrupted as by Ctrl-C when it takes longer than `patience` [s]."""
+    process = subprocess.Popen(
+        command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        return process.communicate(timeout=patience)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGINT)
+        return process.communicate(timeout=10)[0]
+
+
+def wait_for(log: Path, text: str, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while text not in log.read_text(errors="replace"):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{text!r} was not printed within {patience} s:\n{log.read_text(errors='replace')}")
+        time.sleep(0.2)
+
+
+def trim(text: str, head: int = HEAD, tail: int = TAIL) -> str:
+    """Without the machine's paths and colours; the middle of a long text cut out."""
+    text = re.sub(r"\x1b\[[0-9;]*m|\r", "", text)
+    names = "vla|diagnostics|rosout|parameter_events|clock"
+    text = re.sub(rf"(?<![\w/.~])/(?!{names})(?:[\w.+-]+/)+[\w.+-]+", "<path>", text)
+    lines = [line.rstrip() for line in text.strip().splitlines()]
+    if len(lines) > head + tail + 1:
+        lines[head:-tail] = [f"[... {len(lines) - head - tail} lines ...]"]
+    return "\n".join(line if len(line) <= 240 else f"{line[:240]} ..." for line in lines)
+
+
+def fenced(text: str) -> str:
+    return f"```text\n{text}\n```\n"
+
+
+def preface(other_policy: bool) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    def of(name: str) -> str:
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            return f"{name} (version unknown)"
+
+    names = ("launch", "launch_ros", "ros2cli", "ros2launch", "ros2action", "rclpy", "vla_sd_msgs", "vla_sd_ros")
+    policy = "The policy was not the shipped one: a checkpoint given on the command line.\n\n" if other_policy else ""
+    versions = ", ".join(of(name) for name in names)
+    return f"""# Verified with the real ros2
+
+Written by `tools/verify_with_ros2.py`, which ran these commands and reports an error when one of them does not do what
+it should. Long outputs are cut where it says so; paths of the machine are replaced by `<path>`.
+
+Python {sys.version.split()[0]}, {versions}.
+There are no wheels of launch and ros2cli: they were built from source; rclpy and the middleware are the wheels of
+Kilted. `ros2 bag` was not at hand: bags are read back with rosbags in `test/report`, and with the reference reader `mcap`
+by hand.
+
+{policy}"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
