@@ -40,7 +40,7 @@ $(VENV)/.environment: tools/system_packages.py
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.dependencies: $(VENV)/.environment setup.py constraints.txt $(MESSAGES)
+$(VENV)/.dependencies: $(VENV)/.environment setup.py setup.cfg pyproject.toml constraints.txt $(MESSAGES)
 	@echo "Installing ROS 2, the messages, torch and the simulator into $(VENV): some minutes the first time."
 	$(BIN)/pip install -q --disable-pip-version-check --constraint constraints.txt ./msg '.[sim,test]'
 	@touch $@
