@@ -9,6 +9,8 @@ from vla_sd_ros.sim.scene import LiberoScene
 
 CONTROL_PERIOD = 0.2  # [s], the rate of bridge_orig
 INTERPOLATION_PERIOD = 0.01  # [s]
+# Box of the target in the base frame [m], that of config/sim.yaml: where the camera sees the gripper.
+WORKSPACE = np.array([[0.1, -0.5, -0.05], [0.8, 0.5, 0.45]])
 
 # Published initial states are divided once for all: nothing is ever trained on the held-out ones.
 TRAINING_STATES = range(0, 38)
@@ -43,9 +45,9 @@ class TargetFollower:
     def _towards(self, action: np.ndarray) -> Iterator[tuple[np.ndarray, Rotation]]:
         start, start_rotation = self.position, self.rotation
         turn = Rotation.from_euler("xyz", action[3:6])
-        self.position, self.rotation = start + action[:3], turn * start_rotation
+        self.position, self.rotation = np.clip(start + action[:3], *WORKSPACE), turn * start_rotation
         self._scene.set_gripper(action[6])
-        return self._motion(start, start_rotation, action[:3], turn.as_rotvec())
+        return self._motion(start, start_rotation, self.position - start, turn.as_rotvec())
 
     @staticmethod
     def _motion(position, rotation, translation, rotation_vector) -> Iterator[tuple[np.ndarray, Rotation]]:

@@ -24,6 +24,7 @@ CLEARANCE = 0.05  # [m] to lift before moving sideways
 CARRY_TOLERANCE = 0.012  # [m]: within this horizontal distance of the place the gripper goes down and opens
 CARRY_SLOPE = 2.0  # height above the release per horizontal distance
 MARGIN = 0.04  # [m] to keep between a held object and a fixture
+EMPTY_GAP = 0.008  # [m] between the fingers, below which they hold nothing
 HELD_RADIUS = 0.04  # [m]: an object whose grasp point is farther from the gripper is not held
 # libero_spatial: the sentence that names the second bowl of each task's scene.
 _PLACES = (
@@ -91,7 +92,7 @@ class Expert:
         """The next action (7,) for the scene's present state."""
         position, rotation = self._scene.ee_pose()
         grasp = self._grasp()
-        held = self._closed and np.linalg.norm(grasp - position) < HELD_RADIUS
+        held = self._held(grasp, position)
         goal, gripper = self._carry(position) if held else self._approach(position, grasp)
         translation = np.clip(GAIN * (goal - position), -MAX_TRANSLATION, MAX_TRANSLATION)
         turn = (DOWN * Rotation.from_matrix(rotation).inv()).as_rotvec()
@@ -101,7 +102,7 @@ class Expert:
         """Grasp point (3,) and place point (3,) [m], and whether the object is held: targets of auxiliary losses."""
         position = self._scene.ee_pose()[0]
         grasp = self._grasp()
-        held = self._closed and np.linalg.norm(grasp - position) < HELD_RADIUS
+        held = self._held(grasp, position)
         return {"grasp_points": grasp, "place_points": self._place()[0], "held": held}
 
     def done(self) -> bool:
@@ -112,6 +113,11 @@ class Expert:
     def record(self, gripper: float) -> None:
         """Tell the expert which gripper command was executed, its own or another's."""
         self._closed = gripper < 0.5
+
+    def _held(self, grasp: np.ndarray, position: np.ndarray) -> bool:
+        """Closed at the object, with something between the fingers where the object is thicker than a bowl's rim."""
+        gripped = self._job.hollow or self._scene.fingers.sum() > EMPTY_GAP
+        return bool(self._closed and gripped and np.linalg.norm(grasp - position) < HELD_RADIUS)
 
     def _grasp(self) -> np.ndarray:
         """Where to hold the object now (3,) [m]: a bowl at its rim, anything else below its top."""
