@@ -48,8 +48,10 @@ class Recorder(PlainNode):
             raise RuntimeError(str(error)) from error
 
     def _record(self, resolved: str, topic: Topic) -> None:
-        def write(serialized: bytes, info: dict) -> None:
-            self._writer.write(resolved, info.get("received_timestamp") or time.time_ns(), serialized)
+        # Without the message's info, whose received_timestamp would be exacter: rclpy 9.1's events executor fails with
+        # "null argument to internal routine" on every callback that takes it.
+        def write(serialized: bytes) -> None:
+            self._writer.write(resolved, time.time_ns(), serialized)
 
         durability = DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE
         reliability = ReliabilityPolicy.BEST_EFFORT if topic.best_effort else ReliabilityPolicy.RELIABLE
