@@ -166,8 +166,8 @@ it should. Long outputs are cut where it says so; paths of the machine are repla
 
 Python {sys.version.split()[0]}, {versions}.
 There are no wheels of launch and ros2cli: they were built from source; rclpy and the middleware are the wheels of
-Kilted. `ros2 bag` was not at hand: bags are read back with rosbags in `test/report`, and with the reference reader `mcap`
-by hand.
+Kilted. `ros2 bag` was not at hand: bags are read back with rosbags in `test/report`, and by hand with the reader `mcap`
+of Foxglove.
 
 {policy}"""
 

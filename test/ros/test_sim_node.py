@@ -170,16 +170,19 @@ def test_a_reset_puts_the_arm_back_and_says_that_the_task_is_not_done(sim):
 
 
 def test_after_a_reset_old_targets_are_ignored_until_one_comes_from_where_the_arm_is(sim):
+    sim.reset(initial_state=0)
+    time.sleep(0.3)
     position, rotation = sim.pose()
     old = position + [0.0, 0.1, 0.1]
     sim.move(position, rotation, old - position)
+    assert np.linalg.norm(sim.pose()[0] - old) < 0.005
     sim.reset(initial_state=0)
     for _ in range(20):
         sim.send(old, rotation)
         time.sleep(0.02)
     time.sleep(0.5)
     home, orientation = sim.pose()
-    assert np.linalg.norm(home - position) < 0.05
+    assert np.linalg.norm(home - position) < 0.005
     sim.move(home, orientation, [0.0, 0.05, 0.0])
     assert np.linalg.norm(sim.pose()[0] - home - [0.0, 0.05, 0.0]) < 0.005
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from vla_sd_ros.sim.scene import LiberoScene
 
+PLATFORM = os.environ.get("MUJOCO_GL")  # as mujoco has read it; robosuite overwrites the variable later
 MAX_DEBT = 0.25  # [s] of simulated time that may be caught up at once; more is given up, and the ratio shows it
 WINDOW = 1.0  # [s] over which the ratio is taken
 SUCCESS_PERIOD = 0.05  # [s]
@@ -239,9 +240,8 @@ def _open_camera(scene: LiberoScene) -> None:
     try:
         scene.camera()
     except Exception as error:  # mujoco, OpenGL and the platform libraries each raise their own
-        platform = os.environ.get("MUJOCO_GL")
         raise RuntimeError(
-            f"the camera cannot render with MUJOCO_GL={platform} ({error}); `vla-sd doctor` says what to do"
+            f"the camera cannot render with MUJOCO_GL={PLATFORM} ({error}); `vla-sd doctor` says what to do"
         ) from error
 
 
