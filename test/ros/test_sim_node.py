@@ -39,7 +39,7 @@ class Simulator:
         self.process = NodeProcess(node_command(MODULE, {"suite": "libero_goal"}, folder), self.domain, folder / "log")
 
     def wait_until_it_simulates(self):
-        self.ros.wait_until(lambda: self.images and self.descriptions, "the first image", 60.0)
+        self.ros.wait_until(lambda: self.images and self.descriptions and self.joint_states, "the first image", 60.0)
         self.kinematics = ArmKinematics(self.descriptions[0][1].data, "panda_tcp", ARM)
 
     def pose(self):
