@@ -18,6 +18,7 @@ from vla_sd_ros.supervisor import ChildEnded, Interrupted, Supervisor
 NODES = ("sim_node", "arm_node", "vla_node")
 MANAGED = ("arm_node", "vla_node")
 TIMES = ("simulated time [s]", "wall time [s]")  # in the diagnostics of sim_node
+SCENE = ("suite", "task", "initial_state", "seed")  # there too
 STARTUP_TIMEOUT = 180.0  # [s], for each stage of the start; the first start on a machine reads everything from disk
 RECORDED_TAIL = 1.2  # [s] recorded after the goal: the arm comes to rest, one more /diagnostics
 DOMAINS = range(1, 100)  # the ports of higher ones collide with Linux's ephemeral ports
@@ -82,6 +83,7 @@ class Demo:
         self.arguments, self.folder = arguments, folder
         self._supervisor, self._parameters = supervisor, parameters
         self._instruction = arguments.instruction
+        self._scene: dict[str, str] = {}  # what sim_node says that it simulates
         self._times: dict[str, float] = {}  # newest "simulated time [s]" and "wall time [s]" of sim_node
 
     def run(self) -> dict:
@@ -149,6 +151,7 @@ class Demo:
             if status.name.endswith("/sim_node"):
                 values = {pair.key: pair.value for pair in status.values}
                 self._times = {key: float(values[key]) for key in TIMES if key in values}
+                self._scene = {key: values[key] for key in SCENE if key in values}
 
     def _activate(self) -> None:
         """Configure and activate through the lifecycle services, as a lifecycle manager would."""
@@ -218,8 +221,8 @@ class Demo:
     def _description(self) -> dict:
         a = self.arguments
         return {
-            "instruction": self._instruction, "suite": a.suite, "task": a.task, "initial_state": a.initial_state,
-            "seed": a.seed, "parameters": str(a.params) if a.params else "config/sim.yaml", "namespace": a.namespace,
+            "instruction": self._instruction,
+            **{key: int(value) if value.isdigit() else value for key, value in self._scene.items()}, "parameters": str(a.params) if a.params else "config/sim.yaml", "namespace": a.namespace,
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
 

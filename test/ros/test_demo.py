@@ -44,6 +44,7 @@ def test_a_failed_task_exits_1_and_leaves_a_whole_report(demo, checkpoint):
     folder = process.run_folder
     assert (folder / "video.mp4").stat().st_size > 10_000 and (folder / "report.png").stat().st_size > 10_000
     summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["suite"], summary["task"], summary["initial_state"]) == ("libero_object", 0, 40)
     assert summary["missing"] == [] and summary["termination_reason"] == "time_limit"
     assert summary["steps"] == summary["messages"]["/vla/decode"] == int(result["steps"])
 
