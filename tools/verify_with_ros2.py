@@ -19,7 +19,7 @@ from pathlib import Path
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "verified-with-ros2.md"
 ACTION = "vla_sd_msgs/action/ExecuteInstruction"
 GOAL = f"ros2 action send_goal --feedback /vla/execute_instruction {ACTION}"
-HEAD, TAIL = 14, 12  # lines that are kept of a long output
+HEAD, TAIL = 36, 12  # lines that are kept of a long output
 
 # heading, then (command, what its output must contain, seconds it may take before it is interrupted)
 SESSION = [
@@ -88,7 +88,7 @@ def main() -> int:
             )
         try:
             wait_for(log, "simulating", 120)
-            time.sleep(3)
+            wait_for_daemon()
             for heading, commands in SESSION:
                 blocks = []
                 for command, expected, patience in commands:
@@ -130,6 +130,14 @@ def wait_for(log: Path, text: str, patience: float) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{text!r} was not printed within {patience} s:\n{log.read_text(errors='replace')}")
         time.sleep(0.2)
+
+
+def wait_for_daemon(attempts: int = 10) -> None:
+    """The daemon of ros2cli sees little right after it has started."""
+    for _ in range(attempts):
+        if "unconfigured" in run("ros2 lifecycle get /vla/vla_node", 20):
+            return
+        time.sleep(1)
 
 
 def trim(text: str, head: int = HEAD, tail: int = TAIL) -> str:
