@@ -112,7 +112,7 @@ def test_images_come_at_the_control_rate_with_a_camera_info_of_the_same_stamp(si
     stamps = np.array([stamp(message) for _, message in sim.images[-8:]])
     assert np.median(np.diff(stamps)) == pytest.approx(0.2, abs=0.03)
     image, info = sim.images[-1][1], sim.infos[-1][1]
-    assert image.encoding == "rgb8" and (image.height, image.width, image.step) == (128, 128, 384)
+    assert image.encoding == "rgb8" and (image.height, image.width, image.step) == (160, 160, 480)
     assert np.std(np.frombuffer(image.data, np.uint8)) > 10  # a picture, not one colour
     assert stamp(info) in [stamp(message) for _, message in sim.images[-2:]]
     assert image.header.frame_id == info.header.frame_id == "camera_optical_frame"

@@ -26,7 +26,7 @@ def test_episodes_hold_images_actions_joint_states_success_and_seed(episodes):
     assert kept, "none of three episodes succeeded"
     for episode in kept:
         steps = len(episode["actions"])
-        assert episode["images"].shape == (steps, 128, 128, 3) and episode["joint_positions"].shape == (steps, 7)
+        assert episode["images"].shape == (steps, 160, 160, 3) and episode["joint_positions"].shape == (steps, 7)
         assert int(episode["initial_state"]) in TRAINING_STATES and int(episode["seed"]) > 0
         assert np.abs(episode["executed"] - episode["actions"]).max() > 0  # noise was injected, labels are clean
 

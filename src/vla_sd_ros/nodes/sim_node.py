@@ -49,7 +49,7 @@ class SimNode(PlainNode):
                       read_only=True),
         ParameterSpec("joint_state_rate", 100.0, "Rate of joint_states, and of taking up targets [Hz]; rounded so that "
                                                  "its period is a multiple of 2 ms.", 50.0, 500.0, read_only=True),
-        ParameterSpec("image_size", 128, "Width and height of the image [pixels].", 64, 1024, read_only=True),
+        ParameterSpec("image_size", 160, "Width and height of the image [pixels].", 64, 1024, read_only=True),
     )
 
     def __init__(self, name: str = "sim_node", **options):

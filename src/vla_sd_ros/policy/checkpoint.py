@@ -7,6 +7,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from vla_sd_ros.policy.actions import ActionStatistics, read_statistics, write_statistics
 from vla_sd_ros.policy.config import TextConfig, VisionConfig, VlaConfig, read_config
@@ -16,6 +17,7 @@ from vla_sd_ros.policy.vla import Vla
 
 SHIPPED = Path(__file__).parent.parent / "checkpoints"
 FILES = ("model.safetensors", "config.json", "tokenizer.json", "dataset_statistics.json")
+DRAFT_HEAD = "draft_head.safetensors"  # optional
 
 
 class CheckpointError(ValueError):
@@ -42,6 +44,7 @@ def load(checkpoint: str | Path, device: str = "cpu", unnorm_key: str = "", thre
     try:
         config = read_config(directory / "config.json")
         statistics = read_statistics(directory / "dataset_statistics.json")
+DRAFT_HEAD = "draft_head.safetensors"  # optional
         tokenizer = read_tokenizer(directory / "tokenizer.json")
     except Exception as error:  # tokenizers raises bare Exception
         raise CheckpointError(f"checkpoint {checkpoint} cannot be read: {error}") from error
@@ -55,14 +58,22 @@ def read_model(checkpoint: str | Path) -> VlaModel:
     return _read_model(directory, read_config(directory / "config.json"), str(checkpoint))
 
 
-def save(directory: Path, model: VlaModel, tokenizer: Tokenizer, key: str, statistics: ActionStatistics) -> None:
-    """Write a checkpoint directory; weights in half precision."""
+def save(
+    directory: Path, model: VlaModel, tokenizer: Tokenizer, key: str, statistics: ActionStatistics,
+    draft_head: dict[str, Tensor] | None = None,
+) -> None:
+    """Write a checkpoint directory; weights in half precision. draft_head: the state of a DraftHead."""
     directory.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.to(torch.float16).contiguous() for name, value in model.state_dict().items()}
-    save_file(weights, directory / "model.safetensors")
+    _save_weights(directory / "model.safetensors", model.state_dict())
+    if draft_head:
+        _save_weights(directory / DRAFT_HEAD, draft_head)
     model.config.write(directory / "config.json")
     tokenizer.save(str(directory / "tokenizer.json"))
     write_statistics(directory / "dataset_statistics.json", key, statistics)
+
+
+def _save_weights(path: Path, state: dict[str, Tensor]) -> None:
+    save_file({name: value.to(torch.float16).contiguous() for name, value in state.items()}, path)
 
 
 def write_random(directory: Path, seed: int = 0) -> None:

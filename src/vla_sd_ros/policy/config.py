@@ -9,21 +9,31 @@ EMBEDDED = "vla_sd_embedded"
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """The embedded policy's vision tower: strided convolutions to a grid of tokens, then transformer blocks."""
+    """The embedded policy's vision tower: strided convolutions to a grid of cells, then transformer blocks.
 
-    image_size: int = 128  # pixels
-    channels: tuple[int, ...] = (32, 64, 128, 128, 192)
+    merge: side of the square of neighbouring cells that become one token of the language model.
+    """
+
+    image_size: int = 160  # pixels
+    channels: tuple[int, ...] = (24, 64, 96, 128, 192)
     strides: tuple[int, ...] = (2, 2, 2, 1, 2)
     width: int = 192
-    layers: int = 3
+    layers: int = 2
     heads: int = 3
+    merge: int = 2
 
     @property
-    def tokens(self) -> int:
+    def side(self) -> int:
+        """Cells along one side of the grid."""
         side = self.image_size
         for stride in self.strides:
             side = -(-side // stride)
-        return side * side
+        return side
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the language model that one image becomes."""
+        return (self.side // self.merge) ** 2
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class TextConfig:
     vocab_size: int = 512
     hidden_size: int = 192
     intermediate_size: int = 512
-    num_hidden_layers: int = 4
+    num_hidden_layers: int = 6
     num_attention_heads: int = 3
     rms_norm_eps: float = 1e-6
     rope_theta: float = 10000.0

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from vla_sd_ros.policy.actions import BINS, DIMENSIONS
 from vla_sd_ros.policy.config import TextConfig, VisionConfig, VlaConfig
 
 
@@ -32,7 +33,7 @@ class Block(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """Convolutions to a grid of tokens, then transformer blocks."""
+    """Convolutions to a grid of cells, then transformer blocks."""
 
     def __init__(self, config: VisionConfig):
         super().__init__()
@@ -42,12 +43,12 @@ class VisionTower(nn.Module):
             for i, (inward, outward, stride) in enumerate(zip(channels, config.channels, config.strides))
         )
         self.embed = nn.Linear(channels[-1], config.width)
-        self.position = nn.Parameter(0.02 * torch.randn(1, config.tokens, config.width))
+        self.position = nn.Parameter(0.02 * torch.randn(1, config.side**2, config.width))
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels: (B, 3, H, W) normalised; returns (B, tokens, width)."""
+        """pixels: (B, 3, H, W) normalised; returns (B, cells, width), row by row."""
         x = pixels
         for convolution in self.convolutions:
             x = F.gelu(convolution(x))
@@ -58,15 +59,44 @@ class VisionTower(nn.Module):
 
 
 class Projector(nn.Module):
-    """From the vision tower's width to the language model's."""
+    """From squares of the vision tower's cells to the language model's tokens."""
 
-    def __init__(self, inward: int, hidden: int, outward: int):
+    def __init__(self, vision: VisionConfig, hidden: int, outward: int):
         super().__init__()
-        self.fc1 = nn.Linear(inward, hidden)
+        self.side, self.merge = vision.side, vision.merge
+        self.fc1 = nn.Linear(vision.merge**2 * vision.width, hidden)
         self.fc2 = nn.Linear(hidden, outward)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(features)))
+        """features: (B, cells, width); returns (B, tokens, outward)."""
+        tokens = self.side // self.merge
+        squares = features.unflatten(1, (tokens, self.merge, tokens, self.merge)).transpose(2, 3)
+        return self.fc2(F.gelu(self.fc1(squares.flatten(1, 2).flatten(2))))
+
+
+class DraftHead(nn.Module):
+    """Reads an action off the image's cells, asked by the instruction: a draft that is known before the language model
+    runs, for the price of one attention with a few queries."""
+
+    QUERIES, HIDDEN = 4, 256
+
+    def __init__(self, width: int, text_width: int):
+        super().__init__()
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.query = nn.Linear(text_width, self.QUERIES * width)
+        self.fc1 = nn.Linear(self.QUERIES * width, self.HIDDEN)
+        self.fc2 = nn.Linear(self.HIDDEN, len(DIMENSIONS) * BINS)
+
+    def read(self, features: Tensor, text: Tensor) -> Tensor:
+        """features (B, cells, width), text (B, text width), mean of the prompt's embeddings; returns (B, HIDDEN)."""
+        query = self.query(text).view(text.shape[0], self.QUERIES, -1)
+        read = F.scaled_dot_product_attention(query, self.key(features), self.value(features))
+        return F.gelu(self.fc1(read.flatten(1)))
+
+    def forward(self, features: Tensor, text: Tensor) -> Tensor:
+        """Action logits (B, 7, 256) in the order of the bins; arguments as in read()."""
+        return self.fc2(self.read(features, text)).unflatten(1, (len(DIMENSIONS), BINS))
 
 
 class VlaModel(nn.Module):
@@ -76,7 +106,7 @@ class VlaModel(nn.Module):
         super().__init__()
         self.config = config
         self.vision_backbone = VisionTower(config.vision)
-        self.projector = Projector(config.vision.width, config.projector_width, config.text.hidden_size)
+        self.projector = Projector(config.vision, config.projector_width, config.text.hidden_size)
         self.language_model = LlamaForCausalLM(llama_config(config.text))
 
     def image_embeddings(self, pixels: Tensor) -> Tensor:
@@ -89,8 +119,6 @@ class VlaModel(nn.Module):
 
     def action_weight(self) -> Tensor:
         """Rows of the output layer of the action tokens, in the order of the bins: (256, hidden)."""
-        from vla_sd_ros.policy.actions import BINS
-
         end = self.config.action_end
         return self.language_model.lm_head.weight[end - BINS : end].flip(0)
 

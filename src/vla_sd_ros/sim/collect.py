@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vla_sd_ros.sim.scene import SUITES, TASKS_PER_SUITE
 
-EPISODES_PER_ASSIGNMENT = 10
+EPISODES_PER_ASSIGNMENT = 25
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

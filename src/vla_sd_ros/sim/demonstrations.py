@@ -2,7 +2,7 @@
 """Demonstrations: episodes of the scripted expert with injected noise, collected in parallel and resumable.
 
 One .npz file an episode, one row a step at 5 Hz:
-    images (T, 128, 128, 3) uint8; actions (T, 7): the expert's labels; executed (T, 7): what the arm did (noise included)
+    images (T, 160, 160, 3) uint8; actions (T, 7): the expert's labels; executed (T, 7): what the arm did (noise included)
     joint_positions, joint_velocities (T, 7) [rad, rad/s]; ee_positions (T, 3) [m, base axes]
     grasp_points, place_points (T, 3) [m]: privileged, for auxiliary losses; held (T,) bool
     instruction, suite, task, initial_state, seed, success

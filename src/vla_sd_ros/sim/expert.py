@@ -16,7 +16,9 @@ CONTROL_PERIOD = 0.2  # [s]
 GAIN = 0.4  # fraction of the remaining error that one action closes
 MAX_TRANSLATION = 0.04  # [m] per step
 MAX_ROTATION = 0.1  # [rad] per step
-GRASP_TOLERANCE = np.array([0.014, 0.011, 0.012])  # [m] in x, y, z; wider along x, where the fingers are long
+GRASP_TOLERANCE = np.array([0.014, 0.011])  # [m] in x and y; wider along x, where the fingers are long
+GRASP_DEPTH = (-0.018, 0.015)  # [m] of the gripper relative to the grasp point within which it closes
+GRASP_LIFT = 0.1  # [m]: the closing action already lifts with all speed, so that "closed" is soon seen from afar
 FUNNEL_TOLERANCE = 0.008  # [m]: within this horizontal distance the gripper goes all the way down
 FUNNEL_SLOPE = 3.0  # height above the grasp per horizontal distance
 HOVER = 0.12  # [m] above the grasp while approaching
@@ -138,8 +140,8 @@ class Expert:
     def _approach(self, position: np.ndarray, grasp: np.ndarray) -> tuple[np.ndarray, float]:
         """Towards the grasp through a funnel; at the grasp close, and lift already: both must look like one thing."""
         error = grasp - position
-        if np.all(np.abs(error) < GRASP_TOLERANCE):
-            return position + np.array([0.0, 0.0, 0.05]), 0.0
+        if np.all(np.abs(error[:2]) < GRASP_TOLERANCE) and GRASP_DEPTH[0] < -error[2] < GRASP_DEPTH[1]:
+            return position + np.array([0.0, 0.0, GRASP_LIFT]), 0.0
         distance = np.hypot(0.8 * error[0], error[1])
         height = np.clip(FUNNEL_SLOPE * (distance - FUNNEL_TOLERANCE), 0.0, HOVER)
         return grasp + np.array([0.0, 0.0, height]), 1.0

@@ -75,7 +75,7 @@ class LiberoScene:
     Not thread safe; render() must be called from the thread that called it first (GL context).
     """
 
-    def __init__(self, suite: str = "libero_object", task: int = 0, image_size: int = 128):
+    def __init__(self, suite: str = "libero_object", task: int = 0, image_size: int = 160):
         self._task = find_task(suite, task)
         self.suite, self.task = suite, task
         self.instruction = self._task.instruction
@@ -264,12 +264,12 @@ class LiberoScene:
 
 
 def camera_view(base: np.ndarray) -> dict:
-    """A camera over the workspace, opposite the arm, steep enough that height and depth are not confused.
+    """A camera opposite the arm, low enough that the fingers show below the hand: open and closed must look different.
 
     base: position (3,) of the arm's base [m], world.
     """
     return {
-        "lookat": base + np.array([0.53, 0.01, 0.10]), "distance": 1.25, "azimuth": 180.0, "elevation": -52.0, "fov": 37.0,
+        "lookat": base + np.array([0.53, 0.02, 0.09]), "distance": 1.3, "azimuth": 180.0, "elevation": -35.0, "fov": 35.0,
     }
 
 

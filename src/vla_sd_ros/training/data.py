@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vla_sd_ros.policy.actions import ActionStatistics, encode, statistics_of
+from vla_sd_ros.policy.actions import BINS, ActionStatistics, encode, statistics_of
 
 COLUMNS = ("actions", "ee_positions", "grasp_points", "place_points", "held")
 SHIFT = 3  # [pixels], largest shift of the augmentation
+PREFIX_NOISE = 9  # [bins], largest error of the tokens that the model conditions on: relaxed acceptance makes such errors
+PREFIX_NOISE_PROBABILITY = 0.2  # of each token
 NEAR = 0.03  # [m]: frames this near to the grasp or the place, or about to move the gripper, are drawn twice as often
 
 
@@ -77,12 +79,14 @@ def open_frames(directory: Path) -> Frames:
 class Batch:
     """images (B, H, W, 3) uint8; instructions (B,); bins (B, 7) int; positions (B, 7): bins as real numbers.
 
+    prefix (B, 7) int: bins with some errors, the tokens that the model conditions on.
     to_grasp, to_place, ee (B, 3) [m]; held (B,) 0 or 1.
     """
 
     images: Tensor
     instructions: np.ndarray
     bins: Tensor
+    prefix: Tensor
     positions: Tensor
     to_grasp: Tensor
     to_place: Tensor
@@ -109,10 +113,15 @@ class Batches:
             images=torch.from_numpy(np.stack([self._shifted(self._frames.images[i]) for i in index])),
             instructions=self._frames.instructions[index],
             bins=torch.from_numpy(self._bins[index]),
+            prefix=torch.from_numpy(self._with_errors(self._bins[index])),
             positions=torch.from_numpy(self._positions[index]).float(),
             to_grasp=torch.from_numpy(columns["grasp_points"] - ee), to_place=torch.from_numpy(columns["place_points"] - ee),
             ee=torch.from_numpy(ee), held=torch.from_numpy(columns["held"].astype(np.float32)),
         )
+
+    def _with_errors(self, bins: np.ndarray) -> np.ndarray:
+        errors = self._rng.integers(-PREFIX_NOISE, PREFIX_NOISE + 1, bins.shape)
+        return np.clip(bins + errors * (self._rng.random(bins.shape) < PREFIX_NOISE_PROBABILITY), 0, BINS - 1)
 
     def _shifted(self, image: np.ndarray) -> np.ndarray:
         """A random shift, the border repeated."""

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vla_sd_ros.policy.actions import BINS
+from vla_sd_ros.policy.model import DraftHead
 from vla_sd_ros.training.data import Batch
 
 SIGMA = 2.5  # [bins], width of the soft target: neighbouring bins are nearly right
@@ -24,27 +25,21 @@ def action_loss(logits: Tensor, batch: Batch) -> Tensor:
     return (torch.cat((motion, gripper), dim=1) * torch.tensor(WEIGHTS)).sum(1).mean()
 
 
-class AuxiliaryHead(nn.Module):
-    """Reads from the image tokens, asked by the instruction, where things are and what to do; dropped after training."""
+class AuxiliaryHead(DraftHead):
+    """The draft head, which also tells where things are while it is trained."""
 
-    def __init__(self, width: int, text_width: int, queries: int = 4, hidden: int = 256):
-        super().__init__()
-        self.queries = queries
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.query = nn.Linear(text_width, queries * width)
-        self.fc1 = nn.Linear(queries * width, hidden)
-        self.fc2 = nn.Linear(hidden, 16 + 7 * BINS)
+    def __init__(self, width: int, text_width: int):
+        super().__init__(width, text_width)
+        self.geometry = nn.Linear(self.HIDDEN, 16)
 
     def forward(self, features: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """features (B, tokens, width), text (B, text width), mean of the instruction's embeddings.
+        """(B, 16) geometric predictions and (B, 7, 256) action logits; arguments as in DraftHead.read()."""
+        read = self.read(features, text)
+        return self.geometry(read), self.fc2(read).unflatten(1, (7, BINS))
 
-        Returns (B, 16) geometric predictions and (B, 7, 256) action logits.
-        """
-        query = self.query(text).view(text.shape[0], self.queries, -1)
-        read = F.scaled_dot_product_attention(query, self.key(features), self.value(features))
-        out = self.fc2(F.gelu(self.fc1(read.flatten(1))))
-        return out[:, :16], out[:, 16:].unflatten(1, (7, BINS))
+    def draft_head(self) -> dict[str, Tensor]:
+        """The weights of the draft head alone."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("geometry")}
 
 
 def auxiliary_loss(geometry: Tensor, batch: Batch) -> Tensor:

@@ -60,21 +60,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 @dataclass
 class Trainee:
-    """Everything that a resumed run needs."""
+    """Everything that a resumed run needs. average: the moving average of model and head."""
 
     model: VlaModel
     head: AuxiliaryHead
-    average: VlaModel
+    average: nn.ModuleList
     optimizers: list[torch.optim.Optimizer]
     step: int = 0
 
+    def live(self) -> nn.ModuleList:
+        return nn.ModuleList([self.model, self.head])
+
     def state(self) -> dict:
-        parts = {name: getattr(self, name).state_dict() for name in ("model", "head", "average")}
-        return {**parts, "optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "step": self.step}
+        return {
+            "live": self.live().state_dict(), "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "step": self.step,
+        }
 
     def restore(self, state: dict) -> None:
-        for name in ("model", "head", "average"):
-            getattr(self, name).load_state_dict(state[name])
+        self.live().load_state_dict(state["live"])
+        self.average.load_state_dict(state["average"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"]):
             optimizer.load_state_dict(saved)
         self.step = state["step"]
@@ -120,7 +125,8 @@ def _train(rank: int, arguments: argparse.Namespace, work: Path, port: int) -> N
             if time.monotonic() - last_saved > 120 or trainee.step == total:
                 torch.save(trainee.state(), work / "state.tmp")
                 (work / "state.tmp").rename(saved)
-                checkpoint.save(arguments.output, trainee.average, tokenizer, "libero_5hz", statistics)
+                model, head = trainee.average
+                checkpoint.save(arguments.output, model, tokenizer, "libero_5hz", statistics, head.draft_head())
                 last_saved = time.monotonic()
     distributed.barrier()
     distributed.destroy_process_group()
@@ -137,19 +143,19 @@ def compute_losses(
     losses = {"auxiliary": auxiliary_loss(geometry, batch), "direct": action_loss(direct, batch)}
     if not whole:
         return {"loss": losses["auxiliary"] + 0.3 * losses["direct"], **losses}
-    losses["action"] = action_loss(action_logits(model, features, prompts, batch.bins), batch)
+    losses["action"] = action_loss(action_logits(model, features, prompts, batch.prefix), batch)
     return {"loss": losses["action"] + AUXILIARY_WEIGHT * (losses["auxiliary"] + 0.3 * losses["direct"]), **losses}
 
 
 def action_logits(model: VlaModel, features: Tensor, prompts: list[Tensor], bins: Tensor) -> Tensor:
-    """Logits (B, 7, 256) for features (B, tokens, width) under teacher forcing with bins (B, 7)."""
+    """Logits (B, 7, 256) for features (B, cells, width) under teacher forcing with bins (B, 7)."""
     tokens = model.config.action_end - 1 - bins[:, :6]
     texts = [torch.cat((prompt[1:], row)) for prompt, row in zip(prompts, tokens)]
     padded = nn.utils.rnn.pad_sequence(texts, batch_first=True)  # on the right: causal attention never sees it
     first = model.text_embeddings(prompts[0][:1]).expand(len(prompts), 1, -1)
     embeddings = torch.cat((first, model.projector(features), model.text_embeddings(padded)), dim=1)
     hidden = model.language_model.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-    ends = torch.tensor([features.shape[1] + len(prompt) - 1 for prompt in prompts])
+    ends = torch.tensor([model.config.vision.tokens + len(prompt) - 1 for prompt in prompts])
     read = ends[:, None] + torch.arange(7)
     return (hidden[torch.arange(len(prompts))[:, None], read] @ model.action_weight().T).float()
 
@@ -170,13 +176,13 @@ def _new_trainee(arguments: argparse.Namespace, rank: int) -> Trainee:
     head = AuxiliaryHead(model.config.vision.width, model.config.text.hidden_size)
     matrices, others = [], []
     for name, parameter in [*model.named_parameters(), *head.named_parameters()]:
-        embedding = "embed_tokens" in name or "lm_head" in name or "fc2" in name and parameter.shape[0] > 7 * BINS
+        embedding = "embed_tokens" in name or "lm_head" in name or parameter.shape[0] == 7 * BINS
         (matrices if parameter.ndim == 2 and not embedding else others).append(parameter)
     optimizers = [
         torch.optim.Muon(matrices, lr=arguments.learning_rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=arguments.learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
     ]
-    return Trainee(model, head, copy.deepcopy(model), optimizers)
+    return Trainee(model, head, copy.deepcopy(nn.ModuleList([model, head])), optimizers)
 
 
 def _set_learning_rate(trainee: Trainee, arguments: argparse.Namespace) -> None:
@@ -205,7 +211,7 @@ def _average_gradients(trainee: Trainee) -> None:
 def _update_average(trainee: Trainee, arguments: argparse.Namespace) -> None:
     """Exponential moving average of the weights; it starts with the whole model's stage."""
     decay = EMA_DECAY if trainee.step > arguments.vision_steps + WARM_UP else 0.0
-    for averaged, parameter in zip(trainee.average.parameters(), trainee.model.parameters()):
+    for averaged, parameter in zip(trainee.average.parameters(), trainee.live().parameters()):
         averaged.lerp_(parameter, 1 - decay)
 
 
