@@ -3,6 +3,7 @@
 import numpy as np
 
 from vla_sd_ros.decoding.decision import Decision, Stopwatch
+from vla_sd_ros.policy.draft import chain
 from vla_sd_ros.policy.vla import ACTION_TOKENS, Vla
 
 
@@ -19,12 +20,11 @@ class Autoregressive:
         watch = Stopwatch(self._vla.synchronise)
         prompt = self._vla.observe(image, instruction)
         watch.lap("vision")
-        logits, _ = self._vla.prefill(prompt)
-        bins = [int(logits[-1].argmax())]
+        bins = [*self._vla.prefill(prompt).greedy()]
         watch.lap("prefill")
         while len(bins) < ACTION_TOKENS:
-            logits, _ = self._vla.extend(bins[-1:])
-            bins.append(int(logits[-1].argmax()))
+            bins += [*self._vla.extend(chain(bins[-1:])).greedy()]
+            self._vla.keep([0])
         watch.lap("decode")
         return Decision(
             bins=np.array(bins), action=self._vla.action(np.array(bins)), decoder=self.name, path=self.name,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vla_sd_ros.policy.actions import ActionStatistics, read_statistics, write_statistics
 from vla_sd_ros.policy.config import TextConfig, VisionConfig, VlaConfig, read_config
-from vla_sd_ros.policy.model import VlaModel
+from vla_sd_ros.policy.model import DraftHead, VlaModel
 from vla_sd_ros.policy.prompt import read_tokenizer, word_tokenizer
 from vla_sd_ros.policy.vla import Vla
 
@@ -44,12 +44,12 @@ def load(checkpoint: str | Path, device: str = "cpu", unnorm_key: str = "", thre
     try:
         config = read_config(directory / "config.json")
         statistics = read_statistics(directory / "dataset_statistics.json")
-DRAFT_HEAD = "draft_head.safetensors"  # optional
         tokenizer = read_tokenizer(directory / "tokenizer.json")
     except Exception as error:  # tokenizers raises bare Exception
         raise CheckpointError(f"checkpoint {checkpoint} cannot be read: {error}") from error
     model = _read_model(directory, config, str(checkpoint))
-    return Vla(model, tokenizer, _choose(statistics, unnorm_key, checkpoint), device, directory.name)
+    head = _read_draft_head(directory, config)
+    return Vla(model, tokenizer, _choose(statistics, unnorm_key, checkpoint), device, directory.name, head)
 
 
 def read_model(checkpoint: str | Path) -> VlaModel:
@@ -118,6 +118,18 @@ def _read_model(directory: Path, config: VlaConfig, checkpoint: str) -> VlaModel
             )
     model.load_state_dict({name: value.float() for name, value in weights.items()})
     return model
+
+
+def _read_draft_head(directory: Path, config: VlaConfig) -> DraftHead | None:
+    path = directory / DRAFT_HEAD
+    if not path.exists():
+        return None
+    head = DraftHead(config.vision.width, config.text.hidden_size)
+    try:
+        head.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is not this checkpoint's draft head ({error}); remove it or train again") from error
+    return head
 
 
 def _choose(statistics: dict[str, ActionStatistics], key: str, checkpoint: str | Path) -> ActionStatistics:

@@ -1,20 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
 """Passes of the language model over a static KV cache, batch 1, in the manner of gpt-fast.
 
-The weights stay in transformers' Llama modules; these functions only walk over them, so that each pass is a handful of
+The weights come from transformers' Llama modules; these functions only walk over them, so that each pass is a handful of
 matrix products without the bookkeeping of a general library.
 """
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from transformers import LlamaForCausalLM
+from torch import Tensor, nn
+from transformers import LlamaConfig
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Weights of one Llama layer, products of the same input joined: qkv (3 h, h), gate_up (2 f, h)."""
+
+    attention_norm: Tensor
+    qkv: Tensor
+    out: Tensor
+    mlp_norm: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A stack of Llama layers. norm: weight of the final norm. heads: attention heads. eps: of every norm."""
+
+    layers: tuple[Layer, ...]
+    norm: Tensor
+    heads: int
+    eps: float
+
+
+def join(layer: nn.Module) -> Layer:
+    """Joined weights of a LlamaDecoderLayer, whose own parameters become views of them: nothing is kept twice."""
+    attention, mlp = layer.self_attn, layer.mlp
+    return Layer(
+        layer.input_layernorm.weight, _join(attention.q_proj, attention.k_proj, attention.v_proj), attention.o_proj.weight,
+        layer.post_attention_layernorm.weight, _join(mlp.gate_proj, mlp.up_proj), mlp.down_proj.weight,
+    )
+
+
+def _join(*projections: nn.Linear) -> Tensor:
+    joined = torch.cat([projection.weight.data for projection in projections])
+    for projection, part in zip(projections, joined.split([p.out_features for p in projections])):
+        projection.weight = nn.Parameter(part, requires_grad=False)
+    return joined
 
 
 class KvCache:
     """Static keys and values (layers, heads, capacity, head size), and the rotary tables (capacity, head size)."""
 
-    def __init__(self, model: LlamaForCausalLM, capacity: int, device: torch.device, dtype: torch.dtype):
-        config = model.config
+    def __init__(self, config: LlamaConfig, capacity: int, device: torch.device, dtype: torch.dtype):
         head_size = config.hidden_size // config.num_attention_heads
         shape = (config.num_hidden_layers, config.num_attention_heads, capacity, head_size)
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
@@ -26,41 +65,55 @@ class KvCache:
         self.cosines = angles.cos().to(device=device, dtype=dtype)
         self.sines = angles.sin().to(device=device, dtype=dtype)
 
+    def move(self, source: Tensor, start: int) -> None:
+        """Move the entries of the slots `source` (n,), ascending, to the slots start .. start + n - 1."""
+        end = start + len(source)
+        self.keys[:, :, start:end] = self.keys[:, :, source]
+        self.values[:, :, start:end] = self.values[:, :, source]
 
-def forward(model: LlamaForCausalLM, cache: KvCache, embeddings: Tensor, start: int) -> Tensor:
-    """One causal pass over embeddings (n, hidden) at the positions start .. start + n - 1; fills the cache there.
 
-    Returns the final, normalised hidden states (n, hidden).
+def forward(
+    decoder: Decoder, cache: KvCache, x: Tensor, start: int, positions: Tensor | None = None, mask: Tensor | None = None
+) -> Tensor:
+    """One pass over embeddings x (n, hidden); their keys and values go to the cache's slots start .. start + n - 1.
+
+    positions (n,): rotary positions, by default the slots. mask (n, start + n) bool: which slots each input sees, by
+    default all before it and itself. Returns the final, normalised hidden states (n, hidden).
     """
-    count = embeddings.shape[0]
+    end = start + x.shape[0]
+    if positions is None:
+        cosines, sines = cache.cosines[start:end], cache.sines[start:end]
+    else:
+        cosines, sines = cache.cosines[positions], cache.sines[positions]
+    if mask is None and start > 0 and x.shape[0] > 1:
+        mask = torch.ones(x.shape[0], end, dtype=torch.bool, device=x.device).tril(start)
+    for i, layer in enumerate(decoder.layers):
+        x = block(layer, decoder, cache.keys[i], cache.values[i], x, start, cosines, sines, mask)
+    return F.rms_norm(x, x.shape[-1:], decoder.norm, decoder.eps)
+
+
+def block(
+    layer: Layer, decoder: Decoder, keys: Tensor, values: Tensor, x: Tensor, start: int, cosines: Tensor, sines: Tensor,
+    mask: Tensor | None,
+) -> Tensor:
+    """One layer over x (n, hidden); keys, values (heads, capacity, head size): its part of the cache."""
+    count, width = x.shape
     end = start + count
-    eps = model.config.rms_norm_eps
-    heads, _, head_size = cache.keys.shape[1:]
-    cosines, sines = cache.cosines[start:end], cache.sines[start:end]
-    mask = None
-    if start > 0 and count > 1:
-        mask = torch.ones(count, end, dtype=torch.bool, device=embeddings.device).tril(start)
-    x = embeddings
-    for i, layer in enumerate(model.model.layers):
-        attention, mlp = layer.self_attn, layer.mlp
-        h = F.rms_norm(x, x.shape[-1:], layer.input_layernorm.weight, eps)
-        query, key, value = (
-            projection(h).view(count, heads, head_size).transpose(0, 1)
-            for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
-        cache.keys[i, :, start:end] = rotate(key, cosines, sines)
-        cache.values[i, :, start:end] = value
-        attended = F.scaled_dot_product_attention(
-            rotate(query, cosines, sines), cache.keys[i, :, :end], cache.values[i, :, :end], attn_mask=mask,
-            is_causal=start == 0,
-        )
-        x = x + attention.o_proj(attended.transpose(0, 1).reshape(count, -1))
-        h = F.rms_norm(x, x.shape[-1:], layer.post_attention_layernorm.weight, eps)
-        x = x + mlp.down_proj(F.silu(mlp.gate_proj(h)) * mlp.up_proj(h))
-    return F.rms_norm(x, x.shape[-1:], model.model.norm.weight, eps)
+    h = F.rms_norm(x, (width,), layer.attention_norm, decoder.eps)
+    qkv = F.linear(h, layer.qkv).view(count, 3, decoder.heads, -1).permute(1, 2, 0, 3)
+    query, key = rotate(qkv[:2], cosines, sines)
+    keys[:, start:end] = key
+    values[:, start:end] = qkv[2]
+    attended = F.scaled_dot_product_attention(
+        query[None], keys[None, :, :end], values[None, :, :end], attn_mask=mask, is_causal=mask is None and count > 1
+    )[0]
+    x = x + F.linear(attended.transpose(0, 1).reshape(count, width), layer.out)
+    h = F.rms_norm(x, (width,), layer.mlp_norm, decoder.eps)
+    gate, up = F.linear(h, layer.gate_up).chunk(2, dim=-1)
+    return x + F.linear(F.silu(gate) * up, layer.down)
 
 
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Rotary position embedding of x (heads, n, head size); halves rotate against each other, as in Llama."""
+    """Rotary position embedding of x (..., n, head size); halves rotate against each other, as in Llama."""
     first, second = x.chunk(2, dim=-1)
     return x * cosines + torch.cat((-second, first), dim=-1) * sines

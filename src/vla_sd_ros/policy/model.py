@@ -117,6 +117,11 @@ class VlaModel(nn.Module):
         """ids (...,) to embeddings (..., hidden)."""
         return self.language_model.model.embed_tokens(ids)
 
+    def action_embeddings(self) -> Tensor:
+        """Embeddings of the action tokens, in the order of the bins: (256, hidden)."""
+        end = self.config.action_end
+        return self.language_model.model.embed_tokens.weight[end - BINS : end].flip(0)
+
     def action_weight(self) -> Tensor:
         """Rows of the output layer of the action tokens, in the order of the bins: (256, hidden)."""
         end = self.config.action_end

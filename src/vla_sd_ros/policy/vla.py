@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verifier: observe an image and an instruction, then run passes of the language model over them."""
+"""The verifier: observe an image and an instruction, then run passes of the language model over them.
+
+    prompt = vla.observe(image, instruction)     # vision tower and projector
+    out = vla.prefill(prompt, draft)             # the first pass, over the prompt and a draft of what follows
+    out = vla.extend(draft)                      # one more pass, over a draft of what follows the committed tokens
+    vla.keep(path)                               # commit the nodes of a path of the latest draft, drop the others
+"""
 from dataclasses import dataclass
 
 import cv2
@@ -10,65 +16,145 @@ from torch import Tensor
 
 from vla_sd_ros.policy import engine
 from vla_sd_ros.policy.actions import ActionStatistics, decode
-from vla_sd_ros.policy.model import VlaModel
+from vla_sd_ros.policy.draft import EMPTY, Draft
+from vla_sd_ros.policy.model import DraftHead, VlaModel
 from vla_sd_ros.policy.prompt import UNKNOWN, prompt_ids
 
 MAX_PROMPT_TOKENS = 128
+MAX_DRAFT_NODES = 256
 ACTION_TOKENS = 7
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """embeddings: (n, hidden), BOS, image, rest of the text. features: (vision width,), pooled over the image tokens."""
+    """embeddings (n, hidden): BOS, image, rest of the text. image_tokens: how many of them are the image's.
+
+    features (vision width,): pooled over the image, for retrieval. cells (1, cells, vision width), text (1, hidden): what a
+    draft head reads.
+    """
 
     embeddings: Tensor
+    image_tokens: int
     features: Tensor
+    cells: Tensor
+    text: Tensor
+
+
+@dataclass(frozen=True)
+class Pass:
+    """logits (n, 256) in the order of the bins; hidden (n, hidden): the last hidden states.
+
+    After extend() row i belongs to node i of the draft and predicts what follows it; after prefill() row 0 belongs to the
+    prompt's end, and node i has row i + 1.
+    """
+
+    logits: Tensor
+    hidden: Tensor
+
+    def greedy(self) -> np.ndarray:
+        """The most likely bin (n,) of each row: the one read of a pass that waits for the device.
+
+        Raises ValueError when a logit is not finite.
+        """
+        best, bins = self.logits.max(dim=-1)
+        finite, bins = torch.isfinite(best).all().item(), bins.cpu().numpy()
+        if not finite:
+            raise ValueError("the checkpoint gave logits that are not finite; its weights or the image are damaged")
+        return bins
 
 
 class Vla:
     """A loaded policy. Not thread safe: one inference at a time.
 
-    statistics: those of the chosen key. Passes return action logits (n, 256), in the order of the bins, and the last
-    hidden states (n, hidden); position i of a pass predicts what comes after its i-th input.
+    statistics: those of the chosen key. draft_head: reads a draft off the image; None where the checkpoint has none.
     """
 
-    def __init__(self, model: VlaModel, tokenizer: Tokenizer, statistics: ActionStatistics, device: str, name: str):
+    def __init__(self, model: VlaModel, tokenizer: Tokenizer, statistics: ActionStatistics, device: str, name: str,
+                 draft_head: DraftHead | None = None):
         self.config = model.config
         self.name = name
         self.device = torch.device(device)
         self.statistics = statistics
         self._tokenizer = tokenizer
         self._model = model.to(self.device).eval().requires_grad_(False)
-        self._action_weight = model.action_weight().contiguous()
-        self._dtype = self._action_weight.dtype
-        capacity = self.config.vision.tokens + MAX_PROMPT_TOKENS + 64
-        self._cache = engine.KvCache(model.language_model, capacity, self.device, self._dtype)
-        self._length = 0
+        self.draft_head = draft_head and draft_head.to(self.device).eval().requires_grad_(False)
+        llama = model.language_model
+        self.lm_head = model.action_weight().contiguous()  # (256, hidden)
+        self.action_embeddings = model.action_embeddings().contiguous()  # (256, hidden)
+        self._dtype = self.lm_head.dtype
+        self._decoder = engine.Decoder(
+            tuple(engine.join(layer) for layer in llama.model.layers), llama.model.norm.weight,
+            llama.config.num_attention_heads, llama.config.rms_norm_eps,
+        )
+        capacity = self.config.vision.tokens + MAX_PROMPT_TOKENS + MAX_DRAFT_NODES
+        self._cache = engine.KvCache(llama.config, capacity, self.device, self._dtype)
+        self._length = 0  # committed slots of the cache
+        self._shapes: dict[tuple, tuple[Tensor, Tensor]] = {}
         self._texts: dict[str, tuple[Tensor, Tensor]] = {}
 
     @torch.inference_mode()
     def observe(self, image: np.ndarray, instruction: str) -> Prompt:
         """Vision tower and projector over image (H, W, 3) uint8 RGB, with the instruction's cached embeddings."""
         before, after = self._text(instruction)
-        features = self._model.vision_backbone(self._pixels(image))
-        image_embeddings = self._model.projector(features)[0]
-        return Prompt(torch.cat((before, image_embeddings, after)), features[0].mean(0))
+        cells = self._model.vision_backbone(self._pixels(image))
+        image_embeddings = self._model.projector(cells)[0]
+        return Prompt(
+            torch.cat((before, image_embeddings, after)), len(image_embeddings), cells[0].mean(0), cells,
+            torch.cat((before, after)).mean(0, keepdim=True),
+        )
 
     @torch.inference_mode()
-    def prefill(self, prompt: Prompt) -> tuple[Tensor, Tensor]:
-        """The first pass: logits and hidden state at the prompt's end, (1, 256) and (1, hidden)."""
-        hidden = engine.forward(self._model.language_model, self._cache, prompt.embeddings, 0)[-1:]
-        self._length = prompt.embeddings.shape[0]
-        return hidden @ self._action_weight.T, hidden
+    def prefill(self, prompt: Prompt, draft: Draft = EMPTY) -> Pass:
+        """The first pass, over the prompt and a draft of the action's tokens; 1 + m rows."""
+        self._length = 0
+        count = len(prompt.embeddings)
+        hidden = self._forward(torch.cat((prompt.embeddings, self._embed(draft))), count, draft)[count - 1 :]
+        self._length = count
+        return Pass(hidden @ self.lm_head.T, hidden)
 
     @torch.inference_mode()
-    def extend(self, bins: list[int]) -> tuple[Tensor, Tensor]:
-        """One more pass, over a chain of n action tokens given as bins: (n, 256) and (n, hidden)."""
-        ids = torch.tensor([self.config.action_end - 1 - b for b in bins], device=self.device)
-        embeddings = self._model.text_embeddings(ids)
-        hidden = engine.forward(self._model.language_model, self._cache, embeddings, self._length)
-        self._length += len(bins)
-        return hidden @ self._action_weight.T, hidden
+    def extend(self, draft: Draft) -> Pass:
+        """One more pass, over a draft of the tokens that follow the committed ones; m rows. keep() comes next."""
+        hidden = self._forward(self._embed(draft), 0, draft)
+        return Pass(hidden @ self.lm_head.T, hidden)
+
+    @torch.inference_mode()
+    def keep(self, path: list[int]) -> None:
+        """Commit a path of the latest draft, as its nodes from the root on, and drop the other nodes from the cache."""
+        if path != list(range(len(path))):  # a path that is not first in the draft has to move up
+            slots = torch.tensor(path, device=self.device) + self._length
+            self._cache.move(slots, self._length)
+        self._length += len(path)
+
+    @torch.inference_mode()
+    def draft(self, prompt: Prompt) -> np.ndarray:
+        """The draft head's action for an observation, as bins (7,). Raises ValueError when the checkpoint has no head."""
+        if self.draft_head is None:
+            raise ValueError(f"checkpoint {self.name} has no draft head; train one with vla-sd train")
+        return self.draft_head(prompt.cells, prompt.text)[0].argmax(-1).cpu().numpy()
+
+    def _embed(self, draft: Draft) -> Tensor:
+        return self.action_embeddings[torch.from_numpy(draft.bins).to(self.device)]
+
+    def _forward(self, x: Tensor, fresh: int, draft: Draft) -> Tensor:
+        """A pass over `fresh` inputs in sequence and then a draft; a chain needs no mask of its own."""
+        if draft.shape.chain:
+            return engine.forward(self._decoder, self._cache, x, self._length)
+        positions, mask = self._shape(self._length, fresh, draft)
+        return engine.forward(self._decoder, self._cache, x, self._length, positions, mask)
+
+    def _shape(self, committed: int, fresh: int, draft: Draft) -> tuple[Tensor, Tensor]:
+        """Rotary positions (n,) and attention mask (n, committed + n) of fresh inputs and a tree behind them; kept."""
+        key = committed, fresh, draft.parents.tobytes()
+        if key not in self._shapes:
+            if len(self._shapes) > 256:
+                self._shapes.clear()
+            trunk, count = committed + fresh, fresh + len(draft)
+            mask = np.tri(count, committed + count, committed, dtype=bool)
+            mask[fresh:, trunk:] = draft.shape.ancestry
+            positions = np.concatenate((np.arange(committed, trunk), trunk + draft.shape.depths))
+            self._shapes[key] = torch.from_numpy(positions).to(self.device), torch.from_numpy(mask).to(self.device)
+        return self._shapes[key]
 
     def action(self, bins: np.ndarray) -> np.ndarray:
         """The action (7,) in metres, radians and gripper opening 0..1 of seven bins (7,)."""
@@ -93,7 +179,7 @@ class Vla:
 
         size = self.config.vision.image_size
         logits = [
-            self.prefill(self.observe(np.full((size, size, 3), value, np.uint8), "test"))[0] for value in (0, 255)
+            self.prefill(self.observe(np.full((size, size, 3), value, np.uint8), "test")).logits for value in (0, 255)
         ]
         if not all(torch.isfinite(x).all() for x in logits):
             raise CheckpointError(f"checkpoint {self.name} gives logits that are not finite: its weights are damaged")

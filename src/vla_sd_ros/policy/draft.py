@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drafts: proposed action tokens as a tree, which the verifier judges in one pass."""
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Nodes in an order in which every parent comes before its children.
+
+    bins (m,) int: the token of each node, as a bin 0..255. parents (m,) int: index of the node that it follows; -1 where
+    it follows the tokens that are already committed.
+    """
+
+    bins: np.ndarray
+    parents: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.bins)
+
+    @cached_property
+    def shape(self) -> "Shape":
+        return _shape(tuple(int(parent) for parent in self.parents))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What follows from the parents alone.
+
+    depths (m,): 0 for nodes at the root. ancestry (m, m) bool: row i is true at i and its ancestors. paths (leaves, depth):
+    nodes from the root to each leaf, in the order of the leaves, -1 behind the end. chain: whether it is a single path.
+    """
+
+    depths: np.ndarray
+    ancestry: np.ndarray
+    paths: np.ndarray
+    chain: bool
+
+
+@lru_cache(maxsize=1024)
+def _shape(parents: tuple[int, ...]) -> Shape:
+    count = len(parents)
+    ancestry, depths = np.eye(count, dtype=bool), np.zeros(count, dtype=int)
+    for node, parent in enumerate(parents):
+        if not -1 <= parent < node:
+            raise ValueError(f"node {node} of a draft has the parent {parent}; a parent must come before its children")
+        if parent >= 0:
+            ancestry[node] |= ancestry[parent]
+            depths[node] = depths[parent] + 1
+    leaves = [node for node in range(count) if node not in parents]
+    paths = np.full((len(leaves), int(depths.max(initial=-1)) + 1), -1)
+    for row, leaf in zip(paths, leaves):
+        path = np.flatnonzero(ancestry[leaf])
+        row[: len(path)] = path
+    return Shape(depths, ancestry, paths, chain=len(leaves) <= 1)
+
+
+def chain(bins) -> Draft:
+    """A single path of tokens (n,)."""
+    bins = np.asarray(bins, dtype=int)
+    return Draft(bins, np.arange(len(bins)) - 1)
+
+
+def merge(chains: np.ndarray) -> Draft:
+    """A tree of several paths (k, n) that shares their common beginnings; earlier paths come first."""
+    if len(chains) == 1:
+        return chain(chains[0])
+    bins, parents = [], []
+    known: dict[tuple[int, int], int] = {}
+    for path in np.asarray(chains, dtype=int).tolist():
+        node = -1
+        for token in path:
+            child = known.get((node, token))
+            if child is None:
+                child = known[node, token] = len(bins)
+                bins.append(token)
+                parents.append(node)
+            node = child
+    return Draft(np.array(bins, dtype=int), np.array(parents, dtype=int))
+
+
+def below(root: int, draft: Draft) -> Draft:
+    """The draft hung below one token that is known already, for example the verifier's own."""
+    return Draft(np.concatenate(([root], draft.bins)), np.concatenate(([-1], draft.parents + 1)))
+
+
+EMPTY = chain([])
