@@ -1,37 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a decoder answers: the action, and how it came about."""
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+
+STAGES = ("vision", "prefill", "draft", "decode")
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """One pass of the language model. kind: "prefill" or "extend". drafted: positions of the draft. accepted: of its tokens."""
+
+    kind: str
+    drafted: int
+    accepted: int
 
 
 @dataclass(frozen=True)
 class Decision:
     """bins (7,) int 0..255; action (7,) [m, rad, gripper 0..1]; the other fields as in vla_sd_msgs/DecodeStep.
 
-    timings_ms: milliseconds by stage, device-synchronised: vision, prefill, draft, decode, total.
+    timings_ms: milliseconds by stage, device-synchronised: vision, prefill, draft, decode, total. passes: what another
+    engine needs to replay the same work.
     """
 
     bins: np.ndarray
     action: np.ndarray
     decoder: str
     path: str
-    accepted_length: int
-    forward_passes: int
-    threshold: float
-    fused_metric: float
     timings_ms: dict[str, float]
+    passes: tuple[PassRecord, ...] = ()
+    threshold: float = 0.0
+    fused_metric: float = float("nan")
+
+    @property
+    def forward_passes(self) -> int:
+        return len(self.passes)
+
+    @property
+    def accepted_length(self) -> int:
+        return sum(record.accepted for record in self.passes)
 
 
 @dataclass
 class Stopwatch:
     """Times the stages of one action; synchronise() is called before each reading of the clock."""
 
-    synchronise: callable
-    timings_ms: dict[str, float] = field(
-        default_factory=lambda: {"vision": 0.0, "prefill": 0.0, "draft": 0.0, "decode": 0.0, "total": 0.0}
-    )
+    synchronise: Callable[[], None]
+    timings_ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*STAGES, "total"), 0.0))
 
     def __post_init__(self) -> None:
         self._last = time.perf_counter()

@@ -87,7 +87,8 @@ def write_random(directory: Path, seed: int = 0) -> None:
     limits = np.array([0.02] * 3 + [0.05] * 3 + [1.0])
     statistics = ActionStatistics(-limits, limits, np.array([True] * 6 + [False]))
     tokenizer = word_tokenizer(["pick up the milk and place it in the basket"])
-    save(directory, VlaModel(config), tokenizer, "random", statistics)
+    head = DraftHead(config.vision.width, config.text.hidden_size)
+    save(directory, VlaModel(config), tokenizer, "random", statistics, head.state_dict())
 
 
 def _directory(checkpoint: str | Path) -> Path:

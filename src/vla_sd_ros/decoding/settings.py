@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every number that a decoder depends on, with its range and its effect; vla_node's parameters are made from this table."""
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from vla_sd_ros.policy.actions import BINS, ActionStatistics
+
+SOURCES = ("last_action", "kalman", "head", "retrieval", "median", "composite")
+
+
+def _setting(default: Any, description: str, low: float | None = None, high: float | None = None, choices: tuple = ()):
+    metadata = {"description": description, "low": low, "high": high, "choices": choices}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Defaults are the published values where there are any. Raises ValueError, with one sentence, for a bad value."""
+
+    relaxed_radius: float = _setting(9.0, "Relaxed acceptance: largest distance from the verifier's token [bins].", 0.0, 255.0)
+    relaxed_translation: float = _setting(
+        0.0, "Relaxed acceptance: the radius of x, y, z [m] instead of relaxed_radius; 0: not used.", 0.0, 1.0)
+    relaxed_rotation: float = _setting(
+        0.0, "Relaxed acceptance: the radius of roll, pitch, yaw [rad] instead of relaxed_radius; 0: not used.", 0.0, 3.2)
+    sequence_largest: int = _setting(15, "Sequence-wise acceptance: largest distance of one token [bins].", 0, 255)
+    sequence_total: int = _setting(30, "Sequence-wise acceptance: largest sum of distances of a group [bins].", 0, 765)
+    kalman_model: str = _setting(
+        "decaying", "State model of the filter: constant_velocity as the usual reading of KERV, or decaying.",
+        choices=("constant_velocity", "decaying"))
+    kalman_observe: str = _setting(
+        "executed", "What the filter observes: the measured motion of the arm, or the executed actions.",
+        choices=("measured", "executed"))
+    kalman_window: int = _setting(10, "Actions that the filter looks back over.", 1, 100)
+    kalman_process: float = _setting(0.01, "constant_velocity: variance of the acceleration, normalised actions.", 1e-9, 100.0)
+    kalman_measurement: float = _setting(0.01, "Variance of the observation, normalised actions.", 0.0, 100.0)
+    kalman_decay: list = _setting(
+        [0.9] * 6, "decaying: factor of x, y, z, roll, pitch, yaw from one step to the next.", 0.0, 1.2)
+    kalman_gate: float = _setting(
+        10.0, "An action that misses its prediction by more, normalised, begins a new window; 10: only the gripper does.",
+        0.0, 10.0)
+    kerv_mode: str = _setting(
+        "kvar", "Threshold of kerv: kvar, by the kinematic variability; time_decay; or fixed, relaxed_radius.",
+        choices=("kvar", "time_decay", "fixed"))
+    kerv_radius_min: float = _setting(5.0, "Smallest threshold of kerv [bins].", 0.0, 255.0)
+    kerv_radius_max: float = _setting(15.0, "Largest threshold of kerv [bins].", 0.0, 255.0)
+    kerv_scale: float = _setting(0.2, "K_S of kerv: change of K_var [m, rad summed] at which the threshold falls.", 1e-6, 100.0)
+    kerv_exponent: float = _setting(2.0, "phi of kerv: how sharply the threshold falls.", 0.1, 10.0)
+    kerv_cooldown: int = _setting(4, "Steps without compensation after a compensation.", 0, 1000)
+    kerv_steps: int = _setting(300, "time_decay: steps of a whole task.", 1, 100_000)
+    drafter_nodes: int = _setting(50, "Drafter: nodes of the tree.", 1, 200)
+    drafter_depth: int = _setting(4, "Drafter: depth of the tree.", 1, 6)
+    drafter_top_k: int = _setting(8, "Drafter: continuations of each node.", 1, 64)
+    retrieval_candidates: int = _setting(5, "Retrieval: neighbours, K.", 1, 64)
+    retrieval_recombine: bool = _setting(
+        False, "Retrieval: verify each neighbour's position with each one's rotation too, K * K paths.")
+    skip_similarity: float = _setting(
+        0.999, "Verify-skip: cosine of the nearest neighbour from which its action is executed unverified.", -1.0, 1.1)
+    skip_adjustment: float = _setting(
+        0.0005, "Verify-skip: by how much skip_similarity rises after a rejected draft, and a third of it falls after an "
+        "accepted one.", 0.0, 1.0)
+    skip_run: int = _setting(2, "Verify-skip: most steps in a row without verification; 0: never skip.", 0, 100)
+    metric_boundary: float = _setting(0.2, "Fused metric above which heisd retrieves, below which it drafts.", 0.0, 1.0)
+    metric_alpha: float = _setting(0.5, "Fused metric: share of the radius.", 0.0, 1.0)
+    metric_window: int = _setting(15, "Fused metric: points of the end effector's path.", 3, 200)
+    metric_displacement: str = _setting(
+        "path", "Fused metric: path, its length; or spread, distances from the newest point as the released code.",
+        choices=("path", "spread"))
+    metric_radius: list = _setting([0.0, 0.5], "Fused metric: radius that becomes 0, and that becomes 1 [m].", 0.0, 1000.0)
+    metric_length: list = _setting([0.0, 0.4], "Fused metric: displacement that becomes 0, and that becomes 1 [m].", 0.0, 100.0)
+    prefill_sources: list = _setting(
+        ["head"], "prefill and fused: sources of the draft in the prefill: " + ", ".join(SOURCES) + ".", choices=SOURCES)
+    composite: list = _setting(
+        ["head", "head", "head", "last_action", "last_action", "last_action", "head"],
+        "The source of each dimension of a composite draft.", choices=SOURCES[:-1])
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            _check(entry.name, getattr(self, entry.name), entry.metadata)
+        for name, count in (("kalman_decay", 6), ("metric_radius", 2), ("metric_length", 2), ("composite", 7)):
+            if len(getattr(self, name)) != count:
+                raise ValueError(f"{name} has {len(getattr(self, name))} entries, but needs {count}")
+        if self.kerv_radius_min > self.kerv_radius_max:
+            raise ValueError("kerv_radius_min is larger than kerv_radius_max")
+
+    def radius(self, statistics: ActionStatistics) -> np.ndarray:
+        """The radius (7,) of relaxed acceptance in bins; the gripper's is 0."""
+        per_bin = (statistics.q99 - statistics.q01)[:6] / (BINS - 1)
+        physical = np.repeat([self.relaxed_translation, self.relaxed_rotation], 3)
+        return np.append(np.where(physical > 0, physical / np.maximum(per_bin, 1e-12), self.relaxed_radius), 0.0)
+
+
+def _check(name: str, value: Any, rule: dict) -> None:
+    for one in value if isinstance(value, list) else [value]:
+        if rule["choices"] and one not in rule["choices"]:
+            raise ValueError(f"{name} is {one!r}, but must be one of {', '.join(rule['choices'])}")
+        if rule["low"] is not None and not rule["low"] <= one <= rule["high"]:
+            raise ValueError(f"{name} is {one}, but must lie in {rule['low']} .. {rule['high']}")

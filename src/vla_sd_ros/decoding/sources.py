@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sources: where drafts come from. Each one proposes whole actions as candidates (k, 7) int, none where it knows nothing."""
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from vla_sd_ros.decoding.history import History
+from vla_sd_ros.decoding.settings import Settings
+from vla_sd_ros.kinematics.filters import ActionFilter, constant_velocity, decaying
+from vla_sd_ros.policy.actions import encode
+from vla_sd_ros.policy.vla import Prompt, Vla
+
+NONE = np.empty((0, 7), dtype=int)
+
+
+class KalmanFilter:
+    """Follows a history from step to step; begins anew with a new one."""
+
+    def __init__(self, settings: Settings):
+        if settings.kalman_model == "decaying":
+            models = [decaying(decay, settings.kalman_measurement) for decay in settings.kalman_decay] + [decaying(1.0)]
+        else:
+            models = [constant_velocity(settings.kalman_process, settings.kalman_measurement)] * 7
+        self._filter = ActionFilter(models, settings.kalman_window, settings.kalman_gate if settings.kalman_gate < 10 else np.inf)
+        self._measured = settings.kalman_observe == "measured"
+        self._history: History | None = None
+        self._steps = 0
+
+    def predict(self, history: History) -> np.ndarray | None:
+        """The next action, normalised (7,); None at the first step."""
+        if history is not self._history or len(history) < self._steps:
+            self._history, self._steps = history, 0
+            self._filter.clear()
+        for step in range(self._steps, len(history)):
+            moved = history.moved(step) if self._measured else None
+            self._filter.update(history.executed(step) if moved is None else moved)
+        self._steps = len(history)
+        return self._filter.predict()
+
+
+@dataclass
+class Knowledge:
+    """What the sources can draw on in one step; each is asked at most once."""
+
+    vla: Vla
+    settings: Settings
+    filter: KalmanFilter
+    database: object | None
+    history: History
+    instruction: str
+    prompt: Prompt | None = None
+
+    def candidates(self, source: str) -> np.ndarray:
+        """The candidates (k, 7) of a source."""
+        return getattr(self, source)
+
+    @cached_property
+    def last_action(self) -> np.ndarray:
+        """The previous action again."""
+        return self.history.bins[-1][None] if len(self.history) else NONE
+
+    @cached_property
+    def kalman(self) -> np.ndarray:
+        """The filter's prediction."""
+        prediction = self.filter.predict(self.history)
+        return NONE if prediction is None else encode(prediction)[None]
+
+    @cached_property
+    def head(self) -> np.ndarray:
+        """What the draft head reads off the image."""
+        return self.vla.draft(self.prompt)[None] if self.vla.draft_head is not None else NONE
+
+    @cached_property
+    def neighbours(self):
+        """The nearest steps of the database's demonstrations of the same instruction; None without a database."""
+        if self.database is None:
+            return None
+        features = self.prompt.features.float().cpu().numpy()
+        return self.database.query(features, self.instruction, self.settings.retrieval_candidates)
+
+    @cached_property
+    def retrieval(self) -> np.ndarray:
+        """The actions of the nearest neighbours, nearest first."""
+        if self.neighbours is None or not len(self.neighbours.actions):
+            return NONE
+        return encode(self.vla.statistics.normalise(self.neighbours.actions))
+
+    @cached_property
+    def median(self) -> np.ndarray:
+        """The nearest neighbours' median in each dimension."""
+        return np.median(self.retrieval, axis=0).round().astype(int)[None] if len(self.retrieval) else NONE
+
+    @cached_property
+    def composite(self) -> np.ndarray:
+        """Each dimension from the source that is best for it; from the first one that knows anything where that one does not."""
+        known = {source: self.candidates(source) for source in self.settings.composite}
+        fallback = next((rows for rows in known.values() if len(rows)), NONE)
+        if not len(fallback):
+            return NONE
+        rows = [known[source] if len(known[source]) else fallback for source in self.settings.composite]
+        return np.array([[row[0, dimension] for dimension, row in enumerate(rows)]])
+
