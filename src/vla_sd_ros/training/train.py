@@ -240,7 +240,7 @@ class Log:
 
 def _evaluate(arguments: argparse.Namespace, work: Path) -> None:
     """Closed loop on the validation states, which are neither trained on nor held out."""
-    from vla_sd_ros.sim.bench import success_on
+    from vla_sd_ros.bench.libero import success_on
     from vla_sd_ros.sim.episode import VALIDATION_STATES
 
     suites = sorted({path.name for directory in arguments.demonstrations for path in directory.iterdir() if path.is_dir()})

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd bench libero` and `vla-sd bench decode`."""
+import argparse
+import sys
+
+from vla_sd_ros.bench import decode, libero, parts
+
+BENCHMARKS = {"libero": libero, "decode": decode}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    subparsers = parser.add_subparsers(dest="benchmark", required=True)
+    for name, module in BENCHMARKS.items():
+        subparser = subparsers.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__)
+        parts.add_arguments(subparser)
+        module.add_arguments(subparser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        return BENCHMARKS[arguments.benchmark].run(arguments)
+    except ValueError as error:
+        print(f"vla-sd bench: {error}", file=sys.stderr)
+        return 2

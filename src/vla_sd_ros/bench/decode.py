@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd bench decode`: the same recorded observations through every decoder, in random order, warm, device-synchronised."""
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vla_sd_ros.bench import results
+from vla_sd_ros.bench.parts import Parts, parts
+from vla_sd_ros.bench.results import Step, step_of
+from vla_sd_ros.decoding import History
+from vla_sd_ros.kinematics.motion import Measured
+
+NEAR = 9  # [bins]: distance from autoregressive decoding's tokens that is counted as agreement
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one decoder made of one observation, and autoregressive decoding of the same."""
+
+    step: Step
+    bins: np.ndarray
+    plain: np.ndarray
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--observations", type=Path, help="what vla-sd bench libero --record wrote")
+    parser.add_argument("--most", type=int, default=100_000, help="observations at most")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the decoders")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.observations is None or not any(arguments.observations.rglob("*.npz")):
+        raise ValueError(f"no observations in {arguments.observations}: record some with vla-sd bench libero --record DIR")
+    given = parts(arguments)
+    answers = measure(given, arguments.observations, arguments.most, arguments.seed)
+    report = {
+        "observations": len(next(iter(answers.values()))), **results.provenance(arguments.checkpoint, arguments.seed),
+        **summarise(answers),
+    }
+    for name, row in report["decoders"].items():
+        print(
+            f"{name}: {row['latency_ms']['median']:.2f} ms median, {row['latency_ms']['p95']:.2f} p95, "
+            f"{row['speedup_vs_autoregressive'] or float('nan'):.2f}x, {row['forward_passes_per_action']:.2f} passes, "
+            f"{row['accepted_length']:.2f} accepted, same tokens {row['same_tokens']:.1%}, draft {row['stages_ms']['draft']:.2f} ms"
+        )
+    print(f"floor (vision + one prefill): {report['floor_ms']:.2f} ms")
+    if arguments.json:
+        results.write(Path(arguments.json), report)
+    return 0
+
+
+def measure(given: Parts, observations: Path, most: int, seed: int) -> dict[str, list[Answer]]:
+    """Every decoder's answers, in the order of the observations. The history is the recorded one for all."""
+    vla, decoders = given.load()
+    reference = Parts(given.checkpoint, ("autoregressive",), threads=given.threads).load()[1]["autoregressive"]
+    rng, names = np.random.default_rng(seed), list(decoders)
+    answers: dict[str, list[Answer]] = {name: [] for name in names}
+    for image, instruction, history in replay(vla, observations, most):
+        if not answers[names[0]]:  # the first passes allocate
+            for decoder in decoders.values():
+                decoder.decide(image, instruction)
+        plain = reference.decide(image, instruction).bins
+        for name in rng.permutation(names):
+            decision = decoders[name].decide(image, instruction, history)
+            answers[name].append(Answer(step_of(decision), decision.bins, plain))
+    return answers
+
+
+def replay(vla, observations: Path, most: int) -> Iterator[tuple[np.ndarray, str, History]]:
+    """Image, instruction and history of each recorded step."""
+    count = 0
+    for path in sorted(observations.rglob("*.npz")):
+        with np.load(path) as file:
+            episode = {name: file[name] for name in file}
+        history = History(vla.statistics)
+        for step, image in enumerate(episode["images"]):
+            if count == most:
+                return
+            history.see(Measured(episode["positions"][step], episode["rotations"][step]))
+            yield image, str(episode["instruction"]), history
+            history.record(episode["bins"][step])
+            count += 1
+
+
+def summarise(answers: dict[str, list[Answer]]) -> dict:
+    """The results file's "decoders" and "floor_ms"."""
+    rows = {}
+    for name, own in answers.items():
+        distance = np.abs(np.array([a.bins for a in own]) - np.array([a.plain for a in own]))
+        rows[name] = {
+            **results.step_row([a.step for a in own]),
+            "same_tokens": float((distance == 0).mean()),
+            "near_tokens": (distance <= NEAR).mean(0).tolist(),
+        }
+    results.add_ratios(rows)
+    floor = [a.step.timings_ms["vision"] + a.step.timings_ms["prefill"] for a in next(iter(answers.values()))]
+    return {"decoders": rows, "floor_ms": round(float(np.median(floor)), 3)}

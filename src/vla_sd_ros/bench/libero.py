@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd bench libero`: closed-loop success and latency of decoders on held-out initial states."""
+import argparse
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vla_sd_ros.bench import results
+from vla_sd_ros.bench.parts import Parts, parts
+from vla_sd_ros.bench.results import Step, step_of, wilson
+from vla_sd_ros.sim.episode import HELD_OUT_STATES
+from vla_sd_ros.sim.scene import SUITES, TASKS_PER_SUITE
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One closed-loop episode."""
+
+    task: int
+    state: int
+    decoder: str
+    success: bool
+    steps: list[Step]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Episodes of one task for one worker. other_sentence: use the scene's second sentence, not the task's own.
+
+    record: directory for the observations of the episodes of the first decoder.
+    """
+
+    parts: Parts
+    suite: str
+    task: int
+    states: tuple[int, ...]
+    seed: int
+    other_sentence: bool = False
+    delay: float = 0.0
+    record: Path | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--suite", choices=SUITES, default="libero_object")
+    parser.add_argument("--tasks", type=int, nargs="*", default=list(range(TASKS_PER_SUITE)))
+    parser.add_argument("--episodes-per-task", type=int, default=10, help=f"at most {len(HELD_OUT_STATES)}")
+    parser.add_argument("--seed", type=int, default=0, help="0: initial states as published; else objects shift by 2 cm")
+    parser.add_argument("--other-sentence", action="store_true", help="ask for the scene's other object (libero_spatial)")
+    parser.add_argument("--delay", type=float, default=0.0, help="from image to start of motion [s], of simulated time")
+    parser.add_argument("--workers", type=int, default=1, help="more than one is faster, but latencies suffer")
+    parser.add_argument("--trace", type=Path, help="write the passes of every step here, as JSON lines")
+    parser.add_argument("--record", type=Path, help="directory for what the first decoder saw, for vla-sd bench decode")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    states = tuple(HELD_OUT_STATES)[: arguments.episodes_per_task]
+    given = parts(arguments)
+    assignments = [
+        Assignment(
+            given, arguments.suite, task, states, arguments.seed, arguments.other_sentence, arguments.delay, arguments.record
+        )
+        for task in arguments.tasks
+    ]
+    episodes = _run_all(assignments, arguments.workers)
+    report = {
+        "suite": arguments.suite, **results.provenance(arguments.checkpoint, arguments.seed),
+        "episodes": len(states) * len(arguments.tasks), **summarise(episodes, given.decoders),
+    }
+    _print(report)
+    if arguments.json:
+        results.write(Path(arguments.json), report)
+    if arguments.trace:
+        results.write_trace(arguments.trace, [
+            ({"suite": arguments.suite, "task": e.task, "state": e.state, "decoder": e.decoder, "success": e.success}, e.steps)
+            for e in episodes
+        ])
+    return 0
+
+
+def _print(report: dict) -> None:
+    for name, row in report["decoders"].items():
+        low, high = row["ci95"]
+        print(
+            f"{name}: success {row['success_rate']:.1%} ({low:.1%} to {high:.1%}), latency "
+            f"{row['latency_ms']['median']:.1f} ms median, {row['latency_ms']['p95']:.1f} ms p95, "
+            f"{row['forward_passes_per_action']:.2f} forward passes per action"
+        )
+        print("  per task: " + ", ".join(f"{task}: {rate:.0%}" for task, rate in row["per_task"].items()))
+
+
+def success_on(checkpoint: Path, suite: str, states: list[int], workers: int = 2) -> tuple[int, int]:
+    """Successes and episodes of autoregressive decoding over all tasks of a suite from these initial states."""
+    given = Parts(str(checkpoint), ("autoregressive",))
+    episodes = _run_all([Assignment(given, suite, task, tuple(states), 0) for task in range(TASKS_PER_SUITE)], workers)
+    return sum(episode.success for episode in episodes), len(episodes)
+
+
+def _run_all(assignments: list[Assignment], workers: int) -> list[Episode]:
+    from tqdm import tqdm
+
+    episodes = []
+    with multiprocessing.get_context("spawn").Pool(workers, maxtasksperchild=2) as pool:
+        total = sum(len(a.states) * len(a.parts.decoders) for a in assignments)
+        with tqdm(total=total, unit="episode", desc=assignments[0].suite) as bar:
+            for done in pool.imap_unordered(run_assignment, assignments):
+                episodes += done
+                bar.update(len(done))
+                bar.set_postfix(succeeded=f"{sum(e.success for e in episodes)}/{len(episodes)}")
+    return sorted(episodes, key=lambda e: (e.task, e.state))
+
+
+def run_assignment(assignment: Assignment) -> list[Episode]:
+    """All episodes of an assignment, every decoder on each initial state in turn."""
+    return list(_episodes(assignment))
+
+
+def _episodes(assignment: Assignment) -> Iterator[Episode]:
+    from vla_sd_ros.decoding import History
+    from vla_sd_ros.kinematics.motion import Measured
+    from vla_sd_ros.sim.episode import run_episode
+    from vla_sd_ros.sim.expert import Expert, jobs_with_sentences
+    from vla_sd_ros.sim.scene import LiberoScene
+
+    vla, decoders = assignment.parts.load()
+    scene = LiberoScene(assignment.suite, assignment.task, vla.config.vision.image_size)
+    job, sentence = jobs_with_sentences(scene)[1] if assignment.other_sentence else (None, scene.instruction)
+    for decoder in decoders.values():  # the first passes allocate
+        decoder.decide(scene.render(), sentence)
+    for state in assignment.states:
+        for name, decoder in decoders.items():
+            history, steps, images = History(vla.statistics), [], []
+
+            def act(image: np.ndarray) -> np.ndarray:
+                history.see(Measured(*scene.ee_pose()))
+                decision = decoder.decide(image, sentence, history)
+                history.record(decision.bins)
+                steps.append(step_of(decision))
+                images.append(image.copy())
+                return decision.action
+
+            scene.reset(state, assignment.seed)
+            success = run_episode(scene, act, assignment.delay, Expert(scene, job).done if job else None)
+            if assignment.record and decoder is next(iter(decoders.values())):
+                _record(assignment, state, sentence, images, history)
+            yield Episode(assignment.task, state, name, success, steps)
+    scene.close()
+
+
+def _record(assignment: Assignment, state: int, sentence: str, images: list[np.ndarray], history) -> None:
+    """What the decoder saw: images (T, H, W, 3) uint8, bins (T, 7), positions (T, 3) [m], rotations (T, 3, 3)."""
+    path = assignment.record / assignment.suite / f"task{assignment.task}" / f"state{state}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        path, images=np.array(images), bins=np.array(history.bins), instruction=sentence,
+        positions=np.array([m.position for m in history.measured]), rotations=np.array([m.rotation for m in history.measured]),
+    )
+
+
+def summarise(episodes: list[Episode], decoders: tuple[str, ...]) -> dict:
+    """The results file's "decoders" and "floor_ms" (vision and one prefill, median of the first decoder's steps)."""
+    rows = {}
+    for name in decoders:
+        own = [episode for episode in episodes if episode.decoder == name]
+        successes = sum(episode.success for episode in own)
+        rows[name] = {
+            "success_rate": successes / len(own),
+            "ci95": list(wilson(successes, len(own))),
+            "per_task": {
+                str(task): float(np.mean([e.success for e in own if e.task == task])) for task in sorted({e.task for e in own})
+            },
+            **results.step_row([step for episode in own for step in episode.steps]),
+        }
+    results.add_ratios(rows)
+    floor = [
+        step.timings_ms["vision"] + step.timings_ms["prefill"]
+        for episode in episodes if episode.decoder == decoders[0] for step in episode.steps
+    ]
+    return {"decoders": rows, "floor_ms": round(float(np.median(floor)), 3)}

