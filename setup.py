@@ -43,6 +43,7 @@ setup(
     ],
     entry_points={"console_scripts": ["vla-sd = vla_sd_ros.cli:main"]},
     install_requires=[
+        "filterpy>=1.4.5,<3",
         "numpy>=1.26",
         "opencv-python>=4.6",
         "pin>=2.7",

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from vla_sd_ros import policy
-from vla_sd_ros.decoding import History
+from vla_sd_ros.decoding.history import History
 from vla_sd_ros.kinematics.motion import Measured
 
 

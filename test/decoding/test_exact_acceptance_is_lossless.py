@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from vla_sd_ros import decoding
-from vla_sd_ros.decoding import Settings, methods
+from vla_sd_ros.decoding import factory, methods
 from vla_sd_ros.decoding.acceptance import exact, recombined
+from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.speculative import Candidates, Plan, Speculative
 
 OBSERVATIONS = 500
@@ -14,8 +14,8 @@ INSTRUCTION = "pick up the milk and place it in the basket"
 
 @pytest.mark.parametrize("sources", [["last_action"], ["kalman"], ["head"], ["last_action", "kalman", "head"], ["composite"]])
 def test_prefill(vla, observations, sources):
-    plain = decoding.make("autoregressive", vla)
-    ours = decoding.make("prefill", vla, Settings(prefill_sources=sources))
+    plain = factory.make("autoregressive", vla)
+    ours = factory.make("prefill", vla, Settings(prefill_sources=sources))
     for image, history in observations(vla, OBSERVATIONS):
         expected = plain.decide(image, INSTRUCTION)
         decision = ours.decide(image, INSTRUCTION, history)
@@ -36,7 +36,7 @@ class Oracle(methods.Simple):
 
 
 def test_trees_of_any_quality(vla, observations):
-    plain, method = decoding.make("autoregressive", vla), Oracle(np.random.default_rng(1))
+    plain, method = factory.make("autoregressive", vla), Oracle(np.random.default_rng(1))
     decoder = Speculative("oracle", vla, method, Settings())
     for image, history in observations(vla, OBSERVATIONS, seed=2):
         method.right = plain.decide(image, INSTRUCTION).bins
@@ -47,7 +47,7 @@ def test_trees_of_any_quality(vla, observations):
 
 
 def test_a_draft_that_is_right_costs_one_pass(vla, observations):
-    plain, method = decoding.make("autoregressive", vla), Oracle(np.random.default_rng(1))
+    plain, method = factory.make("autoregressive", vla), Oracle(np.random.default_rng(1))
     method.plan = lambda knowledge: Plan("oracle", Candidates(method.right[None]), exact, in_prefill=True)
     for image, history in observations(vla, 20):
         method.right = plain.decide(image, INSTRUCTION).bins

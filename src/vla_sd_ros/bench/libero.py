@@ -118,7 +118,7 @@ def run_assignment(assignment: Assignment) -> list[Episode]:
 
 
 def _episodes(assignment: Assignment) -> Iterator[Episode]:
-    from vla_sd_ros.decoding import History
+    from vla_sd_ros.decoding.history import History
     from vla_sd_ros.kinematics.motion import Measured
     from vla_sd_ros.sim.episode import run_episode
     from vla_sd_ros.sim.expert import Expert, jobs_with_sentences

@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields, replace
 
 import yaml
 
-from vla_sd_ros import decoding, policy
-from vla_sd_ros.decoding import Settings
+from vla_sd_ros import policy
+from vla_sd_ros.decoding import factory
+from vla_sd_ros.decoding.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Parts:
         """The policy, and its decoders by name. Raises ValueError with one sentence."""
         vla = policy.load(self.checkpoint, threads=self.threads)
         settings = replace(Settings(), **dict(self.settings))
-        return vla, {name: decoding.make(name, vla, settings) for name in self.decoders}
+        return vla, {name: factory.make(name, vla, settings) for name in self.decoders}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_sd_ros.decoding import Decision
+from vla_sd_ros.decoding.decision import Decision
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class Drafted(Simple):
     def plan(self, knowledge: Knowledge) -> Plan:
         if not self._relaxed:
             return Plan("draft", drafting(self._drafter, self._settings))
-        radius = self._settings.radius(knowledge.vla.statistics)
+        radius = radius_of(self._settings, knowledge)
         return Plan("draft", drafting(self._drafter, self._settings), Relaxed(radius), threshold=float(radius[0]))
 
 
@@ -73,7 +73,7 @@ class Kerv:
         """(7,) bins, the gripper's 0."""
         s = self._settings
         if s.kerv_mode == "fixed":
-            return s.radius(knowledge.vla.statistics)
+            return radius_of(s, knowledge)
         if s.kerv_mode == "time_decay":
             radius = time_decay(len(knowledge.history), s.kerv_steps, s.kerv_radius_min, s.kerv_radius_max)
         else:
@@ -123,7 +123,7 @@ class Heisd:
             return Plan("autoregressive", fused_metric=value)
         retrieved = knowledge.retrieval
         if not len(retrieved) or not value > self._settings.metric_boundary:
-            radius = self._settings.radius(knowledge.vla.statistics)
+            radius = radius_of(self._settings, knowledge)
             return Plan(
                 "draft", drafting(self._drafter, self._settings), Relaxed(radius), threshold=float(radius[0]),
                 fused_metric=value)
@@ -190,7 +190,7 @@ class Prefill(Simple):
         candidates = np.concatenate(drafts)
         if not len(candidates):
             return AUTOREGRESSIVE
-        radius = self._settings.radius(knowledge.vla.statistics)
+        radius = radius_of(self._settings, knowledge)
         rule = Relaxed(radius) if self._relaxed else exact
         return Plan(
             "prefill", Candidates(candidates), rule, in_prefill=True, threshold=float(radius[0]) if self._relaxed else 0.0)
@@ -225,6 +225,14 @@ class SkipGate:
 def drafting(drafter, settings: Settings) -> Session:
     """A drafter's session for one step."""
     return drafter.session(settings.drafter_nodes, settings.drafter_depth, settings.drafter_top_k, DRAFTED_TOKENS)
+
+
+def radius_of(settings: Settings, knowledge: Knowledge) -> np.ndarray:
+    """The radius (7,) of relaxed acceptance in bins; the gripper's is 0."""
+    statistics = knowledge.vla.statistics
+    per_bin = (statistics.q99 - statistics.q01)[:6] / (BINS - 1)
+    physical = np.repeat([settings.relaxed_translation, settings.relaxed_rotation], 3)
+    return np.append(np.where(physical > 0, physical / np.maximum(per_bin, 1e-12), settings.relaxed_radius), 0.0)
 
 
 def metric(settings: Settings) -> FusedMetric:

@@ -3,10 +3,6 @@
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import numpy as np
-
-from vla_sd_ros.policy.actions import BINS, ActionStatistics
-
 SOURCES = ("last_action", "kalman", "head", "retrieval", "median", "composite")
 
 
@@ -85,12 +81,6 @@ class Settings:
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries, but needs {count}")
         if self.kerv_radius_min > self.kerv_radius_max:
             raise ValueError("kerv_radius_min is larger than kerv_radius_max")
-
-    def radius(self, statistics: ActionStatistics) -> np.ndarray:
-        """The radius (7,) of relaxed acceptance in bins; the gripper's is 0."""
-        per_bin = (statistics.q99 - statistics.q01)[:6] / (BINS - 1)
-        physical = np.repeat([self.relaxed_translation, self.relaxed_rotation], 3)
-        return np.append(np.where(physical > 0, physical / np.maximum(per_bin, 1e-12), self.relaxed_radius), 0.0)
 
 
 def _check(name: str, value: Any, rule: dict) -> None:

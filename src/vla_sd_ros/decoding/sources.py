@@ -10,6 +10,7 @@ from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.kinematics.filters import ActionFilter, constant_velocity, decaying
 from vla_sd_ros.policy.actions import encode
 from vla_sd_ros.policy.vla import Prompt, Vla
+from vla_sd_ros.retrieval.database import DatabaseError
 
 NONE = np.empty((0, 7), dtype=int)
 
@@ -73,11 +74,14 @@ class Knowledge:
 
     @cached_property
     def neighbours(self):
-        """The nearest steps of the database's demonstrations of the same instruction; None without a database."""
+        """The nearest steps of the database's demonstrations of the same instruction; None where it does not answer."""
         if self.database is None:
             return None
         features = self.prompt.features.float().cpu().numpy()
-        return self.database.query(features, self.instruction, self.settings.retrieval_candidates)
+        try:
+            return self.database.query(features, self.instruction, self.settings.retrieval_candidates)
+        except DatabaseError:  # a server that is away: the other sources, or none, have to do
+            return None
 
     @cached_property
     def retrieval(self) -> np.ndarray:

@@ -77,8 +77,9 @@ class ParameterSpec:
             raise ValueError(f"parameter '{self.name}' is {value}, but must be finite")
         if self.low is not None and not all(self.low <= x <= self.high for x in numbers):
             raise ValueError(f"parameter '{self.name}' is {value}, but must lie in {self.low} .. {self.high}")
-        if self.choices and value not in self.choices:
-            raise ValueError(f"parameter '{self.name}' is '{value}', but must be one of: {', '.join(self.choices)}")
+        for entry in value if isinstance(value, list) else [value]:
+            if self.choices and entry not in self.choices:
+                raise ValueError(f"parameter '{self.name}' is '{entry}', but must be one of: {', '.join(self.choices)}")
         if isinstance(self.default, list) and isinstance(self.default[0], float) and len(value) != len(self.default):
             raise ValueError(f"parameter '{self.name}' has {len(value)} entries, but needs {len(self.default)}")
 

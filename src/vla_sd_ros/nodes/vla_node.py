@@ -15,18 +15,23 @@ import threading
 import time
 import traceback
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 
 import numpy as np
+from pinocchio import Quaternion
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
+from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Bool, Header
 from vla_sd_msgs.action import ExecuteInstruction
 from vla_sd_msgs.msg import ArmStatus, DecodeStep, EndEffectorCommand
 
+from vla_sd_ros.decoding.settings import Settings
+from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose_buffer import PoseBuffer
 from vla_sd_ros.nodes import messages
 from vla_sd_ros.nodes.goal_watch import (CANCELED, DEACTIVATED, PREEMPTED, SUCCESS, Code, Ending, GoalWatch, Latest,
                                          Limits, Pacer, Sample, View, inference_failed)
@@ -36,6 +41,7 @@ from vla_sd_ros.nodes.lifecycle import OK, WARN, ManagedNode, ParameterSpec, run
 MAX_TIME_LIMIT = 3600.0     # s
 MAX_STEP_LIMIT = 100_000
 SUPERVISION_PERIOD = 0.02   # s, between two looks at a running goal
+POSES = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)  # of two images
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 UNCONFIGURED_ONLY = "Changeable only while the node is unconfigured."
@@ -65,6 +71,7 @@ class Run:
     accepted_wall: int                  # ns, wall clock, as the middleware stamps messages
     watch: GoalWatch = field(default_factory=GoalWatch)
     decisions: list = field(default_factory=list)
+    history: object = None              # of the decoders; made with the first step
     last_step: float = -math.inf        # s, steady
     holding: bool = False
     ending: Ending | None = None
@@ -80,6 +87,16 @@ class Run:
         return self.handle.goal_id
 
 
+def decoder_parameters() -> tuple[ParameterSpec, ...]:
+    """One parameter for each setting of the decoders."""
+    return tuple(
+        ParameterSpec(f"decoder.{entry.name}",
+                      entry.default if entry.default is not MISSING else entry.default_factory(),
+                      f"{entry.metadata['description']} Effective at the next step.", entry.metadata["low"],
+                      entry.metadata["high"], tuple(entry.metadata["choices"]))
+        for entry in fields(Settings))
+
+
 class VlaNode(ManagedNode):
     """The lifecycle node; see the module's docstring."""
 
@@ -91,7 +108,10 @@ class VlaNode(ManagedNode):
                                                f"only one. {UNCONFIGURED_ONLY}"),
         ParameterSpec("policy.threads", 0, f"CPU threads of the model; 0: the library's choice. {UNCONFIGURED_ONLY}",
                       0, 256),
+        ParameterSpec("policy.database", "", "Directory of a trajectory database, for the decoders that retrieve; empty: "
+                                             f"none. {UNCONFIGURED_ONLY}"),
         ParameterSpec("decoder.name", "autoregressive", "Decoder of the action tokens; effective at the next step."),
+        *decoder_parameters(),
         ParameterSpec("control_period", 0.2, "Time over which one action is executed, and between two actions [s].",
                       0.02, 5.0),
         ParameterSpec("goal.time_limit", 120.0, "Time limit of a goal that names none [s].", 0.1, MAX_TIME_LIMIT),
@@ -117,12 +137,13 @@ class VlaNode(ManagedNode):
         self._run: Run | None = None                    # the goal that commands the arm
         self._vla = self._decoder = self._new_decoder = None
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
+        self._poses = PoseBuffer()                      # used by the inference thread alone
         self._pacer = Pacer()
         self._recent: deque = deque(maxlen=100)         # (steady time, latency [ms]) of the newest actions
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._inputs: list = []
-        self._joint_input = None
+        self._joint_input = self._pose_input = None
         super().__init__(name, **options)
         self._commands = self.create_publisher(EndEffectorCommand, "command", 1)
         self._steps = self.create_publisher(DecodeStep, "decode", 10)
@@ -154,9 +175,9 @@ class VlaNode(ManagedNode):
         vla = policy.load(self.values["policy.checkpoint"], self.values["policy.device"],
                           self.values["policy.unnorm_key"], self.values["policy.threads"])
         self.get_logger().info(vla.self_test())
-        decoder = self._make_decoder(self.values["decoder.name"], vla)
+        decoder = self._make_decoder(self.values, vla)
         for _ in range(2):                      # the first passes allocate and compile
-            _decide(decoder, np.zeros((256, 256, 3), np.uint8), "warm up")
+            _decide(decoder, np.zeros((256, 256, 3), np.uint8), "warm up", None)
         self._vla, self._decoder = vla, decoder
 
     def activate(self) -> None:
@@ -179,7 +200,8 @@ class VlaNode(ManagedNode):
             self._thread.join()                 # the process's own deadline bounds this at shutdown
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
-        self._inputs, self._joint_input, self._thread = [], None, None
+        self._inputs, self._joint_input, self._pose_input, self._thread = [], None, None, None
+        self._poses = PoseBuffer()
         self._vla = self._decoder = self._new_decoder = None
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
 
@@ -203,6 +225,7 @@ class VlaNode(ManagedNode):
 
         listen(kind, topic, self._on_image, NEWEST)
         self._joint_input = listen(JointState, "joint_states", lambda message: None, NEWEST, PolledOnly)
+        self._pose_input = listen(PoseStamped, "measured_pose", lambda message: None, POSES, PolledOnly)
         listen(ArmStatus, "arm_node/status", lambda message: self._keep(self._arm, message), LATCHED)
         listen(Bool, "task_success", self._on_success, LATCHED)
 
@@ -215,18 +238,23 @@ class VlaNode(ManagedNode):
         if fixed and self.state != "unconfigured":
             raise ValueError(f"parameter '{fixed[0]}' can change only while {self.get_name()} is unconfigured; "
                              "deactivate it and clean it up first")
-        if "decoder.name" in changed and self._vla is not None:
-            self._new_decoder = values["decoder.name"], self._make_decoder(values["decoder.name"], self._vla)
+        self._settings(values)
+        if any(name.startswith("decoder.") for name in changed) and self._vla is not None:
+            self._new_decoder = values, self._make_decoder(values, self._vla)
 
     def apply(self, changed: set) -> None:
-        if self._new_decoder and self._new_decoder[0] == self.values["decoder.name"]:
+        if self._new_decoder and self._new_decoder[0] == self.values:
             self._decoder, self._new_decoder = self._new_decoder[1], None       # effective at the next step
 
     @staticmethod
-    def _make_decoder(name: str, vla):
-        from vla_sd_ros import decoding
+    def _settings(values: dict) -> Settings:
+        """Raises ValueError, with one sentence, for a bad combination."""
+        return Settings(**{entry.name: values[f"decoder.{entry.name}"] for entry in fields(Settings)})
 
-        return decoding.make(name, vla)
+    def _make_decoder(self, values: dict, vla):
+        from vla_sd_ros.decoding import factory
+
+        return factory.make(values["decoder.name"], vla, self._settings(values))
 
     # Inputs
 
@@ -244,6 +272,18 @@ class VlaNode(ManagedNode):
             message, info = taken
             received = info["received_timestamp"] * 1e-9            # wall clock; 0 where the middleware has none
             self._keep(self._joint_states, message, max(0.0, time.time() - received) if received else 0.0)
+
+    def _pose_at(self, stamp: float) -> Measured | None:
+        """Where arm_node measured the end effector at a time [s]; None where it did not."""
+        while taken := self._pose_input.handle.take_message(PoseStamped, False):
+            message = taken[0]
+            if message.header.frame_id != self.values["base_frame"]:
+                continue
+            where, turn = message.pose.position, message.pose.orientation
+            pose = Measured(np.array([where.x, where.y, where.z]),
+                            np.asarray(Quaternion(turn.w, turn.x, turn.y, turn.z).matrix()))
+            self._poses.add(Time.from_msg(message.header.stamp).nanoseconds * 1e-9, pose)
+        return self._poses.at(stamp)
 
     def _on_image(self, message) -> None:
         with self._news:
@@ -414,7 +454,12 @@ class VlaNode(ManagedNode):
 
     def _step(self, run: Run, image: Sample) -> None:
         pixels = (compressed_to_rgb if self.values["image.compressed"] else to_rgb)(image.message)
-        decision = _decide(self._decoder, pixels, run.goal.instruction)
+        if run.history is None:
+            from vla_sd_ros.decoding.history import History
+
+            run.history = History(self._vla.statistics)
+        run.history.see(self._pose_at(image.stamp))
+        decision = _decide(self._decoder, pixels, run.goal.instruction, run.history)
         with self._lock:
             self._supervise(run)            # the world may have changed while the model was thinking
             if not run.ending and not run.holding:
@@ -425,6 +470,7 @@ class VlaNode(ManagedNode):
         header = Header(stamp=source.stamp, frame_id=self.values["base_frame"])
         self._commands.publish(messages.command(decision, run.goal_id, step, header, self.values["control_period"]))
         run.decisions.append(decision)
+        run.history.record(decision.bins)
         run.last_step = time.monotonic()
         self._recent.append((run.last_step, decision.timings_ms["total"]))
         report = messages.decode_step(decision, run.goal_id, step, source, self._now() - image.stamp)
@@ -457,9 +503,9 @@ class VlaNode(ManagedNode):
         return OK, "executing a goal" if running else self.state, values
 
 
-def _decide(decoder, pixels: np.ndarray, instruction: str):
+def _decide(decoder, pixels: np.ndarray, instruction: str, history):
     """The decoder's decision; ValueError when its action is not finite."""
-    decision = decoder.decide(pixels, instruction)
+    decision = decoder.decide(pixels, instruction, history)
     if not np.all(np.isfinite(decision.action)):
         raise ValueError("the checkpoint gave an action that is not finite; its weights or statistics are damaged")
     return decision

@@ -53,9 +53,10 @@ def _work(job) -> list[bool]:
     assignment, checkpoint = job
     act = None
     if checkpoint is not None:
-        from vla_sd_ros import decoding, policy
+        from vla_sd_ros import policy
+        from vla_sd_ros.decoding import factory
 
-        decoder = decoding.make("autoregressive", policy.load(checkpoint, threads=1))
+        decoder = factory.make("autoregressive", policy.load(checkpoint, threads=1))
 
         def act(image, instruction):
             return decoder.decide(image, instruction).action
