@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`vla-sd bench libero` and `vla-sd bench decode`."""
+"""`vla-sd bench libero`, `vla-sd bench decode` and `vla-sd bench drafts`."""
 import argparse
 import sys
 
-from vla_sd_ros.bench import decode, libero, parts
+from vla_sd_ros.bench import decode, drafts, libero, parts
 
-BENCHMARKS = {"libero": libero, "decode": decode}
+BENCHMARKS = {"libero": libero, "decode": decode, "drafts": drafts}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from vla_sd_ros.bench import results
 from vla_sd_ros.bench.parts import Parts, parts
 from vla_sd_ros.bench.results import Step, step_of, wilson
-from vla_sd_ros.sim.episode import HELD_OUT_STATES
+from vla_sd_ros.sim.episode import HELD_OUT_STATES, VALIDATION_STATES
 from vla_sd_ros.sim.scene import SUITES, TASKS_PER_SUITE
 
 
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite", choices=SUITES, default="libero_object")
     parser.add_argument("--tasks", type=int, nargs="*", default=list(range(TASKS_PER_SUITE)))
     parser.add_argument("--episodes-per-task", type=int, default=10, help=f"at most {len(HELD_OUT_STATES)}")
+    parser.add_argument("--validation", action="store_true", help="the validation states instead of the held-out ones")
     parser.add_argument("--seed", type=int, default=0, help="0: initial states as published; else objects shift by 2 cm")
     parser.add_argument("--other-sentence", action="store_true", help="ask for the scene's other object (libero_spatial)")
     parser.add_argument("--delay", type=float, default=0.0, help="from image to start of motion [s], of simulated time")
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    states = tuple(HELD_OUT_STATES)[: arguments.episodes_per_task]
+    states = tuple(VALIDATION_STATES if arguments.validation else HELD_OUT_STATES)[: arguments.episodes_per_task]
     given = parts(arguments)
     assignments = [
         Assignment(
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     episodes = _run_all(assignments, arguments.workers)
     report = {
-        "suite": arguments.suite, **results.provenance(arguments.checkpoint, arguments.seed),
+        "suite": arguments.suite, "states": list(states), **results.provenance(arguments.checkpoint, arguments.seed),
         "episodes": len(states) * len(arguments.tasks), **summarise(episodes, given.decoders),
     }
     _print(report)

@@ -2,6 +2,7 @@
 """The parts that a benchmark's decoders are made of, from the command line."""
 import argparse
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import yaml
 
@@ -23,13 +24,22 @@ class Parts:
     def load(self):
         """The policy, and its decoders by name. Raises ValueError with one sentence."""
         vla = policy.load(self.checkpoint, threads=self.threads)
-        settings = replace(Settings(), **dict(self.settings))
-        return vla, {name: factory.make(name, vla, settings) for name in self.decoders}
+        settings, database = replace(Settings(), **dict(self.settings)), self.open_database(vla)
+        return vla, {name: factory.make(name, vla, settings, database=database) for name in self.decoders}
+
+    def open_database(self, vla):
+        """The trajectory database of this policy; None where none is named. Raises DatabaseError."""
+        if not self.database:
+            return None
+        from vla_sd_ros.retrieval.database import TrajectoryDatabase
+
+        return TrajectoryDatabase.load(self.database)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="libero", help="directory, or name of a shipped one")
     parser.add_argument("--decoder", default="autoregressive", help="one or more names, separated by commas")
+    parser.add_argument("--settings", help="parameter file of vla-sd calibrate, or of a node: its decoder's settings")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the decoders")
     parser.add_argument("--database", default="", help="directory of a trajectory database")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the policy")
@@ -38,14 +48,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def parts(arguments: argparse.Namespace) -> Parts:
     """Raises ValueError, with one sentence, for a setting that does not exist or a bad value."""
-    settings = dict(pair.partition("=")[::2] for pair in arguments.set)
+    given = dict(pair.partition("=")[::2] for pair in arguments.set)
+    settings = _read(arguments.settings) | {name: yaml.safe_load(value) for name, value in given.items()}
     known = {entry.name for entry in fields(Settings)}
     for name in settings:
         if name not in known:
             raise ValueError(f"unknown setting {name!r}: choose one of {', '.join(sorted(known))}")
-    settings = {name: yaml.safe_load(value) for name, value in settings.items()}
     replace(Settings(), **settings)
     return Parts(
         arguments.checkpoint, tuple(arguments.decoder.split(",")), tuple(settings.items()), arguments.database,
         arguments.threads,
     )
+
+
+def _read(path: str | None) -> dict:
+    """The decoder's settings in a ROS parameter file."""
+    if path is None:
+        return {}
+    try:
+        nodes = yaml.safe_load(Path(path).read_text())
+        found = [node["ros__parameters"]["decoder"] for node in nodes.values() if "decoder" in node.get("ros__parameters", {})]
+    except (OSError, AttributeError, TypeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is not a parameter file ({error})") from error
+    if not found:
+        raise ValueError(f"{path} has no parameters of a decoder: vla-sd calibrate makes such a file")
+    return {name: value for name, value in found[0].items() if name != "name"}

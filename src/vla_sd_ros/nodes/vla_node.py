@@ -135,7 +135,7 @@ class VlaNode(ManagedNode):
         self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)    # a new image, a new goal, or the end
         self._run: Run | None = None                    # the goal that commands the arm
-        self._vla = self._decoder = self._new_decoder = None
+        self._vla = self._database = self._decoder = self._new_decoder = None
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
         self._poses = PoseBuffer()                      # used by the inference thread alone
         self._pacer = Pacer()
@@ -175,6 +175,7 @@ class VlaNode(ManagedNode):
         vla = policy.load(self.values["policy.checkpoint"], self.values["policy.device"],
                           self.values["policy.unnorm_key"], self.values["policy.threads"])
         self.get_logger().info(vla.self_test())
+        self._database = self._open_database(vla)
         decoder = self._make_decoder(self.values, vla)
         for _ in range(2):                      # the first passes allocate and compile
             _decide(decoder, np.zeros((256, 256, 3), np.uint8), "warm up", None)
@@ -202,7 +203,7 @@ class VlaNode(ManagedNode):
             self.destroy_subscription(subscription)
         self._inputs, self._joint_input, self._pose_input, self._thread = [], None, None, None
         self._poses = PoseBuffer()
-        self._vla = self._decoder = self._new_decoder = None
+        self._vla = self._database = self._decoder = self._new_decoder = None
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
 
     def stop(self) -> None:
@@ -254,7 +255,17 @@ class VlaNode(ManagedNode):
     def _make_decoder(self, values: dict, vla):
         from vla_sd_ros.decoding import factory
 
-        return factory.make(values["decoder.name"], vla, self._settings(values))
+        return factory.make(values["decoder.name"], vla, self._settings(values), database=self._database)
+
+    def _open_database(self, vla):
+        """The trajectory database; None where none is named. Raises DatabaseError, with one sentence."""
+        if not self.values["policy.database"]:
+            return None
+        from vla_sd_ros import policy
+        from vla_sd_ros.retrieval.database import TrajectoryDatabase
+
+        return TrajectoryDatabase.load(
+            self.values["policy.database"], vla.feature_size, policy.fingerprint(self.values["policy.checkpoint"]))
 
     # Inputs
 

@@ -92,6 +92,11 @@ class Vla:
         self._shapes: dict[tuple, tuple[Tensor, Tensor]] = {}
         self._texts: dict[str, tuple[Tensor, Tensor]] = {}
 
+    @property
+    def feature_size(self) -> int:
+        """Size of the pooled features of an observation."""
+        return self.config.vision.width
+
     @torch.inference_mode()
     def observe(self, image: np.ndarray, instruction: str) -> Prompt:
         """Vision tower and projector over image (H, W, 3) uint8 RGB, with the instruction's cached embeddings."""

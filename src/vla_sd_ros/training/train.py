@@ -28,6 +28,7 @@ from vla_sd_ros.policy.prompt import prompt_ids, word_tokenizer
 from vla_sd_ros.policy.vla import normalise_pixels
 from vla_sd_ros.training.data import Batch, Batches, open_frames, pack, vary_colours
 from vla_sd_ros.training.losses import AuxiliaryHead, action_loss, auxiliary_loss
+from vla_sd_ros.training.muon import Muon
 
 EMA_DECAY = 0.998
 AUXILIARY_WEIGHT = 0.3
@@ -179,7 +180,7 @@ def _new_trainee(arguments: argparse.Namespace, rank: int) -> Trainee:
         embedding = "embed_tokens" in name or "lm_head" in name or parameter.shape[0] == 7 * BINS
         (matrices if parameter.ndim == 2 and not embedding else others).append(parameter)
     optimizers = [
-        torch.optim.Muon(matrices, lr=arguments.learning_rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, lr=arguments.learning_rate),
         torch.optim.AdamW(others, lr=arguments.learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
     ]
     return Trainee(model, head, copy.deepcopy(nn.ModuleList([model, head])), optimizers)

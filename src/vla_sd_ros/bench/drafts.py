@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd bench drafts`: how near each source's drafts come to the verifier's own tokens, on recorded observations."""
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from vla_sd_ros.bench import results
+from vla_sd_ros.bench.decode import NEAR, replay
+from vla_sd_ros.bench.parts import Parts, parts
+from vla_sd_ros.decoding import factory
+from vla_sd_ros.decoding.settings import SOURCES, Settings
+from vla_sd_ros.decoding.sources import KalmanFilter, Knowledge
+
+RADII = (0, 1, 2, 5, 9, 15)  # [bins]
+UNKNOWN = -1000  # near no bin
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--observations", type=Path, required=True, help="what vla-sd bench libero --record wrote")
+    parser.add_argument("--most", type=int, default=100_000, help="observations at most")
+    parser.add_argument("--seed", type=int, default=0, help="not used: nothing here is random")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    found = survey(parts(arguments), arguments.observations, arguments.most)
+    rows = {source: quality(draft, found.plain) for source, draft in found.drafts.items()}
+    print("source       within r bins of the verifier's token / mean accepted prefix of 7, r = " + ", ".join(map(str, RADII)))
+    for source, row in rows.items():
+        print(f"{source:12} " + "  ".join(f"{row['within'][str(r)]:.2f}/{row['prefix'][str(r)]:.2f}" for r in RADII))
+        print(f"{'':12} by dimension within {NEAR}: " + " ".join(f"{x:.2f}" for x in row["by_dimension"]))
+    if arguments.json:
+        report = {**results.provenance(arguments.checkpoint, 0), "observations": len(found.plain), "drafts": rows}
+        results.write(Path(arguments.json), report)
+    return 0
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the sources knew at n recorded steps.
+
+    plain (n, 7): the verifier's greedy tokens. drafts: of each source its first candidate (n, 7), UNKNOWN where it had none.
+    retrieved (n, k, 7): all that was retrieved, UNKNOWN behind the end; similarity (n,) of the nearest, NaN without one.
+    positions (n, 3) [m]: of the end effector. begins (n,) bool: first step of an episode.
+    """
+
+    plain: np.ndarray
+    drafts: dict[str, np.ndarray]
+    retrieved: np.ndarray
+    similarity: np.ndarray
+    positions: np.ndarray
+    begins: np.ndarray
+
+
+def survey(given: Parts, observations: Path, most: int) -> Survey:
+    """Ask every source at every recorded step. Raises ValueError when there is none."""
+    vla, _ = replace(given, decoders=()).load()
+    settings = replace(Settings(), **dict(given.settings))
+    reference, kalman, database = factory.make("autoregressive", vla), KalmanFilter(settings), given.open_database(vla)
+    rows = []
+    for image, instruction, history in replay(vla, observations, most):
+        knowledge = Knowledge(vla, settings, kalman, database, history, instruction, vla.observe(image, instruction))
+        retrieved = np.full((settings.retrieval_candidates, 7), UNKNOWN)
+        retrieved[: len(knowledge.retrieval)] = knowledge.retrieval
+        rows.append((
+            reference.decide(image, instruction).bins, [_first(knowledge.candidates(source)) for source in SOURCES], retrieved,
+            knowledge.neighbours.similarity[0] if len(knowledge.retrieval) else np.nan, history.position(), not len(history),
+        ))
+    if not rows:
+        raise ValueError(f"no observations in {observations}: record some with vla-sd bench libero --record DIR")
+    plain, drafts, retrieved, similarity, positions, begins = (np.array(column) for column in zip(*rows))
+    known = {source: drafts[:, i] for i, source in enumerate(SOURCES) if (drafts[:, i] != UNKNOWN).any()}
+    return Survey(plain, known, retrieved, similarity, positions, begins)
+
+
+def _first(candidates: np.ndarray) -> np.ndarray:
+    return candidates[0] if len(candidates) else np.full(7, UNKNOWN)
+
+
+def quality(drafts: np.ndarray, plain: np.ndarray) -> dict:
+    """Fractions of tokens within each radius, mean accepted prefix at each radius, and fractions within NEAR by dimension."""
+    distance = np.abs(drafts - plain)
+    return {
+        "within": {str(r): float((distance <= r).mean()) for r in RADII},
+        "prefix": {str(r): float(np.logical_and.accumulate(distance <= r, axis=1).sum(1).mean()) for r in RADII},
+        "by_dimension": (distance <= NEAR).mean(0).tolist(),
+    }

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd calibrate`: fits the decoders' settings to a policy, from recorded observations, and writes them as parameters.
+
+The observations must not be those that the decoders are measured on afterwards.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from vla_sd_ros.bench.drafts import UNKNOWN, Survey, survey
+from vla_sd_ros.bench.parts import Parts
+from vla_sd_ros.decoding.acceptance import SequenceWise
+from vla_sd_ros.decoding.settings import SOURCES, Settings
+from vla_sd_ros.kinematics.fused_metric import DISPLACEMENTS, FusedMetric, Range, circle_radius
+from vla_sd_ros.policy.actions import decode
+
+QUANTILE = 95  # [%], of the values that becomes 1 in the fused metric (HeiSD)
+SKIP_PRECISION = 0.9  # share of the skipped actions that the verifier would have accepted
+NEAR = 3  # [bins] within which the sources of a composite draft compete
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", default="libero", help="directory, or name of a shipped one")
+    parser.add_argument("--observations", type=Path, required=True, help="what vla-sd bench libero --record wrote")
+    parser.add_argument("--database", default="", help="directory of a trajectory database")
+    parser.add_argument("--most", type=int, default=3000, help="observations at most")
+    parser.add_argument("--output", type=Path, default=Path("decoder.yaml"))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        fitted = fit(survey(Parts(arguments.checkpoint, (), database=arguments.database), arguments.observations, arguments.most))
+    except ValueError as error:
+        print(f"vla-sd calibrate: {error}", file=sys.stderr)
+        return 2
+    parameters = {"/**/vla_node": {"ros__parameters": {"decoder": fitted}}}
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(
+        f"# Made by vla-sd calibrate for the checkpoint {arguments.checkpoint}.\n" + yaml.safe_dump(parameters, sort_keys=False))
+    for name, value in fitted.items():
+        print(f"{name}: {value}")
+    return 0
+
+
+def fit(found: Survey) -> dict:
+    """Settings by name; those of retrieval only where something was retrieved."""
+    paths = np.split(found.positions, np.flatnonzero(found.begins)[1:])
+    fitted = {
+        "kalman_decay": decays(decode(found.plain), found.begins),
+        "composite": best_sources(found),
+        **metric_ranges(paths, Settings().metric_window, Settings().metric_displacement),
+    }
+    if "retrieval" in found.drafts:
+        accepted = retrieval_accepted(found)
+        fitted["skip_similarity"] = skip_similarity(found.similarity, accepted)
+        fitted["metric_boundary"] = boundary(metric_values(paths, fitted), accepted)
+    return fitted
+
+
+def decays(actions: np.ndarray, begins: np.ndarray) -> list[float]:
+    """Factor (6,) from one normalised action (n, 7) to the next, by least squares, over pairs without a gripper event."""
+    before, after = actions[:-1], actions[1:]
+    pair = ~begins[1:] & ((before[:, 6] > 0.5) == (after[:, 6] > 0.5))
+    before, after = before[pair, :6], after[pair, :6]
+    return [float(x) for x in np.clip((before * after).sum(0) / np.maximum((before**2).sum(0), 1e-9), 0.0, 1.2).round(3)]
+
+
+def best_sources(found: Survey) -> list[str]:
+    """For each dimension the source that comes within NEAR bins of the verifier most often."""
+    sources = [source for source in SOURCES if source in found.drafts and source != "composite"]
+    hits = np.array([(np.abs(found.drafts[source] - found.plain) <= NEAR).mean(0) for source in sources])
+    return [sources[i] for i in hits.argmax(0)]
+
+
+def metric_ranges(paths: list[np.ndarray], window: int, displacement: str) -> dict:
+    """What becomes 1 in the fused metric: the quantile of radii and displacements over all windows of the paths (T, 3)."""
+    windows = [path[max(0, end - window) : end] for path in paths for end in range(3, len(path) + 1)]
+    radii, lengths = [circle_radius(w) for w in windows], [DISPLACEMENTS[displacement](w) for w in windows]
+    return {
+        "metric_radius": [0.0, float(np.percentile(radii, QUANTILE).round(4))],
+        "metric_length": [0.0, float(np.percentile(lengths, QUANTILE).round(4))],
+    }
+
+
+def metric_values(paths: list[np.ndarray], fitted: dict) -> np.ndarray:
+    """The fused metric (n,) at every step of the paths."""
+    default, values = Settings(), []
+    for path in paths:
+        metric = FusedMetric(
+            Range(*fitted["metric_radius"]), Range(*fitted["metric_length"]), default.metric_window, default.metric_alpha,
+            default.metric_displacement)
+        values += [metric.update(position) for position in path]
+    return np.array(values)
+
+
+def retrieval_accepted(found: Survey) -> np.ndarray:
+    """Whether sequence-wise acceptance would take the nearest neighbour's action (n,), judged by the greedy tokens."""
+    rule, nearest = SequenceWise(Settings().sequence_largest, Settings().sequence_total), found.drafts["retrieval"]
+    return (rule(nearest, found.plain, 0) == 7) & (nearest[:, 0] != UNKNOWN)
+
+
+def skip_similarity(similarity: np.ndarray, accepted: np.ndarray) -> float:
+    """The lowest similarity above which at least SKIP_PRECISION of the nearest neighbours are accepted; 1.1 (never) if none."""
+    order = np.argsort(-np.nan_to_num(similarity, nan=-1.0))
+    precision = np.cumsum(accepted[order]) / np.arange(1, len(order) + 1)
+    good = np.flatnonzero(precision >= SKIP_PRECISION)
+    good = good[good >= 20]  # fewer say nothing
+    return float(round(similarity[order[good[-1]]], 5)) if len(good) else 1.1
+
+
+def boundary(values: np.ndarray, accepted: np.ndarray) -> float:
+    """The fused metric that best parts accepted retrievals (above) from rejected ones (Youden's J)."""
+    known = np.isfinite(values)
+    values, accepted = values[known], accepted[known]
+    candidates = np.quantile(values, np.linspace(0.0, 0.95, 39))
+    gains = [accepted[values > c].sum() / max(accepted.sum(), 1) - (~accepted[values > c]).sum() / max((~accepted).sum(), 1)
+             for c in candidates]
+    return float(round(candidates[int(np.argmax(gains))], 4))
