@@ -12,6 +12,8 @@ from vla_sd_ros.kinematics.fused_metric import FusedMetric, Range
 from vla_sd_ros.policy.actions import BINS
 from vla_sd_ros.policy.vla import ACTION_TOKENS
 
+HALF_OPEN = 3 * BINS // 4  # bin of a gripper at 0.5, which is not normalised
+
 
 class Simple:
     """One plan for all steps, nothing to learn."""
@@ -194,6 +196,30 @@ class Prefill(Simple):
         rule = Relaxed(radius) if self._relaxed else exact
         return Plan(
             "prefill", Candidates(candidates), rule, in_prefill=True, threshold=float(radius[0]) if self._relaxed else 0.0)
+
+
+class Fused(Prefill):
+    """Ours, all together: the draft head's action unverified while it is sure of itself, otherwise verified in the prefill.
+
+    At most skip_run steps in a row go unverified, and a change of the gripper never does.
+    """
+
+    def __init__(self, settings: Settings):
+        super().__init__(settings, relaxed=True)
+        self._run = 0
+
+    def plan(self, knowledge: Knowledge) -> Plan:
+        self._run = self._run + 1 if self._run < self._settings.skip_run and self._is_sure(knowledge) else 0
+        if self._run:
+            return Plan("skip", skip=knowledge.head[0])
+        return super().plan(knowledge)
+
+    def _is_sure(self, knowledge: Knowledge) -> bool:
+        if not len(knowledge.head) or not len(knowledge.history):
+            return False
+        turned = (knowledge.head[0, 6] >= HALF_OPEN) != (knowledge.last_action[0, 6] >= HALF_OPEN)
+        confidence = knowledge.head_confidence(radius_of(self._settings, knowledge))[:6].prod()
+        return not turned and bool(confidence >= self._settings.skip_confidence)
 
 
 class SkipGate:

@@ -59,6 +59,9 @@ class Settings:
         0.0005, "Verify-skip: by how much skip_similarity rises after a rejected draft, and a third of it falls after an "
         "accepted one.", 0.0, 1.0)
     skip_run: int = _setting(2, "Verify-skip: most steps in a row without verification; 0: never skip.", 0, 100)
+    skip_confidence: float = _setting(
+        1.1, "fused: the draft head's own probability that all its tokens would be accepted, from which its action is "
+        "executed unverified; above 1: never.", 0.0, 1.1)
     metric_boundary: float = _setting(0.2, "Fused metric above which heisd retrieves, below which it drafts.", 0.0, 1.0)
     metric_alpha: float = _setting(0.5, "Fused metric: share of the radius.", 0.0, 1.0)
     metric_window: int = _setting(15, "Fused metric: points of the end effector's path.", 3, 200)

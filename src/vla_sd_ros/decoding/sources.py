@@ -68,9 +68,22 @@ class Knowledge:
         return NONE if prediction is None else encode(prediction)[None]
 
     @cached_property
+    def head_probabilities(self) -> np.ndarray | None:
+        """What the draft head thinks of each bin (7, 256); None without a head."""
+        return self.vla.draft(self.prompt) if self.vla.draft_head is not None else None
+
+    @cached_property
     def head(self) -> np.ndarray:
         """What the draft head reads off the image."""
-        return self.vla.draft(self.prompt)[None] if self.vla.draft_head is not None else NONE
+        return NONE if self.head_probabilities is None else self.head_probabilities.argmax(-1)[None]
+
+    def head_confidence(self, radius: np.ndarray) -> np.ndarray:
+        """The draft head's own probability (7,) that the verifier's token lies within radius (7,) bins of its draft."""
+        below = np.pad(self.head_probabilities.cumsum(-1), ((0, 0), (1, 0)))
+        low = np.maximum(self.head[0] - radius.astype(int), 0)
+        high = np.minimum(self.head[0] + radius.astype(int) + 1, below.shape[1] - 1)
+        each = np.arange(7)
+        return below[each, high] - below[each, low]
 
     @cached_property
     def neighbours(self):

@@ -60,8 +60,8 @@ NOTHING = Candidates(np.empty((0, ACTION_TOKENS), dtype=int))
 class Plan:
     """How to decode one step.
 
-    path: what DecodeStep reports. in_prefill: draft before the prefill and verify in it. complete: from the tokens so far to
-    the whole action (7,), or None for another pass. skip: an action (7,) to execute without the language model.
+    path: what DecodeStep reports. in_prefill: draft before the prefill and verify in it. complete: after a rejection, from the
+    tokens so far to the whole action (7,), or None for another pass. skip: an action (7,) to execute without the language model.
     threshold, fused_metric: reported.
     """
 
@@ -139,7 +139,7 @@ class Speculative:
         watch.lap("prefill")
         plan.session.start(prompt, out)
         while len(outcome.tokens) < ACTION_TOKENS:
-            action = plan.complete(outcome.tokens)
+            action = plan.complete(outcome.tokens) if outcome.rejected else None
             if action is not None:
                 outcome.completed, outcome.tokens = ACTION_TOKENS - len(outcome.tokens), action
                 break

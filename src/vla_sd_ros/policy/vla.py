@@ -133,10 +133,10 @@ class Vla:
 
     @torch.inference_mode()
     def draft(self, prompt: Prompt) -> np.ndarray:
-        """The draft head's action for an observation, as bins (7,). Raises ValueError when the checkpoint has no head."""
+        """The draft head's probabilities (7, 256) of each bin. Raises ValueError when the checkpoint has no head."""
         if self.draft_head is None:
             raise ValueError(f"checkpoint {self.name} has no draft head; train one with vla-sd train")
-        return self.draft_head(prompt.cells, prompt.text)[0].argmax(-1).cpu().numpy()
+        return self.draft_head(prompt.cells, prompt.text)[0].float().softmax(-1).cpu().numpy()
 
     def _embed(self, draft: Draft) -> Tensor:
         return self.action_embeddings[torch.from_numpy(draft.bins).to(self.device)]
