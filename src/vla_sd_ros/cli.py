@@ -11,6 +11,7 @@ SUBCOMMANDS = {
     "report": ("vla_sd_ros.report.command", "make video, figure and summary of a recorded run again"),
     "collect": ("vla_sd_ros.sim.collect", "make demonstrations with the scripted expert"),
     "train": ("vla_sd_ros.training.train", "train the embedded policy from demonstrations"),
+    "build-db": ("vla_sd_ros.retrieval.command", "make the trajectory database of a policy from demonstrations"),
     "bench": ("vla_sd_ros.sim.bench", "closed-loop success and latency of decoders in the simulator"),
     "doctor": ("vla_sd_ros.doctor", "check this installation, one line for each part"),
 }
