@@ -110,7 +110,7 @@ def read(folder, **options):
 
 def test_a_successful_goal_has_its_steps_with_their_images(recorded):
     source, [(episode, images)] = read(recorded)
-    assert source.steps >= 6 and episode.instruction == "sentence 1" and episode.name == f"{recorded}#0"
+    assert source.steps == 12 and episode.instruction == "sentence 1" and episode.name == f"{recorded}#0"
     np.testing.assert_allclose(episode.actions, [action(1, step) for step in range(6)], atol=1e-7)
     for step, image in enumerate(images):
         np.testing.assert_array_equal(image, picture(10 + 2 * step))

@@ -20,11 +20,9 @@ SERVER = os.environ.get("QDRANT_TEST_URL", "")
 FINGERPRINT = ORIGIN.fingerprint
 
 
-@pytest.fixture(params=[":memory:", "folder", "server"])
+@pytest.fixture(params=[":memory:", "folder", *([SERVER] if SERVER else [])])
 def location(request, tmp_path):
-    if request.param == "server" and not SERVER:
-        pytest.skip("no Qdrant server: set QDRANT_TEST_URL, e.g. to http://localhost:6333")
-    return {"folder": str(tmp_path / "qdrant"), "server": SERVER}.get(request.param, request.param)
+    return str(tmp_path / "qdrant") if request.param == "folder" else request.param
 
 
 @pytest.fixture
@@ -59,12 +57,16 @@ def test_features_of_another_size_are_refused(qdrant):
         qdrant.query(np.ones(11), SENTENCES[0])
 
 
-def test_collections_are_made_with_the_graph_of_the_paper(qdrant):
-    if not SERVER or qdrant.location != SERVER:
-        pytest.skip("local mode keeps no graph")
-    name = next(c.name for c in qdrant._client.get_collections().collections if c.name.startswith(qdrant.prefix))
-    config = qdrant._client.get_collection(name).config.hnsw_config
-    assert (config.m, config.ef_construct) == (16, 100)
+@pytest.mark.skipif(not SERVER, reason="no Qdrant server: set QDRANT_TEST_URL, e.g. to http://localhost:6333")
+def test_collections_of_a_server_have_the_graph_of_the_paper(database):
+    there = QdrantDatabase(SERVER, FINGERPRINT, timeout=5.0, prefix="vla_sd_graph")
+    there.upload(database)
+    names = [c.name for c in there._client.get_collections().collections if c.name.startswith(there.prefix)]
+    assert len(names) == len(SENTENCES)
+    for name in names:
+        config = there._client.get_collection(name).config.hnsw_config
+        assert (config.m, config.ef_construct) == (16, 100)
+        there._client.delete_collection(name)
 
 
 def test_verify_counts_and_refuses_what_does_not_fit(qdrant, database):
@@ -80,9 +82,8 @@ def test_another_upload_replaces_the_first(qdrant):
     assert len(qdrant.query(np.ones(12), SENTENCES[0], 100)) == 8
 
 
+@pytest.mark.parametrize("location", ["folder", *([SERVER] if SERVER else [])], indirect=True)
 def test_databases_of_two_checkpoints_do_not_meet(location, database):
-    if location == ":memory:":
-        pytest.skip("each client in memory is alone")
     first = QdrantDatabase(location, FINGERPRINT, timeout=5.0, prefix="vla_sd_two")
     first.upload(database)
     with pytest.raises(DatabaseError, match="cannot be uploaded"):

@@ -50,7 +50,8 @@ class Bag:
     def __init__(self, folder: Path, options: Options):
         self._folder, self._options = folder, options
         with _opened(folder) as reader:
-            self.steps = max((c.msgcount for c in reader.connections if c.msgtype in STEPS), default=0)
+            # the fewer of commands, some of which hold, and decoded steps
+            self.steps = min((c.msgcount for c in reader.connections if c.msgtype in STEPS and c.msgcount), default=0)
 
     def __iter__(self) -> Iterator[Episode]:
         with _opened(self._folder) as reader:
