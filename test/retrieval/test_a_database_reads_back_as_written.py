@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from trajectories import ORIGIN, SENTENCES, entries, walks
 
-from vla_sd_ros.retrieval import DatabaseError, Entries, TrajectoryDatabase
+from vla_sd_ros.retrieval import DatabaseError, Entries, TrajectoryDatabase, open_database
 from vla_sd_ros.retrieval.index import EXACT_LIMIT, Graph
 
 
@@ -22,6 +22,13 @@ def test_entries_and_origin_come_back(database, tmp_path):
     np.testing.assert_array_equal(
         loaded.query(features, SENTENCES[1]).actions, database.query(features, SENTENCES[1]).actions
     )
+
+
+def test_a_location_without_a_scheme_is_a_directory(database, tmp_path):
+    database.save(tmp_path / "db")
+    assert len(open_database(str(tmp_path / "db"), 12, ORIGIN.fingerprint)) == 70
+    with pytest.raises(DatabaseError, match="another checkpoint"):
+        open_database(tmp_path / "db", 12, "fedcba")
 
 
 def test_meta_json_tells_a_person_what_is_in_it(database, tmp_path):

@@ -184,6 +184,9 @@ def test_actions_that_are_no_deltas_of_an_end_effector_are_refused(tmp_path):
     joints = features | {"action": {"dtype": "float32", "shape": [6], "names": ["shoulder", "elbow"]}}
     write_info(tmp_path, "v2.1", True, features=joints)
     refused(tmp_path, r"shape \(6,\) .*shoulder.*end-effector deltas")
+    joints["action"] = {"dtype": "float32", "shape": [7], "names": [f"joint_{i}" for i in range(7)]}
+    write_info(tmp_path, "v2.1", True, features=joints)
+    refused(tmp_path, "joint positions cannot be used")
     refused(tmp_path, "no 'actions': .*--action; it has action, ", action="actions")
 
 
@@ -202,6 +205,11 @@ def test_incomplete_and_unknown_datasets_are_refused(tmp_path):
     refused(tmp_path, "file-001.mp4 has no frame at 0.450 s")
     video.unlink()
     refused(tmp_path, "file-001.mp4 cannot be decoded")
+    parquet.write_table(pa.table({
+        "episode_index": [0], f"videos/{CAMERA}/chunk_index": [0], f"videos/{CAMERA}/file_index": [0],
+        f"videos/{CAMERA}/from_timestamp": [0.0],
+    }), tmp_path / "meta" / "episodes" / "chunk-000" / "file-000.parquet")
+    refused(tmp_path, "#1 has no video in the dataset's meta/episodes")
     (tmp_path / "data" / "chunk-000" / "file-001.parquet").unlink()
     refused(tmp_path, "has 16 of 21 frames")
     write_info(tmp_path, "v1.6", False)

@@ -13,7 +13,7 @@ from trajectories import ORIGIN, SENTENCES, entries
 
 pytest.importorskip("qdrant_client", reason="needs the extra [fleet]")
 
-from vla_sd_ros.retrieval import DatabaseError, DatabaseUnavailable, Origin, TrajectoryDatabase  # noqa: E402
+from vla_sd_ros.retrieval import DatabaseError, DatabaseUnavailable, Origin, TrajectoryDatabase, open_database  # noqa: E402
 from vla_sd_ros.retrieval.qdrant import QdrantDatabase  # noqa: E402
 
 SERVER = os.environ.get("QDRANT_TEST_URL", "")
@@ -126,7 +126,7 @@ def test_a_server_that_is_not_there_is_one_sentence():
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
     with pytest.raises(DatabaseUnavailable, match="Connection refused") as caught:
-        QdrantDatabase(url, FINGERPRINT).verify()
+        open_database(url, 12, FINGERPRINT)
     assert "\n" not in str(caught.value) and isinstance(caught.value, DatabaseError)
 
 

@@ -44,6 +44,8 @@ class LeRobotDataset:
             self._files = sorted((root / "data").rglob("*.parquet"))
             self._check_complete()
             self._tasks = self._read_tasks()
+            self._stored = self._features[self._camera]["dtype"] == "image"
+            self._videos = {} if self._stored else self._find_videos()
         except DatabaseError:
             raise
         except (OSError, KeyError, TypeError, ValueError) as error:
@@ -52,26 +54,27 @@ class LeRobotDataset:
 
     def __iter__(self) -> Iterator[Episode]:
         names = [*COLUMNS, self._options.action]
-        stored = self._features[self._camera]["dtype"] == "image"
-        videos = {} if stored else self._videos()
         for path in self._files:
-            table = self._read(path, [*names, self._camera] if stored else names, optional=("next.success",))
+            table = self._read(path, [*names, self._camera] if self._stored else names, optional=("next.success",))
             indices = table["episode_index"].to_numpy()
             for episode in np.unique(indices):
                 rows = np.flatnonzero(indices == episode)
                 frames = table.slice(rows[0], len(rows))
                 if self._succeeded(frames):
-                    yield self._episode(int(episode), frames, videos.get(int(episode)))
+                    yield self._episode(int(episode), frames)
 
-    def _episode(self, number: int, frames, video: Video | None) -> Episode:
+    def _episode(self, number: int, frames) -> Episode:
         name = f"{self._root}#{number}"
         actions = np.array(frames[self._options.action].to_pylist(), np.float64)
         times = frames["timestamp"].to_numpy()[:: self._options.stride]
-        if video is None:
+        if self._stored:
             stored = frames[self._camera].to_pylist()[:: self._options.stride]
             images = (self._picture(picture, name) for picture in stored)
-        else:
+        elif number in self._videos:
+            video = self._videos[number]
             images = video_frames(video.path, video.begin + times, 0.5 / self._fps)
+        else:
+            raise DatabaseError(f"{name} has no video in the dataset's meta/episodes: download it again")
         task = frames["task_index"][0].as_py()
         if task not in self._tasks:
             raise DatabaseError(f"{name} has task {task}, which the dataset's meta/tasks does not name")
@@ -107,11 +110,11 @@ class LeRobotDataset:
         if key not in self._features:
             raise DatabaseError(f"the LeRobot dataset {self._root} has no {key!r}: name its actions with --action; it has "
                                 f"{', '.join(sorted(self._features))}")
-        if tuple(self._features[key]["shape"]) != (7,):
-            names = self._features[key].get("names")
+        names = self._features[key].get("names")
+        if tuple(self._features[key]["shape"]) != (7,) or "joint" in str(names).lower():
             raise DatabaseError(f"the LeRobot dataset {self._root} has actions {key!r} of shape "
-                                f"{tuple(self._features[key]['shape'])} ({names}), not (7,): end-effector deltas x, y, z, "
-                                "roll, pitch, yaw and gripper are needed, joint positions cannot be used")
+                                f"{tuple(self._features[key]['shape'])} ({names}): end-effector deltas x, y, z, roll, "
+                                "pitch, yaw and gripper are needed, joint positions cannot be used")
 
     def _check_complete(self) -> None:
         parquet = self._parquet()
@@ -129,7 +132,7 @@ class LeRobotDataset:
         sentences = next(name for name in table.column_names if name != "task_index")  # written as a data frame's index
         return dict(zip(table["task_index"].to_pylist(), table[sentences].to_pylist()))
 
-    def _videos(self) -> dict[int, Video]:
+    def _find_videos(self) -> dict[int, Video]:
         """Where each episode's video is, by episode_index."""
         template, camera = self._info["video_path"], self._camera
         if self._version.startswith("v2"):
@@ -168,10 +171,10 @@ class LeRobotDataset:
 
     def _picture(self, stored: dict, name: str) -> np.ndarray:
         """An image feature's cell: the encoded file, or its path below the dataset."""
-        encoded = stored.get("bytes") or (self._root / stored["path"]).read_bytes()
         try:
+            encoded = stored["bytes"] or (self._root / stored["path"]).read_bytes()
             return compressed_to_rgb(_Encoded(encoded, "png"))
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise DatabaseError(f"{name}: {error}") from error
 
     def _damaged(self, error: Exception) -> DatabaseError:
