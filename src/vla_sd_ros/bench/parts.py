@@ -31,9 +31,9 @@ class Parts:
         """The trajectory database of this policy; None where none is named. Raises DatabaseError."""
         if not self.database:
             return None
-        from vla_sd_ros.retrieval.database import TrajectoryDatabase
+        from vla_sd_ros.retrieval import open_database
 
-        return TrajectoryDatabase.load(self.database)
+        return open_database(self.database, vla.feature_size, policy.fingerprint(self.checkpoint))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -108,7 +108,8 @@ class VlaNode(ManagedNode):
                                                f"only one. {UNCONFIGURED_ONLY}"),
         ParameterSpec("policy.threads", 0, f"CPU threads of the model; 0: the library's choice. {UNCONFIGURED_ONLY}",
                       0, 256),
-        ParameterSpec("policy.database", "", "Directory of a trajectory database, for the decoders that retrieve; empty: "
+        ParameterSpec("policy.database", "", "Trajectory database for the decoders that retrieve, a directory or the URL of a "
+                                             "Qdrant server; empty: "
                                              f"none. {UNCONFIGURED_ONLY}"),
         ParameterSpec("decoder.name", "autoregressive", "Decoder of the action tokens; effective at the next step."),
         *decoder_parameters(),
@@ -262,9 +263,9 @@ class VlaNode(ManagedNode):
         if not self.values["policy.database"]:
             return None
         from vla_sd_ros import policy
-        from vla_sd_ros.retrieval.database import TrajectoryDatabase
+        from vla_sd_ros.retrieval import open_database
 
-        return TrajectoryDatabase.load(
+        return open_database(
             self.values["policy.database"], vla.feature_size, policy.fingerprint(self.values["policy.checkpoint"]))
 
     # Inputs
