@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings are checked when they are made, and config/sim.yaml is their manual."""
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vla_sd_ros.decoding.settings import Settings
+
+
+@pytest.mark.parametrize(("bad", "sentence"), [
+    ({"relaxed_radius": -1.0}, "relaxed_radius is -1.0, but must lie in 0.0 .. 255.0"),
+    ({"kalman_model": "magic"}, "kalman_model is 'magic', but must be one of constant_velocity, decaying"),
+    ({"prefill_sources": ["head", "crystal"]}, "prefill_sources is 'crystal', but must be one of last_action"),
+    ({"kalman_decay": [0.9]}, "kalman_decay has 1 entries, but needs 6"),
+    ({"kerv_radius_min": 20.0}, "kerv_radius_min is larger than kerv_radius_max"),
+])
+def test_a_bad_value_is_one_sentence(bad, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Settings(**bad)
+
+
+def test_the_parameter_file_has_every_setting_with_its_default():
+    path = Path(__file__).parents[2] / "config" / "sim.yaml"
+    written = yaml.safe_load(path.read_text())["/**/vla_node"]["ros__parameters"]["decoder"]
+    defaults = {e.name: e.default if e.default is not MISSING else e.default_factory() for e in fields(Settings)}
+    assert written.keys() - {"name"} == defaults.keys()
+    assert {name: type(value) for name, value in written.items() if name != "name"} == {
+        name: type(value) for name, value in defaults.items()}
