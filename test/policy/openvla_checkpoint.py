@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small OpenVLA checkpoint, written by the layout that published ones have and without any code of the loader."""
 import json
-import shutil
+from math import prod
 from pathlib import Path
 
 import torch
@@ -97,18 +97,11 @@ def random_tensors(shapes: dict, dtype=torch.float32, seed: int = 0) -> dict:
         if name.endswith(("norm.weight", "norm1.weight", "norm2.weight", "layernorm.weight", "scale_factor")):
             value = 1 + 0.3 * noise
         elif len(shape) > 1 and "embed" not in name and "token" not in name:
-            value = noise * (shape[1:].numel() if isinstance(shape, torch.Size) else _product(shape[1:])) ** -0.5
+            value = noise * prod(shape[1:]) ** -0.5
         else:
             value = 0.3 * noise
         tensors[name] = value.to(dtype)
     return tensors
-
-
-def _product(numbers) -> int:
-    result = 1
-    for number in numbers:
-        result *= number
-    return result
 
 
 def write(directory: Path, tensors: dict, config: dict = CONFIG, shards: int = 3) -> None:
@@ -145,7 +138,3 @@ def llama2_tokenizer() -> Tokenizer:
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     return tokenizer
-
-
-def copy(source: Path, target: Path) -> Path:
-    return Path(shutil.copytree(source, target))

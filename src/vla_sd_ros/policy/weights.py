@@ -51,7 +51,7 @@ def find(directory: Path) -> dict[str, Stored]:
         return _headers(directory / SINGLE)
     try:
         homes = json.loads(index.read_text())["weight_map"]
-        files = sorted(set(homes.values()))
+        files = sorted({str(file) for file in homes.values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{INDEX} cannot be read ({error!r})") from error
     absent = [name for name in files if not (directory / name).is_file()]
