@@ -61,7 +61,7 @@ def test_the_published_layout_has_982_tensors_of_which_43_are_not_used(tmp_path)
         model = VlaModel(config)
     used = model.state_dict()
     assert len(used) + len(model.unused()) == 982 and len(model.unused()) == 43
-    # and this is the published size: 7.54 billion with the 43, which are 36 million
+    # the published size is 7.54 billion, with 43 million in the 43
     assert sum(value.numel() for value in used.values()) == pytest.approx(7.50e9, rel=0.001)
     assert (config.text.rms_norm_eps, config.text.rope_theta, config.action_end) == (1e-6, 10000.0, 32000)
 
