@@ -184,7 +184,8 @@ def examine(arguments: argparse.Namespace) -> str:
     import cv2
     import numpy as np
 
-    from vla_sd_ros import decoding, policy
+    from vla_sd_ros import policy
+    from vla_sd_ros.decoding import factory
     from vla_sd_ros.policy.actions import DIMENSIONS
 
     if arguments.image:
@@ -200,7 +201,7 @@ def examine(arguments: argparse.Namespace) -> str:
         lines = [vla.self_test()]
     except policy.CheckpointError as error:
         raise Problem(str(error)) from error
-    decision = decoding.make("autoregressive", vla).decide(image, arguments.instruction)
+    decision = factory.make("autoregressive", vla).decide(image, arguments.instruction)
     values = ", ".join(f"{name} {value:+.4f}" for name, value in zip(DIMENSIONS, decision.action))
     lines += [
         f"images: {vla.images or 'averaged down'}; {vla.config.vision.tokens} image tokens",

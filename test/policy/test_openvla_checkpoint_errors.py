@@ -9,7 +9,8 @@ import torch
 from openvla_checkpoint import BRIDGE, CONFIG, DINO, SIGLIP, SIZE, TEXT, shapes, write
 from safetensors.torch import load_file, save_file
 
-from vla_sd_ros import decoding, policy
+from vla_sd_ros import policy
+from vla_sd_ros.decoding import factory
 from vla_sd_ros.policy import weights
 from vla_sd_ros.policy.config import read_config
 from vla_sd_ros.policy.model import VlaModel
@@ -49,7 +50,7 @@ def configure(checkpoint, **fields) -> None:
 
 
 def decide(vla) -> list[int]:
-    return decoding.make("autoregressive", vla).decide(IMAGE, "put the soup on the plate").bins.tolist()
+    return factory.make("autoregressive", vla).decide(IMAGE, "put the soup on the plate").bins.tolist()
 
 
 def test_the_published_layout_has_982_tensors_of_which_43_are_not_used(tmp_path):

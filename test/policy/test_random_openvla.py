@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from vla_sd_ros import decoding, policy
+from vla_sd_ros import policy
+from vla_sd_ros.decoding import factory
 from vla_sd_ros.policy.random_openvla import RANDOM
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (96, 128, 3)).astype(np.uint8)
@@ -14,7 +15,7 @@ def test_the_small_one_loads_by_name_and_decides_the_same_each_time():
     for _ in range(2):
         vla = policy.load("random-tiny-openvla")
         assert "bfloat16" in vla.self_test()
-        decisions.append(decoding.make("autoregressive", vla).decide(IMAGE, "pick up the bowl"))
+        decisions.append(factory.make("autoregressive", vla).decide(IMAGE, "pick up the bowl"))
     first, second = decisions
     assert first.bins.tolist() == second.bins.tolist() and first.forward_passes == 7
     assert np.isfinite(first.action).all() and 0 <= first.bins.min() and first.bins.max() <= 255
