@@ -2,7 +2,7 @@
 """Logits of a loaded OpenVLA checkpoint are those of the architecture written down plainly, tensor by tensor.
 
 The plain one follows timm's vision transformers and Llama's paper, shares no code with the package and knows neither a
-cache nor fused kernels. transformers' own DINOv2 and SigLIP, an implementation by others, are a second opinion on the towers.
+cache nor fused kernels. transformers' own DINOv2 and SigLIP are a second opinion on the towers.
 """
 import math
 import shutil
@@ -36,7 +36,8 @@ def gelu(x):
 
 def layer_norm(tensors, name, x):
     centred = x - x.mean(-1, keepdim=True)
-    return centred / torch.sqrt(centred.pow(2).mean(-1, keepdim=True) + 1e-6) * tensors[f"{name}.weight"] + tensors[f"{name}.bias"]
+    normal = centred / torch.sqrt(centred.pow(2).mean(-1, keepdim=True) + 1e-6)
+    return normal * tensors[f"{name}.weight"] + tensors[f"{name}.bias"]
 
 
 def rms_norm(tensors, name, x):
@@ -60,7 +61,8 @@ def tower(tensors, name, image, depth, heads, prefix=0, layer_scale=False, **_):
     pixels = (torch.from_numpy(image).float() / 255 - mean) / std
     side = SIZE // PATCH
     patches = pixels.view(side, PATCH, side, PATCH, 3).permute(0, 2, 4, 1, 3).reshape(side * side, -1)
-    x = patches @ tensors["patch_embed.proj.weight"].flatten(1).T + tensors["patch_embed.proj.bias"] + tensors["pos_embed"][0]
+    x = patches @ tensors["patch_embed.proj.weight"].flatten(1).T + tensors["patch_embed.proj.bias"]
+    x = x + tensors["pos_embed"][0]
     if prefix:
         x = torch.cat((tensors["cls_token"][0], tensors["reg_token"][0], x))
     for i in range(depth - 1):
@@ -183,10 +185,12 @@ def test_the_towers_are_those_of_transformers(vla, openvla_tensors):
     weights = part("featurizer", {
         "patch_embed.proj": "embeddings.patch_embeddings.projection", "cls_token": "embeddings.cls_token",
         "reg_token": "embeddings.register_tokens", "blocks.": "encoder.layer.", "attn.qkv": "attention.qkv_proj",
-        "attn.proj": "attention.o_proj", "ls1.scale_factor": "layer_scale1.lambda1", "ls2.scale_factor": "layer_scale2.lambda1"})
+        "attn.proj": "attention.o_proj", "ls1.scale_factor": "layer_scale1.lambda1",
+        "ls2.scale_factor": "layer_scale2.lambda1"})
     position = weights.pop("pos_embed")     # timm's class token has no position
     weights["embeddings.position_embeddings"] = torch.cat((torch.zeros(1, 1, 32), position), dim=1)
-    assert dino.load_state_dict(weights, strict=False).missing_keys == ["embeddings.mask_token", "layernorm.weight", "layernorm.bias"]
+    missing = dino.load_state_dict(weights, strict=False).missing_keys
+    assert missing == ["embeddings.mask_token", "layernorm.weight", "layernorm.bias"]
     dino.layernorm = torch.nn.Identity()
 
     siglip = SiglipVisionModel(SiglipVisionConfig(

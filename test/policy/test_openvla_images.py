@@ -45,8 +45,9 @@ def test_resizing_is_tensorflows_before_rounding(size):
 def test_resizing_is_pillows_lanczos_in_floating_point(height, width, seed):
     """Pillow's filter is the same; on bytes, though, it rounds and clips between the two axes: hence mode F."""
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
-    channels = [Image.fromarray(image[..., c].astype(np.float32)).resize((224, 224), Image.Resampling.LANCZOS) for c in range(3)]
-    expected = np.clip(np.stack([np.asarray(c) for c in channels], axis=-1), 0, 255)
+    channels = [Image.fromarray(image[..., c].astype(np.float32)) for c in range(3)]
+    resized = [np.asarray(channel.resize((224, 224), Image.Resampling.LANCZOS)) for channel in channels]
+    expected = np.clip(np.stack(resized, axis=-1), 0, 255)
     assert np.abs(prepare(image, 224, PLAIN) - expected).max() < 0.52
 
 

@@ -70,7 +70,8 @@ def entry(**action) -> dict:
 
 def test_unnormalising_with_each_key_and_each_mask():
     statistics = parse_statistics({
-        "bridge_orig": entry(mask=[True] * 6 + [False]), "no_mask": entry(), "roll_raw": entry(mask=[True] * 3 + [False] * 4)})
+        "bridge_orig": entry(mask=[True] * 6 + [False]), "no_mask": entry(),
+        "roll_raw": entry(mask=[True] * 3 + [False] * 4)})
     low, high, a = np.array(Q01), np.array(Q99), decode(np.array([0, 254, 127, 3, 99, 200, 255]))
     scaled = 0.5 * (a + 1) * (high - low) + low
     assert np.allclose(statistics["bridge_orig"].unnormalise(a), [*scaled[:6], a[6]])
@@ -81,8 +82,7 @@ def test_unnormalising_with_each_key_and_each_mask():
 def test_unnormalising_with_every_key_of_a_real_checkpoint():
     if not REAL:
         pytest.skip("VLA_SD_OPENVLA_DIR names no checkpoint")
-    path = Path(REAL) / "dataset_statistics.json"
-    entries = json.loads(path.read_text()) if path.exists() else json.loads((Path(REAL) / "config.json").read_text())["norm_stats"]
+    entries = json.loads((Path(REAL) / "config.json").read_text())["norm_stats"]
     for key, statistics in parse_statistics(entries).items():
         edges = statistics.unnormalise(np.array([[-1.0] * 7, [1.0] * 7]))
         assert np.allclose(edges[:, :6], [statistics.q01[:6], statistics.q99[:6]]), key

@@ -190,7 +190,7 @@ def _device(name: str) -> torch.device:
     except RuntimeError as error:
         raise CheckpointError(f"there is no device {name!r}: policy.device is cpu, cuda or cuda:1") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise CheckpointError(f"there is no device {name!r} here, of {torch.cuda.device_count()} CUDA devices; set policy.device")
+        raise CheckpointError(f"there is no device {name!r} here, only {torch.cuda.device_count()} CUDA devices and the CPU")
     return device
 
 
@@ -202,7 +202,8 @@ def _read_draft_head(directory: Path, config: VlaConfig) -> DraftHead | None:
     try:
         head.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path.name} is not this checkpoint's draft head ({error}); remove it or train again") from error
+        sentence = f"{path.name} is not this checkpoint's draft head ({error}); remove it or train again"
+        raise CheckpointError(sentence) from error
     return head
 
 

@@ -121,8 +121,10 @@ class VlaConfig:
         path.write_text(json.dumps({"model_type": EMBEDDED, **asdict(self)}, indent=1) + "\n")
 
 
-def openvla_config(vision: FusedVisionConfig = FusedVisionConfig(), text: TextConfig = LLAMA2_7B, padding: int = 64) -> VlaConfig:
-    """OpenVLA; padding: rows of the vocabulary behind the tokenizer's, of which the first 256 before them are actions.
+def openvla_config(
+    vision: FusedVisionConfig = FusedVisionConfig(), text: TextConfig = LLAMA2_7B, padding: int = 64
+) -> VlaConfig:
+    """OpenVLA. padding: rows at the end of the vocabulary that are no tokens; the 256 tokens before them are the actions.
 
     Mean and deviation are ImageNet's for DINOv2, rounded to bfloat16: the rounding is in the published preprocessor.
     """
@@ -169,9 +171,8 @@ def _read_openvla(fields: dict) -> VlaConfig:
     towers = {
         name: TowerConfig(**vision.pop(name)) for name in ("featurizer", "fused_featurizer") if name in vision
     }
-    return openvla_config(
-        FusedVisionConfig(**vision, **towers), _read_llama(fields.get("text_config", {})), fields.get("pad_to_multiple_of", 64)
-    )
+    text = _read_llama(fields.get("text_config", {}))
+    return openvla_config(FusedVisionConfig(**vision, **towers), text, fields.get("pad_to_multiple_of", 64))
 
 
 def _read_llama(fields: dict) -> TextConfig:

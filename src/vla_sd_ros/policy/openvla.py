@@ -9,9 +9,7 @@ from torch import Tensor, nn
 
 from vla_sd_ros.policy.config import FusedVisionConfig, TowerConfig
 
-POOL = [
-    "latent", *(f"{layer}.{part}" for layer in ("q", "kv", "proj", "norm", "mlp.fc1", "mlp.fc2") for part in ("weight", "bias"))
-]
+POOLING = ("q", "kv", "proj", "norm", "mlp.fc1", "mlp.fc2")     # layers of SigLIP's, each with weight and bias
 
 
 class Attention(nn.Module):
@@ -91,8 +89,9 @@ class Tower(nn.Module):
     def unused(self) -> set[str]:
         """Names of the tensors that a checkpoint has of a whole tower, but this one lacks."""
         block = {f"blocks.{self.skipped_block}.{name}" for name in self.blocks[0].state_dict()}
-        pool = set() if self.prefix else {f"attn_pool.{name}" for name in POOL}
-        return block | pool | {"norm.weight", "norm.bias"}
+        layers = ["norm"] if self.prefix else ["norm", *(f"attn_pool.{layer}" for layer in POOLING)]
+        latent = set() if self.prefix else {"attn_pool.latent"}
+        return block | latent | {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
 
 
 class FusedVision(nn.Module):

@@ -31,9 +31,7 @@ class Stored:
     dtype: torch.dtype
 
 
-def read(
-    directory: Path, config: VlaConfig, device: torch.device, dtype: torch.dtype | None = None
-) -> VlaModel:
+def read(directory: Path, config: VlaConfig, device: torch.device, dtype: torch.dtype | None = None) -> VlaModel:
     """The model of a checkpoint directory on a device, its weights as stored or in `dtype`. Raises CheckpointError."""
     stored = find(directory)
     with torch.device("meta"):
@@ -65,7 +63,8 @@ def find(directory: Path) -> dict[str, Stored]:
             stored[name] = tensor
     lost = homes.keys() - stored.keys()
     if lost:
-        raise CheckpointError(f"{homes[min(lost)]} lacks tensor {min(lost)}, which {INDEX} places there ({len(lost)} in all)")
+        name = min(lost)
+        raise CheckpointError(f"{homes[name]} lacks tensor {name}, which {INDEX} places there ({len(lost)} in all)")
     return stored
 
 
@@ -108,7 +107,8 @@ def check_memory(model: nn.Module, device: torch.device, dtype: torch.dtype) -> 
     advice += [f"a CPU with {half:.1f} GB of free memory in bfloat16"]
     name = str(dtype).removeprefix("torch.")
     raise CheckpointError(
-        f"it needs {needed:.1f} GB in {name}, but {device} has {available:.1f} GB free: it would fit on {' or '.join(advice)}"
+        f"it needs {needed:.1f} GB in {name}, but {device} has {available:.1f} GB free: it would fit on "
+        f"{' or '.join(advice)}"
     )
 
 
