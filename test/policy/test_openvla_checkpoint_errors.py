@@ -221,7 +221,7 @@ def test_sizes_that_config_json_has_but_does_not_spell_right_are_named(checkpoin
 def test_another_tokenizer_is_refused(checkpoint, tmp_path):
     policy.write_random(tmp_path / "embedded")
     shutil.copy(tmp_path / "embedded" / "tokenizer.json", checkpoint)
-    assert "tokenizer.json cannot be read: it is not Llama-2's" in refusal(checkpoint)
+    assert "tokenizer.json is not Llama-2's" in refusal(checkpoint)
 
 
 def test_statistics_beside_the_weights_come_before_those_in_the_config(checkpoint):

@@ -6,7 +6,8 @@ index, statistics in config.json too.
 """
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -52,18 +53,19 @@ def load(
     """
     if threads:
         torch.set_num_threads(threads)
-    try:
-        if checkpoint in RANDOM:
+    random = checkpoint in RANDOM
+    directory = None if random else find(checkpoint)
+    with _naming(checkpoint):
+        if random:
             return random_openvla(str(checkpoint), _device(device), _dtype(dtype) or torch.bfloat16, images)
-        return _load(find(checkpoint), _device(device), unnorm_key, _dtype(dtype), images)
-    except CheckpointError as error:
-        raise CheckpointError(f"checkpoint {str(checkpoint)!r}: {error}") from error
+        return _load(directory, _device(device), unnorm_key, _dtype(dtype), images)
 
 
 def read_model(checkpoint: str | Path) -> VlaModel:
     """The weights of a checkpoint in single precision, to train on. Raises CheckpointError."""
     directory = find(checkpoint)
-    return weights.read(directory, _file(directory / "config.json", read_config), torch.device("cpu"), torch.float32)
+    with _naming(checkpoint):
+        return weights.read(directory, _file(directory / "config.json", read_config), torch.device("cpu"), torch.float32)
 
 
 def fingerprint(checkpoint: str | Path) -> str:
@@ -120,6 +122,15 @@ def write_random(directory: Path, seed: int = 0) -> None:
     save(directory, VlaModel(config), tokenizer, "random", statistics, head.state_dict())
 
 
+@contextmanager
+def _naming(checkpoint: str | Path) -> Iterator[None]:
+    """Puts the checkpoint's name before what is wrong with it."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {str(checkpoint)!r}: {error}") from error
+
+
 def _load(
     directory: Path, device: torch.device, unnorm_key: str, dtype: torch.dtype | None, images: ImageSettings | None
 ) -> Vla:
@@ -129,16 +140,16 @@ def _load(
         _refuse_others(directory)
         statistics = _openvla_statistics(directory)
     else:
-        dtype = torch.float32
+        dtype, images = torch.float32, None
         statistics = _file(directory / STATISTICS, read_statistics)
     tokenizer = _file(directory / "tokenizer.json", read_tokenizer)
     try:
         key = choose_statistics(statistics, unnorm_key)
+        if openvla:
+            check_llama2(tokenizer, config.prompt_end_id)
+            images = images or published(key)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
-    if openvla:
-        _file(directory / "tokenizer.json", lambda _: check_llama2(tokenizer, config.prompt_end_id))
-        images = images or published(key)
     model = weights.read(directory, config, device, dtype)
     return Vla(model, tokenizer, statistics[key], device, directory.name, _read_draft_head(directory, config), images)
 
@@ -179,7 +190,7 @@ def find(checkpoint: str | Path) -> Path:
         if str(checkpoint) and directory.is_dir():
             return directory
     raise CheckpointError(
-        f"it was not found: give a checkpoint directory or one of the shipped ones "
+        f"checkpoint {str(checkpoint)!r} was not found: give a checkpoint directory or one of the shipped ones "
         f"({', '.join(shipped()) or 'none in this installation'})"
     )
 

@@ -51,5 +51,7 @@ def check_llama2(tokenizer: Tokenizer, end_id: int) -> None:
     """Raises ValueError unless a prompt's fixed parts have the ids that OpenVLA was trained on."""
     ids = prompt_ids(tokenizer, "x", end_id)
     if ids[: len(LLAMA2_PREFIX)] != LLAMA2_PREFIX or ids[-len(LLAMA2_SUFFIX) :] != LLAMA2_SUFFIX:
-        raise ValueError(f"it is not Llama-2's: OpenVLA's prompt begins with {ids[:10]} instead of {LLAMA2_PREFIX}, or "
-                         f"ends with {ids[-5:]} instead of {LLAMA2_SUFFIX}")
+        raise ValueError(
+            f"tokenizer.json is not Llama-2's: OpenVLA's prompt becomes {ids[:10]} ... {ids[-5:]} instead of "
+            f"{LLAMA2_PREFIX} ... {LLAMA2_SUFFIX}"
+        )

@@ -33,7 +33,7 @@ class Stored:
 
 def read(directory: Path, config: VlaConfig, device: torch.device, dtype: torch.dtype | None = None) -> VlaModel:
     """The model of a checkpoint directory on a device, its weights as stored or in `dtype`. Raises CheckpointError."""
-    stored = find(directory)
+    stored = stored_tensors(directory)
     with torch.device("meta"):
         model = VlaModel(config)
     check(stored, model)
@@ -42,7 +42,7 @@ def read(directory: Path, config: VlaConfig, device: torch.device, dtype: torch.
     return fill(model, stored, device, dtype)
 
 
-def find(directory: Path) -> dict[str, Stored]:
+def stored_tensors(directory: Path) -> dict[str, Stored]:
     """The tensors of a checkpoint by name, from the headers of model.safetensors or of the files that an index names."""
     index = directory / INDEX
     if not index.is_file():
