@@ -58,6 +58,7 @@ setup(
         "PyYAML>=6.0",
         "ruckig>=0.19,<1",
         "safetensors>=0.4",
+        "simplejpeg>=1.6,<2",
         "tokenizers>=0.20",
         "torch>=2.4,<3",
         "transformers>=4.45,<6",

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`vla-sd doctor`: looks at each part that a run needs; one line for each, and what to do where one is missing."""
+"""`vla-sd doctor`: looks at each part that a run needs; one line for each, and what to do where one is missing.
+
+`vla-sd doctor --checkpoint DIR` looks at a checkpoint instead: loads it, tests it, and lets it decide on one image.
+"""
 import argparse
 import os
 import platform
@@ -30,11 +33,17 @@ class Problem(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    del parser  # none
+    parser.add_argument("--checkpoint", default="", help="check this checkpoint directory, or shipped one, and nothing else")
+    parser.add_argument("--device", default="cpu", help="torch device of the checkpoint (default: %(default)s)")
+    parser.add_argument("--unnorm-key", default="", help="key of its action statistics, where it has several")
+    parser.add_argument("--image", type=Path, help="image to decide on (default: a pattern)")
+    parser.add_argument("--instruction", default="put the bowl on the plate", help="instruction (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0: everything is there. 1: something is not."""
+    if arguments.checkpoint:
+        return 0 if report("checkpoint", lambda: examine(arguments)) else 1
     results = [report(name, check) for name, check in CHECKS.items()]
     return 0 if all(results) else 1
 
@@ -168,6 +177,39 @@ def processors() -> str:
         raise Problem("one processor is not enough for simulator and inference in real time; use two or more")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device"
     return f"{usable} processors, torch would use {torch.get_num_threads()} threads, {device}"
+
+
+def examine(arguments: argparse.Namespace) -> str:
+    """Several lines about a checkpoint: its self-test, how images are prepared, and its action for one image."""
+    import cv2
+    import numpy as np
+
+    from vla_sd_ros import policy
+    from vla_sd_ros.decoding import factory
+    from vla_sd_ros.policy.actions import DIMENSIONS
+
+    if arguments.image:
+        image = cv2.imread(str(arguments.image))
+        if image is None:
+            raise Problem(f"{arguments.image} is no image that OpenCV can read")
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    else:
+        y, x = np.mgrid[0:480, 0:640]
+        image = np.stack([x * 255 // 640, y * 255 // 480, 255 * ((x // 80 + y // 80) % 2)], axis=-1).astype(np.uint8)
+    try:
+        vla = policy.load(arguments.checkpoint, arguments.device, arguments.unnorm_key)
+        lines = [vla.self_test()]
+    except policy.CheckpointError as error:
+        raise Problem(str(error)) from error
+    decision = factory.make("autoregressive", vla).decide(image, arguments.instruction)
+    values = ", ".join(f"{name} {value:+.4f}" for name, value in zip(DIMENSIONS, decision.action))
+    lines += [
+        f"images: {vla.images or 'averaged down'}; {vla.config.vision.tokens} image tokens",
+        f"{arguments.instruction!r} on {arguments.image or 'a pattern'}: bins {decision.bins.tolist()}",
+        f"action [m, rad]: {values}",
+        "time [ms]: " + ", ".join(f"{stage} {ms:.1f}" for stage, ms in decision.timings_ms.items() if ms),
+    ]
+    return "\n      ".join(lines)
 
 
 def launch() -> str:

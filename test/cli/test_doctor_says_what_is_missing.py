@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd doctor` prints one line for each part; what is missing comes with what to do, and the exit code says it."""
+import argparse
 import os
 import subprocess
 import sys
@@ -25,7 +26,7 @@ def test_a_line_for_each_part_and_for_rendering_the_packages_to_install():
 
 def test_the_exit_code_is_0_when_every_check_is_ok(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "CHECKS", {"python": doctor.python})
-    assert doctor.run(None) == 0
+    assert doctor.run(argparse.Namespace(checkpoint="")) == 0
     assert capsys.readouterr().out.startswith("ok    python: 3.")
 
 

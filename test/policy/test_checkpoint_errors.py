@@ -22,9 +22,9 @@ def test_a_whole_checkpoint_loads_and_passes_its_self_test(checkpoint):
 def test_the_same_image_gives_the_same_tokens(checkpoint):
     import numpy as np
 
-    from vla_sd_ros import decoding
+    from vla_sd_ros.decoding import factory
 
-    decoder = decoding.make("autoregressive", policy.load(checkpoint))
+    decoder = factory.make("autoregressive", policy.load(checkpoint))
     image = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
     first, second = decoder.decide(image, "pick up the milk"), decoder.decide(image, "pick up the milk")
     assert first.bins.tolist() == second.bins.tolist() and first.forward_passes == 7

@@ -53,16 +53,41 @@ def statistics_of(actions: np.ndarray) -> ActionStatistics:
 
 def read_statistics(path: Path) -> dict[str, ActionStatistics]:
     """All entries of a dataset_statistics.json, by key. Raises ValueError naming the key whose entry is malformed."""
-    entries = {}
-    for key, entry in json.loads(path.read_text()).items():
-        action = entry.get("action", {})
-        if any(len(action.get(name, ())) != len(DIMENSIONS) for name in ("q01", "q99")):
-            raise ValueError(f"{path.name} has no q01 and q99 of seven numbers under {key!r}")
-        mask = action.get("mask", [True] * 6 + [False])
-        entries[key] = ActionStatistics(
-            np.asarray(action["q01"], dtype=float), np.asarray(action["q99"], dtype=float), np.asarray(mask, dtype=bool)
-        )
-    return entries
+    return parse_statistics(json.loads(path.read_text()))
+
+
+def parse_statistics(entries: dict) -> dict[str, ActionStatistics]:
+    """Statistics by key, of what dataset_statistics.json or OpenVLA's norm_stats hold. ValueError as read_statistics.
+
+    Without a mask every dimension is scaled, as OpenVLA does it.
+    """
+    return {key: _parse(key, entry) for key, entry in entries.items()}
+
+
+def choose_statistics(entries: dict[str, ActionStatistics], key: str) -> str:
+    """The entry's name that a key asks for: itself, LIBERO's without no-ops, or the only one if the key is empty.
+
+    Raises ValueError with the keys that there are.
+    """
+    candidates = [key, f"{key}_no_noops"] if key else list(entries) * (len(entries) == 1)
+    for name in candidates:
+        if name in entries:
+            return name
+    raise ValueError(f"there are no statistics {key!r}: set policy.unnorm_key to one of {', '.join(sorted(entries))}")
+
+
+def _parse(key: str, entry: dict) -> ActionStatistics:
+    try:
+        action = entry["action"]
+        q01, q99 = (np.asarray(action[name], dtype=float) for name in ("q01", "q99"))
+        mask = np.asarray(action.get("mask", np.ones(q01.shape)), dtype=bool)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"no q01 and q99 of seven numbers under {key!r}") from error
+    if not q01.shape == q99.shape == mask.shape == (len(DIMENSIONS),):
+        raise ValueError(f"q01, q99 and mask under {key!r} are not of seven numbers each")
+    if not np.all(np.isfinite((q01, q99))):
+        raise ValueError(f"q01 or q99 under {key!r} is not finite")
+    return ActionStatistics(q01, q99, mask)
 
 
 def write_statistics(path: Path, key: str, statistics: ActionStatistics) -> None:

@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoint directories: model.safetensors, config.json, tokenizer.json, dataset_statistics.json."""
+"""Checkpoint directories: weights, config.json, tokenizer.json, dataset_statistics.json; of two kinds of policy.
+
+The embedded policy's are written here. OpenVLA's are as Hugging Face lays them out: weights in several files with an
+index, statistics in config.json too.
+"""
 import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +17,23 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from vla_sd_ros.policy.actions import ActionStatistics, read_statistics, write_statistics
-from vla_sd_ros.policy.config import TextConfig, VisionConfig, VlaConfig, read_config
+from vla_sd_ros.policy import weights
+from vla_sd_ros.policy.actions import (ActionStatistics, choose_statistics, parse_statistics, read_statistics,
+                                       write_statistics)
+from vla_sd_ros.policy.config import CheckpointError, FusedVisionConfig, TextConfig, VisionConfig, VlaConfig, read_config
 from vla_sd_ros.policy.model import DraftHead, VlaModel
-from vla_sd_ros.policy.prompt import read_tokenizer, word_tokenizer
+from vla_sd_ros.policy.preprocessing import ImageSettings, published
+from vla_sd_ros.policy.prompt import check_llama2, read_tokenizer, word_tokenizer
+from vla_sd_ros.policy.random_openvla import RANDOM, random_openvla
 from vla_sd_ros.policy.vla import Vla
 
 SHIPPED = Path(__file__).parent.parent / "checkpoints"
-FILES = ("model.safetensors", "config.json", "tokenizer.json", "dataset_statistics.json")
+STATISTICS = "dataset_statistics.json"
 DRAFT_HEAD = "draft_head.safetensors"  # optional
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message is one sentence that says why and what to do."""
+OTHER_WEIGHTS = {   # files of checkpoints that are something else, and what
+    "*--*_checkpoint.pt": "an OpenVLA-OFT checkpoint, whose actions come from a head of their own and not from tokens",
+    "adapter_model.safetensors": "a LoRA adapter, to be merged into its base model first",
+}
 
 
 def shipped() -> list[str]:
@@ -30,33 +41,31 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in SHIPPED.glob("*/config.json"))
 
 
-def load(checkpoint: str | Path, device: str = "cpu", unnorm_key: str = "", threads: int = 0) -> Vla:
-    """Load a checkpoint: a directory, or the name of a shipped one.
+def load(
+    checkpoint: str | Path, device: str = "cpu", unnorm_key: str = "", threads: int = 0, dtype: str = "",
+    images: ImageSettings | None = None,
+) -> Vla:
+    """Load a checkpoint: a directory, the name of a shipped one, or random-7b or random-tiny-openvla to measure with.
 
-    unnorm_key: entry of dataset_statistics.json; may be empty when there is only one. threads: CPU threads of torch in
-    this process; 0 leaves them as they are. Raises CheckpointError.
+    unnorm_key: entry of the action statistics; may be empty when there is only one. threads: CPU threads of torch in
+    this process; 0 leaves them as they are. dtype: of OpenVLA's weights, "bfloat16", "float16" or "float32"; empty: as
+    stored. images: how OpenVLA's images are prepared; None: as published for the data set. Raises CheckpointError.
     """
-    directory = _directory(checkpoint)
-    for name in FILES:
-        if not (directory / name).is_file():
-            raise CheckpointError(f"checkpoint {checkpoint} has no {name}: a complete one has {', '.join(FILES)}")
     if threads:
         torch.set_num_threads(threads)
-    try:
-        config = read_config(directory / "config.json")
-        statistics = read_statistics(directory / "dataset_statistics.json")
-        tokenizer = read_tokenizer(directory / "tokenizer.json")
-    except Exception as error:  # tokenizers raises bare Exception
-        raise CheckpointError(f"checkpoint {checkpoint} cannot be read: {error}") from error
-    model = _read_model(directory, config, str(checkpoint))
-    head = _read_draft_head(directory, config)
-    return Vla(model, tokenizer, _choose(statistics, unnorm_key, checkpoint), device, directory.name, head)
+    random = checkpoint in RANDOM
+    directory = None if random else find(checkpoint)
+    with _naming(checkpoint):
+        if random:
+            return random_openvla(str(checkpoint), _device(device), _dtype(dtype) or torch.bfloat16, images)
+        return _load(directory, _device(device), unnorm_key, _dtype(dtype), images)
 
 
 def read_model(checkpoint: str | Path) -> VlaModel:
     """The weights of a checkpoint in single precision, to train on. Raises CheckpointError."""
-    directory = _directory(checkpoint)
-    return _read_model(directory, read_config(directory / "config.json"), str(checkpoint))
+    directory = find(checkpoint)
+    with _naming(checkpoint):
+        return weights.read(directory, _file(directory / "config.json", read_config), torch.device("cpu"), torch.float32)
 
 
 def fingerprint(checkpoint: str | Path) -> str:
@@ -66,7 +75,7 @@ def fingerprint(checkpoint: str | Path) -> str:
     """
     digest, found = hashlib.sha256(), False
     try:
-        for path in sorted(_directory(checkpoint).glob("*.safetensors")):
+        for path in sorted(find(checkpoint).glob("*.safetensors")):
             with safe_open(path, framework="pt") as file:
                 for name in sorted(name for name in file.keys() if name.startswith("vision_backbone.")):
                     tensor, found = file.get_tensor(name).contiguous(), True
@@ -85,15 +94,16 @@ def save(
 ) -> None:
     """Write a checkpoint directory; weights in half precision. draft_head: the state of a DraftHead."""
     directory.mkdir(parents=True, exist_ok=True)
-    _save_weights(directory / "model.safetensors", model.state_dict())
+    save_weights(directory / "model.safetensors", model.state_dict())
     if draft_head:
-        _save_weights(directory / DRAFT_HEAD, draft_head)
+        save_weights(directory / DRAFT_HEAD, draft_head)
     model.config.write(directory / "config.json")
     tokenizer.save(str(directory / "tokenizer.json"))
     write_statistics(directory / "dataset_statistics.json", key, statistics)
 
 
-def _save_weights(path: Path, state: dict[str, Tensor]) -> None:
+def save_weights(path: Path, state: dict[str, Tensor]) -> None:
+    """Write weights in half precision."""
     save_file({name: value.to(torch.float16).contiguous() for name, value in state.items()}, path)
 
 
@@ -112,7 +122,70 @@ def write_random(directory: Path, seed: int = 0) -> None:
     save(directory, VlaModel(config), tokenizer, "random", statistics, head.state_dict())
 
 
-def _directory(checkpoint: str | Path) -> Path:
+@contextmanager
+def _naming(checkpoint: str | Path) -> Iterator[None]:
+    """Puts the checkpoint's name before what is wrong with it."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {str(checkpoint)!r}: {error}") from error
+
+
+def _load(
+    directory: Path, device: torch.device, unnorm_key: str, dtype: torch.dtype | None, images: ImageSettings | None
+) -> Vla:
+    config = _file(directory / "config.json", read_config)
+    openvla = isinstance(config.vision, FusedVisionConfig)
+    if openvla:
+        _refuse_others(directory)
+        statistics = _openvla_statistics(directory)
+    else:
+        dtype, images = torch.float32, None
+        statistics = _file(directory / STATISTICS, read_statistics)
+    tokenizer = _file(directory / "tokenizer.json", read_tokenizer)
+    try:
+        key = choose_statistics(statistics, unnorm_key)
+        if openvla:
+            check_llama2(tokenizer, config.prompt_end_id)
+            images = images or published(key)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    model = weights.read(directory, config, device, dtype)
+    return Vla(model, tokenizer, statistics[key], device, directory.name, _read_draft_head(directory, config), images)
+
+
+def _file(path: Path, read: Callable) -> object:
+    """What `read` makes of a file of a checkpoint; CheckpointError where it is missing or not what it should be."""
+    if not path.is_file():
+        raise CheckpointError(f"it has no {path.name}")
+    try:
+        return read(path)
+    except CheckpointError:
+        raise
+    except Exception as error:  # tokenizers raises bare Exception
+        raise CheckpointError(f"{path.name} cannot be read: {error}") from error
+
+
+def _refuse_others(directory: Path) -> None:
+    for pattern, kind in OTHER_WEIGHTS.items():
+        for path in directory.glob(pattern):
+            raise CheckpointError(f"{path.name} makes it {kind}; only whole models with action tokens can be loaded")
+
+
+def _openvla_statistics(directory: Path) -> dict[str, ActionStatistics]:
+    """Of dataset_statistics.json, which fine-tuning writes, or of norm_stats in config.json."""
+    if (directory / STATISTICS).is_file():
+        return _file(directory / STATISTICS, read_statistics)
+    statistics = _file(
+        directory / "config.json", lambda path: parse_statistics(json.loads(path.read_text()).get("norm_stats") or {})
+    )
+    if not statistics:
+        raise CheckpointError(f"it has neither a {STATISTICS} nor norm_stats in config.json: actions cannot be scaled")
+    return statistics
+
+
+def find(checkpoint: str | Path) -> Path:
+    """The directory of a checkpoint, given as such or by the name of a shipped one. Raises CheckpointError."""
     for directory in (Path(checkpoint), SHIPPED / str(checkpoint)):
         if str(checkpoint) and directory.is_dir():
             return directory
@@ -122,24 +195,14 @@ def _directory(checkpoint: str | Path) -> Path:
     )
 
 
-def _read_model(directory: Path, config: VlaConfig, checkpoint: str) -> VlaModel:
-    path, model = directory / "model.safetensors", VlaModel(config)
+def _device(name: str) -> torch.device:
     try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"checkpoint {checkpoint}: {path.name} cannot be read ({error})") from error
-    expected = {name: value.shape for name, value in model.state_dict().items()}
-    for verb, names in (("lacks", expected.keys() - weights.keys()), ("has an unknown", weights.keys() - expected.keys())):
-        if names:
-            raise CheckpointError(f"checkpoint {checkpoint} {verb} tensor {min(names)} ({len(names)} in all)")
-    for name, shape in expected.items():
-        if weights[name].shape != shape:
-            raise CheckpointError(
-                f"checkpoint {checkpoint}: tensor {name} has shape {tuple(weights[name].shape)}, "
-                f"but config.json asks for {tuple(shape)}"
-            )
-    model.load_state_dict({name: value.float() for name, value in weights.items()})
-    return model
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise CheckpointError(f"there is no device {name!r}: policy.device is cpu, cuda or cuda:1") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise CheckpointError(f"there is no device {name!r} here, only {torch.cuda.device_count()} CUDA devices and the CPU")
+    return device
 
 
 def _read_draft_head(directory: Path, config: VlaConfig) -> DraftHead | None:
@@ -150,16 +213,13 @@ def _read_draft_head(directory: Path, config: VlaConfig) -> DraftHead | None:
     try:
         head.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is not this checkpoint's draft head ({error}); remove it or train again") from error
+        sentence = f"{path.name} is not this checkpoint's draft head ({error}); remove it or train again"
+        raise CheckpointError(sentence) from error
     return head
 
 
-def _choose(statistics: dict[str, ActionStatistics], key: str, checkpoint: str | Path) -> ActionStatistics:
-    if not key and len(statistics) == 1:
-        return next(iter(statistics.values()))
-    if key not in statistics:
-        raise CheckpointError(
-            f"checkpoint {checkpoint} has no statistics {key!r}: set policy.unnorm_key to one of "
-            f"{', '.join(sorted(statistics))}"
-        )
-    return statistics[key]
+def _dtype(name: str) -> torch.dtype | None:
+    types = {"": None, "bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+    if name not in types:
+        raise CheckpointError(f"there is no dtype {name!r}: choose one of {', '.join(filter(None, types))}")
+    return types[name]

@@ -4,7 +4,21 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-EMBEDDED = "vla_sd_embedded"
+EMBEDDED, OPENVLA = "vla_sd_embedded", "openvla"
+
+# What config.json must say of the one variant of OpenVLA that is implemented: that of openvla-7b and its fine-tunes.
+OPENVLA_VARIANT = {
+    "vision_backbone_id": "dinosiglip-vit-so-224px",
+    "llm_backbone_id": "llama2-7b-pure",
+    "arch_specifier": "no-align+fused-gelu-mlp",
+    "image_resize_strategy": "resize-naive",
+    "n_action_bins": 256,
+}
+PROMPT_END = 29871  # Llama-2's id of a lone space, which ended every prompt that OpenVLA was trained on
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message is one sentence that says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,39 @@ class VisionConfig:
 
 
 @dataclass(frozen=True)
+class TowerConfig:
+    """A vision transformer in timm's layout. depth counts the last block too, which a checkpoint has but OpenVLA skips.
+
+    prefix: class token and registers in front of the patches. layer_scale: each branch has a learned scale.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    mlp_width: int
+    prefix: int = 0
+    layer_scale: bool = False
+
+
+@dataclass(frozen=True)
+class FusedVisionConfig:
+    """OpenVLA's two vision towers side by side: DINOv2-L/14 with four registers, and SigLIP SO400M/14."""
+
+    image_size: int = 224  # pixels
+    patch_size: int = 14
+    featurizer: TowerConfig = TowerConfig(1024, 24, 16, 4096, prefix=5, layer_scale=True)
+    fused_featurizer: TowerConfig = TowerConfig(1152, 27, 16, 4304)
+
+    @property
+    def tokens(self) -> int:
+        return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def width(self) -> int:
+        return self.featurizer.width + self.fused_featurizer.width
+
+
+@dataclass(frozen=True)
 class TextConfig:
     """A Llama decoder, in the names of transformers.LlamaConfig."""
 
@@ -49,35 +96,94 @@ class TextConfig:
     rope_theta: float = 10000.0
 
 
+LLAMA2_7B = TextConfig(32064, 4096, 11008, 32, 32)
+
+
 @dataclass(frozen=True)
 class VlaConfig:
     """vision, text: shapes of the towers. projector_width: hidden width of the projector.
 
     action_end: one more than the highest action token id; bin b has the id action_end - 1 - b.
-    prompt_end_id: token appended to each prompt, None for none. image_mean, image_std: normalisation of pixels in 0..1.
+    prompt_end_id: token appended to each prompt, None for none. image_mean, image_std: normalisation of pixels in 0..1;
+    one number for everything, or three channels for each tower.
     """
 
-    vision: VisionConfig = field(default_factory=VisionConfig)
+    vision: VisionConfig | FusedVisionConfig = field(default_factory=VisionConfig)
     text: TextConfig = field(default_factory=TextConfig)
     projector_width: int = 384
     action_end: int = 512
     prompt_end_id: int | None = None
-    image_mean: float = 0.5
-    image_std: float = 0.25
+    image_mean: float | tuple = 0.5
+    image_std: float | tuple = 0.25
 
     def write(self, path: Path) -> None:
+        """As config.json of an embedded policy."""
         path.write_text(json.dumps({"model_type": EMBEDDED, **asdict(self)}, indent=1) + "\n")
 
 
+def openvla_config(
+    vision: FusedVisionConfig = FusedVisionConfig(), text: TextConfig = LLAMA2_7B, padding: int = 64
+) -> VlaConfig:
+    """OpenVLA. padding: rows at the end of the vocabulary that are no tokens; the 256 tokens before them are the actions.
+
+    Mean and deviation are ImageNet's for DINOv2, rounded to bfloat16: the rounding is in the published preprocessor.
+    """
+    return VlaConfig(
+        vision, text, projector_width=4 * vision.width, action_end=text.vocab_size - padding, prompt_end_id=PROMPT_END,
+        image_mean=((0.484375, 0.455078125, 0.40625), (0.5, 0.5, 0.5)),
+        image_std=((0.228515625, 0.2236328125, 0.224609375), (0.5, 0.5, 0.5)),
+    )
+
+
 def read_config(path: Path) -> VlaConfig:
-    """Read config.json. Raises ValueError for another kind of model or an unknown field."""
+    """Read config.json. Raises CheckpointError for another kind of model, ValueError for an unknown or missing field."""
     fields = json.loads(path.read_text())
     kind = fields.pop("model_type", None)
+    if kind == OPENVLA:
+        return _read_openvla(fields)
     if kind != EMBEDDED:
-        raise ValueError(f"{path.name} has model_type {kind!r}; only {EMBEDDED!r} can be loaded")
+        raise CheckpointError(f"{path.name} has model_type {kind!r}; only {OPENVLA!r} and {EMBEDDED!r} can be loaded")
     try:
         vision = fields.pop("vision")
         vision = VisionConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in vision.items()})
         return VlaConfig(vision=vision, text=TextConfig(**fields.pop("text")), **fields)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path.name} does not describe a model of this version: {error}") from error
+        raise ValueError(f"it does not describe a model of this version: {error}") from error
+
+
+def _read_openvla(fields: dict) -> VlaConfig:
+    """Published checkpoints name only their parts, whose sizes are the defaults; others may state their own.
+
+    Those are in vision_config, in the names of FusedVisionConfig, and in text_config.
+    """
+    for name, supported in OPENVLA_VARIANT.items():
+        if fields.get(name) != supported:
+            siglip = " (a SigLIP-only variant, with its own prompt and letterboxed images)" * (
+                name == "vision_backbone_id" and "siglip-vit-so400m" in str(fields.get(name))
+            )
+            raise CheckpointError(
+                f"config.json has {name} {fields.get(name)!r}{siglip}: of OpenVLA only openvla-7b and its fine-tunes "
+                f"can be loaded, which have {supported!r}"
+            )
+    if fields.get("quantization_config"):
+        raise CheckpointError("config.json has a quantization_config: only unquantised weights can be loaded")
+    vision = dict(fields.get("vision_config", {}))
+    towers = {
+        name: TowerConfig(**vision.pop(name)) for name in ("featurizer", "fused_featurizer") if name in vision
+    }
+    text = _read_llama(fields.get("text_config", {}))
+    return openvla_config(FusedVisionConfig(**vision, **towers), text, fields.get("pad_to_multiple_of", 64))
+
+
+def _read_llama(fields: dict) -> TextConfig:
+    rope = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
+    heads = fields.get("num_attention_heads", LLAMA2_7B.num_attention_heads)
+    for name, value, supported in (
+        ("model_type", fields.get("model_type"), "llama"),
+        ("rope_type", rope.get("rope_type", rope.get("type", "default")), "default"),
+        ("num_key_value_heads", fields.get("num_key_value_heads") or heads, heads),
+    ):
+        if value != supported:
+            raise CheckpointError(f"text_config of config.json has {name} {value!r}; only {supported!r} is supported")
+    values = {name: fields.get(name, default) for name, default in asdict(LLAMA2_7B).items()}
+    return TextConfig(**values | {"rope_theta": rope.get("rope_theta", values["rope_theta"])})

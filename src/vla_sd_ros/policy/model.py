@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenVLA's structure: vision tower, projector, Llama decoder. Weights only; the passes are in engine.py."""
+"""OpenVLA's structure: vision tower, projector, Llama decoder. Weights only; the passes are in engine.py.
+
+The vision tower and the projector are the embedded policy's small ones, or OpenVLA's own (openvla.py).
+"""
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from vla_sd_ros.policy.actions import BINS, DIMENSIONS
-from vla_sd_ros.policy.config import TextConfig, VisionConfig, VlaConfig
+from vla_sd_ros.policy.config import FusedVisionConfig, TextConfig, VisionConfig, VlaConfig
+from vla_sd_ros.policy.openvla import FusedProjector, FusedVision
 
 
 class Block(nn.Module):
@@ -105,12 +109,17 @@ class VlaModel(nn.Module):
     def __init__(self, config: VlaConfig):
         super().__init__()
         self.config = config
-        self.vision_backbone = VisionTower(config.vision)
-        self.projector = Projector(config.vision, config.projector_width, config.text.hidden_size)
+        text, hidden = config.text.hidden_size, config.projector_width
+        if isinstance(config.vision, FusedVisionConfig):
+            self.vision_backbone = FusedVision(config.vision)
+            self.projector = FusedProjector(config.vision.width, hidden, text)
+        else:
+            self.vision_backbone = VisionTower(config.vision)
+            self.projector = Projector(config.vision, hidden, text)
         self.language_model = LlamaForCausalLM(llama_config(config.text))
 
     def image_embeddings(self, pixels: Tensor) -> Tensor:
-        """pixels (B, 3, H, W) normalised to embeddings (B, image tokens, hidden)."""
+        """pixels (B, 3 or 6, H, W) normalised to embeddings (B, image tokens, hidden)."""
         return self.projector(self.vision_backbone(pixels))
 
     def text_embeddings(self, ids: Tensor) -> Tensor:
@@ -121,6 +130,11 @@ class VlaModel(nn.Module):
         """Embeddings of the action tokens, in the order of the bins: (256, hidden)."""
         end = self.config.action_end
         return self.language_model.model.embed_tokens.weight[end - BINS : end].flip(0)
+
+    def unused(self) -> set[str]:
+        """Names of tensors that a checkpoint may have beyond this model's."""
+        fused = isinstance(self.vision_backbone, FusedVision)
+        return {f"vision_backbone.{name}" for name in self.vision_backbone.unused()} if fused else set()
 
     def action_weight(self) -> Tensor:
         """Rows of the output layer of the action tokens, in the order of the bins: (256, hidden)."""

@@ -7,6 +7,9 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 
 PREFIX, SUFFIX = "In: What action should the robot take to ", "?\nOut:"
 UNKNOWN, BOS, EOS = "<unk>", "<s>", "</s>"
+# The fixed parts of the prompt in Llama-2's tokenizer, and what must follow them
+LLAMA2_PREFIX = [1, 512, 29901, 1724, 3158, 881, 278, 19964, 2125, 304]
+LLAMA2_SUFFIX = [29973, 13, 3744, 29901, 29871]
 
 
 def prompt_text(instruction: str) -> str:
@@ -37,5 +40,18 @@ def word_tokenizer(instructions: Iterable[str]) -> Tokenizer:
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer of a checkpoint's tokenizer.json."""
-    return Tokenizer.from_file(str(path))
+    """The tokenizer of a checkpoint's tokenizer.json; a limit of length or a padding that it may contain does not apply."""
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def check_llama2(tokenizer: Tokenizer, end_id: int) -> None:
+    """Raises ValueError unless a prompt's fixed parts have the ids that OpenVLA was trained on."""
+    ids = prompt_ids(tokenizer, "x", end_id)
+    if ids[: len(LLAMA2_PREFIX)] != LLAMA2_PREFIX or ids[-len(LLAMA2_SUFFIX) :] != LLAMA2_SUFFIX:
+        raise ValueError(
+            f"tokenizer.json is not Llama-2's: OpenVLA's prompt becomes {ids[:10]} ... {ids[-5:]} instead of "
+            f"{LLAMA2_PREFIX} ... {LLAMA2_SUFFIX}"
+        )

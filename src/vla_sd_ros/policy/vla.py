@@ -6,18 +6,21 @@
     out = vla.extend(draft)                      # one more pass, over a draft of what follows the committed tokens
     vla.keep(path)                               # commit the nodes of a path of the latest draft, drop the others
 """
+import time
 from dataclasses import dataclass
+from functools import lru_cache
 
-import cv2
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from vla_sd_ros.policy import engine
-from vla_sd_ros.policy.actions import ActionStatistics, decode
-from vla_sd_ros.policy.draft import EMPTY, Draft
+from vla_sd_ros.policy.actions import BINS, ActionStatistics, decode
+from vla_sd_ros.policy.config import CheckpointError
+from vla_sd_ros.policy.draft import EMPTY, Draft, chain
 from vla_sd_ros.policy.model import DraftHead, VlaModel
+from vla_sd_ros.policy.preprocessing import ImageSettings, prepare, shrink
 from vla_sd_ros.policy.prompt import UNKNOWN, prompt_ids
 
 MAX_PROMPT_TOKENS = 128
@@ -67,14 +70,16 @@ class Vla:
     """A loaded policy. Not thread safe: one inference at a time.
 
     statistics: those of the chosen key. draft_head: reads a draft off the image; None where the checkpoint has none.
+    images: how OpenVLA's images are prepared; None for the embedded policy.
     """
 
     def __init__(self, model: VlaModel, tokenizer: Tokenizer, statistics: ActionStatistics, device: str, name: str,
-                 draft_head: DraftHead | None = None):
+                 draft_head: DraftHead | None = None, images: ImageSettings | None = None):
         self.config = model.config
         self.name = name
         self.device = torch.device(device)
         self.statistics = statistics
+        self.images = images
         self._tokenizer = tokenizer
         self._model = model.to(self.device).eval().requires_grad_(False)
         self.draft_head = draft_head and draft_head.to(self.device).eval().requires_grad_(False)
@@ -168,10 +173,10 @@ class Vla:
         return action
 
     def unknown_words(self, instruction: str) -> list[str]:
-        """Words that the policy has never seen, in the order of the instruction."""
-        words = instruction.lower().split()
+        """Words that the policy has never seen, in the order of the instruction; none where words are made of pieces."""
         unknown = self._tokenizer.token_to_id(UNKNOWN)
-        return [word for word in words if unknown is not None and self._tokenizer.token_to_id(word) in (None, unknown)]
+        words = instruction.lower().split()
+        return [word for word in words if unknown in self._tokenizer.encode(word, add_special_tokens=False).ids]
 
     def synchronise(self) -> None:
         """Wait for the device, so that a clock read afterwards is true."""
@@ -179,19 +184,40 @@ class Vla:
             torch.cuda.synchronize(self.device)
 
     def self_test(self) -> str:
-        """One line about the loaded policy. Raises CheckpointError when the image makes no difference to its logits."""
-        from vla_sd_ros.policy.checkpoint import CheckpointError
+        """One line about the loaded policy. Raises CheckpointError when it cannot be what was trained.
 
-        size = self.config.vision.image_size
-        logits = [
-            self.prefill(self.observe(np.full((size, size, 3), value, np.uint8), "test")).logits for value in (0, 255)
-        ]
+        A black and a white image must make a difference to the logits; both, and every action, must be finite.
+        """
+        size, logits = self.config.vision.image_size, []
+        for value in (0, 255):
+            self.synchronise()
+            start = time.perf_counter()
+            first = self.prefill(self.observe(np.full((size, size, 3), value, np.uint8), "test"))
+            for _ in range(ACTION_TOKENS - 1):
+                self.extend(chain([0]))
+                self.keep([0])
+            self.synchronise()
+            elapsed = 1000 * (time.perf_counter() - start)
+            logits.append(first.logits)
         if not all(torch.isfinite(x).all() for x in logits):
             raise CheckpointError(f"checkpoint {self.name} gives logits that are not finite: its weights are damaged")
         if torch.allclose(*logits, atol=1e-4):
             raise CheckpointError(f"checkpoint {self.name} ignores the image: its vision tower was not loaded")
-        parameters = sum(p.numel() for p in self._model.parameters())
-        return f"{self.name}: {parameters / 1e6:.1f} M parameters, {self._dtype}, on {self.device}, self-test passed"
+        if not all(np.isfinite(self.action(np.full(ACTION_TOKENS, b))).all() for b in (0, BINS - 1)):
+            raise CheckpointError(f"checkpoint {self.name} gives actions that are not finite: its statistics are damaged")
+        parameters = list(self._model.parameters())
+        count, size = sum(p.numel() for p in parameters), sum(p.nbytes for p in parameters)
+        return (
+            f"{self.name}: {count / 1e6:.1f} M parameters, {str(self._dtype).removeprefix('torch.')}, "
+            f"{size / 1e6:.0f} MB on {self.device}, {elapsed:.0f} ms an action when warm, "
+            f"self-test passed{self._no_action(first.hidden)}"
+        )
+
+    def _no_action(self, hidden: Tensor) -> str:
+        """A warning unless an action leads the whole vocabulary after a prompt, as it does once a policy is trained."""
+        best = int((hidden[-1] @ self._model.language_model.lm_head.weight.T).argmax())
+        end = self.config.action_end
+        return "" if end - BINS <= best < end else f", BUT token {best}, which is no action, is likelier than any action"
 
     def _text(self, instruction: str) -> tuple[Tensor, Tensor]:
         """Embeddings of BOS (1, hidden), and of the rest of the prompt (m, hidden); kept for the next frame."""
@@ -204,15 +230,21 @@ class Vla:
         return self._texts[instruction]
 
     def _pixels(self, image: np.ndarray) -> Tensor:
-        """image (H, W, 3) uint8 RGB to normalised pixels (1, 3, size, size)."""
+        """image (H, W, 3) uint8 RGB to normalised pixels (1, 3 or 6, size, size)."""
         size = self.config.vision.image_size
-        if image.shape[:2] != (size, size):
-            image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-        return normalise_pixels(torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device), self.config).to(self._dtype)
+        image = prepare(image, size, self.images) if self.images else shrink(image, size)
+        return normalise_pixels(torch.from_numpy(image)[None].to(self.device), self.config).to(self._dtype)
 
 
 def normalise_pixels(images: Tensor, config) -> Tensor:
-    """images (B, H, W, 3) uint8 to (B, 3, H, W) float."""
-    return (images.permute(0, 3, 1, 2).float() / 255.0 - config.image_mean) / config.image_std
+    """images (B, H, W, 3) uint8 to (B, C, H, W) float; C is 3, or 6 where each of two towers has its normalisation."""
+    mean, std = _normalisation(config, images.device)
+    return ((images.permute(0, 3, 1, 2).float()[:, None] / 255.0 - mean) / std).flatten(1, 2)
 
 
+@lru_cache(maxsize=8)
+def _normalisation(config, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (towers, channels, 1, 1), kept on the device."""
+    with torch.inference_mode(False):
+        values = (torch.tensor(x, device=device) for x in (config.image_mean, config.image_std))
+        return tuple(x.view(*(x.shape or (1, 1)), 1, 1) for x in values)

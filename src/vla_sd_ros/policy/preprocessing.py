@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the camera's image to the square that the vision tower sees, as each kind of policy was trained and evaluated.
+
+OpenVLA's evaluation prepares images with TensorFlow; the same arithmetic is here in numpy: resizing and cropping are
+linear and separable, so each is a pair of matrices, made once for each size of image.
+"""
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import simplejpeg
+
+CROPPED_AREA = 0.9
+JPEG_QUALITY = 95   # TensorFlow's default, with 4:2:0 chroma subsampling, which is OpenCV's too
+_BLOCK = 8          # rows of a matrix that are multiplied at once; fewer waste calls, more multiply zeros
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How OpenVLA's images are prepared; each field must be as it was for the data that the policy was trained on.
+
+    jpeg: encode and decode once, as the training data was. centre_crop: keep the middle 90 % of the area, for policies
+    trained with random crops. mirror: swap left and right. rotate_180: turn upside down.
+
+    OpenVLA's LIBERO data are robosuite's renderings, whose bottom row comes first, rotated by 180 degrees: mirror images
+    of what a camera sees. So images as cameras and ROS have them, top row first, need mirror; robosuite's own, rotate_180.
+    """
+
+    jpeg: bool = True
+    centre_crop: bool = False
+    mirror: bool = False
+    rotate_180: bool = False
+
+
+def published(unnorm_key: str) -> ImageSettings:
+    """The settings that fit upright images of a camera, by the data set that a checkpoint of OpenVLA was trained on."""
+    libero = unnorm_key.startswith("libero")
+    return ImageSettings(centre_crop=libero, mirror=libero)
+
+
+def shrink(image: np.ndarray, size: int) -> np.ndarray:
+    """The embedded policy's preparation: image (H, W, 3) uint8 to (size, size, 3), by averaging areas."""
+    if image.shape[:2] != (size, size):
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(image)
+
+
+def prepare(image: np.ndarray, size: int, settings: ImageSettings) -> np.ndarray:
+    """OpenVLA's preparation: image (H, W, 3) uint8 RGB to (size, size, 3) uint8."""
+    image = image[:: -1 if settings.rotate_180 else 1, :: -1 if settings.mirror != settings.rotate_180 else 1]
+    image = np.ascontiguousarray(image)
+    if settings.jpeg:
+        image = jpeg_round_trip(image)
+    height, width = image.shape[:2]
+    if (height, width) != (size, size):
+        resized = _resample(image, _lanczos3_blocks(height, size), _lanczos3_blocks(width, size))
+        image = np.clip(np.rint(resized), 0, 255).astype(np.uint8)
+    if settings.centre_crop:
+        crop = _crop_blocks(size)
+        # a conversion of TensorFlow's, which cuts off: x * 255.5 / 255 of values in 0..255
+        image = np.clip(_resample(image, crop, crop) * np.float32(255.5 / 255.0), 0, 255).astype(np.uint8)
+    return image
+
+
+def jpeg_round_trip(image: np.ndarray) -> np.ndarray:
+    """image (H, W, 3) uint8 RGB with the losses of tf.image.encode_jpeg and tf.io.decode_image.
+
+    TensorFlow decodes with libjpeg's fast inverse DCT, which darkens by half a grey level; OpenCV cannot.
+    """
+    parameters = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)[1]
+    return simplejpeg.decode_jpeg(encoded, fastdct=True)
+
+
+def lanczos3(inputs: int, outputs: int) -> np.ndarray:
+    """Matrix (outputs, inputs) of tf.image.resize(method="lanczos3", antialias=True) along one axis.
+
+    Where it shrinks, the kernel widens with the step between samples; weights are normalised over the pixels that exist.
+    Positions are in single precision, as TensorFlow's are.
+    """
+    step = np.float32(inputs / outputs)
+    samples = (np.arange(outputs, dtype=np.float32) + np.float32(0.5)) * step
+    x = (np.arange(inputs, dtype=np.float32) + np.float32(0.5) - samples[:, None]) / max(step, np.float32(1.0))
+    weights = np.where(np.abs(x) <= 3, np.sinc(x) * np.sinc(x / 3), 0.0)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def centre_crop(size: int) -> np.ndarray:
+    """Matrix (size, size) of tf.image.crop_and_resize along one axis: bilinear, the corners of the crop on pixels."""
+    side = np.sqrt(CROPPED_AREA)
+    positions = (size - 1) * ((1 - side) / 2 + side * np.arange(size) / (size - 1))
+    return np.maximum(0.0, 1.0 - np.abs(positions[:, None] - np.arange(size))).astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def _lanczos3_blocks(inputs: int, outputs: int) -> list:
+    return _blocks(lanczos3(inputs, outputs))
+
+
+@lru_cache(maxsize=4)
+def _crop_blocks(size: int) -> list:
+    return _blocks(centre_crop(size))
+
+
+def _blocks(matrix: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
+    """The parts of a banded matrix that are not zero: (rows, columns, values) for each few rows."""
+    blocks = []
+    for first in range(0, len(matrix), _BLOCK):
+        rows = slice(first, min(first + _BLOCK, len(matrix)))
+        used = np.flatnonzero(matrix[rows].any(axis=0))
+        columns = slice(used[0], used[-1] + 1)
+        blocks.append((rows, columns, np.ascontiguousarray(matrix[rows, columns])))
+    return blocks
+
+
+def _resample(image: np.ndarray, vertical: list, horizontal: list) -> np.ndarray:
+    """vertical and horizontal matrix applied to image (H, W, 3): (h, w, 3) float32."""
+    return cv2.transpose(_multiply(horizontal, cv2.transpose(_multiply(vertical, image.astype(np.float32)))))
+
+
+def _multiply(blocks: list, image: np.ndarray) -> np.ndarray:
+    """The matrix of the blocks (h, H) applied to the columns of image (H, W, 3) float32: (h, W, 3)."""
+    flat = image.reshape(len(image), -1)
+    product = np.empty((blocks[-1][0].stop, flat.shape[1]), np.float32)
+    for rows, columns, values in blocks:
+        np.matmul(values, flat[columns], out=product[rows])
+    return product.reshape(len(product), -1, 3)

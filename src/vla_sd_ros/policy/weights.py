@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights on disk: what is stored, whether it is exactly the model's, and the way onto the device, tensor by tensor.
+
+A model of 15 GB must not need 15 GB twice, nor 15 GB of the host for a GPU. The model is built without memory (on torch's
+meta device); each tensor is mapped from its file, copied once, straight to its device and type, and unmapped.
+"""
+import json
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from vla_sd_ros.policy.config import CheckpointError, VlaConfig
+from vla_sd_ros.policy.model import VlaModel
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+OVERHEAD = 1.07         # KV cache and activations on top of the weights
+GPU_SIZES = (8, 12, 16, 24, 32, 40, 48, 80)     # GB
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor in a file."""
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def read(directory: Path, config: VlaConfig, device: torch.device, dtype: torch.dtype | None = None) -> VlaModel:
+    """The model of a checkpoint directory on a device, its weights as stored or in `dtype`. Raises CheckpointError."""
+    stored = stored_tensors(directory)
+    with torch.device("meta"):
+        model = VlaModel(config)
+    check(stored, model)
+    dtype = dtype or stored["language_model.lm_head.weight"].dtype
+    check_memory(model, device, dtype)
+    return fill(model, stored, device, dtype)
+
+
+def stored_tensors(directory: Path) -> dict[str, Stored]:
+    """The tensors of a checkpoint by name, from the headers of model.safetensors or of the files that an index names."""
+    index = directory / INDEX
+    if not index.is_file():
+        return _headers(directory / SINGLE)
+    try:
+        homes = json.loads(index.read_text())["weight_map"]
+        files = sorted({str(file) for file in homes.values()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{INDEX} cannot be read ({error!r})") from error
+    absent = [name for name in files if not (directory / name).is_file()]
+    if absent:
+        raise CheckpointError(f"{INDEX} names {absent[0]}, which is not there ({len(absent)} of {len(files)} files)")
+    stored = {}
+    for file in files:
+        for name, tensor in _headers(directory / file).items():
+            if homes.get(name) != file:
+                raise CheckpointError(f"{file} has tensor {name}, which {INDEX} does not place there")
+            stored[name] = tensor
+    lost = homes.keys() - stored.keys()
+    if lost:
+        name = min(lost)
+        raise CheckpointError(f"{homes[name]} lacks tensor {name}, which {INDEX} places there ({len(lost)} in all)")
+    return stored
+
+
+def check(stored: dict[str, Stored], model: VlaModel) -> None:
+    """Every tensor of the model is stored, in its shape, and nothing else but those that it may leave out."""
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    unknown = stored.keys() - expected.keys() - model.unused()
+    for verb, names in (("lacks", expected.keys() - stored.keys()), ("has an unknown", unknown)):
+        if names:
+            raise CheckpointError(f"it {verb} tensor {min(names)} ({len(names)} in all)")
+    for name, shape in expected.items():
+        if stored[name].shape != shape:
+            raise CheckpointError(f"tensor {name} has shape {stored[name].shape}, but config.json asks for {shape}")
+
+
+def fill(model: VlaModel, stored: dict[str, Stored], device: torch.device, dtype: torch.dtype) -> VlaModel:
+    """Give a model on the meta device its weights."""
+    for name in sorted(model.state_dict(), key=lambda name: stored[name].path):
+        # opened for each tensor: the pages that a copy has read stay with the process as long as the file is mapped
+        with safe_open(stored[name].path, framework="pt") as file:
+            _assign(model, name, file.get_tensor(name).to(device, dtype, copy=True))
+    return with_rotary(model, device)
+
+
+def with_rotary(model: VlaModel, device: torch.device) -> VlaModel:
+    """Rotary frequencies are not stored and must be single precision whatever the weights are."""
+    llama = model.language_model.model
+    llama.rotary_emb = type(llama.rotary_emb)(config=model.language_model.config).to(device)
+    return model
+
+
+def check_memory(model: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse a model for which the device has no room, before anything is loaded."""
+    count = sum(prod(value.shape) for value in model.state_dict().values())
+    needed, available = OVERHEAD * count * dtype.itemsize / 1e9, available_memory(device) / 1e9
+    if needed <= available:
+        return
+    half = OVERHEAD * count * torch.bfloat16.itemsize / 1e9
+    advice = [f"a GPU with {size} GB in bfloat16" for size in GPU_SIZES if half + 1.0 < size][:1]
+    advice += [f"a CPU with {half:.1f} GB of free memory in bfloat16"]
+    name = str(dtype).removeprefix("torch.")
+    raise CheckpointError(
+        f"it needs {needed:.1f} GB in {name}, but {device} has {available:.1f} GB free: it would fit on "
+        f"{' or '.join(advice)}"
+    )
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that can still be taken on a device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return 1024 * int(fields["MemAvailable"].split()[0])
+
+
+def _headers(path: Path) -> dict[str, Stored]:
+    if not path.is_file():
+        raise CheckpointError(f"it has no {SINGLE} and no {INDEX}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_slice(name) for name in file.keys()}
+            kinds = {name: (tuple(tensor.get_shape()), tensor.get_dtype()) for name, tensor in tensors.items()}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path.name} cannot be read, copy it again ({error})") from error
+    for name, (_, kind) in kinds.items():
+        if kind not in TYPES:
+            raise CheckpointError(f"tensor {name} in {path.name} has type {kind}: only unquantised weights can be loaded")
+    return {name: Stored(path, shape, TYPES[kind]) for name, (shape, kind) in kinds.items()}
+
+
+def _assign(model: nn.Module, name: str, value: torch.Tensor) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, nn.Parameter(value))
