@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the tables of docs/benchmarks.md, and the plots beside it, from benchmarks/results/*.json.
+
+    python benchmarks/decoders.py
+"""
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+RESULTS, DOCS = ROOT / "benchmarks" / "results", ROOT / "docs"
+PAGE = DOCS / "benchmarks.md"
+BEGIN, END = "<!-- made by benchmarks/decoders.py -->", "<!-- end -->"
+
+
+def read(pattern: str) -> dict[str, dict]:
+    return {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob(pattern))}
+
+
+def number(value, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def closed_loop(report: dict) -> list[str]:
+    """Success beside speed, a row a decoder."""
+    lines = [
+        "| decoder | success | 95 % interval | median [ms] | p95 [ms] | x AR | x naive SD | passes | accepted | / floor | paths |",
+        "|---" * 11 + "|",
+    ]
+    for name, row in report["decoders"].items():
+        low, high = row["ci95"]
+        paths = ", ".join(f"{path} {share:.0%}" for path, share in row["paths"].items())
+        median = row["latency_ms"]["median"]
+        lines.append(
+            f"| {name} | {row['success_rate']:.0%} | {low:.0%} to {high:.0%} | {median:.1f} | {row['latency_ms']['p95']:.1f} "
+            f"| {number(row['speedup_vs_autoregressive'], '.2f')} | {number(row.get('speedup_vs_naive_sd'), '.2f')} "
+            f"| {row['forward_passes_per_action']:.2f} | {row['accepted_length']:.2f} | {median / report['floor_ms']:.2f} | {paths} |"
+        )
+    return lines
+
+
+def same_observations(report: dict) -> list[str]:
+    """The same images through every decoder, a row a decoder."""
+    lines = [
+        "| decoder | median [ms] | p95 [ms] | x AR | passes | accepted | same tokens as AR | vision | prefill | draft | decode [ms] |",
+        "|---" * 11 + "|",
+    ]
+    for name, row in report["decoders"].items():
+        stages = " | ".join(f"{row['stages_ms'][stage]:.2f}" for stage in ("vision", "prefill", "draft", "decode"))
+        lines.append(
+            f"| {name} | {row['latency_ms']['median']:.2f} | {row['latency_ms']['p95']:.2f} "
+            f"| {number(row['speedup_vs_autoregressive'], '.2f')} | {row['forward_passes_per_action']:.2f} "
+            f"| {row['accepted_length']:.2f} | {row['same_tokens']:.1%} | {stages} |"
+        )
+    return lines
+
+
+def drafts(report: dict) -> list[str]:
+    """How near the drafts come, a row a source."""
+    radii = list(next(iter(report["drafts"].values()))["within"])
+    lines = ["| draft | " + " | ".join(f"r = {r}" for r in radii) + " | by dimension, r = 9 |", "|---" * (len(radii) + 2) + "|"]
+    for source, row in report["drafts"].items():
+        cells = " | ".join(f"{row['within'][r]:.2f}/{row['prefix'][r]:.2f}" for r in radii)
+        lines.append(f"| {source} | {cells} | " + " ".join(f"{x:.2f}" for x in row["by_dimension"]) + " |")
+    return lines
+
+
+def source_of(report: dict) -> str:
+    return f"`{report['command']}` at {report['commit']} on {report['device']}"
+
+
+def plot(name: str, report: dict) -> str:
+    """Success against latency, and the share of each path; returns the Markdown that shows it."""
+    rows = report["decoders"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.5))
+    for decoder, row in rows.items():
+        low, high = row["ci95"]
+        rate, median = row["success_rate"], row["latency_ms"]["median"]
+        left.errorbar(median, 100 * rate, [[100 * (rate - low)], [100 * (high - rate)]], fmt="o", capsize=2)
+        left.annotate(decoder, (median, 100 * rate), textcoords="offset points", xytext=(5, 4), fontsize=7)
+    left.axvline(report["floor_ms"], linestyle=":", color="grey")
+    left.set(xlabel="median latency of one action [ms], dotted: vision + one prefill", ylabel="success [%]")
+    paths = sorted({path for row in rows.values() for path in row["paths"]})
+    start = [0.0] * len(rows)
+    for path in paths:
+        shares = [row["paths"].get(path, 0.0) for row in rows.values()]
+        right.barh(list(rows), shares, left=start, label=path)
+        start = [a + b for a, b in zip(start, shares)]
+    right.invert_yaxis()
+    right.set(xlabel="share of the steps")
+    right.legend(fontsize=7)
+    right.tick_params(labelsize=7)
+    figure.tight_layout()
+    figure.savefig(DOCS / f"{name}.png", dpi=110)
+    plt.close(figure)
+    return f"![{name}]({name}.png)"
+
+
+def main() -> None:
+    lines = []
+    for name, report in read("decoders_*.json").items():
+        about = f"{report['suite']}, {report['episodes']} episodes a decoder; floor {report['floor_ms']:.1f} ms"
+        lines += [f"### {about}", "", *closed_loop(report), "", plot(name, report), "", source_of(report), ""]
+    for report in read("decode_*.json").values():
+        about = f"{report['observations']} recorded observations; floor {report['floor_ms']:.2f} ms"
+        lines += [f"### {about}", "", *same_observations(report), "", source_of(report), ""]
+    for report in read("drafts_*.json").values():
+        lines += [
+            f"### Drafts on {report['observations']} observations", "",
+            "Fraction of tokens within r bins of the verifier's / mean accepted prefix of 7.", "", *drafts(report), "",
+            source_of(report), "",
+        ]
+    before, rest = PAGE.read_text().split(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + END + rest.split(END)[1])
+
+
+if __name__ == "__main__":
+    main()
