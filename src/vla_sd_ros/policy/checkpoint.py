@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from vla_sd_ros.policy.actions import ActionStatistics, read_statistics, write_statistics
 from vla_sd_ros.policy.config import TextConfig, VisionConfig, VlaConfig, read_config
@@ -36,7 +36,7 @@ def load(checkpoint: str | Path, device: str = "cpu", unnorm_key: str = "", thre
     unnorm_key: entry of dataset_statistics.json; may be empty when there is only one. threads: CPU threads of torch in
     this process; 0 leaves them as they are. Raises CheckpointError.
     """
-    directory = _directory(checkpoint)
+    directory = find(checkpoint)
     for name in FILES:
         if not (directory / name).is_file():
             raise CheckpointError(f"checkpoint {checkpoint} has no {name}: a complete one has {', '.join(FILES)}")
@@ -55,7 +55,7 @@ def load(checkpoint: str | Path, device: str = "cpu", unnorm_key: str = "", thre
 
 def read_model(checkpoint: str | Path) -> VlaModel:
     """The weights of a checkpoint in single precision, to train on. Raises CheckpointError."""
-    directory = _directory(checkpoint)
+    directory = find(checkpoint)
     return _read_model(directory, read_config(directory / "config.json"), str(checkpoint))
 
 
@@ -85,15 +85,16 @@ def save(
 ) -> None:
     """Write a checkpoint directory; weights in half precision. draft_head: the state of a DraftHead."""
     directory.mkdir(parents=True, exist_ok=True)
-    _save_weights(directory / "model.safetensors", model.state_dict())
+    save_weights(directory / "model.safetensors", model.state_dict())
     if draft_head:
-        _save_weights(directory / DRAFT_HEAD, draft_head)
+        save_weights(directory / DRAFT_HEAD, draft_head)
     model.config.write(directory / "config.json")
     tokenizer.save(str(directory / "tokenizer.json"))
     write_statistics(directory / "dataset_statistics.json", key, statistics)
 
 
-def _save_weights(path: Path, state: dict[str, Tensor]) -> None:
+def save_weights(path: Path, state: dict[str, Tensor]) -> None:
+    """Write weights in half precision."""
     save_file({name: value.to(torch.float16).contiguous() for name, value in state.items()}, path)
 
 
@@ -112,7 +113,8 @@ def write_random(directory: Path, seed: int = 0) -> None:
     save(directory, VlaModel(config), tokenizer, "random", statistics, head.state_dict())
 
 
-def _directory(checkpoint: str | Path) -> Path:
+def find(checkpoint: str | Path) -> Path:
+    """The directory of a checkpoint, given as such or by the name of a shipped one. Raises CheckpointError."""
     for directory in (Path(checkpoint), SHIPPED / str(checkpoint)):
         if str(checkpoint) and directory.is_dir():
             return directory
@@ -128,18 +130,23 @@ def _read_model(directory: Path, config: VlaConfig, checkpoint: str) -> VlaModel
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"checkpoint {checkpoint}: {path.name} cannot be read ({error})") from error
-    expected = {name: value.shape for name, value in model.state_dict().items()}
+    load_weights(model, weights, f"checkpoint {checkpoint}")
+    return model
+
+
+def load_weights(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Weights into a module, in single precision. source: names them in the CheckpointError when they do not fit."""
+    expected = {name: value.shape for name, value in module.state_dict().items()}
     for verb, names in (("lacks", expected.keys() - weights.keys()), ("has an unknown", weights.keys() - expected.keys())):
         if names:
-            raise CheckpointError(f"checkpoint {checkpoint} {verb} tensor {min(names)} ({len(names)} in all)")
+            raise CheckpointError(f"{source} {verb} tensor {min(names)} ({len(names)} in all)")
     for name, shape in expected.items():
         if weights[name].shape != shape:
             raise CheckpointError(
-                f"checkpoint {checkpoint}: tensor {name} has shape {tuple(weights[name].shape)}, "
+                f"{source}: tensor {name} has shape {tuple(weights[name].shape)}, "
                 f"but config.json asks for {tuple(shape)}"
             )
-    model.load_state_dict({name: value.float() for name, value in weights.items()})
-    return model
+    module.load_state_dict({name: value.float() for name, value in weights.items()})
 
 
 def _read_draft_head(directory: Path, config: VlaConfig) -> DraftHead | None:
