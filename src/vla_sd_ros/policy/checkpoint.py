@@ -66,7 +66,7 @@ def fingerprint(checkpoint: str | Path) -> str:
     """
     digest, found = hashlib.sha256(), False
     try:
-        for path in sorted(_directory(checkpoint).glob("*.safetensors")):
+        for path in sorted(find(checkpoint).glob("*.safetensors")):
             with safe_open(path, framework="pt") as file:
                 for name in sorted(name for name in file.keys() if name.startswith("vision_backbone.")):
                     tensor, found = file.get_tensor(name).contiguous(), True
