@@ -71,7 +71,7 @@ def plain(weights, embeddings, hidden) -> torch.Tensor:
 def drafted_level(vla, drafter, root) -> np.ndarray:
     prompt = vla.observe(np.full((32, 32, 3), 90, np.uint8), "pick up the milk")
     drafter.start(prompt.embeddings, vla.prefill(prompt).prompt)
-    return drafter.propose(root, 6, Budget(depth=1, top_k=32)).bins
+    return drafter.propose(root, 5, Budget(depth=1, top_k=32)).bins
 
 
 def test_a_released_drafter_ranks_tokens_as_the_plain_network_does(vla, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vla_sd_ros import policy
@@ -42,7 +42,7 @@ def drafter_at(vla, observation, seed=0) -> Drafter:
     return drafter
 
 
-budgets = st.builds(Budget, nodes=st.integers(2, 60), depth=st.integers(1, 5), top_k=st.integers(1, 8))
+budgets = st.builds(Budget, nodes=st.integers(1, 60), depth=st.integers(1, 5), top_k=st.integers(1, 8))
 
 
 def paths(draft) -> list[tuple[int, ...]]:
@@ -93,11 +93,12 @@ def best(scores: dict, count: int, surely: bool) -> dict:
     return {path: score for path, score in scores.items() if score >= least}
 
 
-@given(budget=budgets, root=st.integers(0, 255), remaining=st.integers(2, 6), seed=st.integers(0, 3))
+@given(budget=budgets, root=st.integers(0, 255), room=st.integers(1, 6), seed=st.integers(0, 3))
 @settings(max_examples=10, deadline=None)
-def test_the_kept_nodes_are_the_most_probable_of_all_candidates(vla, observation, budget, root, remaining, seed):
-    draft = drafter_at(vla, observation, seed).propose(root, remaining, budget)
-    depth, enumeration = min(budget.depth, remaining - 1), Enumeration(vla, observation, root, seed)
+def test_the_kept_nodes_are_the_most_probable_of_all_candidates(vla, observation, budget, root, room, seed):
+    assume(budget.nodes > 1)
+    draft = drafter_at(vla, observation, seed).propose(root, room, budget)
+    depth, enumeration = min(budget.depth, room), Enumeration(vla, observation, root, seed)
     possible = enumeration.candidates(depth, budget.top_k, surely=False)
     kept = paths(draft)
     assert len(set(kept)) == len(kept) == min(budget.nodes - 1, budget.top_k + (depth - 1) * budget.top_k**2)
@@ -107,22 +108,22 @@ def test_the_kept_nodes_are_the_most_probable_of_all_candidates(vla, observation
     assert min(scores) >= max((score for path, score in certain.items() if path not in set(kept)), default=-np.inf) - SLACK
 
 
-@given(budget=budgets, root=st.integers(0, 255), remaining=st.integers(0, 6), seed=st.integers(0, 3))
+@given(budget=budgets, root=st.integers(0, 255), room=st.integers(0, 6), seed=st.integers(0, 3))
 @settings(max_examples=30, deadline=None)
-def test_a_tree_stays_within_its_budget_and_before_the_last_token(vla, observation, budget, root, remaining, seed):
-    draft = drafter_at(vla, observation, seed).propose(root, remaining, budget)
+def test_a_tree_stays_within_its_budget_and_its_room(vla, observation, budget, root, room, seed):
+    draft = drafter_at(vla, observation, seed).propose(root, room, budget)
     assert len(draft) < budget.nodes
     assert (draft.parents < np.arange(len(draft))).all()
     depths = draft.shape.depths
-    assert depths.max(initial=-1) + 1 <= min(budget.depth, max(remaining - 1, 0))
+    assert depths.max(initial=-1) + 1 <= min(budget.depth, room)
     assert np.bincount(draft.parents + 1, minlength=1).max() <= budget.top_k
     for depth in set(depths):
         assert len({draft.parents[i] for i in np.flatnonzero(depths == depth)}) <= budget.top_k
-    assert (len(draft) > 0) == (remaining > 1)
+    assert (len(draft) > 0) == (room > 0 and budget.nodes > 1)
 
 
 def test_width_one_is_the_greedy_chain(vla, observation):
-    draft = drafter_at(vla, observation).propose(7, 6, Budget(top_k=1))
+    draft = drafter_at(vla, observation).propose(7, 5, Budget(top_k=1))
     enumeration, path = Enumeration(vla, observation, 7, 0), []
     for _ in range(5):
         path.append(int(enumeration.after(path).argmax()))
@@ -130,8 +131,8 @@ def test_width_one_is_the_greedy_chain(vla, observation):
 
 
 def test_a_smaller_budget_is_the_beginning_of_the_larger_tree(vla, observation):
-    large = drafter_at(vla, observation).propose(7, 6, Budget(nodes=256))
-    small = drafter_at(vla, observation).propose(7, 6, Budget(nodes=20))
+    large = drafter_at(vla, observation).propose(7, 5, Budget(nodes=256))
+    small = drafter_at(vla, observation).propose(7, 5, Budget(nodes=20))
     assert np.array_equal(small.bins, large.bins[:19]) and np.array_equal(small.parents, large.parents[:19])
 
 
@@ -139,7 +140,7 @@ def test_of_equally_probable_tokens_the_lowest_bins_come_first(vla, observation)
     flat = vla.lm_head.clone()
     try:
         vla.lm_head.zero_()
-        draft = drafter_at(vla, observation).propose(7, 6, Budget(nodes=9, top_k=8))
+        draft = drafter_at(vla, observation).propose(7, 5, Budget(nodes=9, top_k=8))
     finally:
         vla.lm_head.copy_(flat)
     assert draft.bins.tolist() == list(range(8)) and (draft.parents == -1).all()
@@ -155,7 +156,7 @@ def test_following_the_verifier_equals_starting_with_all_it_has_committed(vla, k
     drafter.start(prompt.embeddings, out.prompt)
     root, committed, states = data.draw(st.integers(0, 255)), [], out.prompt
     for count in kept:
-        draft = drafter.propose(root, 6, Budget(nodes=20))
+        draft = drafter.propose(root, 5, Budget(nodes=20))
         whole = below(root, draft)
         out = vla.extend(whole)
         leaf = data.draw(st.integers(0, len(whole) - 1))
@@ -168,7 +169,7 @@ def test_following_the_verifier_equals_starting_with_all_it_has_committed(vla, k
     again = Drafter(model_of(vla), vla)
     again.start(torch.cat((prompt.embeddings, vla.action_embeddings[committed])), states)
     small = Budget(nodes=17, top_k=4)
-    assert set(paths(drafter.propose(root, 6, small))) == set(paths(again.propose(root, 6, small)))
+    assert set(paths(drafter.propose(root, 5, small))) == set(paths(again.propose(root, 5, small)))
 
 
 def test_tokens_accepted_in_the_prefill_are_followed_without_a_draft_of_its_own(vla):
@@ -179,28 +180,28 @@ def test_tokens_accepted_in_the_prefill_are_followed_without_a_draft_of_its_own(
     drafter.follow(np.array([3, 1]), out.hidden[1:3])
     again = Drafter(model_of(vla), vla)
     again.start(torch.cat((prompt.embeddings, vla.action_embeddings[[3, 1]])), torch.cat((out.prompt, out.hidden[1:3])))
-    assert set(paths(drafter.propose(5, 4, Budget(nodes=17)))) == set(paths(again.propose(5, 4, Budget(nodes=17))))
+    assert set(paths(drafter.propose(5, 3, Budget(nodes=17)))) == set(paths(again.propose(5, 3, Budget(nodes=17))))
 
 
 def test_a_new_observation_leaves_no_trace_of_the_one_before(vla, observation):
     drafter = drafter_at(vla, observation)
-    expected = paths(drafter.propose(7, 6))
+    expected = paths(drafter.propose(7, 5))
     drafter.start(observation[0].flip(0), observation[1].flip(0))
-    assert paths(drafter.propose(7, 6)) != expected
+    assert paths(drafter.propose(7, 5)) != expected
     drafter.start(*observation)
-    assert paths(drafter.propose(7, 6)) == expected
+    assert paths(drafter.propose(7, 5)) == expected
 
 
 def test_calls_out_of_turn_are_refused(vla, observation):
     drafter = drafter_at(vla, observation)
-    drafter.propose(7, 6)
+    drafter.propose(7, 5)
     with pytest.raises(ValueError, match="must follow"):
-        drafter.propose(8, 5)
+        drafter.propose(8, 4)
     with pytest.raises(ValueError, match="bin 8.*below bin 7"):
         drafter.follow(np.array([8]), observation[1][:1])
 
 
-@pytest.mark.parametrize("wrong", [{"nodes": 1}, {"nodes": 257}, {"depth": 0}, {"depth": 7}, {"top_k": 33}, {"top_k": 2.0}])
+@pytest.mark.parametrize("wrong", [{"nodes": 0}, {"nodes": 257}, {"depth": 0}, {"depth": 7}, {"top_k": 65}, {"top_k": 2.0}])
 def test_a_budget_that_cannot_be_names_its_field(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a whole number"):
         Budget(**wrong)

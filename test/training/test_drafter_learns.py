@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vla_sd_ros import policy
-from vla_sd_ros.policy.draft import below
+from vla_sd_ros.decoding import factory
+from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.policy.drafter import Budget, Drafter, DrafterModel, load_drafter
 from vla_sd_ros.training import train_drafter
 from vla_sd_ros.training.train_drafter import Batches, Decoded, decode_episode, drafter_losses, verifications
@@ -64,9 +65,12 @@ def vla(trained):
     return policy.load(trained / "policy")
 
 
-def decoded_by(vla, seed=1, sentence=SENTENCES[0], steps=6) -> Decoded:
-    images = np.random.default_rng(seed).integers(0, 255, (steps, 32, 32, 3), np.uint8)
-    return decode_episode(vla, images, sentence)
+def images_of(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (6, 32, 32, 3), np.uint8)
+
+
+def decoded_by(vla, seed=1, sentence=SENTENCES[0]) -> Decoded:
+    return decode_episode(vla, images_of(seed), sentence)
 
 
 def mean_length(vla, drafter, episode) -> float:
@@ -90,26 +94,14 @@ def test_the_measure_of_held_out_episodes_is_written(trained):
 
 
 def test_what_is_measured_offline_is_what_exact_decoding_does(trained, vla):
-    """The real verifier over real trees: the same tokens as one by one, in as many passes as foretold."""
+    """The decoder with the real verifier: the same tokens as one by one, in as many passes as foretold."""
+    decoder = factory.make("naive_sd", vla, Settings(drafter_depth=Budget().depth), load_drafter(trained / "policy", vla))
     drafter, episode = load_drafter(trained / "policy", vla), decoded_by(vla, seed=2, sentence=SENTENCES[1])
-    images = np.random.default_rng(2).integers(0, 255, (6, 32, 32, 3), np.uint8)
-    for i, image in enumerate(images):
-        prompt = vla.observe(image, SENTENCES[1])
-        out = vla.prefill(prompt)
-        drafter.start(prompt.embeddings, out.prompt)
-        bins, decided = [int(out.greedy()[0])], []
-        while len(bins) < 7:
-            draft = below(bins[-1], drafter.propose(bins[-1], 7 - len(bins)))
-            out = vla.extend(draft)
-            answers, path = out.greedy(), [0]
-            while len(child := np.flatnonzero((draft.parents == path[-1]) & (draft.bins == answers[path[-1]]))):
-                path += child.tolist()
-            vla.keep(path)
-            drafter.follow(draft.bins[path], out.hidden[path])
-            bins += [*draft.bins[path[1:]].tolist(), int(answers[path[-1]])]
-            decided.append(len(path))
-        assert bins == episode.bins[i].tolist()
-        assert decided == verifications(drafter, *episode.state(i), episode.bins[i], Budget())
+    for i, image in enumerate(images_of(seed=2)):
+        decision = decoder.decide(image, SENTENCES[1])
+        assert np.array_equal(decision.bins, episode.bins[i])
+        foretold = verifications(drafter, *episode.state(i), episode.bins[i], Budget())
+        assert [record.accepted + 1 for record in decision.passes[1:]] == foretold
 
 
 def test_a_second_run_goes_on_and_decodes_nothing_again(trained):

@@ -7,7 +7,7 @@ stands for the hidden state at that token, which the verifier's own output layer
 
     drafter = load_drafter(checkpoint, vla)
     drafter.start(prompt.embeddings, out.prompt)       # out: of the prefill; for each new observation
-    draft = drafter.propose(root, remaining)           # root: the token that the verifier has decided last
+    draft = drafter.propose(root, room)                # root: the token that the verifier has decided last
     drafter.follow(bins, hidden)                       # the root and what else the verifier has kept below it
 """
 import pickle
@@ -26,17 +26,19 @@ from vla_sd_ros.policy import checkpoint, engine
 from vla_sd_ros.policy.config import TextConfig
 from vla_sd_ros.policy.draft import EMPTY, Draft
 from vla_sd_ros.policy.model import llama_config
-from vla_sd_ros.policy.vla import ACTION_TOKENS, MAX_DRAFT_NODES, MAX_PROMPT_TOKENS, Vla
+from vla_sd_ros.policy.vla import ACTION_TOKENS, MAX_DRAFT_NODES, MAX_PROMPT_TOKENS, Pass, Prompt, Vla
 
 FILE = "drafter.safetensors"  # in a checkpoint's directory
 RELEASED_FILE = "pytorch_model.bin"  # in that of a released drafter
-MAX_TOP_K = 32
+MAX_TOP_K = 64
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Size of a tree. nodes: of the verifier's pass, the root among them. depth: drafted tokens below the root on the
-    longest path. top_k: children of a node, and nodes of a level that get children.
+    """Size of a tree.
+
+    nodes: of the verifier's pass, the root among them. depth: drafted tokens below the root on the longest path. top_k:
+    children of a node, and nodes of a level that get children.
 
     The defaults are Spec-VLA's; its code counts the passes after the first one and calls these five levels a depth of 4.
     Raises ValueError for a size that cannot be.
@@ -47,7 +49,7 @@ class Budget:
     top_k: int = 8
 
     def __post_init__(self) -> None:
-        for name, low, high in (("nodes", 2, MAX_DRAFT_NODES), ("depth", 1, ACTION_TOKENS - 1), ("top_k", 1, MAX_TOP_K)):
+        for name, low, high in (("nodes", 1, MAX_DRAFT_NODES), ("depth", 1, ACTION_TOKENS - 1), ("top_k", 1, MAX_TOP_K)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"a draft tree's {name} must be a whole number from {low} to {high}, not {value!r}")
@@ -115,19 +117,22 @@ class Drafter:
         self._hidden = torch.cat((self._hidden, hidden))
 
     @torch.inference_mode()
-    def propose(self, root: int, remaining: int, budget: Budget = Budget()) -> Draft:
-        """The tree below a token that is certain; remaining: tokens of the action that come after it.
+    def propose(self, root: int, room: int, budget: Budget = Budget()) -> Draft:
+        """The tree below a token that is certain; room: tokens that are worth drafting, whatever the budget's depth.
 
         Nodes come in the order of their probability, so that a shorter beginning of the draft is the tree of a smaller
-        budget. It never reaches the action's last token: to judge that one takes the logits that give it exactly.
-        Raises ValueError when follow() has not told yet what became of the latest draft.
+        budget. Raises ValueError when follow() has not told yet what became of the latest draft.
         """
         if self._root is not None:
             raise ValueError("the drafter must follow what the verifier made of its latest draft before the next one")
-        depth = min(budget.depth, remaining - 1)
-        if depth < 1:
+        depth = min(budget.depth, room)
+        if depth < 1 or budget.nodes < 2:
             return EMPTY
         return self._tree(self._catch_up(root), depth, budget)
+
+    def session(self, nodes: int, depth: int, top_k: int, tokens: int) -> "Session":
+        """For the decoding of one action, of which `tokens` tokens at most are worth drafting. Raises as Budget does."""
+        return Session(self, Budget(nodes, depth, top_k), tokens)
 
     def _catch_up(self, root: int) -> Tensor:
         """Take in what the cache lacks, and the root; returns the guess (1, h) of the hidden state at the root."""
@@ -172,6 +177,25 @@ class Drafter:
     ) -> Tensor:
         x = self._fc(torch.cat((embeddings, hidden), dim=-1))
         return engine.forward(self._decoder, self._cache, x, start, positions, mask)
+
+
+class Session:
+    """A drafter's part in decoding one action, as decoders ask it of every source of drafts."""
+
+    def __init__(self, drafter: Drafter, budget: Budget, tokens: int):
+        self._drafter, self._budget, self._tokens = drafter, budget, tokens
+
+    def start(self, prompt: Prompt, out: Pass) -> None:
+        """The prefill has run, over the prompt alone."""
+        self._drafter.start(prompt.embeddings, out.prompt)
+
+    def propose(self, tokens: list[int]) -> Draft:
+        """What may follow the tokens so far; nothing before the first one, which is the verifier's."""
+        return self._drafter.propose(tokens[-1], self._tokens - len(tokens), self._budget) if tokens else EMPTY
+
+    def follow(self, bins: np.ndarray, hidden: Tensor) -> None:
+        """A pass has committed these tokens (n,), with the verifier's last hidden states (n, h) at them."""
+        self._drafter.follow(bins, hidden)
 
 
 def _first(x: Tensor, count: int) -> tuple[Tensor, Tensor]:

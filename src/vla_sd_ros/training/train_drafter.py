@@ -185,14 +185,15 @@ def drafter_losses(
 
 
 def verifications(drafter: Drafter, embeddings: Tensor, hidden: Tensor, bins: np.ndarray, budget: Budget) -> list[int]:
-    """How many tokens each verification of one action decides under exact acceptance, its own one among them.
+    """How many tokens each verification of one action decides under exact acceptance, the verifier's own among them.
 
-    The verifier's answers are known, so it does not run: embeddings and hidden (n + 6, h), bins (7,) as in Decoded.
+    The last token needs no draft, as the logits that would judge one give it. The verifier's answers are known, so it does
+    not run: embeddings and hidden (n + 6, h), bins (7,) as in Decoded.
     """
     prompt, root, decided = len(hidden) - DRAFTED, 0, []
     drafter.start(embeddings[:prompt], hidden[:prompt])
     while root < DRAFTED:
-        draft = drafter.propose(int(bins[root]), DRAFTED - root, budget)
+        draft = drafter.propose(int(bins[root]), DRAFTED - 1 - root, budget)
         count = 1 + agreed(draft, bins[root + 1 :])
         drafter.follow(bins[root : root + count], hidden[prompt + root : prompt + root + count])
         decided.append(count)
