@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from vla_sd_ros.policy import weights
 from vla_sd_ros.policy.actions import (ActionStatistics, choose_statistics, parse_statistics, read_statistics,
@@ -203,6 +203,20 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise CheckpointError(f"there is no device {name!r} here, only {torch.cuda.device_count()} CUDA devices and the CPU")
     return device
+
+
+def load_weights(module: nn.Module, found: dict[str, Tensor], source: str) -> None:
+    """Weights into a module, in single precision. source: names them in the CheckpointError when they do not fit."""
+    expected = {name: value.shape for name, value in module.state_dict().items()}
+    for verb, names in (("lacks", expected.keys() - found.keys()), ("has an unknown", found.keys() - expected.keys())):
+        if names:
+            raise CheckpointError(f"{source} {verb} tensor {min(names)} ({len(names)} in all)")
+    for name, shape in expected.items():
+        if found[name].shape != shape:
+            raise CheckpointError(
+                f"{source}: tensor {name} has shape {tuple(found[name].shape)}, but config.json asks for {tuple(shape)}"
+            )
+    module.load_state_dict({name: value.float() for name, value in found.items()})
 
 
 def _read_draft_head(directory: Path, config: VlaConfig) -> DraftHead | None:

@@ -14,9 +14,12 @@ from transformers import LlamaConfig
 
 @dataclass(frozen=True)
 class Layer:
-    """Weights of one Llama layer, products of the same input joined: qkv (3 h, h), gate_up (2 f, h)."""
+    """Weights of one Llama layer, products of the same input joined: qkv (3 h, h), gate_up (2 f, h).
 
-    attention_norm: Tensor
+    attention_norm: None where the layer takes its input as it is.
+    """
+
+    attention_norm: Tensor | None
     qkv: Tensor
     out: Tensor
     mlp_norm: Tensor
@@ -26,10 +29,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Decoder:
-    """A stack of Llama layers. norm: weight of the final norm. heads: attention heads. eps: of every norm."""
+    """A stack of Llama layers. norm: weight of the final norm, None for none. heads: of attention. eps: of every norm."""
 
     layers: tuple[Layer, ...]
-    norm: Tensor
+    norm: Tensor | None
     heads: int
     eps: float
 
@@ -38,7 +41,8 @@ def join(layer: nn.Module) -> Layer:
     """Joined weights of a LlamaDecoderLayer, whose own parameters become views of them: nothing is kept twice."""
     attention, mlp = layer.self_attn, layer.mlp
     return Layer(
-        layer.input_layernorm.weight, _join(attention.q_proj, attention.k_proj, attention.v_proj), attention.o_proj.weight,
+        getattr(layer.input_layernorm, "weight", None), _join(attention.q_proj, attention.k_proj, attention.v_proj),
+        attention.o_proj.weight,
         layer.post_attention_layernorm.weight, _join(mlp.gate_proj, mlp.up_proj), mlp.down_proj.weight,
     )
 
@@ -78,7 +82,7 @@ def forward(
     """One pass over embeddings x (n, hidden); their keys and values go to the cache's slots start .. start + n - 1.
 
     positions (n,): rotary positions, by default the slots. mask (n, start + n) bool: which slots each input sees, by
-    default all before it and itself. Returns the final, normalised hidden states (n, hidden).
+    default all before it and itself. Returns the final hidden states (n, hidden).
     """
     end = start + x.shape[0]
     if positions is None:
@@ -89,7 +93,7 @@ def forward(
         mask = torch.ones(x.shape[0], end, dtype=torch.bool, device=x.device).tril(start)
     for i, layer in enumerate(decoder.layers):
         x = block(layer, decoder, cache.keys[i], cache.values[i], x, start, cosines, sines, mask)
-    return F.rms_norm(x, x.shape[-1:], decoder.norm, decoder.eps)
+    return _normalise(x, decoder.norm, decoder.eps)
 
 
 def block(
@@ -99,7 +103,7 @@ def block(
     """One layer over x (n, hidden); keys, values (heads, capacity, head size): its part of the cache."""
     count, width = x.shape
     end = start + count
-    h = F.rms_norm(x, (width,), layer.attention_norm, decoder.eps)
+    h = _normalise(x, layer.attention_norm, decoder.eps)
     qkv = F.linear(h, layer.qkv).view(count, 3, decoder.heads, -1).permute(1, 2, 0, 3)
     query, key = rotate(qkv[:2], cosines, sines)
     keys[:, start:end] = key
@@ -108,9 +112,13 @@ def block(
         query[None], keys[None, :, :end], values[None, :, :end], attn_mask=mask, is_causal=mask is None and count > 1
     )[0]
     x = x + F.linear(attended.transpose(0, 1).reshape(count, width), layer.out)
-    h = F.rms_norm(x, (width,), layer.mlp_norm, decoder.eps)
+    h = _normalise(x, layer.mlp_norm, decoder.eps)
     gate, up = F.linear(h, layer.gate_up).chunk(2, dim=-1)
     return x + F.linear(F.silu(gate) * up, layer.down)
+
+
+def _normalise(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+    return x if weight is None else F.rms_norm(x, x.shape[-1:], weight, eps)
 
 
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:

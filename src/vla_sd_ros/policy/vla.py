@@ -48,11 +48,12 @@ class Pass:
     """logits (n, 256) in the order of the bins; hidden (n, hidden): the last hidden states.
 
     After extend() row i belongs to node i of the draft and predicts what follows it; after prefill() row 0 belongs to the
-    prompt's end, and node i has row i + 1.
+    prompt's end, and node i has row i + 1. prompt (p, hidden): those of all positions of the prompt, only after prefill().
     """
 
     logits: Tensor
     hidden: Tensor
+    prompt: Tensor | None = None
 
     def greedy(self) -> np.ndarray:
         """The most likely bin (n,) of each row: the one read of a pass that waits for the device.
@@ -118,9 +119,10 @@ class Vla:
         """The first pass, over the prompt and a draft of the action's tokens; 1 + m rows."""
         self._length = 0
         count = len(prompt.embeddings)
-        hidden = self._forward(torch.cat((prompt.embeddings, self._embed(draft))), count, draft)[count - 1 :]
+        states = self._forward(torch.cat((prompt.embeddings, self._embed(draft))), count, draft)
+        hidden = states[count - 1 :]
         self._length = count
-        return Pass(hidden @ self.lm_head.T, hidden)
+        return Pass(hidden @ self.lm_head.T, hidden, states[:count])
 
     @torch.inference_mode()
     def extend(self, draft: Draft) -> Pass:

@@ -40,18 +40,27 @@ class Frames:
         return weight / weight.sum()
 
 
-def pack(directories: list[Path], output: Path) -> None:
-    """Collect the successful episodes below `directories` into flat files in `output`."""
-    files = [path for directory in directories for path in sorted(directory.rglob("episode*.npz"))]
+def episode_files(directories: list[Path]) -> list[Path]:
+    """The episodes below `directories`, without the expert's failed attempts. Raises FileNotFoundError for none."""
+    files = [path for directory in directories for path in sorted(directory.rglob("episode*.npz")) if _has_images(path)]
     if not files:
         raise FileNotFoundError(f"no episodes below {', '.join(map(str, directories))}: run vla-sd collect first")
+    return files
+
+
+def _has_images(path: Path) -> bool:
+    with np.load(path) as episode:
+        return "images" in episode
+
+
+def pack(directories: list[Path], output: Path) -> None:
+    """Collect the successful episodes below `directories` into flat files in `output`."""
+    files = episode_files(directories)
     output.mkdir(parents=True, exist_ok=True)
     episodes, sentences = [], []
     with (output / "images.raw").open("wb") as images:
         for path in tqdm(files, desc="packing", unit="episode"):
             with np.load(path) as episode:
-                if "images" not in episode:  # a failed attempt of the expert
-                    continue
                 shape = episode["images"].shape
                 images.write(np.ascontiguousarray(episode["images"]).tobytes())
                 sentence = str(episode["instruction"])

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd train-drafter` learns what a policy will say, resumes, and measures on held-out episodes what decoding will do."""
+import argparse
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from vla_sd_ros import policy
+from vla_sd_ros.decoding import factory
+from vla_sd_ros.decoding.settings import Settings
+from vla_sd_ros.policy.drafter import Budget, Drafter, DrafterModel, load_drafter
+from vla_sd_ros.training import train_drafter
+from vla_sd_ros.training.train_drafter import Batches, Decoded, decode_episode, drafter_losses, verifications
+
+SENTENCES = ["pick up the milk", "pick up the milk and place it in the basket"]
+
+
+def write_policy(directory, seed=0) -> None:
+    """Random weights, whose tokens differ in probability as those of a trained policy do."""
+    policy.write_random(directory, seed)
+    path, name = directory / "model.safetensors", "language_model.lm_head.weight"
+    weights = load_file(path)
+    save_file({**weights, name: weights[name] * 30}, path)
+
+
+def write_episodes(directory, count=6, steps=8) -> None:
+    """Random images; the last episode is a failed attempt, which has none."""
+    rng = np.random.default_rng(0)
+    directory.mkdir()
+    for i in range(count):
+        images = rng.integers(0, 255, (steps, 32, 32, 3), np.uint8)
+        np.savez(directory / f"episode{i:04d}.npz", images=images, instruction=SENTENCES[i % 2], success=True)
+    np.savez(directory / f"episode{count:04d}.npz", success=False)
+
+
+def command(root, *more: str) -> int:
+    parser = argparse.ArgumentParser()
+    train_drafter.add_arguments(parser)
+    return train_drafter.run(parser.parse_args([
+        "--checkpoint", str(root / "policy"), "--demonstrations", str(root / "demonstrations"), "--processes", "1",
+        "--batch-size", "16", "--warm-up", "10", "--held-out", "3", "--noise", "0.05", "--evaluate", "16", *more,
+    ]))
+
+
+def rows(path) -> list[list[float]]:
+    with path.open() as file:
+        return [[float(value) for value in row] for row in csv.reader(file)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("trained")
+    write_policy(root / "policy")
+    write_episodes(root / "demonstrations")
+    assert command(root, "--steps", "200", "--learning-rate", "3e-3") == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def vla(trained):
+    return policy.load(trained / "policy")
+
+
+def images_of(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (6, 32, 32, 3), np.uint8)
+
+
+def decoded_by(vla, seed=1, sentence=SENTENCES[0]) -> Decoded:
+    return decode_episode(vla, images_of(seed), sentence)
+
+
+def mean_length(vla, drafter, episode) -> float:
+    return np.mean(np.concatenate([
+        verifications(drafter, *episode.state(i), episode.bins[i], Budget()) for i in range(len(episode.bins))
+    ]))
+
+
+def test_the_loss_falls_and_longer_drafts_are_accepted_on_new_images(trained, vla):
+    losses = [row[2] for row in rows(trained / "policy/drafter_training/log.csv")]
+    assert losses[-1] < 0.7 * losses[0]
+    torch.manual_seed(0)
+    untrained, new = Drafter(DrafterModel(vla.config.text), vla), decoded_by(vla)
+    before, after = mean_length(vla, untrained, new), mean_length(vla, load_drafter(trained / "policy", vla), new)
+    assert after > before + 1, (before, after)
+
+
+def test_the_measure_of_held_out_episodes_is_written(trained):
+    (step, length, passes), = rows(trained / "policy/drafter_training/held_out.csv")
+    assert step == 200 and 1 <= length <= 6 and 2 <= passes <= 7
+
+
+def test_what_is_measured_offline_is_what_exact_decoding_does(trained, vla):
+    """The decoder with the real verifier: the same tokens as one by one, in as many passes as foretold."""
+    decoder = factory.make("naive_sd", vla, Settings(drafter_depth=Budget().depth), load_drafter(trained / "policy", vla))
+    drafter, episode = load_drafter(trained / "policy", vla), decoded_by(vla, seed=2, sentence=SENTENCES[1])
+    for i, image in enumerate(images_of(seed=2)):
+        decision = decoder.decide(image, SENTENCES[1])
+        assert np.array_equal(decision.bins, episode.bins[i])
+        foretold = verifications(drafter, *episode.state(i), episode.bins[i], Budget())
+        assert [record.accepted + 1 for record in decision.passes[1:]] == foretold
+
+
+def test_a_second_run_goes_on_and_decodes_nothing_again(trained):
+    work = trained / "policy/drafter_training"
+    decoded = {path: path.stat().st_mtime_ns for path in work.glob("decoded/*.npy")}
+    assert len(decoded) == 12
+    assert command(trained, "--steps", "250") == 0
+    assert decoded == {path: path.stat().st_mtime_ns for path in work.glob("decoded/*.npy")}
+    assert [row[0] for row in rows(work / "log.csv")] == [50, 100, 150, 200, 250]
+
+
+def test_another_policy_in_the_same_place_makes_it_begin_anew(trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "copy")
+    write_policy(tmp_path / "copy/policy", seed=1)
+    assert command(tmp_path / "copy", "--steps", "50") == 0
+    assert "policy has changed" in capsys.readouterr().out
+    assert [row[0] for row in rows(tmp_path / "copy/policy/drafter_training/log.csv")] == [50]
+    with np.load(tmp_path / "copy/demonstrations/episode0000.npz") as episode:
+        expected = decode_episode(policy.load(tmp_path / "copy/policy"), episode["images"], SENTENCES[0]).bins
+    saved = [np.load(path) for path in (tmp_path / "copy/policy/drafter_training/decoded").glob("*.bins.npy")]
+    assert any(np.array_equal(bins, expected) for bins in saved)
+
+
+@pytest.mark.parametrize("change, sentence", [
+    (["--checkpoint", "nowhere"], "'nowhere' was not found"), (["--demonstrations", "nowhere"], "no episodes below nowhere"),
+    (["--held-out", "1"], "leave none to learn from"),
+])
+def test_what_cannot_be_trained_on_is_one_sentence(tmp_path, capsys, change, sentence):
+    write_policy(tmp_path / "policy")
+    write_episodes(tmp_path / "demonstrations", count=2, steps=1)
+    assert command(tmp_path, *change) == 2
+    assert sentence in (error := capsys.readouterr().err) and error.count("\n") == 1
+
+
+def test_the_losses_read_the_six_states_after_the_prompt_and_no_padding(vla):
+    batch = Batches([decoded_by(vla, 3, SENTENCES[0]), decoded_by(vla, 4, SENTENCES[1])], 8, 0)
+    _, hidden, lengths = batch.draw()
+    assert len(set(lengths.tolist())) == 2
+    predicted = torch.full_like(hidden[:, 1:], float("nan"))
+    for row, length in enumerate(lengths):
+        predicted[row, length - 1 : length + 5] = hidden[row, length : length + 6]
+    losses = drafter_losses(predicted, hidden, lengths, vla.lm_head, 0.1)
+    assert losses["hidden"] == 0 and losses["agreement"] == 1 and losses["tokens"].abs() < 1e-5
+    worse = drafter_losses(predicted + 0.1, hidden, lengths, vla.lm_head, 0.1)
+    assert worse["hidden"].item() == pytest.approx(0.5 * 0.1**2, rel=1e-3) and worse["tokens"] > 1e-3
+    assert worse["loss"].item() == pytest.approx((worse["hidden"] + 0.1 * worse["tokens"]).item())
+
+
+def test_a_batch_holds_what_the_verifier_computed(vla):
+    """Hidden states that one plain pass over the same embeddings gives, with rows that do not see each other."""
+    episodes = [decoded_by(vla, 3, SENTENCES[0]), decoded_by(vla, 4, SENTENCES[1])]
+    for episode in episodes:
+        embeddings, hidden = episode.state(2)
+        prompt = len(hidden) - 6
+        assert torch.equal((hidden[prompt - 1 :] @ vla.lm_head.T).argmax(-1), torch.from_numpy(episode.bins[2]))
+        assert torch.allclose(embeddings[prompt:], vla.action_embeddings[episode.bins[2][:6]], atol=1e-3)
+    embeddings, hidden, lengths = Batches(episodes, 8, 0).draw()
+    model = DrafterModel(vla.config.text).eval()
+    with torch.no_grad():
+        together = model(embeddings[:, 1:], hidden[:, :-1])
+        for row, length in enumerate(lengths.tolist()):
+            count = length + 6
+            alone = model(embeddings[row : row + 1, 1:count], hidden[row : row + 1, : count - 1])[0]
+            assert torch.allclose(together[row, : count - 1], alone, atol=1e-5)
