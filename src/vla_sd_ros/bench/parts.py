@@ -19,13 +19,23 @@ class Parts:
     decoders: tuple[str, ...]
     settings: tuple[tuple[str, object], ...] = ()
     database: str = ""
+    drafter: str = ""
     threads: int = 1
 
     def load(self):
         """The policy, and its decoders by name. Raises ValueError with one sentence."""
         vla = policy.load(self.checkpoint, threads=self.threads)
         settings, database = replace(Settings(), **dict(self.settings)), self.open_database(vla)
-        return vla, {name: factory.make(name, vla, settings, database=database) for name in self.decoders}
+        drafter = self._open_drafter(vla)
+        return vla, {name: factory.make(name, vla, settings, drafter, database) for name in self.decoders}
+
+    def _open_drafter(self, vla):
+        """The drafter, the checkpoint's own by default; None where no decoder needs one. Raises CheckpointError."""
+        if not any("drafter" in factory.RECIPES[name].needs for name in self.decoders if name in factory.RECIPES):
+            return None
+        from vla_sd_ros.policy.drafter import load_drafter
+
+        return load_drafter(self.drafter or self.checkpoint, vla)
 
     def open_database(self, vla):
         """The trajectory database of this policy; None where none is named. Raises DatabaseError."""
@@ -42,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", help="parameter file of vla-sd calibrate, or of a node: its decoder's settings")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the decoders")
     parser.add_argument("--database", default="", help="directory of a trajectory database")
+    parser.add_argument("--drafter", default="", help="directory or file of a drafter; default: the checkpoint's own")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the policy")
     parser.add_argument("--json", help="write the results here")
 
@@ -57,7 +68,7 @@ def parts(arguments: argparse.Namespace) -> Parts:
     replace(Settings(), **settings)
     return Parts(
         arguments.checkpoint, tuple(arguments.decoder.split(",")), tuple(settings.items()), arguments.database,
-        arguments.threads,
+        arguments.drafter, arguments.threads,
     )
 
 

@@ -111,6 +111,8 @@ class VlaNode(ManagedNode):
         ParameterSpec("policy.database", "", "Trajectory database for the decoders that retrieve, a directory or the URL of a "
                                              "Qdrant server; empty: "
                                              f"none. {UNCONFIGURED_ONLY}"),
+        ParameterSpec("policy.drafter", "", "Drafter for the decoders that draft, a directory or a file; empty: the "
+                                            f"checkpoint's own, if it has one. {UNCONFIGURED_ONLY}"),
         ParameterSpec("decoder.name", "autoregressive", "Decoder of the action tokens; effective at the next step."),
         *decoder_parameters(),
         ParameterSpec("control_period", 0.2, "Time over which one action is executed, and between two actions [s].",
@@ -136,7 +138,7 @@ class VlaNode(ManagedNode):
         self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)    # a new image, a new goal, or the end
         self._run: Run | None = None                    # the goal that commands the arm
-        self._vla = self._database = self._decoder = self._new_decoder = None
+        self._vla = self._database = self._drafter = self._decoder = self._new_decoder = None
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
         self._poses = PoseBuffer()                      # used by the inference thread alone
         self._pacer = Pacer()
@@ -176,7 +178,7 @@ class VlaNode(ManagedNode):
         vla = policy.load(self.values["policy.checkpoint"], self.values["policy.device"],
                           self.values["policy.unnorm_key"], self.values["policy.threads"])
         self.get_logger().info(vla.self_test())
-        self._database = self._open_database(vla)
+        self._database, self._drafter = self._open_database(vla), self._open_drafter(vla)
         decoder = self._make_decoder(self.values, vla)
         for _ in range(2):                      # the first passes allocate and compile
             _decide(decoder, np.zeros((256, 256, 3), np.uint8), "warm up", None)
@@ -204,7 +206,7 @@ class VlaNode(ManagedNode):
             self.destroy_subscription(subscription)
         self._inputs, self._joint_input, self._pose_input, self._thread = [], None, None, None
         self._poses = PoseBuffer()
-        self._vla = self._database = self._decoder = self._new_decoder = None
+        self._vla = self._database = self._drafter = self._decoder = self._new_decoder = None
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
 
     def stop(self) -> None:
@@ -256,7 +258,15 @@ class VlaNode(ManagedNode):
     def _make_decoder(self, values: dict, vla):
         from vla_sd_ros.decoding import factory
 
-        return factory.make(values["decoder.name"], vla, self._settings(values), database=self._database)
+        return factory.make(values["decoder.name"], vla, self._settings(values), self._drafter, self._database)
+
+    def _open_drafter(self, vla):
+        """The drafter; None where none is named and the checkpoint has none. Raises CheckpointError, with one sentence."""
+        from vla_sd_ros.policy import drafter
+
+        if not self.values["policy.drafter"] and not drafter.comes_with(self.values["policy.checkpoint"]):
+            return None
+        return drafter.load_drafter(self.values["policy.drafter"] or self.values["policy.checkpoint"], vla)
 
     def _open_database(self, vla):
         """The trajectory database; None where none is named. Raises DatabaseError, with one sentence."""

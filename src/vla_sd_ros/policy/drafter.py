@@ -207,6 +207,11 @@ def _first(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return values[..., :count], indices[..., :count]
 
 
+def comes_with(source: str | Path) -> bool:
+    """Whether a checkpoint, a directory or a shipped one's name, has a drafter of its own."""
+    return any((folder / FILE).is_file() for folder in (Path(source), checkpoint.SHIPPED / str(source)))
+
+
 def load_drafter(source: str | Path, vla: Vla) -> Drafter:
     """The drafter of a checkpoint: a directory or a shipped checkpoint's name; also a released drafter's directory, or file.
 
