@@ -243,7 +243,7 @@ def _train(
     seed = [arguments.seed, rank, step]
     batches = Batches(learnt, arguments.batch_size // arguments.processes, seed)
     generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**62)))
-    lm_head = vla.lm_head.float().clone()  # a tensor of inference mode cannot be trained through
+    lm_head = vla.lm_head.float()
     low_precision = torch.autocast(vla.device.type, torch.bfloat16, vla.device.type == "cuda" or multiplies_bf16())
     log = Log(work / "log.csv", ("loss", "hidden", "tokens", "agreement")) if rank == 0 else None
     last_saved = time.monotonic()
