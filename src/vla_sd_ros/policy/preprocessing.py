@@ -48,8 +48,9 @@ def shrink(image: np.ndarray, size: int) -> np.ndarray:
 
 def prepare(image: np.ndarray, size: int, settings: ImageSettings) -> np.ndarray:
     """OpenVLA's preparation: image (H, W, 3) uint8 RGB to (size, size, 3) uint8."""
-    image = image[:: -1 if settings.rotate_180 else 1, :: -1 if settings.mirror != settings.rotate_180 else 1]
     image = np.ascontiguousarray(image)
+    if settings.mirror or settings.rotate_180:
+        image = cv2.flip(image, 1 if not settings.rotate_180 else 0 if settings.mirror else -1)
     if settings.jpeg:
         image = jpeg_round_trip(image)
     height, width = image.shape[:2]
