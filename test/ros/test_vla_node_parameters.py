@@ -60,3 +60,30 @@ def test_the_model_can_change_only_while_the_node_is_unconfigured(vla):
     assert not refused.successful
     assert "'policy.device' can change only while vla_node is unconfigured" in refused.reason
     assert "Changeable only while the node is unconfigured." in describe(vla, "policy.device").description
+
+
+def test_the_decoder_and_its_settings_change_during_a_goal(vla):
+    vla.start_moving()
+    try:
+        assert vla.ros.set_parameter(NODE, "decoder.name", "prefill").successful
+        assert vla.ros.set_parameter(NODE, "decoder.prefill_sources", ["last_action", "head"]).successful
+        vla.ros.wait_until(lambda: vla.steps and vla.steps[-1][1].decoder == "prefill", "a step of the new decoder")
+        assert vla.ros.set_parameter(NODE, "decoder.name", "prefill_relaxed").successful
+        assert vla.ros.set_parameter(NODE, "decoder.relaxed_radius", 200.0).successful
+        vla.ros.wait_until(lambda: vla.steps[-1][1].threshold == 200.0, "a step with the new radius")
+        newest = vla.steps[-1][1]
+        assert newest.decoder == "prefill_relaxed" and 1 <= newest.forward_passes <= 7
+    finally:
+        assert vla.ros.set_parameter(NODE, "decoder.relaxed_radius", 9.0).successful
+        assert vla.ros.set_parameter(NODE, "decoder.name", "autoregressive").successful
+
+
+@pytest.mark.parametrize("name, value, sentence", [
+    ("decoder.name", "kerv", "needs a drafter: set policy.drafter"),
+    ("decoder.name", "retrieval_only", "needs a database: set policy.database"),
+    ("decoder.kalman_decay", [0.5, 0.5], "2 entries, but needs 6"),
+    ("decoder.prefill_sources", ["crystal_ball"], "must be one of: last_action"),
+    ("decoder.relaxed_radius", 300.0, "must lie in 0.0 .. 255.0")])
+def test_a_decoder_that_cannot_work_is_refused_with_a_sentence(vla, name, value, sentence):
+    refused = vla.ros.set_parameter(NODE, name, value)
+    assert not refused.successful and sentence in refused.reason

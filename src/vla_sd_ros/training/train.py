@@ -14,15 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vla_sd_ros.policy import checkpoint
-from vla_sd_ros.policy.actions import BINS
+from vla_sd_ros.policy.actions import BINS, ActionStatistics, read_statistics
 from vla_sd_ros.policy.config import VlaConfig
 from vla_sd_ros.policy.model import VlaModel
 from vla_sd_ros.policy.prompt import prompt_ids, word_tokenizer
 from vla_sd_ros.policy.vla import normalise_pixels
-from vla_sd_ros.training.data import Batch, Batches, open_frames, pack, vary_colours
+from vla_sd_ros.training.data import Batch, Batches, Frames, open_frames, pack, vary_colours
 from vla_sd_ros.training.loop import Log, average_gradients, learning_rate, multiplies_bf16, save_state, spawn
 from vla_sd_ros.training.losses import AuxiliaryHead, action_loss, auxiliary_loss
 from vla_sd_ros.training.muon import Muon
@@ -30,6 +31,7 @@ from vla_sd_ros.training.muon import Muon
 EMA_DECAY = 0.998
 AUXILIARY_WEIGHT = 0.3
 WARM_UP = 200  # steps
+STATISTICS_KEY = "libero_5hz"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +87,7 @@ class Trainee:
 
 def _train(rank: int, arguments: argparse.Namespace, work: Path) -> None:
     frames = open_frames(work)
-    statistics = frames.statistics()
+    statistics = _statistics(arguments, frames)
     tokenizer = word_tokenizer(known_sentences(frames.sentences))
     trainee = _new_trainee(arguments, rank)
     saved = work / "state.pt"
@@ -121,8 +123,16 @@ def _train(rank: int, arguments: argparse.Namespace, work: Path) -> None:
             if time.monotonic() - last_saved > 120 or trainee.step == total:
                 save_state(saved, trainee.state())
                 model, head = trainee.average
-                checkpoint.save(arguments.output, model, tokenizer, "libero_5hz", statistics, head.draft_head())
+                checkpoint.save(arguments.output, model, tokenizer, STATISTICS_KEY, statistics, head.draft_head())
                 last_saved = time.monotonic()
+
+
+def _statistics(arguments: argparse.Namespace, frames: Frames) -> ActionStatistics:
+    """Those that the weights were trained with, where there are any: other ones would give every bin another meaning."""
+    for directory in filter(None, (arguments.output, arguments.start_from)):
+        if (directory / checkpoint.STATISTICS).exists():
+            return read_statistics(directory / checkpoint.STATISTICS)[STATISTICS_KEY]
+    return frames.statistics()
 
 
 def compute_losses(
@@ -167,6 +177,8 @@ def _new_trainee(arguments: argparse.Namespace, rank: int) -> Trainee:
         model = checkpoint.read_model(arguments.start_from)
     model.vision_backbone.convolutions.to(memory_format=torch.channels_last)
     head = AuxiliaryHead(model.config.vision.width, model.config.text.hidden_size)
+    if arguments.start_from and (arguments.start_from / checkpoint.DRAFT_HEAD).exists():
+        head.load_state_dict(load_file(arguments.start_from / checkpoint.DRAFT_HEAD), strict=False)  # all but the geometry
     matrices, others = [], []
     for name, parameter in [*model.named_parameters(), *head.named_parameters()]:
         embedding = "embed_tokens" in name or "lm_head" in name or parameter.shape[0] == 7 * BINS
