@@ -108,6 +108,8 @@ class VlaNode(ManagedNode):
                                                f"only one. {UNCONFIGURED_ONLY}"),
         ParameterSpec("policy.threads", 0, f"CPU threads of the model; 0: the library's choice. {UNCONFIGURED_ONLY}",
                       0, 256),
+        ParameterSpec("policy.dtype", "", "Precision of OpenVLA's weights; empty: as they are stored. "
+                                          f"{UNCONFIGURED_ONLY}", choices=("", "bfloat16", "float16", "float32")),
         ParameterSpec("policy.database", "", "Trajectory database for the decoders that retrieve, a directory or the URL of a "
                                              "Qdrant server; empty: "
                                              f"none. {UNCONFIGURED_ONLY}"),
@@ -176,7 +178,8 @@ class VlaNode(ManagedNode):
         from vla_sd_ros import policy           # here, because torch takes seconds to import
 
         vla = policy.load(self.values["policy.checkpoint"], self.values["policy.device"],
-                          self.values["policy.unnorm_key"], self.values["policy.threads"])
+                          self.values["policy.unnorm_key"], self.values["policy.threads"],
+                          self.values["policy.dtype"])
         self.get_logger().info(vla.self_test())
         self._database, self._drafter = self._open_database(vla), self._open_drafter(vla)
         decoder = self._make_decoder(self.values, vla)
