@@ -17,7 +17,7 @@ def test_the_results_file_has_every_agreed_field(tmp_path):
     arguments = ["--checkpoint", str(tmp_path / "random"), "--tasks", "2", "--episodes-per-task", "1"]
     assert main(["bench", "libero", *arguments, "--json", str(tmp_path / "r.json")]) == 0
     report = json.loads((tmp_path / "r.json").read_text())
-    fields = {"suite", "checkpoint", "device", "commit", "command", "seed", "episodes", "decoders", "floor_ms"}
+    fields = {"suite", "states", "checkpoint", "device", "commit", "command", "seed", "episodes", "decoders", "floor_ms"}
     assert report.keys() == fields and report["episodes"] == 1 and report["floor_ms"] > 0
     row = report["decoders"]["autoregressive"]
     assert row["success_rate"] == 0.0 and row["per_task"] == {"2": 0.0}  # random weights do nothing of use
