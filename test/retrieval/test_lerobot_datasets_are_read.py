@@ -3,8 +3,8 @@
 
 The datasets are written here after the published layout, with pyarrow and PyAV alone.
 """
-import os
 import json
+import os
 
 import cv2
 import numpy as np
