@@ -116,7 +116,7 @@ def test_images_come_at_the_control_rate_with_a_camera_info_of_the_same_stamp(si
     assert np.std(np.frombuffer(image.data, np.uint8)) > 10  # a picture, not one colour
     assert stamp(info) in [stamp(message) for _, message in sim.images[-2:]]
     assert image.header.frame_id == info.header.frame_id == "camera_optical_frame"
-    assert info.k[0] == info.k[4] > 100 and info.k[2] == info.k[5] == pytest.approx(63.5)
+    assert info.k[0] == info.k[4] > 100 and info.k[2] == info.k[5] == pytest.approx(79.5)
 
 
 def test_the_robot_description_places_tool_and_camera(sim):
