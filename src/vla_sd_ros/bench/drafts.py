@@ -20,7 +20,6 @@ UNKNOWN = -1000  # near no bin
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--observations", type=Path, required=True, help="what vla-sd bench libero --record wrote")
     parser.add_argument("--most", type=int, default=100_000, help="observations at most")
-    parser.add_argument("--seed", type=int, default=0, help="not used: nothing here is random")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -111,10 +111,10 @@ class Heisd:
     (verify-skip), and are accepted group by group otherwise. Autoregressive for the first steps.
     """
 
-    WARM_UP = 3
+    WARM_UP = 3  # steps
 
-    def __init__(self, settings: Settings, drafter, in_prefill: bool = False):
-        self._settings, self._drafter, self._in_prefill = settings, drafter, in_prefill
+    def __init__(self, settings: Settings, drafter):
+        self._settings, self._drafter = settings, drafter
         self._metric = metric(settings)
         self._gate = SkipGate(settings)
 
@@ -133,7 +133,7 @@ class Heisd:
             return Plan("skip", skip=retrieved[0], fused_metric=value)
         return Plan(
             "retrieval", Candidates(recombined(retrieved) if self._settings.retrieval_recombine else retrieved),
-            SequenceWise(self._settings.sequence_largest, self._settings.sequence_total), in_prefill=self._in_prefill,
+            SequenceWise(self._settings.sequence_largest, self._settings.sequence_total),
             threshold=float(self._settings.sequence_largest), fused_metric=value)
 
     def learn(self, knowledge: Knowledge, plan: Plan, outcome: Outcome) -> None:

@@ -110,9 +110,8 @@ class VlaNode(ManagedNode):
                       0, 256),
         ParameterSpec("policy.dtype", "", "Precision of OpenVLA's weights; empty: as they are stored. "
                                           f"{UNCONFIGURED_ONLY}", choices=("", "bfloat16", "float16", "float32")),
-        ParameterSpec("policy.database", "", "Trajectory database for the decoders that retrieve, a directory or the URL of a "
-                                             "Qdrant server; empty: "
-                                             f"none. {UNCONFIGURED_ONLY}"),
+        ParameterSpec("policy.database", "", "Trajectory database for the decoders that retrieve, a directory or the URL "
+                                             f"of a Qdrant server; empty: none. {UNCONFIGURED_ONLY}"),
         ParameterSpec("policy.drafter", "", "Drafter for the decoders that draft, a directory or a file; empty: the "
                                             f"checkpoint's own, if it has one. {UNCONFIGURED_ONLY}"),
         ParameterSpec("decoder.name", "autoregressive", "Decoder of the action tokens; effective at the next step."),
