@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes-per-task", type=int, default=100)
     parser.add_argument("--first-episode", type=int, default=0, help="number, and so seed, of the first episode")
     parser.add_argument("--output", type=Path, default=Path("demonstrations"))
+    parser.add_argument("--noise", type=float, default=1.0, help="scale of the expert's injected noise")
     parser.add_argument("--workers", type=int, default=multiprocessing.cpu_count())
     parser.add_argument(
         "--policy", type=Path, help="checkpoint that drives while the expert labels (a DAgger round); default: the expert"
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     first, last = arguments.first_episode, arguments.first_episode + arguments.episodes_per_task
     assignments = [
-        Assignment(arguments.suite, task, range(start, min(start + EPISODES_PER_ASSIGNMENT, last)), arguments.output)
+        Assignment(arguments.suite, task, range(start, min(start + EPISODES_PER_ASSIGNMENT, last)), arguments.output, arguments.noise)
         for start in range(first, last, EPISODES_PER_ASSIGNMENT)
         for task in arguments.tasks
     ]

@@ -29,12 +29,13 @@ MAX_DELAY = 0.1  # [s] from the image to the start of the motion
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which episodes one worker makes in one scene."""
+    """Which episodes one worker makes in one scene. noise: scale of the expert's injected noise, where scenes are delicate."""
 
     suite: str
     task: int
     episodes: range
     directory: Path
+    noise: float = 1.0
 
     def path(self, episode: int) -> Path:
         return self.directory / self.suite / f"task{self.task}" / f"episode{episode:04d}.npz"
@@ -58,7 +59,7 @@ def collect(assignment: Assignment, act: Callable | None = None) -> Iterator[tup
     for episode in missing:
         rng = np.random.default_rng([assignment.task, episode, 0 if act is None else 1])
         job, instruction = sentences[0] if rng.random() < 0.6 else sentences[rng.integers(len(sentences))]
-        record = record_episode(scene, job, instruction, rng, act)
+        record = record_episode(scene, job, instruction, rng, act, assignment.noise)
         path = assignment.path(episode)
         path.parent.mkdir(parents=True, exist_ok=True)
         keep = record["success"] or act is not None
@@ -71,7 +72,7 @@ def collect(assignment: Assignment, act: Callable | None = None) -> Iterator[tup
 
 
 def record_episode(
-    scene: LiberoScene, job: Job, instruction: str, rng: np.random.Generator, act: Callable | None = None
+    scene: LiberoScene, job: Job, instruction: str, rng: np.random.Generator, act: Callable | None = None, scale: float = 1.0
 ) -> dict:
     """One episode from a training state with shifted objects and a shifted arm, as a dict of arrays."""
     state, seed = int(rng.choice(TRAINING_STATES)), int(rng.integers(1, 2**31))
@@ -90,8 +91,8 @@ def record_episode(
         }
         if act is None:
             burst, noise = _noise(burst, noise, rng)
-            executed = label + noise
-            if rng.random() < GRIPPER_GLITCH:
+            executed = label + scale * noise
+            if rng.random() < scale * GRIPPER_GLITCH:
                 executed[6] = 1.0 - executed[6]
         else:
             executed = act(image, instruction)
