@@ -29,7 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     first, last = arguments.first_episode, arguments.first_episode + arguments.episodes_per_task
     assignments = [
-        Assignment(arguments.suite, task, range(start, min(start + EPISODES_PER_ASSIGNMENT, last)), arguments.output, arguments.noise)
+        Assignment(
+            arguments.suite, task, range(start, min(start + EPISODES_PER_ASSIGNMENT, last)), arguments.output, arguments.noise
+        )
         for start in range(first, last, EPISODES_PER_ASSIGNMENT)
         for task in arguments.tasks
     ]

@@ -29,7 +29,10 @@ MAX_DELAY = 0.1  # [s] from the image to the start of the motion
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which episodes one worker makes in one scene. noise: scale of the expert's injected noise, where scenes are delicate."""
+    """Which episodes one worker makes in one scene.
+
+    noise: scale of the noise injected into the expert's actions; delicate scenes need less.
+    """
 
     suite: str
     task: int
