@@ -86,16 +86,20 @@ class DraftHead(nn.Module):
 
     def __init__(self, width: int, text_width: int):
         super().__init__()
-        self.key = nn.Linear(width, width)
+        self.key = nn.Linear(width, width, bias=False)  # a bias adds the same to all cells' scores
         self.value = nn.Linear(width, width)
         self.query = nn.Linear(text_width, self.QUERIES * width)
         self.fc1 = nn.Linear(self.QUERIES * width, self.HIDDEN)
         self.fc2 = nn.Linear(self.HIDDEN, len(DIMENSIONS) * BINS)
 
     def read(self, features: Tensor, text: Tensor) -> Tensor:
-        """features (B, cells, width), text (B, text width), mean of the prompt's embeddings; returns (B, HIDDEN)."""
-        query = self.query(text).view(text.shape[0], self.QUERIES, -1)
-        read = F.scaled_dot_product_attention(query, self.key(features), self.value(features))
+        """features (B, cells, width), text (B, text width), mean of the prompt's embeddings; returns (B, HIDDEN).
+
+        Ordinary attention, regrouped: q (K f) = (K^T q) f, and the values' projection commutes with the weighted mean, so that
+        both projections see a few queries instead of all cells.
+        """
+        query = self.query(text).view(text.shape[0], self.QUERIES, -1) @ self.key.weight
+        read = self.value(F.scaled_dot_product_attention(query, features, features))
         return F.gelu(self.fc1(read.flatten(1)))
 
     def forward(self, features: Tensor, text: Tensor) -> Tensor:
