@@ -58,7 +58,7 @@ def measure(count: int, size: int, k: int, queries: int) -> dict:
 
 
 def main() -> None:
-    from vla_sd_ros.sim.bench import commit, device_name
+    from vla_sd_ros.bench.results import commit, device_name
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--vectors", type=int, nargs="*", default=[5000, 50000])
