@@ -83,6 +83,8 @@ class Vla:
         self.images = images
         self._tokenizer = tokenizer
         self._model = model.to(self.device).eval().requires_grad_(False)
+        # images come with their channels last: convolutions whose weights do, too, need not turn them around
+        model.vision_backbone.to(memory_format=torch.channels_last)
         self.draft_head = draft_head and draft_head.to(self.device).eval().requires_grad_(False)
         llama = model.language_model
         self.lm_head = model.action_weight().contiguous()  # (256, hidden)
