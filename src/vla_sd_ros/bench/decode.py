@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`vla-sd bench decode`: the same recorded observations through every decoder, in random order, warm, device-synchronised."""
+"""`vla-sd bench decode`: the same recorded observations through every decoder, in random order, warm, device-synchronised.
+
+Without observations it prices passes at the size of any checkpoint instead: random-7b, for one.
+"""
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_sd_ros.bench import results
+from vla_sd_ros.bench import price, results
 from vla_sd_ros.bench.parts import Parts, parts
 from vla_sd_ros.bench.results import Step, step_of
 from vla_sd_ros.decoding.history import History
@@ -29,10 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--observations", type=Path, help="what vla-sd bench libero --record wrote")
     parser.add_argument("--most", type=int, default=100_000, help="observations at most")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the decoders")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, to price passes on")
+    parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
+    parser.add_argument("--replay", type=Path, help="price the passes of this trace of vla-sd bench libero")
+    parser.add_argument("--actions", type=int, default=100, help="actions to price of each decoder or profile")
+    parser.add_argument("--against", choices=("transformers",), help="time its generate() on the same weights, too")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.observations is None or not any(arguments.observations.rglob("*.npz")):
+    if arguments.observations is None:
+        return price.run(arguments)
+    if not any(arguments.observations.rglob("*.npz")):
         raise ValueError(f"no observations in {arguments.observations}: record some with vla-sd bench libero --record DIR")
     given = parts(arguments)
     answers = measure(given, arguments.observations, arguments.most, arguments.seed)

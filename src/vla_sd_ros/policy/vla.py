@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
+from transformers import LlamaForCausalLM
 
 from vla_sd_ros.policy import engine
 from vla_sd_ros.policy.actions import BINS, ActionStatistics, decode
@@ -99,6 +100,17 @@ class Vla:
         self._length = 0  # committed slots of the cache
         self._shapes: dict[tuple, tuple[Tensor, Tensor]] = {}
         self._texts: dict[str, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def llama(self) -> LlamaForCausalLM:
+        """The language model's weights as transformers has them, to compare with."""
+        return self._model.language_model
+
+    def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Parameters and bytes that one look at an image takes, and those that one pass of the language model takes."""
+        vision = [*self._model.vision_backbone.parameters(), *self._model.projector.parameters()]
+        language = [*self._model.language_model.model.layers.parameters(), self.lm_head]
+        return tuple((sum(p.numel() for p in part), sum(p.nbytes for p in part)) for part in (vision, language))
 
     @property
     def feature_size(self) -> int:

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the passes of decoding cost on a device, beside what they must cost there: `vla-sd bench decode` without observations.
+
+The passes are those of a forced profile of acceptance, or the very ones that a closed-loop run took (--replay). Their tokens
+are made up: a pass takes as long whatever it is about, so weights may be random, and what is accepted is given.
+"""
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vla_sd_ros import policy
+from vla_sd_ros.bench import results
+from vla_sd_ros.bench.results import Step
+from vla_sd_ros.decoding.decision import Stopwatch
+from vla_sd_ros.policy.draft import EMPTY, Draft, below, chain
+from vla_sd_ros.policy.drafter import Drafter, DrafterModel
+from vla_sd_ros.policy.vla import ACTION_TOKENS, Prompt, Vla
+
+INSTRUCTION = "pick up the milk and place it in the basket"
+SIZE = (480, 640)  # of the made-up image, rows and columns
+TREE = 49  # drafted nodes of Spec-VLA's tree
+DEPTH = ACTION_TOKENS - 1
+# path and passes (kind, drafted, accepted) of one action each
+PROFILES = {
+    "autoregressive": ("autoregressive", [("prefill", 0, 0)] + [("extend", 0, 0)] * 6),
+    "draft tree, 3 + 2 accepted": ("draft", [("prefill", 0, 0), ("extend", TREE, 3), ("extend", TREE, 2)]),
+    "prefill, 3 accepted": ("prefill", [("prefill", DEPTH, 3), ("extend", 2, 2)]),
+    "single pass": ("prefill", [("prefill", DEPTH, DEPTH)]),
+    "skip": ("skip", []),
+}
+
+
+@dataclass(frozen=True)
+class Played:
+    """An action to play: the path it took, and its passes (kind, drafted, accepted)."""
+
+    path: str
+    passes: list[tuple[str, int, int]]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    vla = policy.load(arguments.checkpoint, arguments.device, threads=arguments.threads, dtype=arguments.dtype)
+    actions = read_trace(arguments.replay) if arguments.replay else {n: [Played(*p)] for n, p in PROFILES.items()}
+    rows = price(vla, actions, arguments.actions, arguments.seed)
+    floors = Floors.measure(vla)
+    report = {
+        **results.provenance(arguments.checkpoint, arguments.seed), "device": device_name(vla.device),
+        "dtype": str(vla.lm_head.dtype).removeprefix("torch."), "of": str(arguments.replay or "forced profiles"),
+        "floor": floors.report(vla), "decoders": rows, "passes_ms": price_passes(vla),
+    }
+    if arguments.against:
+        report["transformers_ms"] = price_transformers(vla)
+    _print(report)
+    if arguments.json:
+        results.write(Path(arguments.json), report)
+    return 0
+
+
+def _print(report: dict) -> None:
+    floor = report["floor"]
+    print(f"{report['device']}, {report['dtype']}; {report['of']}")
+    print(f"floor: {floor['single_pass_ms']:.2f} ms a single pass, {floor['autoregressive_ms']:.2f} ms autoregressive "
+          f"(reads {floor['read_gb_per_s']:.0f} GB/s, multiplies {floor['tflops']:.2f} TFLOP/s)")
+    for name, row in report["decoders"].items():
+        print(f"{name}: {row['latency_ms']['median']:.2f} ms median, {row['speedup_vs_autoregressive'] or float('nan'):.2f}x, "
+              f"{row['forward_passes_per_action']:.2f} passes")
+    for name, median in (report["passes_ms"] | report.get("transformers_ms", {})).items():
+        print(f"{name}: {median:.2f} ms")
+
+
+def read_trace(path: Path) -> dict[str, list[Played]]:
+    """Every step of a trace by decoder. Raises ValueError for a file that is none."""
+    actions: dict[str, list[Played]] = {}
+    try:
+        for line in Path(path).read_text().splitlines():
+            episode = json.loads(line)
+            played = [Played(step["path"], [tuple(one) for one in step["passes"]]) for step in episode["steps"]]
+            actions.setdefault(episode["decoder"], []).extend(played)
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not a trace of vla-sd bench libero --trace ({error})") from error
+    if not actions:
+        raise ValueError(f"{path} has no episodes: write one with vla-sd bench libero --trace FILE")
+    return actions
+
+
+def price(vla: Vla, actions: dict[str, list[Played]], most: int, seed: int) -> dict[str, dict]:
+    """Rows of a results file: `most` actions of each name, drawn at random and played in random order."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (*SIZE, 3), np.uint8)
+    drafter = Drafter(DrafterModel(vla.config.text), vla)
+    order = [(name, actions[name][i]) for name in actions for i in rng.integers(len(actions[name]), size=most)]
+    for name in actions:
+        play(vla, drafter, image, actions[name][0])  # the first passes allocate, and capture what can be captured
+    steps: dict[str, list[Step]] = {name: [] for name in actions}
+    for i in rng.permutation(len(order)):
+        name, action = order[i]
+        steps[name].append(Step(action.path, play(vla, drafter, image, action), action.passes))
+    rows = {name: results.step_row(own) for name, own in steps.items()}
+    results.add_ratios(rows)
+    return rows
+
+
+def play(vla: Vla, drafter: Drafter, image: np.ndarray, action: Played) -> dict[str, float]:
+    """Milliseconds by stage of one action whose passes and accepted lengths are given."""
+    watch = Stopwatch(vla.synchronise)
+    prompt = vla.observe(image, INSTRUCTION)
+    watch.lap("vision")
+    session = drafter.session(TREE + 1, 5, 8, DEPTH) if action.path in ("draft", "kalman") else None
+    tokens = 1
+    for kind, drafted, accepted in action.passes:
+        draft = shaped(drafted)
+        if kind == "prefill":
+            out = vla.prefill(prompt, draft)
+            out.greedy()
+            vla.keep(list(range(accepted)))
+            watch.lap("prefill")
+            if session:
+                session.start(prompt, out)
+        else:
+            if session:
+                session.propose([0] * tokens)
+                watch.lap("draft")
+            out = vla.extend(below(0, draft))
+            out.greedy()
+            path = list(range(accepted + 1))
+            vla.keep(path)
+            watch.lap("decode")
+            if session:
+                session.follow(np.zeros(len(path), dtype=int), out.hidden[path])
+        tokens += accepted + 1 if kind == "extend" else accepted
+    watch.lap("draft")
+    return watch.timings_ms
+
+
+def shaped(drafted: int) -> Draft:
+    """A draft of this many nodes: a chain, and what is more than an action below its root, side by side."""
+    if drafted <= DEPTH:
+        return chain([0] * drafted)
+    return Draft(np.zeros(drafted, dtype=int), np.concatenate((np.arange(DEPTH) - 1, np.zeros(drafted - DEPTH, dtype=int))))
+
+
+def price_passes(vla: Vla) -> dict[str, float]:
+    """Median milliseconds of each stage, by the number of positions."""
+    image = np.zeros((*SIZE, 3), np.uint8)
+    prompt = vla.observe(image, INSTRUCTION)
+    found = {"vision and projector": median_ms(vla, lambda: vla.observe(image, INSTRUCTION))}
+    for drafted in (0, DEPTH, TREE):
+        found[f"prefill with {drafted} drafted"] = median_ms(vla, lambda: vla.prefill(prompt, shaped(drafted)).greedy())
+    for drafted in (0, DEPTH - 1, TREE):
+        vla.prefill(prompt)
+        found[f"extend with {drafted} drafted"] = median_ms(vla, lambda: vla.extend(below(0, shaped(drafted))).greedy())
+    return found
+
+
+def price_transformers(vla: Vla) -> dict[str, float]:
+    """Median milliseconds of a whole action by transformers' generate() over the same weights, vision by the same tower."""
+    image, model = np.zeros((*SIZE, 3), np.uint8), vla.llama
+    found = {}
+    for name, implementation, cache in (("eager", "eager", None), ("sdpa", "sdpa", None), ("static cache", "sdpa", "static")):
+        model.set_attn_implementation(implementation)
+
+        def whole() -> None:
+            prompt = vla.observe(image, INSTRUCTION)
+            model.generate(
+                inputs_embeds=prompt.embeddings[None], attention_mask=_ones(prompt), min_new_tokens=ACTION_TOKENS,
+                max_new_tokens=ACTION_TOKENS, do_sample=False, cache_implementation=cache, pad_token_id=0,
+            )
+
+        found[f"transformers, {name}"] = median_ms(vla, whole)
+    return found
+
+
+def _ones(prompt: Prompt) -> torch.Tensor:
+    return torch.ones(1, len(prompt.embeddings), dtype=torch.long, device=prompt.embeddings.device)
+
+
+@dataclass(frozen=True)
+class Floors:
+    """Measured limits of a device: what it reads [byte/s] and multiplies [FLOP/s] at best, in the policy's precision."""
+
+    read: float
+    multiply: float
+
+    @staticmethod
+    def measure(vla: Vla) -> "Floors":
+        large = vla.device.type == "cuda"
+        source = torch.empty(2**30 if large else 2**27, dtype=torch.uint8, device=vla.device)
+        target = torch.empty_like(source)
+        copied = best_s(vla, lambda: target.copy_(source))
+        del target
+        n = 8192 if large else 1024
+        matrix = torch.randn(n, n, device=vla.device, dtype=vla.lm_head.dtype)
+        return Floors(2 * source.nbytes / copied, 2 * n**3 / best_s(vla, lambda: matrix @ matrix))
+
+    def report(self, vla: Vla) -> dict:
+        """Floors of a single pass (vision, projector, a prefill with a whole draft) and of autoregressive decoding [ms]."""
+        vision, language = vla.sizes()
+        positions = len(vla.observe(np.zeros((*SIZE, 3), np.uint8), INSTRUCTION).embeddings)
+        look = self._pass(vision, vla.config.vision.tokens)
+        prefill, drafted, single = (self._pass(language, n) for n in (positions, positions + DEPTH, 1))
+        return {
+            "read_gb_per_s": self.read / 1e9, "tflops": self.multiply / 1e12, "single_pass_ms": 1e3 * (look + drafted),
+            "autoregressive_ms": 1e3 * (look + prefill + DEPTH * single),
+        }
+
+    def _pass(self, size: tuple[int, int], positions: int) -> float:
+        """Seconds for weights (number, bytes) over so many positions: the longer of reading and multiplying them once."""
+        number, size_bytes = size
+        return max(size_bytes / self.read, 2 * number * positions / self.multiply)
+
+
+def median_ms(vla: Vla, work: Callable, repeats: int = 20) -> float:
+    return 1e3 * float(np.median(_times(vla, work, repeats)))
+
+
+def best_s(vla: Vla, work: Callable, repeats: int = 10) -> float:
+    return min(_times(vla, work, repeats))
+
+
+def _times(vla: Vla, work: Callable, repeats: int) -> list[float]:
+    times = []
+    for _ in range(repeats + 3):  # the first three warm up
+        vla.synchronise()
+        start = time.perf_counter()
+        work()
+        vla.synchronise()
+        times.append(time.perf_counter() - start)
+    return times[3:]
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else results.device_name()
