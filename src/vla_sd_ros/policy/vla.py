@@ -20,6 +20,7 @@ from vla_sd_ros.policy import engine
 from vla_sd_ros.policy.actions import BINS, ActionStatistics, decode
 from vla_sd_ros.policy.config import CheckpointError
 from vla_sd_ros.policy.draft import EMPTY, Draft, chain
+from vla_sd_ros.policy.graphs import Graphs, eager
 from vla_sd_ros.policy.model import DraftHead, VlaModel
 from vla_sd_ros.policy.preprocessing import ImageSettings, prepare, shrink
 from vla_sd_ros.policy.prompt import UNKNOWN, prompt_ids
@@ -97,6 +98,7 @@ class Vla:
         )
         capacity = self.config.vision.tokens + MAX_PROMPT_TOKENS + MAX_DRAFT_NODES
         self._cache = engine.KvCache(llama.config, capacity, self.device, self._dtype)
+        self._run = Graphs() if self.device.type == "cuda" else eager
         self._length = 0  # committed slots of the cache
         self._shapes: dict[tuple, tuple[Tensor, Tensor]] = {}
         self._texts: dict[str, tuple[Tensor, Tensor]] = {}
@@ -121,28 +123,30 @@ class Vla:
     def observe(self, image: np.ndarray, instruction: str) -> Prompt:
         """Vision tower and projector over image (H, W, 3) uint8 RGB, with the instruction's cached embeddings."""
         before, after = self._text(instruction)
-        cells = self._model.vision_backbone(self._pixels(image))
-        image_embeddings = self._model.projector(cells)[0]
+        cells, image_embeddings, pooled = self._run("image", self._look, self._pixels(image))
         return Prompt(
-            torch.cat((before, image_embeddings, after)), len(image_embeddings), cells[0].mean(0), cells,
+            torch.cat((before, image_embeddings, after)), len(image_embeddings), pooled, cells,
             torch.cat((before, after)).mean(0, keepdim=True),
         )
+
+    def _look(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cells (1, cells, width), embeddings (tokens, hidden) and pooled features (width,) of pixels."""
+        cells = self._model.vision_backbone(pixels)
+        return cells, self._model.projector(cells)[0], cells[0].mean(0)
 
     @torch.inference_mode()
     def prefill(self, prompt: Prompt, draft: Draft = EMPTY) -> Pass:
         """The first pass, over the prompt and a draft of the action's tokens; 1 + m rows."""
         self._length = 0
         count = len(prompt.embeddings)
-        states = self._forward(torch.cat((prompt.embeddings, self._embed(draft))), count, draft)
-        hidden = states[count - 1 :]
+        logits, states = self._forward(torch.cat((prompt.embeddings, self._embed(draft))), count, draft)
         self._length = count
-        return Pass(hidden @ self.lm_head.T, hidden, states[:count])
+        return Pass(logits, states[count - 1 :], states[:count])
 
     @torch.inference_mode()
     def extend(self, draft: Draft) -> Pass:
         """One more pass, over a draft of the tokens that follow the committed ones; m rows. keep() comes next."""
-        hidden = self._forward(self._embed(draft), 0, draft)
-        return Pass(hidden @ self.lm_head.T, hidden)
+        return Pass(*self._forward(self._embed(draft), 0, draft))
 
     @torch.inference_mode()
     def keep(self, path: list[int]) -> None:
@@ -162,12 +166,19 @@ class Vla:
     def _embed(self, draft: Draft) -> Tensor:
         return self.action_embeddings[torch.from_numpy(draft.bins).to(self.device)]
 
-    def _forward(self, x: Tensor, fresh: int, draft: Draft) -> Tensor:
-        """A pass over `fresh` inputs in sequence and then a draft; a chain needs no mask of its own."""
-        if draft.shape.chain:
-            return engine.forward(self._decoder, self._cache, x, self._length)
-        positions, mask = self._shape(self._length, fresh, draft)
-        return engine.forward(self._decoder, self._cache, x, self._length, positions, mask)
+    def _forward(self, x: Tensor, fresh: int, draft: Draft) -> tuple[Tensor, Tensor]:
+        """A pass over `fresh` inputs in sequence and then a draft; a chain needs no mask of its own.
+
+        Returns logits, of the last of the fresh inputs and of the draft's nodes, and hidden states (n, hidden) of all.
+        """
+        shape = () if draft.shape.chain else self._shape(self._length, fresh, draft)
+        start, first = self._length, max(fresh - 1, 0)
+
+        def work(x: Tensor, *shape: Tensor) -> tuple[Tensor, Tensor]:
+            hidden = engine.forward(self._decoder, self._cache, x, start, *shape)
+            return hidden[first:] @ self.lm_head.T, hidden
+
+        return self._run((start, first, len(x), len(shape)), work, x, *shape)
 
     def _shape(self, committed: int, fresh: int, draft: Draft) -> tuple[Tensor, Tensor]:
         """Rotary positions (n,) and attention mask (n, committed + n) of fresh inputs and a tree behind them; kept."""

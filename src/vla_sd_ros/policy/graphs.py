@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CUDA graphs of whole passes, captured when a shape is first seen: a replay is one launch instead of hundreds.
+
+At batch 1 a layer's kernels take a few microseconds each, less than the host needs to launch them.
+"""
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+import torch
+from torch import Tensor
+
+MOST = 64  # graphs that are kept, the latest used ones
+
+
+class Graphs:
+    """Runs work(*inputs) -> tensors as a graph. Not thread safe: all graphs share one pool of memory."""
+
+    def __init__(self):
+        self._graphs: OrderedDict[Hashable, tuple[torch.cuda.CUDAGraph, tuple, tuple]] = OrderedDict()
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, key: Hashable, work: Callable, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The tensors that work makes of the inputs, as copies of their own.
+
+        key: tells apart all that changes the work's kernels or the addresses they use: shapes, and positions in a cache.
+        """
+        if key not in self._graphs:
+            if len(self._graphs) == MOST:
+                self._graphs.popitem(last=False)
+            self._graphs[key] = self._capture(work, inputs)
+        self._graphs.move_to_end(key)
+        graph, held, outputs = self._graphs[key]
+        for own, given in zip(held, inputs):
+            own.copy_(given)
+        graph.replay()
+        return tuple(output.clone() for output in outputs)  # the next replay writes over them
+
+    def _capture(self, work: Callable, inputs: tuple) -> tuple:
+        """Warm up on a side stream, as capturing demands, then record."""
+        held = tuple(tensor.clone() for tensor in inputs)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(2):
+                work(*held)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            outputs = work(*held)
+        return graph, held, outputs
+
+
+def eager(key: Hashable, work: Callable, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """The same without graphs, for devices that have none."""
+    return work(*inputs)
