@@ -8,6 +8,7 @@ from vla_sd_ros.client import GoalRejected
 
 @pytest.mark.parametrize("goal, sentence", [
     (dict(instruction=""), "the instruction is empty; say in words what the arm shall do."),
+    (dict(instruction="pick " * 200), "the instruction makes a prompt of 203 tokens, but at most 128 are read; shorten it."),
     (dict(instruction="  \n"), "the instruction is empty; say in words what the arm shall do."),
     (dict(instruction="go", time_limit=-1.0), "time_limit is -1 s; it must lie in 0 .. 3600 s"),
     (dict(instruction="go", time_limit=float("nan")), "time_limit is nan s; it must lie in 0 .. 3600 s"),

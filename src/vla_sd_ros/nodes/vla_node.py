@@ -344,7 +344,8 @@ class VlaNode(ManagedNode):
         if goal.step_limit > MAX_STEP_LIMIT:
             return (f"step_limit is {goal.step_limit}; it must lie in 0 .. {MAX_STEP_LIMIT}, where 0 means the "
                     "node's parameter goal.step_limit.")
-        return ""
+        vla = self._vla
+        return vla.too_long(goal.instruction) if vla else ""
 
     def _on_accepted(self, handle) -> None:
         accepted = Run(handle, self._now(), time.time_ns())

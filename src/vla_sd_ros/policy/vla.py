@@ -199,6 +199,13 @@ class Vla:
         action[6] = np.clip(action[6], 0.0, 1.0)
         return action
 
+    def too_long(self, instruction: str) -> str:
+        """Why an instruction cannot be read, as a sentence; empty when it can."""
+        count = len(self._ids(instruction))
+        if count <= MAX_PROMPT_TOKENS:
+            return ""
+        return f"the instruction makes a prompt of {count} tokens, but at most {MAX_PROMPT_TOKENS} are read; shorten it."
+
     def unknown_words(self, instruction: str) -> list[str]:
         """Words that the policy has never seen, in the order of the instruction; none where words are made of pieces."""
         unknown = self._tokenizer.token_to_id(UNKNOWN)
@@ -247,14 +254,23 @@ class Vla:
         return "" if end - BINS <= best < end else f", BUT token {best}, which is no action, is likelier than any action"
 
     def _text(self, instruction: str) -> tuple[Tensor, Tensor]:
-        """Embeddings of BOS (1, hidden), and of the rest of the prompt (m, hidden); kept for the next frame."""
+        """Embeddings of BOS (1, hidden), and of the rest of the prompt (m, hidden); kept for the next frame.
+
+        Raises ValueError for an instruction that is too long.
+        """
         if instruction not in self._texts:
-            ids = prompt_ids(self._tokenizer, instruction, self.config.prompt_end_id)[:MAX_PROMPT_TOKENS]
+            objection = self.too_long(instruction)
+            if objection:
+                raise ValueError(objection)
+            ids = self._ids(instruction)
             embeddings = self._model.text_embeddings(torch.tensor(ids, device=self.device))
             if len(self._texts) > 64:
                 self._texts.clear()
             self._texts[instruction] = embeddings[:1], embeddings[1:]
         return self._texts[instruction]
+
+    def _ids(self, instruction: str) -> list[int]:
+        return prompt_ids(self._tokenizer, instruction, self.config.prompt_end_id)
 
     def _pixels(self, image: np.ndarray) -> Tensor:
         """image (H, W, 3) uint8 RGB to normalised pixels (1, 3 or 6, size, size)."""
