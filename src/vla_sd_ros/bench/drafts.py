@@ -10,6 +10,7 @@ from vla_sd_ros.bench import results
 from vla_sd_ros.bench.decode import NEAR, replay
 from vla_sd_ros.bench.parts import Parts, parts
 from vla_sd_ros.decoding import factory
+from vla_sd_ros.decoding.methods import radius_of
 from vla_sd_ros.decoding.settings import SOURCES, Settings
 from vla_sd_ros.decoding.sources import KalmanFilter, Knowledge
 
@@ -41,6 +42,7 @@ class Survey:
 
     plain (n, 7): the verifier's greedy tokens. drafts: of each source its first candidate (n, 7), UNKNOWN where it had none.
     retrieved (n, k, 7): all that was retrieved, UNKNOWN behind the end; similarity (n,) of the nearest, NaN without one.
+    confidence (n,): the draft head's own probability that relaxed acceptance would take all its motion, NaN without a head.
     positions (n, 3) [m]: of the end effector. begins (n,) bool: first step of an episode.
     """
 
@@ -48,6 +50,7 @@ class Survey:
     drafts: dict[str, np.ndarray]
     retrieved: np.ndarray
     similarity: np.ndarray
+    confidence: np.ndarray
     positions: np.ndarray
     begins: np.ndarray
 
@@ -64,13 +67,15 @@ def survey(given: Parts, observations: Path, most: int) -> Survey:
         retrieved[: len(knowledge.retrieval)] = knowledge.retrieval
         rows.append((
             reference.decide(image, instruction).bins, [_first(knowledge.candidates(source)) for source in SOURCES], retrieved,
-            knowledge.neighbours.similarity[0] if len(knowledge.retrieval) else np.nan, history.position(), not len(history),
+            knowledge.neighbours.similarity[0] if len(knowledge.retrieval) else np.nan,
+            knowledge.head_confidence(radius_of(settings, knowledge))[:6].prod() if len(knowledge.head) else np.nan,
+            history.position(), not len(history),
         ))
     if not rows:
         raise ValueError(f"no observations in {observations}: record some with vla-sd bench libero --record DIR")
-    plain, drafts, retrieved, similarity, positions, begins = (np.array(column) for column in zip(*rows))
+    plain, drafts, retrieved, similarity, confidence, positions, begins = (np.array(column) for column in zip(*rows))
     known = {source: drafts[:, i] for i, source in enumerate(SOURCES) if (drafts[:, i] != UNKNOWN).any()}
-    return Survey(plain, known, retrieved, similarity, positions, begins)
+    return Survey(plain, known, retrieved, similarity, confidence, positions, begins)
 
 
 def _first(candidates: np.ndarray) -> np.ndarray:

@@ -53,9 +53,11 @@ def fit(found: Survey) -> dict:
         "composite": best_sources(found),
         **metric_ranges(paths, Settings().metric_window, Settings().metric_displacement),
     }
+    if "head" in found.drafts:
+        fitted["skip_confidence"] = skip_threshold(found.confidence, head_accepted(found))
     if "retrieval" in found.drafts:
         accepted = retrieval_accepted(found)
-        fitted["skip_similarity"] = skip_similarity(found.similarity, accepted)
+        fitted["skip_similarity"] = skip_threshold(found.similarity, accepted)
         fitted["metric_boundary"] = boundary(metric_values(paths, fitted), accepted)
     return fitted
 
@@ -102,13 +104,18 @@ def retrieval_accepted(found: Survey) -> np.ndarray:
     return (rule(nearest, found.plain, 0) == 7) & (nearest[:, 0] != UNKNOWN)
 
 
-def skip_similarity(similarity: np.ndarray, accepted: np.ndarray) -> float:
-    """The lowest similarity above which at least SKIP_PRECISION of the nearest neighbours are accepted; 1.1 (never) if none."""
-    order = np.argsort(-np.nan_to_num(similarity, nan=-1.0))
+def head_accepted(found: Survey) -> np.ndarray:
+    """Whether relaxed acceptance would take the motion of the draft head's action (n,), judged by the greedy tokens."""
+    return np.all(np.abs(found.drafts["head"] - found.plain)[:, :6] <= Settings().relaxed_radius, axis=1)
+
+
+def skip_threshold(score: np.ndarray, accepted: np.ndarray) -> float:
+    """The lowest score (n,) above which at least SKIP_PRECISION of the drafts are accepted (n,); 1.1 (never) if none."""
+    order = np.argsort(-np.nan_to_num(score, nan=-1.0))
     precision = np.cumsum(accepted[order]) / np.arange(1, len(order) + 1)
     good = np.flatnonzero(precision >= SKIP_PRECISION)
     good = good[good >= 20]  # fewer say nothing
-    return float(round(similarity[order[good[-1]]], 5)) if len(good) else 1.1
+    return float(round(score[order[good[-1]]], 5)) if len(good) else 1.1
 
 
 def boundary(values: np.ndarray, accepted: np.ndarray) -> float:
