@@ -100,6 +100,39 @@ def plot(name: str, report: dict) -> str:
     return f"![{name}]({name}.png)"
 
 
+def ablations(report: dict) -> list[str]:
+    """What each part is worth, a row a part."""
+    lines = ["| decoder | without | median [ms] | passes | accepted | bins from the verifier's | paths |", "|---" * 7 + "|"]
+    for row in report["ablations"]:
+        paths = ", ".join(f"{path} {share:.0%}" for path, share in row["paths"].items())
+        lines.append(
+            f"| {row['decoder']} | {row['without']} | {row['latency_ms']['median']:.1f} | {row['forward_passes_per_action']:.2f} "
+            f"| {row['accepted_length']:.2f} | {row['bins_off']:.2f} | {paths} |"
+        )
+    return lines
+
+
+def plot_sweeps(name: str, report: dict) -> str:
+    """Passes and distance from the verifier over each setting; returns the Markdown that shows it."""
+    panels: dict[tuple[str, str], list[dict]] = {}
+    for row in report["sweeps"]:
+        panels.setdefault((row["decoder"], row["setting"]), []).append(row)
+    columns = 4
+    figure, axes = plt.subplots(-(-len(panels) // columns), columns, figsize=(14, 3.2 * -(-len(panels) // columns)))
+    for axis, ((decoder, setting), rows) in zip(axes.flat, panels.items()):
+        places = range(len(rows))
+        axis.plot(places, [row["forward_passes_per_action"] for row in rows], "o-", label="passes per action")
+        axis.set_xticks(places, [f"{row['value']:g}" for row in rows])
+        axis.set(title=decoder, xlabel=setting, ylabel="passes per action", ylim=(0, 7.2))
+        other = axis.twinx()
+        other.plot(places, [row["bins_off"] for row in rows], "s--", color="tab:orange")
+        other.set_ylabel("bins from the verifier's", color="tab:orange")
+    figure.tight_layout()
+    figure.savefig(DOCS / f"{name}.png", dpi=110)
+    plt.close(figure)
+    return f"![{name}]({name}.png)"
+
+
 def main() -> None:
     lines = []
     for name, report in read("decoders_*.json").items():
@@ -113,6 +146,19 @@ def main() -> None:
             f"### Drafts on {report['observations']} observations", "",
             "Fraction of tokens within r bins of the verifier's / mean accepted prefix of 7.", "", *drafts(report), "",
             source_of(report), "",
+        ]
+    for name, report in read("sweeps.json").items():
+        lines += [
+            f"### Each part switched off, on {report['observations']} observations", "", *ablations(report), "",
+            "### Each setting over a range", "", plot_sweeps(name, report), "", source_of(report), "",
+        ]
+    for report in read("added_cost.json").values():
+        parts = ", ".join(f"{part} {median:.2f}" for part, median in report["parts_median_ms"].items())
+        lines += [
+            f"### Cost of a step outside of the model, {report['vectors']} vectors", "",
+            f"{report['together_ms']['median']:.2f} ms median, {report['together_ms']['p95']:.2f} ms p95; medians of the parts [ms]: "
+            f"{parts}. `python benchmarks/added_cost.py --json benchmarks/results/added_cost.json` at {report['commit']} on "
+            f"{report['device']}", "",
         ]
     before, rest = PAGE.read_text().split(BEGIN)
     PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + END + rest.split(END)[1])
