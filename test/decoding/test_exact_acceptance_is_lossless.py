@@ -22,6 +22,14 @@ def test_prefill(vla, observations, sources):
         assert np.array_equal(decision.bins, expected.bins) and np.array_equal(decision.action, expected.action)
 
 
+@pytest.mark.parametrize("nodes", [1, 20])
+def test_a_tree_of_the_draft_heads_likeliest_actions(vla, observations, nodes):
+    plain = factory.make("autoregressive", vla)
+    ours = factory.make("prefill", vla, Settings(head_nodes=nodes))
+    for image, history in observations(vla, 100):
+        assert np.array_equal(ours.decide(image, INSTRUCTION, history).bins, plain.decide(image, INSTRUCTION).bins)
+
+
 class Oracle(methods.Simple):
     """Drafts that are right for some dimensions, among others that are wrong, as one tree."""
 

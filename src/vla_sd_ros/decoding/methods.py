@@ -7,7 +7,7 @@ import numpy as np
 from vla_sd_ros.decoding.acceptance import Relaxed, SequenceWise, exact, recombined
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.sources import Knowledge
-from vla_sd_ros.decoding.speculative import AUTOREGRESSIVE, DRAFTED_TOKENS, Candidates, Outcome, Plan, Session
+from vla_sd_ros.decoding.speculative import AUTOREGRESSIVE, DRAFTED_TOKENS, Candidates, Likeliest, Outcome, Plan, Session
 from vla_sd_ros.kinematics.fused_metric import FusedMetric, Range
 from vla_sd_ros.policy.actions import BINS
 from vla_sd_ros.policy.vla import ACTION_TOKENS
@@ -188,14 +188,19 @@ class Prefill(Simple):
         self._settings, self._relaxed = settings, relaxed
 
     def plan(self, knowledge: Knowledge) -> Plan:
-        drafts = [knowledge.candidates(source) for source in self._settings.prefill_sources]
-        candidates = np.concatenate(drafts)
-        if not len(candidates):
+        session = self._session(knowledge)
+        if session is None:
             return AUTOREGRESSIVE
         radius = radius_of(self._settings, knowledge)
         rule = Relaxed(radius) if self._relaxed else exact
-        return Plan(
-            "prefill", Candidates(candidates), rule, in_prefill=True, threshold=float(radius[0]) if self._relaxed else 0.0)
+        return Plan("prefill", session, rule, in_prefill=True, threshold=float(radius[0]) if self._relaxed else 0.0)
+
+    def _session(self, knowledge: Knowledge) -> Session | None:
+        sources, nodes = self._settings.prefill_sources, self._settings.head_nodes
+        if nodes and sources == ["head"]:
+            return None if knowledge.head_probabilities is None else Likeliest(knowledge.head_probabilities, nodes)
+        candidates = np.concatenate([knowledge.candidates(source) for source in sources])
+        return Candidates(candidates) if len(candidates) else None
 
 
 class Fused(Prefill):

@@ -72,6 +72,9 @@ class Settings:
     metric_length: list = _setting([0.0, 0.4], "Fused metric: displacement that becomes 0, and that becomes 1 [m].", 0.0, 100.0)
     prefill_sources: list = _setting(
         ["head"], "prefill and fused: sources of the draft in the prefill: " + ", ".join(SOURCES) + ".", choices=SOURCES)
+    head_nodes: int = _setting(
+        0, "prefill and fused: nodes of a tree of the draft head's likeliest actions, where the head is their only source; "
+        "0: the likeliest action alone.", 0, 200)
     composite: list = _setting(
         ["head", "head", "head", "last_action", "last_action", "last_action", "head"],
         "The source of each dimension of a composite draft.", choices=SOURCES[:-1])

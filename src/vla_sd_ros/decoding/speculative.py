@@ -15,7 +15,7 @@ from vla_sd_ros.decoding.decision import Decision, PassRecord, Stopwatch
 from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.sources import KalmanFilter, Knowledge
-from vla_sd_ros.policy.draft import EMPTY, Draft, below, merge
+from vla_sd_ros.policy.draft import EMPTY, Draft, below, likeliest, merge
 from vla_sd_ros.policy.vla import ACTION_TOKENS, Pass, Prompt, Vla
 
 # The verifier's own token follows whatever is accepted, so nobody needs to draft the seventh.
@@ -48,6 +48,23 @@ class Candidates:
         if not len(self._bins) or len(tokens) >= DRAFTED_TOKENS:
             return EMPTY
         return merge(self._bins[:, len(tokens) : DRAFTED_TOKENS])
+
+    def follow(self, bins: np.ndarray, hidden) -> None:
+        pass
+
+
+class Likeliest:
+    """Trees of the most probable actions by the probabilities (7, 256) of a draft head, known from the start."""
+
+    def __init__(self, probabilities: np.ndarray, nodes: int):
+        self._probabilities, self._nodes = np.nan_to_num(probabilities), nodes
+
+    def start(self, prompt: Prompt, out: Pass) -> None:
+        pass
+
+    def propose(self, tokens: list[int]) -> Draft:
+        rest = self._probabilities[len(tokens) : DRAFTED_TOKENS]
+        return likeliest(rest, self._nodes) if len(rest) else EMPTY
 
     def follow(self, bins: np.ndarray, hidden) -> None:
         pass

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drafts: proposed action tokens as a tree, which the verifier judges in one pass."""
+import heapq
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -78,6 +79,28 @@ def merge(chains: np.ndarray) -> Draft:
                 bins.append(token)
                 parents.append(node)
             node = child
+    return Draft(np.array(bins, dtype=int), np.array(parents, dtype=int))
+
+
+def likeliest(probabilities: np.ndarray, nodes: int) -> Draft:
+    """The tree of the `nodes` most probable beginnings of sequences of independent tokens, probabilities (n, bins).
+
+    Best first: a beginning brings its most probable continuation and its next sibling into play, neither more probable than
+    it, so that every node comes after its parent and a smaller tree is the beginning of a larger one.
+    """
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    costs = -np.log(np.maximum(np.take_along_axis(probabilities, order, axis=1), 1e-30))
+    bins, parents = [], []
+    heap = [(costs[0, 0], 0, -1, 0, 0.0)]  # cost so far, depth, parent, rank among its siblings, the parent's cost
+    while heap and len(bins) < nodes:
+        cost, depth, parent, rank, before = heapq.heappop(heap)
+        node = len(bins)
+        bins.append(order[depth, rank])
+        parents.append(parent)
+        if rank + 1 < order.shape[1]:
+            heapq.heappush(heap, (before + costs[depth, rank + 1], depth, parent, rank + 1, before))
+        if depth + 1 < len(order):
+            heapq.heappush(heap, (cost + costs[depth + 1, 0], depth + 1, node, 0, cost))
     return Draft(np.array(bins, dtype=int), np.array(parents, dtype=int))
 
 
