@@ -120,7 +120,7 @@ class RemotePolicy:
         try:
             connection = connect(
                 self.url, compression=None, max_size=None, proxy=None, additional_headers=self._headers,
-                open_timeout=self._timeout, close_timeout=0.1)
+                open_timeout=self._timeout, close_timeout=0.1).__enter__()   # its exit is close()
         except (InvalidURI, ValueError) as error:
             raise ValueError(f"policy.remote is {self.url!r}, but must be like ws://host:8000 ({error})") from error
         except InvalidStatus as error:

@@ -88,11 +88,11 @@ def _instruction(name: str, message: dict) -> str:
     text = text.item() if isinstance(text, np.ndarray) and text.ndim == 0 else text
     try:
         text = text.decode() if isinstance(text, bytes) else text
-        if not isinstance(text, str) or not text.strip():
-            raise BadRequest(f"{name!r} must be there and be text that is not empty: say in words what the arm shall do")
-        text.encode()
+        words = "".join(text.split()) if isinstance(text, str) else ""
+        if not words or not words.isprintable():
+            raise BadRequest(f"{name!r} must be there and be printable text: say in words what the arm shall do")
     except UnicodeError as error:
-        raise BadRequest(f"{name!r} is no valid Unicode text") from error
+        raise BadRequest(f"{name!r} is no valid UTF-8 text") from error
     if len(text) > MAX_INSTRUCTION:
         raise BadRequest(f"{name!r} has {len(text)} characters, but at most {MAX_INSTRUCTION} are allowed")
     return text
