@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real server process, plain clients of its two protocols, and the local decoder whose actions they must get."""
+import asyncio
 import http.client
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +49,7 @@ class ServerProcess:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def wait_until_ready(self, timeout: float = 120.0) -> None:
+    def wait_until_ready(self, timeout: float = 300.0) -> None:
         deadline = time.monotonic() + timeout
         while not (found := re.search(r"ready: POST http://127\.0\.0\.1:(\d+)/act", self.log)):
             assert self.process.poll() is None and time.monotonic() < deadline, f"not ready:\n{self.log}"
@@ -82,17 +86,45 @@ class Local:
         self.vla = policy.load(checkpoint, threads=1)
         self.make = lambda: factory.make(decoder, self.vla, Settings(**settings))
 
-    def actions(self, seen: list[np.ndarray], instruction: str = INSTRUCTION) -> np.ndarray:
-        """The actions (n, 7) of one episode with these images."""
+    def actions(self, seen: list[np.ndarray], instruction: str = INSTRUCTION, poses=None) -> np.ndarray:
+        """The actions (n, 7) of one episode with these images, and where the end effector was at each."""
         from vla_sd_ros.decoding.history import History
 
         decoder, history, actions = self.make(), History(self.vla.statistics), []
-        for image in seen:
-            history.see(None)
+        for image, pose in zip(seen, poses or [None] * len(seen)):
+            history.see(pose)
             decision = decoder.decide(image, instruction, history)
             history.record(decision.bins)
             actions.append(decision.action)
         return np.array(actions)
+
+
+@contextmanager
+def served_here(local: Local, key: str = "") -> Iterator[int]:
+    """The port of a server in a thread of this process, which uses the model of `local`."""
+    from aiohttp import web
+
+    from vla_sd_ros.serving.server import application
+    from vla_sd_ros.serving.service import Service
+
+    service = Service(local.vla, local.make)
+    loop, runner = asyncio.new_event_loop(), web.AppRunner(application(service, key), shutdown_timeout=1.0)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def start() -> int:
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return runner.addresses[0][1]
+
+    try:
+        yield asyncio.run_coroutine_threadsafe(start(), loop).result(10.0)
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10.0)
+        service.close()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 class Http:

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """With a key nobody decides without it; without one the server can be reached from its own machine alone."""
-import asyncio
 import json
-import threading
 
 import json_numpy
 import numpy as np
 import pytest
-from aiohttp import web
-from served import INSTRUCTION, SETTINGS, Http, Local, images, websocket
+from served import INSTRUCTION, Http, images, served_here, websocket
 from websockets.exceptions import InvalidStatus
 
 from vla_sd_ros.cli import main
@@ -18,26 +15,10 @@ KEY = "correct-horse-battery-staple"
 
 
 @pytest.fixture(scope="module")
-def guarded(checkpoint):
-    """Port of a server with a key, in a thread of this process, and the decoder that it must agree with."""
-    from vla_sd_ros.serving.server import application
-    from vla_sd_ros.serving.service import Service
-
-    local = Local(checkpoint, "prefill_relaxed", SETTINGS)
-    loop, runner = asyncio.new_event_loop(), web.AppRunner(application(Service(local.vla, local.make), KEY))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    async def start() -> int:
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        return runner.addresses[0][1]
-
-    yield asyncio.run_coroutine_threadsafe(start(), loop).result(10.0), local
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(70.0)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
+def guarded(local):
+    """Port of a server with a key, and the decoder that it must agree with."""
+    with served_here(local, KEY) as port:
+        yield port, local
 
 
 @pytest.mark.parametrize("header", [
