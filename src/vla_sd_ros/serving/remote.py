@@ -53,8 +53,8 @@ class Progress:
 class RemotePolicy:
     """A connection to a policy server. Not thread safe, but for close().
 
-    url: ws://host:port or wss://... timeout [s]: for connecting, for sending, and for waiting for an answer, each.
-    key_file: holds the server's API key; empty: none. image_key: under which the server expects the image.
+    url: ws://host:port or wss://... timeout [s]: for connecting, for the server to take something of what is sent, and
+    for its answer, each. key_file: holds the server's API key; empty: none. image_key: under which the server expects the image.
 
     The connection lasts from goal to goal; one that was lost is made anew at a goal's first step, never within a goal, because
     the server would have forgotten its beginning. Raises RemoteError, or ValueError for a wrong argument, with one sentence.
@@ -128,7 +128,7 @@ class RemotePolicy:
         except (OSError, WebSocketException) as error:
             raise RemoteError(f"no policy server answers at {self.url} ({error or type(error).__name__}): start one with "
                               "vla-sd serve, or correct policy.remote") from error
-        # Sending blocks while the other side takes nothing; the system ends that, as websockets has no time limit for it.
+        # Sending blocks while the other side takes nothing; the system ends that, as websockets has no limit for it.
         seconds, rest = divmod(self._timeout, 1.0)
         limit = struct.pack("ll", int(seconds), int(1e6 * rest))
         connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
