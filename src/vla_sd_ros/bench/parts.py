@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts that a benchmark's decoders are made of, from the command line."""
 import argparse
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import yaml
 
 from vla_sd_ros import policy
 from vla_sd_ros.decoding import factory
+from vla_sd_ros.decoding.parameter_file import check_settings, read_settings
 from vla_sd_ros.decoding.settings import Settings
 
 
@@ -60,27 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def parts(arguments: argparse.Namespace) -> Parts:
     """Raises ValueError, with one sentence, for a setting that does not exist or a bad value."""
     given = dict(pair.partition("=")[::2] for pair in arguments.set)
-    settings = _read(arguments.settings) | {name: yaml.safe_load(value) for name, value in given.items()}
-    known = {entry.name for entry in fields(Settings)}
-    for name in settings:
-        if name not in known:
-            raise ValueError(f"unknown setting {name!r}: choose one of {', '.join(sorted(known))}")
-    replace(Settings(), **settings)
+    given = {name: yaml.safe_load(value) for name, value in given.items()}
+    settings = check_settings(read_settings(arguments.settings) | given)
     return Parts(
         arguments.checkpoint, tuple(arguments.decoder.split(",")), tuple(settings.items()), arguments.database,
         arguments.drafter, arguments.threads,
     )
-
-
-def _read(path: str | None) -> dict:
-    """The decoder's settings in a ROS parameter file."""
-    if path is None:
-        return {}
-    try:
-        nodes = yaml.safe_load(Path(path).read_text())
-        found = [node["ros__parameters"]["decoder"] for node in nodes.values() if "decoder" in node.get("ros__parameters", {})]
-    except (OSError, AttributeError, TypeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is not a parameter file ({error})") from error
-    if not found:
-        raise ValueError(f"{path} has no parameters of a decoder: vla-sd calibrate makes such a file")
-    return {name: value for name, value in found[0].items() if name != "name"}

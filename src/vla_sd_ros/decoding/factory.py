@@ -45,5 +45,6 @@ def make(name: str, vla, settings: Settings = Settings(), drafter=None, database
     recipe, given = RECIPES[name], {"drafter": drafter, "database": database}
     for need in recipe.needs:
         if given[need] is None:
-            raise ValueError(f"decoder {name!r} needs a {need}: set policy.{need}, or choose another decoder")
+            raise ValueError(
+                f"decoder {name!r} needs a {need}: set policy.{need} or give --{need}, or choose another decoder")
     return Speculative(name, vla, recipe.build(settings, drafter), settings, database)

@@ -114,6 +114,14 @@ class VlaNode(ManagedNode):
                                              f"of a Qdrant server; empty: none. {UNCONFIGURED_ONLY}"),
         ParameterSpec("policy.drafter", "", "Drafter for the decoders that draft, a directory or a file; empty: the "
                                             f"checkpoint's own, if it has one. {UNCONFIGURED_ONLY}"),
+        ParameterSpec("policy.remote", "", "Policy server that decides instead of a local model, ws://host:port of vla-sd "
+                                           f"serve or openpi; empty: none. {UNCONFIGURED_ONLY}"),
+        ParameterSpec("policy.remote_timeout", 2.0, "Time for connecting to the policy server, and for each of its answers "
+                                                    f"[s]. {UNCONFIGURED_ONLY}", 0.05, 60.0),
+        ParameterSpec("policy.remote_key_file", "", "File with the policy server's API key; empty: none. "
+                                                    f"{UNCONFIGURED_ONLY}"),
+        ParameterSpec("policy.remote_image_key", "observation/image", "Under which the policy server expects the image. "
+                                                                      f"{UNCONFIGURED_ONLY}"),
         ParameterSpec("decoder.name", "autoregressive", "Decoder of the action tokens; effective at the next step."),
         *decoder_parameters(),
         ParameterSpec("control_period", 0.2, "Time over which one action is executed, and between two actions [s].",
@@ -139,10 +147,11 @@ class VlaNode(ManagedNode):
         self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)    # a new image, a new goal, or the end
         self._run: Run | None = None                    # the goal that commands the arm
-        self._vla = self._database = self._drafter = self._decoder = self._new_decoder = None
+        self._vla = self._database = self._drafter = self._decoder = self._new_decoder = self._remote = None
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
         self._poses = PoseBuffer()                      # used by the inference thread alone
         self._pacer = Pacer()
+        self._new_history = None                        # makes the record of a goal that the decoder reads
         self._recent: deque = deque(maxlen=100)         # (steady time, latency [ms]) of the newest actions
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -173,8 +182,12 @@ class VlaNode(ManagedNode):
         self._thread.start()
 
     def _load(self) -> None:
-        """Loads the model, tests it, and lets it decide once or twice. Raises with one sentence."""
+        """Loads the model, or connects to it, tests it, and lets it decide twice. Raises with one sentence."""
+        if self.values["policy.remote"]:
+            self._connect()
+            return
         from vla_sd_ros import policy           # here, because torch takes seconds to import
+        from vla_sd_ros.decoding.history import History
 
         vla = policy.load(self.values["policy.checkpoint"], self.values["policy.device"],
                           self.values["policy.unnorm_key"], self.values["policy.threads"],
@@ -182,9 +195,27 @@ class VlaNode(ManagedNode):
         self.get_logger().info(vla.self_test())
         self._database, self._drafter = self._open_database(vla), self._open_drafter(vla)
         decoder = self._make_decoder(self.values, vla)
-        for _ in range(2):                      # the first passes allocate and compile
-            _decide(decoder, np.zeros((256, 256, 3), np.uint8), "warm up", None)
-        self._vla, self._decoder = vla, decoder
+        _warm_up(decoder)
+        self._vla, self._decoder, self._new_history = vla, decoder, functools.partial(History, vla.statistics)
+
+    def _connect(self) -> None:
+        """The policy server in place of model and decoder. Raises with one sentence."""
+        try:
+            from vla_sd_ros.serving.remote import RemotePolicy
+        except ModuleNotFoundError as error:
+            raise RuntimeError(f"policy.remote needs {error.name}: pip install 'vla_sd_ros[serve]'") from error
+
+        value = self.values
+        remote = RemotePolicy(value["policy.remote"], value["policy.remote_timeout"], value["policy.remote_key_file"],
+                              value["policy.remote_image_key"])
+        self.get_logger().info(remote.self_test())
+        try:
+            _warm_up(remote)
+        except Exception:
+            remote.close()
+            raise
+        self._vla = self._decoder = self._remote = remote
+        self._new_history = remote.progress
 
     def activate(self) -> None:
         self._arm = Latest()                    # an arm_node of the past is not missed
@@ -202,13 +233,15 @@ class VlaNode(ManagedNode):
         self._stopping.set()
         with self._news:
             self._news.notify_all()
+        if self._remote:
+            self._remote.close()                # the thread may wait for an answer
         if self._thread:
             self._thread.join()                 # the process's own deadline bounds this at shutdown
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
         self._inputs, self._joint_input, self._pose_input, self._thread = [], None, None, None
         self._poses = PoseBuffer()
-        self._vla = self._database = self._drafter = self._decoder = self._new_decoder = None
+        self._vla = self._database = self._drafter = self._decoder = self._new_decoder = self._remote = None
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
 
     def stop(self) -> None:
@@ -245,7 +278,11 @@ class VlaNode(ManagedNode):
             raise ValueError(f"parameter '{fixed[0]}' can change only while {self.get_name()} is unconfigured; "
                              "deactivate it and clean it up first")
         self._settings(values)
-        if any(name.startswith("decoder.") for name in changed) and self._vla is not None:
+        decoder = sorted(name for name in changed if name.startswith("decoder."))
+        if decoder and self._remote:
+            raise ValueError(f"parameter '{decoder[0]}' has no effect with policy.remote: the policy server has its own "
+                             "decoder; start it with --decoder and --settings")
+        if decoder and self._vla is not None:
             self._new_decoder = values, self._make_decoder(values, self._vla)
 
     def apply(self, changed: set) -> None:
@@ -427,7 +464,12 @@ class VlaNode(ManagedNode):
             return ExecuteInstruction.Result(
                 error_code=int(run.ending.code), error_msg=run.ending.message, termination_reason=run.ending.reason,
                 steps=len(run.decisions), elapsed_time=max(0.0, self._now() - run.accepted),
-                decode_summary=messages.decode_summary(run.decisions, self.values["decoder.name"]))
+                decode_summary=messages.decode_summary(run.decisions, self._decoder_name))
+
+    @property
+    def _decoder_name(self) -> str:
+        remote = self._remote
+        return remote.name if remote else self.values["decoder.name"]
 
     def _answer(self, run: Run, result: ExecuteInstruction.Result) -> None:
         """Sets the goal's terminal state. canceled() is legal only once rclpy has noted the cancel request."""
@@ -480,9 +522,7 @@ class VlaNode(ManagedNode):
     def _step(self, run: Run, image: Sample) -> None:
         pixels = (compressed_to_rgb if self.values["image.compressed"] else to_rgb)(image.message)
         if run.history is None:
-            from vla_sd_ros.decoding.history import History
-
-            run.history = History(self._vla.statistics)
+            run.history = self._new_history()
         run.history.see(self._pose_at(image.stamp))
         decision = _decide(self._decoder, pixels, run.goal.instruction, run.history)
         with self._lock:
@@ -512,8 +552,9 @@ class VlaNode(ManagedNode):
     def diagnose(self) -> tuple:
         recent, running, steady = list(self._recent), self._run, time.monotonic()
         age = self._images.age(self._now(), steady)
-        values = {"state": self.state, "checkpoint": self.values["policy.checkpoint"],
-                  "device": self.values["policy.device"], "decoder": self.values["decoder.name"],
+        where = self.values["policy.remote"]
+        values = {"state": self.state, "checkpoint": where or self.values["policy.checkpoint"],
+                  "device": "remote" if where else self.values["policy.device"], "decoder": self._decoder_name,
                   "goal": running.goal.instruction if running else "none", "image age [s]": f"{age:.2f}",
                   "rate [Hz]": f"{sum(t > steady - 5.0 for t, _ in recent) / 5.0:.1f}"}
         if not recent:
@@ -526,6 +567,12 @@ class VlaNode(ManagedNode):
         if running and running.holding:
             return WARN, "holding: an input is stale", values
         return OK, "executing a goal" if running else self.state, values
+
+
+def _warm_up(decoder) -> None:
+    """The first passes allocate and compile, or show that the policy server takes what this node sends."""
+    for _ in range(2):
+        _decide(decoder, np.zeros((256, 256, 3), np.uint8), "warm up", None)
 
 
 def _decide(decoder, pixels: np.ndarray, instruction: str, history):

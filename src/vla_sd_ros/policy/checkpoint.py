@@ -151,7 +151,8 @@ def _load(
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     model = weights.read(directory, config, device, dtype)
-    return Vla(model, tokenizer, statistics[key], device, directory.name, _read_draft_head(directory, config), images)
+    head = _read_draft_head(directory, config)
+    return Vla(model, tokenizer, statistics[key], device, directory.name, head, images, key)
 
 
 def _file(path: Path, read: Callable) -> object:

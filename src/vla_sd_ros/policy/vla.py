@@ -72,14 +72,15 @@ class Pass:
 class Vla:
     """A loaded policy. Not thread safe: one inference at a time.
 
-    statistics: those of the chosen key. draft_head: reads a draft off the image; None where the checkpoint has none.
-    images: how OpenVLA's images are prepared; None for the embedded policy.
+    statistics: those of unnorm_key, as the checkpoint calls it. draft_head: reads a draft off the image; None where the
+    checkpoint has none. images: how OpenVLA's images are prepared; None for the embedded policy.
     """
 
     def __init__(self, model: VlaModel, tokenizer: Tokenizer, statistics: ActionStatistics, device: str, name: str,
-                 draft_head: DraftHead | None = None, images: ImageSettings | None = None):
+                 draft_head: DraftHead | None = None, images: ImageSettings | None = None, unnorm_key: str = ""):
         self.config = model.config
         self.name = name
+        self.unnorm_key = unnorm_key
         self.device = torch.device(device)
         self.statistics = statistics
         self.images = images

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd serve`: a policy and a decoder behind OpenVLA's POST /act and openpi's websocket."""
+import argparse
+import asyncio
+import logging
+import sys
+from dataclasses import replace
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", default="libero", help="directory, or name of a shipped one")
+    parser.add_argument("--decoder", default="autoregressive", help="name of a decoder")
+    parser.add_argument("--settings", help="parameter file of vla-sd calibrate, or of a node: its decoder's settings")
+    parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, cuda:1")
+    parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16, float32; default: as stored")
+    parser.add_argument("--unnorm-key", default="", help="key of the action statistics; default: the only one")
+    parser.add_argument("--images", choices=("camera", "turned"), default="camera",
+                        help="OpenVLA checkpoints of LIBERO: images are upright as cameras have them, or the client has "
+                             "turned them as the training data are")
+    parser.add_argument("--database", default="", help="trajectory database: a directory, or the URL of a Qdrant server")
+    parser.add_argument("--drafter", default="", help="directory or file of a drafter; default: the checkpoint's own")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of the model; default: the library's choice")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need a key")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0: any free one")
+    parser.add_argument("--api-key-file", help="file with the key that clients must send")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        from vla_sd_ros.serving import server
+        from vla_sd_ros.serving.key import read_key
+
+        key = read_key(arguments.api_key_file) if arguments.api_key_file else ""
+        bound = server.listen(arguments.host, arguments.port, key)      # said before minutes of loading, not after
+        service = load(arguments)
+    except ModuleNotFoundError as error:
+        print(f"vla-sd serve: {error.name} is missing: pip install 'vla_sd_ros[serve]'", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f"vla-sd serve: {error}", file=sys.stderr)
+        return 2
+    asyncio.run(server.serve(service, bound, key, ready))
+    return 0
+
+
+def ready(address: str) -> None:
+    print(f"ready: POST http://{address}/act, and openpi's protocol at ws://{address}", flush=True)
+
+
+def load(arguments: argparse.Namespace):
+    """The service, tested and warm. Raises ValueError with one sentence."""
+    from vla_sd_ros import policy
+    from vla_sd_ros.decoding import factory
+    from vla_sd_ros.decoding.parameter_file import read_settings
+    from vla_sd_ros.decoding.settings import Settings
+    from vla_sd_ros.serving.service import Service
+
+    if arguments.decoder not in factory.DECODERS:
+        raise ValueError(f"unknown decoder {arguments.decoder!r}: choose one of {', '.join(factory.DECODERS)}")
+    settings = replace(Settings(), **read_settings(arguments.settings))
+    vla = policy.load(arguments.checkpoint, arguments.device, arguments.unnorm_key, arguments.threads, arguments.dtype)
+    if vla.images and arguments.images == "turned":
+        vla.images = replace(vla.images, mirror=False)
+    print(vla.self_test(), flush=True)
+    drafter, database = _drafter(arguments, vla), _database(arguments, vla)
+    service = Service(vla, lambda: factory.make(arguments.decoder, vla, settings, drafter, database))
+    service.warm_up()
+    return service
+
+
+def _drafter(arguments: argparse.Namespace, vla):
+    """The drafter that is named, or the checkpoint's own; None where there is none."""
+    from vla_sd_ros.policy import drafter
+
+    if not arguments.drafter and not drafter.comes_with(arguments.checkpoint):
+        return None
+    return drafter.load_drafter(arguments.drafter or arguments.checkpoint, vla)
+
+
+def _database(arguments: argparse.Namespace, vla):
+    if not arguments.database:
+        return None
+    from vla_sd_ros import policy
+    from vla_sd_ros.retrieval import open_database
+
+    return open_database(arguments.database, vla.feature_size, policy.fingerprint(arguments.checkpoint))
