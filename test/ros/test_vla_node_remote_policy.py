@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
 from served import SETTINGS, Local, ServerProcess, write_settings  # noqa: E402
 
 INSTRUCTION = "pick up the milk"
+TIMEOUT = 5.0   # s; a machine that is busy with other tests needs more than one for the first action
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def serve(checkpoint, tmp_path_factory):
 
 def test_a_policy_server_decides_is_lost_and_comes_back(serve, checkpoint, tmp_path):
     server = serve()
-    vla = Vla(checkpoint, tmp_path, **{"policy.remote": server.url, "policy.remote_timeout": 1.0,
+    vla = Vla(checkpoint, tmp_path, **{"policy.remote": server.url, "policy.remote_timeout": TIMEOUT,
                                        "policy.checkpoint": "there_is_none_here"})
     try:
         vla.wait_until_active()
@@ -48,7 +49,7 @@ def test_a_policy_server_decides_is_lost_and_comes_back(serve, checkpoint, tmp_p
         another = serve(server.port)
         vla.clear()
         vla.start_moving(INSTRUCTION, steps=3)          # the same instruction, in a new episode
-        the_goal_ends(vla, another, lambda: another.process.send_signal(signal.SIGSTOP), "did not answer within 1 s", 4.0)
+        the_goal_ends(vla, another, lambda: another.process.send_signal(signal.SIGSTOP), "did not answer within 5 s")
         another.process.send_signal(signal.SIGCONT)
         vla.clear()
         vla.start_moving(INSTRUCTION, steps=3)
@@ -81,14 +82,14 @@ def refuses_the_decoders_parameters(vla: Vla) -> None:
     assert not refused.successful and "only while vla_node is unconfigured" in refused.reason
 
 
-def the_goal_ends(vla: Vla, server: ServerProcess, lose, sentence: str, limit: float = 3.0) -> None:
+def the_goal_ends(vla: Vla, server: ServerProcess, lose, sentence: str) -> None:
     """Hold, INFERENCE_FAILED and a sentence, within the time limit."""
     if not vla.client.running:
         vla.start_moving(INSTRUCTION)
     lose()
     begin = time.monotonic()
-    result = vla.client.result(10.0)
-    assert time.monotonic() - begin < limit
+    result = vla.client.result(30.0)
+    assert time.monotonic() - begin < 2 * TIMEOUT
     assert vla.client.status == GoalStatus.STATUS_ABORTED
     assert (result.error_code, result.termination_reason) == (ExecuteInstruction.Result.INFERENCE_FAILED, "fault")
     assert sentence in result.error_msg and server.url in result.error_msg
