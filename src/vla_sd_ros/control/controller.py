@@ -6,12 +6,14 @@ one steady clock, and `tick` returns the pose to send to the robot.
 """
 
 import math
+from collections import deque
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 import numpy as np
 
 from vla_sd_ros.control.clipping import clip_position, clip_step
+from vla_sd_ros.control.codes import Code, Fault
+from vla_sd_ros.control.following import FollowLimits, FollowWatch, apart
 from vla_sd_ros.control.gripper import GripperSwitch
 from vla_sd_ros.control.pose import Pose, delta_displacement, interpolate
 from vla_sd_ros.control.tracker import Limits, Tracker
@@ -25,16 +27,7 @@ AWAY_DISTANCE, AWAY_ANGLE = 0.05, 0.3  # m, rad
 LEAP_DISTANCE, LEAP_ANGLE = 0.01, 0.05  # m, rad
 SETTLED = 1.0  # s
 
-
-class Code(IntEnum):
-    """Why the arm holds: the codes of vla_sd_msgs/ArmStatus."""
-
-    OK = 0
-    NO_COMMAND = 1
-    COMMAND_STALE = 1101
-    JOINT_STATES_STALE = 1102
-    COMMAND_INVALID = 1103
-
+BLEND_START = 0.1  # share of the velocity limit at which a goal starts
 
 @dataclass(frozen=True)
 class Config:
@@ -50,6 +43,12 @@ class Config:
     limits: Limits = Limits(0.6, 5.0, 300.0, 2.5, 20.0, 1200.0)
     open_above: float = 0.55
     close_below: float = 0.45
+    action_scale: float = 1.0
+    blend_in: float = 0.3
+    command_max_age: float = 5.0
+    follow: FollowLimits = FollowLimits()
+    enable_required: bool = False
+    enable_timeout: float = 0.5
 
     def settling_time(self) -> float:
         """A bound on the time from the last command of a running goal to rest [s], not counting one tick."""
@@ -67,6 +66,7 @@ class Command:
     rotation: np.ndarray
     gripper: float
     period: float
+    age: float = 0.0  # of the image on which it was decided [s]
 
     def check(self, config: Config) -> None:
         """Raises ValueError, with one sentence, when the command must not be executed."""
@@ -75,6 +75,9 @@ class Command:
         for name in ("translation", "rotation", "gripper", "period"):
             if not np.all(np.isfinite(getattr(self, name))):
                 raise ValueError(f"its {name} is {getattr(self, name)}, which is not finite")
+        if not abs(self.age) <= config.command_max_age:
+            raise ValueError(f"the image it was decided on is {self.age:.3g} s old by its stamp, but command_max_age is "
+                             f"{config.command_max_age:.3g} s; see whether the clocks agree")
         if not 0.0 < self.period <= config.command_timeout:
             raise ValueError(f"its period is {self.period:.3g} s, but must be positive and no longer than "
                              f"command_timeout ({config.command_timeout:.3g} s)")
@@ -119,7 +122,13 @@ class ArmController:
         self._goal_id: bytes | None = None
         self._tracker: Tracker | None = None
         self._segment: Segment | None = None
+        self._begun_at = -math.inf
+        self._superseded: deque[bytes] = deque(maxlen=16)  # goals that a newer one has taken over from
+        self._failed: bytes | None = None  # the goal that a fault has ended
+        self._blocks: dict[str, Fault] = {}  # what is wrong at present, by who found it
+        self._enabled_at = -math.inf
         self._gripper = GripperSwitch()
+        self._follow = FollowWatch()
         self._running = False
         self._code, self._message = Code.NO_COMMAND, "no goal has begun"
         self._clipped = self._refused = 0
@@ -128,17 +137,24 @@ class ArmController:
         """Take the measured pose of the end effector, from fresh joint states."""
         previous, dt = self.measured, now - self._measured_at
         self.measured, self._measured_at = pose, now
-        if self._running or self._tracker is None:
+        if self._running:
+            fault = self._follow.check(self._tracker.pose, pose, now, self.config.follow)
+            if fault:
+                self._fail(fault)
+                # Back to where the arm is: nothing shall press on, or leap when the arm is freed.
+                self._segment = Segment(pose, pose, 0.0, 0.0)
+            return
+        if self._tracker is None:
             return
         if previous is not None:
-            distance, angle = _apart(previous, pose)
+            distance, angle = apart(previous, pose)
             limits = self.config.limits
             if (distance > LEAP_DISTANCE + limits.linear_velocity * dt
                     or angle > LEAP_ANGLE + limits.angular_velocity * dt):
                 self.release("the arm was put elsewhere while it was holding, so the held target is given up")
                 return
         if now - self._at_rest_since > SETTLED:
-            distance, angle = _apart(self._tracker.pose, pose)
+            distance, angle = apart(self._tracker.pose, pose)
             if distance > AWAY_DISTANCE or angle > AWAY_ANGLE:
                 self.release(f"something else moved the arm {distance:.3f} m and {angle:.2f} rad away from the held "
                              "target, so that target is given up")
@@ -148,8 +164,14 @@ class ArmController:
         if command.hold:
             self._hold(Code.NO_COMMAND, "vla_node asked to hold")
             return None
-        if not self.measured_is_fresh(now):  # the status says so already
+        # The status says so already.
+        if not self.measured_is_fresh(now) or self._blocks or command.goal_id == self._failed:
             self._refused += 1
+            return None
+        if command.goal_id in self._superseded:
+            self._refused += 1
+            self._fail(Fault(Code.COMMAND_CONFLICT, "commands of two goals come by turns, so the arm holds until a new goal "
+                                                    "begins: look for a second publisher of command"))
             return None
         try:
             command.check(self.config)
@@ -158,7 +180,7 @@ class ArmController:
             self._hold(Code.COMMAND_INVALID, f"a command was refused and the arm holds: {error}")
             return None
         if command.goal_id != self._goal_id:
-            self._begin(command.goal_id)
+            self._begin(command.goal_id, now)
             previous = self.measured
         else:
             previous = self._segment.end
@@ -171,6 +193,7 @@ class ArmController:
         """Watch the clocks, move the target on, and return the pose to send; None before the first command."""
         dt = min(max(now - self._ticked_at, 0.0), LONGEST_TICK)
         self._ticked_at = now
+        self._watch_enable(now)
         if self._running and self._joint_states_stale(now):
             self._hold(Code.NO_COMMAND, "the arm stopped when the joint states went stale")
         elif self._running and now - self._commanded_at > self.config.command_timeout:
@@ -179,8 +202,8 @@ class ArmController:
         if self._tracker is None:
             return None
         config = self.config
-        pose = self._tracker.step(self._segment.at(now), dt, config.limits, config.workspace_low,
-                                  config.workspace_high)
+        limits = config.limits.slowed(self._blend(now)) if self._running else config.limits
+        pose = self._tracker.step(self._segment.at(now), dt, limits, config.workspace_low, config.workspace_high)
         if self._running or not self._tracker.at_rest:
             self._at_rest_since = now
         return pose
@@ -188,6 +211,23 @@ class ArmController:
     def hold(self, why: str) -> None:
         """Come to rest as fast as the limits allow, and stay there."""
         self._hold(Code.NO_COMMAND, why)
+
+    def block(self, who: str, fault: Fault) -> None:
+        """Something is wrong, by who found it: the arm holds, the goal is over, and none begins until `unblock(who)`."""
+        self._blocks[who] = fault
+        self._fail(fault)
+
+    def unblock(self, who: str) -> None:
+        """What `who` found is right again: the next goal may begin."""
+        self._blocks.pop(who, None)
+
+    def fault(self, why: str) -> None:
+        """The robot's side does not take what is sent: the arm holds, and the goal is over."""
+        self._fail(Fault(Code.ROBOT_FAULT, why))
+
+    def enable(self, on: bool, now: float) -> None:
+        """Take one message of the enabling switch; heeded where the configuration asks for it."""
+        self._enabled_at = now if on else -math.inf
 
     def release(self, why: str) -> None:
         """Give up the target: nothing is sent until the next command, which starts from the measured pose."""
@@ -206,16 +246,20 @@ class ArmController:
     def status(self, now: float) -> Status:
         """The state at this time."""
         code, message = self._code, self._message
-        if self._joint_states_stale(now):
+        if self._blocks:
+            code, message = next(iter(self._blocks.values()))
+        elif self._joint_states_stale(now):
             code = Code.JOINT_STATES_STALE
             message = f"no usable joint states for {self.config.joint_state_timeout:.3g} s, so the arm holds"
             message += f": {self.unmeasured}" if self.unmeasured else ""
         return Status(code == Code.OK, code, message, self._clipped, self._refused)
 
-    def _begin(self, goal_id: bytes) -> None:
+    def _begin(self, goal_id: bytes, now: float) -> None:
         """A new goal: its first step starts from the measured pose, and its gripper from an unknown state."""
-        self._goal_id = goal_id
-        self._gripper = GripperSwitch()
+        if self._goal_id is not None:
+            self._superseded.append(self._goal_id)
+        self._goal_id, self._failed, self._begun_at = goal_id, None, now
+        self._gripper, self._follow = GripperSwitch(), FollowWatch()
         if self._tracker is None:
             self._tracker = Tracker(self.measured)
             self._segment = Segment(self.measured, self.measured, 0.0, 0.0)
@@ -223,7 +267,7 @@ class ArmController:
     def _target(self, previous: Pose, command: Command) -> Pose:
         """The new target: the command's delta, clipped, composed onto the previous target, clipped into the box."""
         config = self.config
-        wanted = delta_displacement(command.translation, command.rotation)
+        wanted = config.action_scale * delta_displacement(command.translation, command.rotation)
         # No step is longer than the arm can go in its period, or the target would run away from the arm.
         velocity = config.limits.axes("velocity")
         step = clip_step(wanted, min(config.max_translation, velocity[0] * command.period),
@@ -241,14 +285,26 @@ class ArmController:
         self._running = False
         self._code, self._message = code, message
 
+    def _fail(self, fault: Fault) -> None:
+        """Hold, and refuse what comes of this goal; without a running goal there is nothing to end."""
+        if self._running:
+            self._failed = self._goal_id
+            self._hold(*fault)
+
+    def _watch_enable(self, now: float) -> None:
+        if self.config.enable_required and now - self._enabled_at > self.config.enable_timeout:
+            self.block("enable", Fault(Code.DISABLED, "the enabling switch is not held, so the arm holds"))
+        else:
+            self.unblock("enable")
+
+    def _blend(self, now: float) -> float:
+        """The share of the velocity limit in force: it rises from BLEND_START to 1 while a goal begins."""
+        begun = now - self._begun_at
+        return 1.0 if begun >= self.config.blend_in else max(BLEND_START, begun / self.config.blend_in)
+
     def _into_box(self, position: np.ndarray) -> np.ndarray:
         return clip_position(position, self._tracker.pose.position, self.config.workspace_low,
                              self.config.workspace_high)
 
     def _joint_states_stale(self, now: float) -> bool:
         return now - self._measured_at > self.config.joint_state_timeout
-
-
-def _apart(one: Pose, other: Pose) -> tuple[float, float]:
-    displacement = one.displacement_to(other)
-    return float(np.linalg.norm(displacement[:3])), float(np.linalg.norm(displacement[3:]))

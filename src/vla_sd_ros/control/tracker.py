@@ -10,7 +10,7 @@ Ruckig: L. Berscheid, T. Kroeger, "Jerk-limited Real-time Trajectory Generation 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ruckig import ControlInterface, InputParameter, Result, Ruckig, Synchronization, Trajectory
@@ -40,6 +40,11 @@ class Limits:
         """The limit of each of the six axes; `of` is velocity, acceleration or jerk."""
         linear, angular = getattr(self, f"linear_{of}"), getattr(self, f"angular_{of}")
         return [linear / math.sqrt(3.0)] * 3 + [angular / math.sqrt(3.0)] * 3
+
+    def slowed(self, share: float) -> "Limits":
+        """These limits with a share of the velocities; acceleration and jerk stay, so that it still stops as soon."""
+        return replace(self, linear_velocity=share * self.linear_velocity,
+                       angular_velocity=share * self.angular_velocity)
 
     def stopping_time(self) -> float:
         """A bound on the time from any state to rest [s]: v / a, plus taking the acceleration there and back."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node that owns the commanded target: deltas of single steps in, a smooth and limited stream of poses out.
 
-In:  command (vla_sd_msgs/EndEffectorCommand), joint_states, robot_description.
+In:  command (vla_sd_msgs/EndEffectorCommand), joint_states, robot_description; enable (std_msgs/Bool) where
+     enable.required says so; the service ~/hold (std_srvs/SetBool).
 Out: target_pose, gripper_command (0.0 closed, 1.0 open, on transitions), measured_pose, ~/status, /diagnostics.
 All decisions are in control/controller.py; this file is the wiring.
 """
@@ -15,10 +16,14 @@ import pinocchio as pin
 from geometry_msgs.msg import PoseStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64, String
+from std_msgs.msg import Bool, Float64, String
+from std_srvs.srv import SetBool
 from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
 
-from vla_sd_ros.control.controller import ArmController, Code, Command, Config
+from vla_sd_ros.control.codes import Code, Fault
+from vla_sd_ros.control.controller import ArmController, Command, Config
+from vla_sd_ros.control.following import FollowLimits
+from vla_sd_ros.control.joint_states import JointStateWatch
 from vla_sd_ros.control.pose import Pose
 from vla_sd_ros.control.tracker import Limits
 from vla_sd_ros.kinematics.arm import ArmKinematics
@@ -44,9 +49,22 @@ class ArmNode(ManagedNode):
                       read_only=True),
         ParameterSpec("rate", 100.0, "Rate of target_pose [Hz].", 50.0, 200.0, read_only=True),
         ParameterSpec("command_timeout", 0.5, "Silence of vla_node after which the arm holds [s].", 0.1, 5.0),
+        ParameterSpec("command_max_age", 5.0, "Age of the image, by its stamp, from which a command is refused [s].", 0.1,
+                      60.0),
         ParameterSpec("joint_state_timeout", 0.2, "Age of joint states from which the arm holds [s].", 0.02, 2.0),
         ParameterSpec("step.max_translation", 0.05, "Longest translation of one command [m].", 0.001, 0.2),
         ParameterSpec("step.max_rotation", 0.25, "Largest rotation of one command [rad].", 0.005, 1.0),
+        ParameterSpec("action_scale", 1.0, "Share of each commanded translation and rotation that is executed.", 0.01, 1.0),
+        ParameterSpec("blend_in", 0.3, "Time in which the speed limit rises from a tenth when a goal begins [s].", 0.0, 5.0),
+        ParameterSpec("follow.max_distance", 0.12, "Distance of the measured from the commanded position at which the arm "
+                      "holds [m].", 0.005, 1.0),
+        ParameterSpec("follow.max_angle", 0.8, "The same for the rotation [rad].", 0.05, 3.1),
+        ParameterSpec("follow.still_distance", 0.04, "Distance from the commanded position at which the arm must move [m].",
+                      0.002, 1.0),
+        ParameterSpec("follow.still_angle", 0.3, "The same for the rotation [rad].", 0.02, 3.1),
+        ParameterSpec("follow.timeout", 1.0, "Time for which the arm may stand still so far away [s].", 0.1, 10.0),
+        ParameterSpec("enable.required", False, "Move only while the topic enable (std_msgs/Bool) says true."),
+        ParameterSpec("enable.timeout", 0.5, "Silence of enable after which the arm holds [s].", 0.05, 5.0),
         ParameterSpec("workspace.min", [0.1, -0.5, -0.05], "Lowest x, y, z of the target, base frame [m].",
                       -5.0, 5.0),
         ParameterSpec("workspace.max", [0.8, 0.5, 0.9], "Highest x, y, z of the target, base frame [m].", -5.0, 5.0),
@@ -71,6 +89,7 @@ class ArmNode(ManagedNode):
 
     def configure(self):
         self._kinematics: ArmKinematics | None = None
+        self._held: Fault | None = None
         self._controller = ArmController(self._config(), time.monotonic())
         self._controller.unmeasured = "no robot_description has come yet"
         self._sent_status = None
@@ -83,7 +102,9 @@ class ArmNode(ManagedNode):
             self.create_subscription(String, "robot_description", self._on_description, LATCHED),
             self.create_subscription(JointState, "joint_states", self._on_joint_states, SENSOR),
             self.create_subscription(EndEffectorCommand, "command", self._on_command, NEWEST),
+            self.create_subscription(Bool, "enable", self._on_enable, NEWEST),
         ]
+        self._hold = self.create_service(SetBool, "~/hold", self._on_hold)
         # Steady time: neither a jump of the system clock nor simulated time may stop or rush the control loop.
         self._loops = [
             self.create_timer(1.0 / self.values["rate"], self._tick, clock=STEADY),
@@ -95,6 +116,8 @@ class ArmNode(ManagedNode):
         unmeasured = self._controller.unmeasured
         self._controller = ArmController(self._config(), time.monotonic())
         self._controller.unmeasured = unmeasured
+        if self._held:
+            self._controller.block("hold", self._held)
 
     def deactivate(self):
         """Brake smoothly (a fraction of a second), so that the last pose sent is one at rest."""
@@ -113,6 +136,7 @@ class ArmNode(ManagedNode):
             self.destroy_subscription(subscription)
         for publisher in (self._target, self._measured, self._gripper, self._status):
             self.destroy_publisher(publisher)
+        self.destroy_service(self._hold)
 
     def apply(self, changed):
         if self.state == "unconfigured":
@@ -147,11 +171,18 @@ class ArmNode(ManagedNode):
                           for of in ("velocity", "acceleration", "jerk")))
         return Config(v["base_frame"], v["command_timeout"], v["joint_state_timeout"], v["step.max_translation"],
                       v["step.max_rotation"], np.array(v["workspace.min"]), np.array(v["workspace.max"]), limits,
-                      v["gripper.open_above"], v["gripper.close_below"])
+                      v["gripper.open_above"], v["gripper.close_below"], v["action_scale"], v["blend_in"],
+                      v["command_max_age"], self._follow_limits(), v["enable.required"], v["enable.timeout"])
+
+    def _follow_limits(self) -> FollowLimits:
+        return FollowLimits(*(self.values[f"follow.{name}"] for name in (
+            "max_distance", "max_angle", "still_distance", "still_angle", "timeout")))
 
     def _on_description(self, message: String) -> None:
         try:
             self._kinematics = ArmKinematics(message.data, self.values["tip_link"], self.values["joint_names"])
+            self._watch = JointStateWatch(self._kinematics.joint_names, *self._kinematics.position_limits,
+                                          self._kinematics.velocity_limits)
             self._controller.unmeasured = "no joint states have come yet"
         except ValueError as error:
             self._kinematics = None
@@ -166,16 +197,34 @@ class ArmNode(ManagedNode):
         if not any(name in here for name in names):
             return  # from something else that shares the topic, such as a gripper
         missing = [name for name in names if name not in here]
+        now, stamp = time.monotonic(), message.header.stamp
         if missing:
-            self._controller.unmeasured = f"joint_states lacks the position of '{missing[0]}'"
+            fault = Fault(Code.JOINT_STATES_INVALID, f"joint_states lacks the position of '{missing[0]}'")
+        else:
+            q = np.array([here[name] for name in names])
+            fault = self._watch.check(q, stamp.sec + 1e-9 * stamp.nanosec, now)
+        if fault:
+            self._controller.block("joint states", fault)
             return
-        q = np.array([here[name] for name in names])
-        if not np.all(np.isfinite(q)):
-            self._controller.unmeasured = "a joint position is not finite"
-            return
-        self._measured_stamp = message.header.stamp
-        self._controller.measure(Pose(*self._kinematics.forward(q)), time.monotonic())
+        self._controller.unblock("joint states")
+        self._measured_stamp = stamp
+        self._controller.measure(Pose(*self._kinematics.forward(q)), now)
         self._controller.unmeasured = ""
+
+    def _on_enable(self, message: Bool) -> None:
+        self._controller.enable(message.data, time.monotonic())
+
+    def _on_hold(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        """Hold, in any state of the lifecycle, until the service says otherwise."""
+        self._held = Fault(Code.HELD, "the service ~/hold was called, so the arm holds") if request.data else None
+        if self._held:
+            self._controller.block("hold", self._held)
+        else:
+            self._controller.unblock("hold")
+        self._publish_status_on_change()
+        response.success = True
+        response.message = "the arm holds; call it with data: false to let the next goal move" if self._held else ""
+        return response
 
     def _on_command(self, message: EndEffectorCommand) -> None:
         if not self.active:
@@ -183,11 +232,16 @@ class ArmNode(ManagedNode):
         t, r = message.translation, message.rotation
         command = Command(message.goal_id.uuid.tobytes(), message.header.frame_id, message.hold,
                           np.array([t.x, t.y, t.z]), np.array([r.x, r.y, r.z]), message.gripper,
-                          message.period.sec + 1e-9 * message.period.nanosec)
+                          message.period.sec + 1e-9 * message.period.nanosec, self._age(message.header.stamp))
         opening = self._controller.command(command, time.monotonic())
         if opening is not None and not self.values["dry_run"]:
             self._gripper.publish(Float64(data=opening))
         self._publish_status_on_change()
+
+    def _age(self, stamp) -> float:
+        """Age of a stamp on the node's clock [s]; 0 where there is none."""
+        seconds = stamp.sec + 1e-9 * stamp.nanosec
+        return self.get_clock().now().nanoseconds * 1e-9 - seconds if seconds else 0.0
 
     def _tick(self) -> None:
         if not self.active:

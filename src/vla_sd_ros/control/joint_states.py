@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether joint states are those of this arm, measured one after the other."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vla_sd_ros.control.codes import Code, Fault
+
+OUTSIDE = 0.1  # rad or m: farther than this beyond its limits no joint of this arm is
+JUMP = 0.1  # rad or m: what a joint may seem to move at once, for delays on the way
+HASTE = 2.0  # times the velocity limit: for messages that come faster than they were measured
+CLOCK_JUMP = 0.5  # s between the time by the stamps and the time that passed here
+TRUST = 0.1  # s without a contradiction, after which joint states are believed again
+
+FASTEST = 10.0  # rad/s: of a joint whose limit robot_description does not give
+
+
+class JointStateWatch:
+    """Compares each joint state with the limits of the arm and with the one before."""
+
+    def __init__(self, names: Sequence[str], lower: np.ndarray, upper: np.ndarray, velocity: np.ndarray):
+        self._names, self._lower, self._upper = names, lower, upper
+        self._velocity = np.minimum(velocity, FASTEST)
+        self._q: np.ndarray | None = None
+        self._stamp = self._now = 0.0
+        self._doubt: Fault | None = None
+        self._trusted_from = 0.0
+
+    def check(self, q: np.ndarray, stamp: float, now: float) -> Fault | None:
+        """What is wrong with the joint positions q (n,) stamped `stamp` [s], 0 for no stamp, that came at `now`."""
+        if not np.all(np.isfinite(q)):
+            return Fault(Code.JOINT_STATES_INVALID, f"the position of joint '{self._names[_first(~np.isfinite(q))]}' "
+                                                    "is not finite")
+        outside = (q < self._lower - OUTSIDE) | (q > self._upper + OUTSIDE)
+        if outside.any():
+            i = _first(outside)
+            return Fault(Code.JOINT_STATES_INVALID, f"joint '{self._names[i]}' is said to be at {q[i]:.2f}, but its limits "
+                         f"are {self._lower[i]:.2f} .. {self._upper[i]:.2f}: these are not the joint states of this arm")
+        contradiction = self._contradiction(q, stamp, now) if self._q is not None else None
+        self._q, self._stamp, self._now = q, stamp, now
+        if contradiction:
+            self._doubt, self._trusted_from = contradiction, now + TRUST
+        return self._doubt if now < self._trusted_from else None
+
+    def _contradiction(self, q: np.ndarray, stamp: float, now: float) -> Fault | None:
+        passed = now - self._now
+        if stamp and self._stamp and abs(stamp - self._stamp - passed) > CLOCK_JUMP:
+            return Fault(Code.CLOCK_JUMP, f"the stamps of the joint states went {stamp - self._stamp:.2f} s in "
+                                          f"{passed:.2f} s: a clock was set, or something was stopped for a while")
+        leapt = np.abs(q - self._q) > JUMP + HASTE * self._velocity * passed
+        if not leapt.any():
+            return None
+        i = _first(leapt)
+        return Fault(Code.JOINT_STATES_INVALID, f"joint '{self._names[i]}' jumped from {self._q[i]:.2f} to {q[i]:.2f} in "
+                     f"{passed:.3f} s, faster than it can move: look for a second publisher of joint_states")
+
+
+def _first(true: np.ndarray) -> int:
+    return int(np.flatnonzero(true)[0])
