@@ -34,6 +34,7 @@ class Code(IntEnum):
     COMMAND_STALE = 1101
     JOINT_STATES_STALE = 1102
     COMMAND_INVALID = 1103
+    ROBOT_FAULT = 1150
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ class ArmController:
         self._commanded_at = -math.inf
         self._at_rest_since = now
         self._goal_id: bytes | None = None
+        self._failed_goal: bytes | None = None  # the goal during which the robot refused to go on
         self._tracker: Tracker | None = None
         self._segment: Segment | None = None
         self._gripper = GripperSwitch()
@@ -148,7 +150,7 @@ class ArmController:
         if command.hold:
             self._hold(Code.NO_COMMAND, "vla_node asked to hold")
             return None
-        if not self.measured_is_fresh(now):  # the status says so already
+        if not self.measured_is_fresh(now) or command.goal_id == self._failed_goal:  # the status says so already
             self._refused += 1
             return None
         try:
@@ -157,6 +159,7 @@ class ArmController:
             self._refused += 1
             self._hold(Code.COMMAND_INVALID, f"a command was refused and the arm holds: {error}")
             return None
+        self._failed_goal = None
         if command.goal_id != self._goal_id:
             self._begin(command.goal_id)
             previous = self.measured
@@ -188,6 +191,12 @@ class ArmController:
     def hold(self, why: str) -> None:
         """Come to rest as fast as the limits allow, and stay there."""
         self._hold(Code.NO_COMMAND, why)
+
+    def fault(self, why: str) -> None:
+        """The robot does not follow: come to rest; the goal that runs takes no further command, the next one does."""
+        if self._running:
+            self._failed_goal = self._goal_id
+            self._hold(Code.ROBOT_FAULT, f"the robot does not follow, so the arm holds: {why}")
 
     def release(self, why: str) -> None:
         """Give up the target: nothing is sent until the next command, which starts from the measured pose."""
