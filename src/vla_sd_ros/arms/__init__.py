@@ -5,7 +5,7 @@
     arm.send(now, target, measured, joints)      # at every tick, from the first command on
     arm.fault()                                  # one sentence while the robot does not take what is sent
     gripper = make_gripper(node)                 # parameter gripper.interface
-    gripper.send(1.0)                            # on transitions only: 1.0 open, 0.0 closed
+    gripper.send(now, 1.0)                       # on transitions only: 1.0 open, 0.0 closed
 
 `node` is an rclpy node whose parameters are the dictionary `node.values`, always the newest. Like nodes/, which uses
 it, this room knows ROS; what is sent has been limited in control/ before.
@@ -47,8 +47,8 @@ class Arm(Protocol):
 class Gripper(Protocol):
     """What takes transitions of the gripper to its driver. No method waits for anything."""
 
-    def send(self, opening: float) -> None:
-        """Open (1.0) or close (0.0)."""
+    def send(self, now: float, opening: float) -> None:
+        """Open (1.0) or close (0.0), at time `now` [s, steady]."""
 
     def poll(self, now: float) -> None:
         """Called at 10 Hz with the steady time [s]: for what can only be done later."""

@@ -19,11 +19,11 @@ class GripperCommand:
         self._goals = NewestGoal(node, actions.GripperCommand, node.values["gripper.action"], _failed)
         self.poll, self.close = self._goals.poll, self._goals.close
 
-    def send(self, opening):
+    def send(self, now, opening):
         goal = self._goal()
         goal.command.position = gripper_position(self._node, opening)
         goal.command.max_effort = self._node.values["gripper.effort"]
-        self._goals.send(goal)
+        self._goals.send(now, goal)
 
     def problem(self):
         return self._goals.problem
@@ -38,11 +38,11 @@ class ParallelGripperCommand:
         self._goals = NewestGoal(node, action, node.values["gripper.action"], _failed)
         self.poll, self.close = self._goals.poll, self._goals.close
 
-    def send(self, opening):
+    def send(self, now, opening):
         values = self._node.values
         state = JointState(name=[values["gripper.joint"]], position=[gripper_position(self._node, opening)],
                            effort=[values["gripper.effort"]] if values["gripper.effort"] > 0.0 else [])
-        self._goals.send(self._goal(command=state))
+        self._goals.send(now, self._goal(command=state))
 
     def problem(self):
         return self._goals.problem

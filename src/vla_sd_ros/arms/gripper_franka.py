@@ -18,17 +18,18 @@ class FrankaGripper:
         self._move = NewestGoal(node, self._actions.Move, f"{prefix}/move", _failed)
         self._grasp = NewestGoal(node, self._actions.Grasp, f"{prefix}/grasp", _failed)
 
-    def send(self, opening):
+    def send(self, now, opening):
         values = self._node.values
         if opening > 0.5:
             self._grasp.cancel()
-            self._move.send(self._actions.Move.Goal(width=values["gripper.open_position"], speed=values["gripper.speed"]))
+            goal = self._actions.Move.Goal(width=values["gripper.open_position"], speed=values["gripper.speed"])
+            self._move.send(now, goal)
             return
         self._move.cancel()
         goal = self._actions.Grasp.Goal(width=values["gripper.closed_position"], speed=values["gripper.speed"],
                                         force=values["gripper.effort"])
         goal.epsilon.inner = goal.epsilon.outer = values["gripper.open_position"]
-        self._grasp.send(goal)
+        self._grasp.send(now, goal)
 
     def poll(self, now):
         self._move.poll(now)

@@ -17,7 +17,7 @@ class GripperTopic:
         self._node = node
         self._publisher = node.create_publisher(Float64, "gripper_command", LATCHED)
 
-    def send(self, opening):
+    def send(self, now, opening):
         self._publisher.publish(Float64(data=gripper_position(self._node, opening)))
 
     def poll(self, now):

@@ -53,7 +53,7 @@ class JointSingle:
         self._node = node
         self._publisher = node.create_publisher(self._type, "commands/joint_single", NEWEST)
 
-    def send(self, opening):
+    def send(self, now, opening):
         name = self._node.values["gripper.joint"]
         self._publisher.publish(self._type(name=name, cmd=gripper_position(self._node, opening)))
 

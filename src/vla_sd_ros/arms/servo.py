@@ -6,8 +6,6 @@ stamp is older than its incoming_command_timeout (0.1 s). It tells what it does 
 in m/s and rad/s: Servo's command_in_type must be speed_units.
 """
 
-import time
-
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
 
@@ -35,12 +33,14 @@ class Servo:
         self._asked_at: float | None = None
         self._answer = None
         self.ready = False
-        self._heard_at: float | None = None
+        self._heard, self._heard_at = False, 0.0  # a status came since the last tick; when one was seen last
         self._halted = self._refused = ""
 
     def prepare(self, now: float) -> bool:
         """Whether commands can be sent; if not, ask Servo for it, now and again."""
-        if self.ready and self._heard_at is not None and now - self._heard_at > SILENCE:
+        if self._heard:
+            self._heard, self._heard_at = False, now
+        if self.ready and now - self._heard_at > SILENCE:
             self.ready, self._asked_at = False, None  # a Servo that starts again has forgotten the kind
         if self.ready:
             return True
@@ -67,11 +67,11 @@ class Servo:
     def _on_switched(self, future) -> None:
         if future is not self._answer:
             return
-        self.ready, self._heard_at = bool(future.result().success), time.monotonic()
+        self.ready = self._heard = bool(future.result().success)
         self._refused = "" if self.ready else f"{self._name} refused to take commands of kind {self._kind}"
 
     def _on_status(self, message) -> None:
-        self._heard_at = time.monotonic()
+        self._heard = True
         how = HALTS.get(message.code)
         self._halted = f"MoveIt Servo {how}" + (f" ({message.message})" if message.message else "") if how else ""
 

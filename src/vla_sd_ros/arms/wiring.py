@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What several interfaces share: messages from poses, a watch on who is at the other end, the newest goal of an action."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -77,10 +76,10 @@ class NewestGoal:
         self._sent_at: float | None = None
         self.problem = ""
 
-    def send(self, goal: Any) -> None:
+    def send(self, now: float, goal: Any) -> None:
         self.cancel()
         self._goal = goal
-        self.poll(time.monotonic())
+        self.poll(now)
 
     def cancel(self) -> None:
         """Whatever runs is no longer wanted."""

@@ -220,7 +220,7 @@ class ArmNode(ManagedNode):
                           message.period.sec + 1e-9 * message.period.nanosec)
         opening = self._controller.command(command, time.monotonic())
         if opening is not None and not self.values["dry_run"]:
-            self._gripper.send(opening)
+            self._gripper.send(time.monotonic(), opening)
         self._publish_status_on_change()
 
     def _tick(self) -> None:
@@ -244,7 +244,10 @@ class ArmNode(ManagedNode):
         """The inverse kinematics for the interfaces that take joint positions."""
         if self._kinematics is None:
             raise ValueError("there is no usable robot_description")
-        return self._kinematics.inverse(position, rotation, seed)
+        solution = self._kinematics.inverse(position, rotation, seed)
+        if solution is None:
+            raise ValueError("no joint positions within their limits reach the target")
+        return solution
 
     def _publish_measured(self) -> None:
         if self.active and self._controller.measured_is_fresh(time.monotonic()):

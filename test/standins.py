@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the stand-in interface packages of this folder into a prefix of their own, once for each content.
+"""Builds the stand-in interface packages of test/interfaces/ into a prefix of their own, once for each content.
 
 They hold only the types that vla_sd_ros uses of packages that have no wheels, from their documented fields. Where the
 real packages are installed, those are used. Nothing here is installed with the product.
 
-    python test/interfaces/standins.py      # builds, and prints the shell commands that put them on the paths
+    python test/standins.py      # builds, and prints the shell commands that put them on the paths
 """
+import ctypes
 import hashlib
 import importlib.util
 import os
@@ -17,7 +18,7 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "interfaces"
 NAMES = ("control_msgs", "franka_msgs", "interbotix_xs_msgs", "moveit_msgs")
 # Debug code compiles in half the time.
 PYPROJECT = """[build-system]
@@ -90,6 +91,9 @@ def use() -> None:
         new = environment(build())
         os.environ.update(new)
         sys.path.insert(0, new["PYTHONPATH"].split(os.pathsep)[0])
+        # A process reads LD_LIBRARY_PATH when it starts: this one finds by name what is loaded already.
+        for library in sorted(Path(new["LD_LIBRARY_PATH"].split(os.pathsep)[0]).glob("lib*_c.so")):
+            ctypes.CDLL(str(library))
 
 
 if __name__ == "__main__":
