@@ -151,9 +151,9 @@ def franka(given: Mapping[str, str]) -> Plan:
     elif given["driver"] == "sim":
         if interface != "pose_target":
             raise ValueError("the simulated Franka takes targets as crisp does: driver:=sim needs controller:=crisp")
-        topics = inputs | {"target_pose": theirs, "gripper_action": "/" + given["gripper"].lstrip("/"),
-                           "image": given["image_topic"]}
-        plan.append(Process("sim_arm_node", {"robot": "franka", "prefix": robot}, topics, namespace=""))
+        topics = inputs | {"target_pose": theirs, "image": given["image_topic"]}
+        driver = {"robot": "franka", "prefix": robot, "gripper_action": parameters["gripper.action"]}
+        plan.append(Process("sim_arm_node", driver, topics, namespace=""))
     return plan + _nodes(given["nodes"], given, parameters, inputs | ({own: theirs} if own else {}),
                          {"joint_states": inputs["joint_states"], "image": given["image_topic"]})
 
