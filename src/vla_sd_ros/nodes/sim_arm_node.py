@@ -7,6 +7,7 @@ than one publisher), joint_states, robot_description, and the gripper's action w
 """
 
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -54,9 +55,11 @@ class SimArmNode(PlainNode):
         self._image = self.create_publisher(Image, "image", 1)
         (self._start_widowx if self.values["robot"] == "widowx" else self._start_franka)()
         self._description.publish(String(data=self._arm.urdf))
-        self._view = None
         self.create_timer(1.0 / self.values["joint_state_rate"], self._step, clock=STEADY)
-        self.create_timer(1.0 / self.values["camera_rate"], self._show, clock=STEADY)
+        self._ending = threading.Event()
+        # Drawing takes its time, and joint states must go on meanwhile.
+        self._camera = threading.Thread(target=self._film, daemon=True)
+        self._camera.start()
         self.get_logger().info(f"simulating {self.values['robot']}: {', '.join(self._arm.joints)}")
 
     def diagnose(self):
@@ -139,12 +142,19 @@ class SimArmNode(PlainNode):
     def _positions(self) -> list[float]:
         return [*self._motors.position.tolist(), self._finger, -self._finger if self._arm.mirrored else self._finger]
 
-    def _show(self) -> None:
-        from vla_sd_ros.sim.arm_view import ArmView  # MuJoCo takes a second to load
+    def stop(self) -> None:
+        self._ending.set()
+        self._camera.join(1.0)
 
-        if self._view is None:
-            self._view = ArmView(self._arm.urdf, self.values["image_size"])
-        image = self._view.image([*self._arm.joints, *self._arm.fingers], np.array(self._positions()))
+    def _film(self) -> None:
+        from vla_sd_ros.sim.arm_view import ArmView
+
+        view = ArmView(self._arm.urdf, self.values["image_size"])
+        names = [*self._arm.joints, *self._arm.fingers]
+        while not self._ending.wait(1.0 / self.values["camera_rate"]):
+            self._show(view.image(names, np.array(self._positions())))
+
+    def _show(self, image: np.ndarray) -> None:
         size = self.values["image_size"]
         message = Image(height=size, width=size, encoding="rgb8", step=3 * size)
         message.header.stamp = self.get_clock().now().to_msg()
