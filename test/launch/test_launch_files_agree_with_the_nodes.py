@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the launch files start fits the nodes: arguments, parameters and files that exist, remaps of names that are used.
 
-Without launch: the plans are plain data (vla_sd_ros.bringup). test_real_launch.py runs them where launch is installed.
+Without launch: the plans are plain data (vla_sd_ros.bringup). test_sim_launch.py runs one of them where launch is installed.
 """
 
 import ast
