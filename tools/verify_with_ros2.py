@@ -233,8 +233,8 @@ Written by `tools/verify_with_ros2.py`, which ran these commands and reports an 
 it should. Long outputs are cut where it says so; paths of the machine are replaced by `<path>`.
 
 Python {sys.version.split()[0]}, {versions}.
-There are no wheels of launch, launch_ros and ros2cli: they were installed from source; rclpy and the middleware are the wheels of
-Kilted. `ros2 bag` was not at hand: bags are read back with rosbags in `test/report`, and by hand with the reader `mcap`
+There are no wheels of launch, launch_ros and ros2cli: they were installed from source; rclpy and the middleware are
+wheels of Kilted. `ros2 bag` was not at hand: bags are read back with rosbags in `test/report`, and by hand with the reader `mcap`
 of Foxglove.
 
 {policy}"""

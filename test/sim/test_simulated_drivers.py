@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated WidowX and Franka move as their drivers do, and a goal through arm_node's arithmetic stays on its path."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
-from pathlib import Path
 
 from vla_sd_ros.arms.joints import JointStream
 from vla_sd_ros.control.controller import ArmController, Command, Config
@@ -46,7 +47,8 @@ def test_no_joint_exceeds_its_speed_or_its_limits_however_far_the_goal():
 def drive(profile):
     """A square of 4 x 4 cm at 5 Hz commands: distances [m] of the end effector from the path, and from its end."""
     arm, now = Description("widowx", "wx250s"), 0.0
-    config = Config(base_frame="base", workspace_low=np.array([0.1, -0.2, -0.01]), workspace_high=np.array([0.45, 0.25, 0.3]),
+    box = {"workspace_low": np.array([0.1, -0.2, -0.01]), "workspace_high": np.array([0.45, 0.25, 0.3])}
+    config = Config(base_frame="base", **box,
                     limits=Limits(0.4, 2.0, 100.0, 1.5, 8.0, 400.0))
     controller, motors = ArmController(config, now), ProfiledMotors(arm.home, arm.limits, profile, now)
     stream = JointStream(arm.kinematics.inverse)
