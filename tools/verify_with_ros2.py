@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the real `ros2` command line against sim.launch.py and writes docs/verified-with-ros2.md: commands and output.
+"""Runs the real `ros2` command line against the launch files and writes what it said into docs/verified-with-ros2.md.
 
-    python3 tools/verify_with_ros2.py [--checkpoint DIRECTORY]
+    python3 tools/verify_with_ros2.py [--checkpoint DIRECTORY] [--launch sim franka widowx]
+
+Each launch file has its part of the document; the parts of those that were not asked for stay as they are.
 
 Needs a sourced ROS installation with launch and ros2cli, and this package. Long outputs are cut in the middle, where
 it says so; nothing else is edited but the machine's own paths. Exit code 1 when a command did not do what it should.
@@ -20,9 +22,10 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "verified-with-ros2.md
 ACTION = "vla_sd_msgs/action/ExecuteInstruction"
 GOAL = f"ros2 action send_goal --feedback /vla/execute_instruction {ACTION}"
 HEAD, TAIL = 36, 12  # lines that are kept of a long output
+MARK = "\n<!-- {} -->\n"  # begins the part of one launch file
 
 # heading, then (command, what its output must contain, seconds it may take before it is interrupted)
-SESSION = [
+SIM = [
     ("Interfaces", [
         (f"ros2 interface show {ACTION}", "string instruction", 20),
         ("ros2 interface show vla_sd_msgs/srv/ResetScene", "int32 initial_state", 20),
@@ -71,25 +74,84 @@ SESSION = [
 ]
 
 
+def arm(description: str, joint_states: str) -> list:
+    """The session of a real arm's launch file with its simulated driver, on topics outside of the namespace."""
+    position = "ros2 topic echo --once --qos-reliability reliable /vla/measured_pose geometry_msgs/msg/PoseStamped"
+    return [
+        ("Nodes and topics", [
+            ("ros2 node list", "sim_arm_node", 60),
+            ("ros2 lifecycle get /vla/arm_node", "active", 60),
+            ("ros2 lifecycle get /vla/vla_node", "active", 60),
+            (f"ros2 topic info {joint_states}", "Publisher count: 1", 60),
+            (f"ros2 topic info {description}", "Subscription count: 1", 60),
+        ]),
+        ("Parameters", [
+            ("ros2 param get /vla/arm_node arm.interface", "String value is", 60),
+            ("ros2 param set /vla/arm_node arm.interface servo_pose", "failed", 60),
+            # A machine that shares its two cores with something else is late: the arm shall not hold for that here.
+            ("ros2 param set /vla/arm_node command_timeout 5.0", "Set parameter successful", 60),
+            ("ros2 param set /vla/arm_node joint_state_timeout 2.0", "Set parameter successful", 60),
+            ("ros2 param set /vla/vla_node joint_states.timeout 5.0", "Set parameter successful", 60),
+            ("ros2 param set /vla/vla_node image.timeout 10.0", "Set parameter successful", 60),
+            ("ros2 param set /vla/arm_node limits.linear_velocity 0.2", "Set parameter successful", 60),
+            ("ros2 param set /vla/arm_node limits.linear_velocity 9.0", "failed", 60),
+        ]),
+        ("An instruction, and the pose of the end effector before and after", [
+            (position, "position:", 60),
+            (f'{GOAL} "{{instruction: pick up the cube, step_limit: 15}}"', "step_limit", 240),
+            (position, "position:", 60),
+        ]),
+    ]
+
+
+LAUNCHES = {
+    # launch file: its arguments, what it prints when it is ready, the commands
+    "sim": ("autostart:=false", "simulating", SIM),
+    "franka": ("driver:=sim", "vla_node is active", arm("/robot_description", "/franka/joint_states")),
+    "widowx": ("driver:=sim", "vla_node is active", arm("/wx250s/robot_description", "/wx250s/joint_states")),
+}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", help="policy; default: that of the parameter file")
+    parser.add_argument("--launch", nargs="+", choices=LAUNCHES, default=list(LAUNCHES), help="launch files to run")
     arguments = parser.parse_args()
     os.environ.setdefault("ROS_DOMAIN_ID", "83")
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    launch = "ros2 launch vla_sd_ros sim.launch.py autostart:=false"
-    failures, sections = [], []
+    failures, parts = [], kept()
+    for name in arguments.launch:
+        parts[name] = session(name, arguments.checkpoint, failures)
+    DOCUMENT.write_text(preface(bool(arguments.checkpoint)) + "".join(
+        f"{MARK.format(name)}# {name}.launch.py\n\n{parts[name]}" for name in LAUNCHES if name in parts))
+    for failure in failures:
+        print(f"FAILED {failure}", file=sys.stderr)
+    print(f"{DOCUMENT.name}: {len(failures)} failures")
+    return 1 if failures else 0
+
+
+def kept() -> dict[str, str]:
+    """The parts of the document as it is, by launch file."""
+    text = DOCUMENT.read_text() if DOCUMENT.exists() else ""
+    pieces = re.split(r"\n<!-- (\w+) -->\n# [^\n]*\n\n", text)
+    return dict(zip(pieces[1::2], pieces[2::2]))
+
+
+def session(name: str, checkpoint: str | None, failures: list[str]) -> str:
+    """Run one launch file with its commands; returns its part of the document, and adds to the failures."""
+    options, ready, commands_by_heading = LAUNCHES[name]
+    launch, sections = f"ros2 launch vla_sd_ros {name}.launch.py {options}", []
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "launch.log")
-        policy = [f"checkpoint:={arguments.checkpoint}"] if arguments.checkpoint else []
+        policy = [f"checkpoint:={checkpoint}"] if checkpoint else []
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*launch.split(), *policy], stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
         try:
-            wait_for(log, "simulating", 120)
+            wait_for(log, ready, 400)
             wait_for_daemon()
-            for heading, commands in SESSION:
+            for heading, commands in commands_by_heading:
                 blocks = []
                 for command, expected, patience in commands:
                     said = run(command, patience)
@@ -99,17 +161,15 @@ def main() -> int:
                 sections.append(f"## {heading}\n\n" + fenced("\n\n".join(blocks)))
         finally:
             process.send_signal(signal.SIGINT)
-            code = process.wait(15)
+            code = process.wait(60)
             run("ros2 daemon stop", 20)
+        if code:
+            failures.append(f"{launch}: exit code {code} after Ctrl-C")
         sections.append(
             "## What ros2 launch printed\n\nCtrl-C (SIGINT) at the end; its exit code was "
             f"{code}.\n\n" + fenced(f"$ {launch}\n{trim(log.read_text(errors='replace'), 45, 15)}")
         )
-    DOCUMENT.write_text(preface(bool(arguments.checkpoint)) + "\n".join(sections))
-    for failure in failures:
-        print(f"FAILED {failure}", file=sys.stderr)
-    print(f"{DOCUMENT.name}: {len(failures)} failures")
-    return 1 if failures else 0
+    return "\n".join(sections)
 
 
 def run(command: str, patience: float) -> str:
@@ -135,7 +195,7 @@ def wait_for(log: Path, text: str, patience: float) -> None:
 def wait_for_daemon(attempts: int = 10) -> None:
     """The daemon of ros2cli sees little right after it has started."""
     for _ in range(attempts):
-        if "unconfigured" in run("ros2 lifecycle get /vla/vla_node", 20):
+        if re.search("unconfigured|active", run("ros2 lifecycle get /vla/vla_node", 20)):
             return
         time.sleep(1)
 
@@ -143,7 +203,7 @@ def wait_for_daemon(attempts: int = 10) -> None:
 def trim(text: str, head: int = HEAD, tail: int = TAIL) -> str:
     """Without the machine's paths and colours; the middle of a long text cut out."""
     text = re.sub(r"\x1b\[[0-9;]*m|\r", "", text)
-    names = "vla|diagnostics|rosout|parameter_events|clock"
+    names = "vla|diagnostics|rosout|parameter_events|clock|franka|wx250s|camera|franka_gripper"
     text = re.sub(rf"(?<![\w/.~])/(?!{names})(?:[\w.+-]+/)+[\w.+-]+", "<path>", text)
     lines = [line.rstrip() for line in text.strip().splitlines()]
     if len(lines) > head + tail + 1:
@@ -173,8 +233,8 @@ Written by `tools/verify_with_ros2.py`, which ran these commands and reports an 
 it should. Long outputs are cut where it says so; paths of the machine are replaced by `<path>`.
 
 Python {sys.version.split()[0]}, {versions}.
-There are no wheels of launch and ros2cli: they were built from source; rclpy and the middleware are the wheels of
-Kilted. `ros2 bag` was not at hand: bags are read back with rosbags in `test/report`, and by hand with the reader `mcap`
+There are no wheels of launch, launch_ros and ros2cli: they were installed from source; rclpy and the middleware are
+wheels of Kilted. `ros2 bag` was not at hand: bags are read back with rosbags in `test/report`, and by hand with the reader `mcap`
 of Foxglove.
 
 {policy}"""

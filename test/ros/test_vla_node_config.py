@@ -8,7 +8,8 @@ import yaml
 from vla_sd_ros.nodes.lifecycle import ManagedNode
 from vla_sd_ros.nodes.vla_node import VlaNode
 
-FILES = sorted((Path(__file__).parents[2] / "config").glob("*.yaml"))
+CONFIG = Path(__file__).parents[2] / "config"
+FILES = [CONFIG / name for name in ("franka.yaml", "sim.yaml", "widowx.yaml")]  # the others are for drivers
 
 
 def flat(tree: dict, prefix: str = "") -> dict:
@@ -27,7 +28,3 @@ def test_the_file_is_a_manual_of_all_parameters(file):
     for name, spec in specs.items():
         assert type(values[name]) is type(spec.default), name
         spec.check(values[name])
-
-
-def test_there_is_a_file():
-    assert FILES

@@ -3,7 +3,8 @@
 
 In:  command (vla_sd_msgs/EndEffectorCommand), joint_states, robot_description; enable (std_msgs/Bool) where
      enable.required says so; the service ~/hold (std_srvs/SetBool).
-Out: target_pose, gripper_command (0.0 closed, 1.0 open, on transitions), measured_pose, ~/status, /diagnostics.
+Out: what the robot's side takes (arms/; by default target_pose, and gripper_command on transitions), measured_pose,
+     ~/status, /diagnostics.
 All decisions are in control/controller.py; this file is the wiring.
 """
 
@@ -12,14 +13,15 @@ import sys
 import time
 
 import numpy as np
-import pinocchio as pin
 from geometry_msgs.msg import PoseStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, Float64, String
+from std_msgs.msg import Bool, String
 from std_srvs.srv import SetBool
 from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
 
+from vla_sd_ros import arms
+from vla_sd_ros.arms.wiring import stamped
 from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.controller import ArmController, Command, Config
 from vla_sd_ros.control.following import FollowLimits
@@ -36,11 +38,35 @@ SENSOR = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 MEASURED_POSE_PERIOD = 0.02  # s
 STATUS_PERIOD = 0.1  # s
 
+# What concerns the robot's side, in arms/.
+ROBOT = (
+    ParameterSpec("arm.interface", "pose_target", "How targets go to the robot.", choices=arms.ARMS, read_only=True),
+    ParameterSpec("servo.node", "servo_node", "servo_twist, servo_pose: name of MoveIt Servo's node.", read_only=True),
+    ParameterSpec("servo.gain", 5.0, "servo_twist: share of the distance from the target that is made up for [1/s].",
+                  0.0, 20.0),
+    ParameterSpec("joint_trajectory.time_from_start", 0.1, "joint_trajectory: time to the point of a message [s].",
+                  0.02, 1.0, read_only=True),
+    ParameterSpec("interbotix.group", "arm", "interbotix_joint_group: name of the group of motors.", read_only=True),
+    ParameterSpec("interbotix.rate", 20.0, "interbotix_joint_group: rate of its messages [Hz].", 5.0, 100.0,
+                  read_only=True),
+    ParameterSpec("gripper.interface", "topic", "How the gripper is commanded.", choices=arms.GRIPPERS, read_only=True),
+    ParameterSpec("gripper.action", "franka_gripper/gripper_action", "Name of the gripper's action; of interface franka: "
+                  "what comes before /move and /grasp.", read_only=True),
+    ParameterSpec("gripper.joint", "gripper", "Joint of the gripper, where the interface names it.", read_only=True),
+    ParameterSpec("gripper.open_position", 1.0, "What opens the gripper, in the units of its driver.", -1000.0, 1000.0),
+    ParameterSpec("gripper.closed_position", 0.0, "What closes the gripper, in the units of its driver.", -1000.0,
+                  1000.0),
+    ParameterSpec("gripper.effort", 20.0, "Force of a closing gripper [N]; 0: the driver's own.", 0.0, 200.0),
+    ParameterSpec("gripper.speed", 0.1, "Interface franka: speed of the fingers [m/s].", 0.01, 0.2),
+    ParameterSpec("gripper.timeout", 10.0, "Time for an action of the gripper to return [s].", 0.5, 120.0),
+)
+
 
 class ArmNode(ManagedNode):
     """Lifecycle node without a GPU that never waits for anything: it must outlive a stuck or crashed vla_node."""
 
     TABLE = (
+        *ROBOT,
         ParameterSpec("base_frame", "panda_link0", "Base frame of the robot; commands in another are refused.",
                       read_only=True),
         ParameterSpec("tip_link", "panda_tcp", "Link of the robot description that the commands move.",
@@ -94,9 +120,9 @@ class ArmNode(ManagedNode):
         self._controller.unmeasured = "no robot_description has come yet"
         self._sent_status = None
         self._ticks, self._ticks_since, self._longest_period, self._last_tick = 0, time.monotonic(), 0.0, math.nan
-        self._target = self.create_publisher(PoseStamped, "target_pose", NEWEST)
+        self._arm = arms.make_arm(self, self._solve)
+        self._gripper = arms.make_gripper(self)
         self._measured = self.create_publisher(PoseStamped, "measured_pose", 10)
-        self._gripper = self.create_publisher(Float64, "gripper_command", LATCHED)
         self._status = self.create_publisher(ArmStatus, "~/status", LATCHED)
         self._inputs = [
             self.create_subscription(String, "robot_description", self._on_description, LATCHED),
@@ -118,6 +144,7 @@ class ArmNode(ManagedNode):
         self._controller.unmeasured = unmeasured
         if self._held:
             self._controller.block("hold", self._held)
+        self._arm.rest()
 
     def deactivate(self):
         """Brake smoothly (a fraction of a second), so that the last pose sent is one at rest."""
@@ -134,9 +161,11 @@ class ArmNode(ManagedNode):
             self.destroy_timer(timer)
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
-        for publisher in (self._target, self._measured, self._gripper, self._status):
+        for publisher in (self._measured, self._status):
             self.destroy_publisher(publisher)
         self.destroy_service(self._hold)
+        self._arm.close()
+        self._gripper.close()
 
     def apply(self, changed):
         if self.state == "unconfigured":
@@ -156,6 +185,7 @@ class ArmNode(ManagedNode):
             "lifecycle state": self.state, "code": int(status.code), "dry_run": self.values["dry_run"],
             "rate of target_pose [Hz]": f"{rate:.1f}", "longest period [ms]": f"{1e3 * self._longest_period:.1f}",
             "commands clipped": status.clipped, "commands refused": status.refused,
+            "interfaces": f"{self.values['arm.interface']}, {self.values['gripper.interface']}",
         }
         self._ticks, self._ticks_since, self._longest_period = 0, now, 0.0
         if not self.active:
@@ -163,6 +193,9 @@ class ArmNode(ManagedNode):
         level = OK if status.code in (Code.OK, Code.NO_COMMAND) else ERROR
         if level == OK and self.values["dry_run"]:
             return WARN, "dry run: nothing is sent to the robot", values
+        problem = self._gripper.problem()
+        if level == OK and problem:
+            return WARN, f"gripper: {problem}", values
         return level, status.message or "moving", values
 
     def _config(self) -> Config:
@@ -208,6 +241,7 @@ class ArmNode(ManagedNode):
             return
         self._controller.unblock("joint states")
         self._measured_stamp = stamp
+        self._joints = q
         self._controller.measure(Pose(*self._kinematics.forward(q)), now)
         self._controller.unmeasured = ""
 
@@ -235,7 +269,7 @@ class ArmNode(ManagedNode):
                           message.period.sec + 1e-9 * message.period.nanosec, self._age(message.header.stamp))
         opening = self._controller.command(command, time.monotonic())
         if opening is not None and not self.values["dry_run"]:
-            self._gripper.publish(Float64(data=opening))
+            self._gripper.send(time.monotonic(), opening)
         self._publish_status_on_change()
 
     def _age(self, stamp) -> float:
@@ -252,13 +286,27 @@ class ArmNode(ManagedNode):
             self._longest_period = max(self._longest_period, now - self._last_tick)
         self._last_tick = now
         pose = self._controller.tick(now)
-        if pose is not None and not self.values["dry_run"]:
-            self._target.publish(self._stamped(pose, self.get_clock().now().to_msg()))
+        if pose is None or self.values["dry_run"]:
+            self._arm.rest()
+        else:
+            self._arm.send(now, pose, self._controller.measured, self._joints)
+            if fault := self._arm.fault():
+                self._controller.fault(fault)
         self._publish_status_on_change()
+
+    def _solve(self, position: np.ndarray, rotation: np.ndarray, seed: np.ndarray) -> np.ndarray:
+        """The inverse kinematics for the interfaces that take joint positions."""
+        if self._kinematics is None:
+            raise ValueError("there is no usable robot_description")
+        solution = self._kinematics.inverse(position, rotation, seed)
+        if solution is None:
+            raise ValueError("no joint positions within their limits reach the target")
+        return solution
 
     def _publish_measured(self) -> None:
         if self.active and self._controller.measured_is_fresh(time.monotonic()):
-            self._measured.publish(self._stamped(self._controller.measured, self._measured_stamp))
+            frame = self.values["base_frame"]
+            self._measured.publish(stamped(self._controller.measured, frame, self._measured_stamp))
 
     def _publish_status_on_change(self) -> None:
         status = self._controller.status(time.monotonic())
@@ -268,6 +316,7 @@ class ArmNode(ManagedNode):
     def _publish_status(self) -> None:
         if not self.active:
             return
+        self._gripper.poll(time.monotonic())
         previous, status = self._sent_status, self._controller.status(time.monotonic())
         self._sent_status = status
         if status.code > Code.NO_COMMAND and (previous is None or previous.message != status.message):
@@ -277,15 +326,6 @@ class ArmNode(ManagedNode):
         message.header.stamp = self.get_clock().now().to_msg()
         message.header.frame_id = self.values["base_frame"]
         self._status.publish(message)
-
-    def _stamped(self, pose: Pose, stamp) -> PoseStamped:
-        message = PoseStamped()
-        message.header.stamp = stamp
-        message.header.frame_id = self.values["base_frame"]
-        p, o = message.pose.position, message.pose.orientation
-        p.x, p.y, p.z = pose.position.tolist()
-        o.x, o.y, o.z, o.w = pin.Quaternion(pose.rotation).coeffs().tolist()
-        return message
 
 
 def main(args=None):

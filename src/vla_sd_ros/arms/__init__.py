@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The robot's side of arm_node: one small file for each interface that an arm or a gripper may have.
+
+    arm = make_arm(node, solve)                  # parameter arm.interface; ImportError: its message package is missing
+    arm.send(now, target, measured, joints)      # at every tick, from the first command on
+    arm.fault()                                  # one sentence while the robot does not take what is sent
+    gripper = make_gripper(node)                 # parameter gripper.interface
+    gripper.send(now, 1.0)                       # on transitions only: 1.0 open, 0.0 closed
+
+`node` is an rclpy node whose parameters are the dictionary `node.values`, always the newest. Like nodes/, which uses
+it, this room knows ROS; what is sent has been limited in control/ before.
+"""
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+
+from vla_sd_ros.control.pose import Pose
+
+# Position (3,) [m], rotation (3, 3), seed joints (n,) -> joints (n,) [rad], the solution nearest to the seed.
+# Raises ValueError, with one sentence, where there is none.
+Solve = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+ARMS = ("pose_target", "servo_twist", "servo_pose", "joint_trajectory", "interbotix_joint_group")
+GRIPPERS = ("topic", "gripper_command", "parallel_gripper_command", "franka", "interbotix_joint_single")
+
+
+class Arm(Protocol):
+    """What takes the stream of limited targets to the controller of an arm. No method waits for anything."""
+
+    def send(self, now: float, target: Pose, measured: Pose, joints: np.ndarray) -> None:
+        """Send the target at time `now` [s, steady]; measured pose and joint positions (n,) are those of the arm."""
+
+    def fault(self) -> str:
+        """One sentence that says why the robot does not follow what is sent; empty while nothing is known against it."""
+
+    def rest(self) -> None:
+        """Nothing is sent from here on until the next `send`, which may be elsewhere."""
+
+    def close(self) -> None:
+        """Release what was created on the node."""
+
+
+class Gripper(Protocol):
+    """What takes transitions of the gripper to its driver. No method waits for anything."""
+
+    def send(self, now: float, opening: float) -> None:
+        """Open (1.0) or close (0.0), at time `now` [s, steady]."""
+
+    def poll(self, now: float) -> None:
+        """Called at 10 Hz with the steady time [s]: for what can only be done later."""
+
+    def problem(self) -> str:
+        """One sentence while the driver does not do what was asked; empty otherwise."""
+
+    def close(self) -> None:
+        """Release what was created on the node."""
+
+
+def make_arm(node: Any, solve: Solve) -> Arm:
+    """The arm that the parameter arm.interface names."""
+    from vla_sd_ros.arms.interbotix import JointGroup
+    from vla_sd_ros.arms.joint_trajectory import JointTrajectoryTopic
+    from vla_sd_ros.arms.pose_target import PoseTarget
+    from vla_sd_ros.arms.servo import ServoPose, ServoTwist
+
+    by_joints = (partial(kind, solve=solve) for kind in (JointTrajectoryTopic, JointGroup))
+    makers = (PoseTarget, ServoTwist, ServoPose, *by_joints)
+    return dict(zip(ARMS, makers, strict=True))[node.values["arm.interface"]](node)
+
+
+def make_gripper(node: Any) -> Gripper:
+    """The gripper that the parameter gripper.interface names."""
+    from vla_sd_ros.arms.gripper_action import GripperCommand, ParallelGripperCommand
+    from vla_sd_ros.arms.gripper_franka import FrankaGripper
+    from vla_sd_ros.arms.gripper_topic import GripperTopic
+    from vla_sd_ros.arms.interbotix import JointSingle
+
+    makers = (GripperTopic, GripperCommand, ParallelGripperCommand, FrankaGripper, JointSingle)
+    return dict(zip(GRIPPERS, makers, strict=True))[node.values["gripper.interface"]](node)
+
+
+def required(module: str, interface: str) -> Any:
+    """A module of message types that not every machine has; ImportError with one sentence where it is missing."""
+    package = module.partition(".")[0]
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"the interface {interface} needs the ROS package {package}, which cannot be imported "
+                          f"({error}): install it (ros-$ROS_DISTRO-{package.replace('_', '-')} or from source) and "
+                          "source it, or choose another interface") from error

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""servo_twist and servo_pose: MoveIt Servo, a twist (`delta_twist_cmds`) or a pose (`pose_target_cmds`) at every tick.
+
+Servo takes only the kind of command that its service `switch_command_type` was told, and halts smoothly when the newest
+stamp is older than its incoming_command_timeout (0.1 s). It tells what it does with a command in ~/status. Twists are
+in m/s and rad/s: Servo's command_in_type must be speed_units.
+"""
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, TwistStamped
+
+from vla_sd_ros.arms import required
+from vla_sd_ros.arms.wiring import NEWEST, stamped
+from vla_sd_ros.control.clipping import clip_step
+from vla_sd_ros.control.pose import Pose
+
+RETRY = 1.0  # s, between two requests to switch the kind of command
+SILENCE = 1.0  # s, without ~/status, after which Servo is taken for gone
+# Codes of moveit_msgs/ServoStatus with which Servo does not move. With the others it moves, if more slowly.
+HALTS = {-1: "took a command for invalid", 2: "halted before a singularity", 5: "halted before a collision",
+         6: "halted at the bound of a joint"}
+
+
+class Servo:
+    """Servo's side that both kinds share: the switch, and the status."""
+
+    def __init__(self, node, interface: str, kind: str):
+        self._node, self._kind, self._name = node, kind, node.values["servo.node"]
+        types = required("moveit_msgs.msg", interface)
+        self._switch = required("moveit_msgs.srv", interface).ServoCommandType
+        self._client = node.create_client(self._switch, f"{self._name}/switch_command_type")
+        self._status = node.create_subscription(types.ServoStatus, f"{self._name}/status", self._on_status, 10)
+        self._asked_at: float | None = None
+        self._answer = None
+        self.ready = False
+        self._heard, self._heard_at = False, 0.0  # a status came since the last tick; when one was seen last
+        self._halted = self._refused = ""
+
+    def prepare(self, now: float) -> bool:
+        """Whether commands can be sent; if not, ask Servo for it, now and again."""
+        if self._heard:
+            self._heard, self._heard_at = False, now
+        if self.ready and now - self._heard_at > SILENCE:
+            self.ready, self._asked_at = False, None  # a Servo that starts again has forgotten the kind
+        if self.ready:
+            return True
+        if self._asked_at is None or now - self._asked_at > RETRY:
+            if self._asked_at is not None:
+                self._refused = self._refused or f"{self._name} does not answer switch_command_type: start MoveIt Servo"
+            self._asked_at = now
+            if self._client.service_is_ready():
+                request = self._switch.Request(command_type=getattr(self._switch.Request, self._kind))
+                self._answer = self._client.call_async(request)
+                self._answer.add_done_callback(self._on_switched)
+        return False
+
+    def fault(self) -> str:
+        return self._refused or self._halted
+
+    def rest(self) -> None:
+        self._refused = self._halted = ""
+
+    def close(self) -> None:
+        self._node.destroy_client(self._client)
+        self._node.destroy_subscription(self._status)
+
+    def _on_switched(self, future) -> None:
+        if future is not self._answer:
+            return
+        self.ready = self._heard = bool(future.result().success)
+        self._refused = "" if self.ready else f"{self._name} refused to take commands of kind {self._kind}"
+
+    def _on_status(self, message) -> None:
+        self._heard = True
+        how = HALTS.get(message.code)
+        self._halted = f"MoveIt Servo {how}" + (f" ({message.message})" if message.message else "") if how else ""
+
+
+class ServoPose:
+    """The target itself, as a pose."""
+
+    def __init__(self, node):
+        self._servo = Servo(node, "servo_pose", "POSE")
+        self._node, self._frame = node, node.values["base_frame"]
+        self._publisher = node.create_publisher(PoseStamped, f"{node.values['servo.node']}/pose_target_cmds", NEWEST)
+        self.fault, self.rest = self._servo.fault, self._servo.rest
+
+    def send(self, now, target, measured, joints):
+        if self._servo.prepare(now):
+            self._publisher.publish(stamped(target, self._frame, self._node.get_clock().now().to_msg()))
+
+    def close(self):
+        self._servo.close()
+        self._node.destroy_publisher(self._publisher)
+
+
+class ServoTwist:
+    """The velocity of the target, corrected by the distance of the arm from it, within the limits of arm_node."""
+
+    def __init__(self, node):
+        self._servo = Servo(node, "servo_twist", "TWIST")
+        self._node = node
+        self._publisher = node.create_publisher(TwistStamped, f"{node.values['servo.node']}/delta_twist_cmds", NEWEST)
+        self._last: tuple[float, Pose] | None = None
+        self.fault = self._servo.fault
+
+    def send(self, now, target, measured, joints):
+        last, self._last = self._last, (now, target)
+        if not self._servo.prepare(now) or last is None or now <= last[0]:
+            return
+        values = self._node.values  # live
+        velocity = last[1].displacement_to(target) / (now - last[0])
+        twist = velocity + values["servo.gain"] * measured.displacement_to(target)
+        twist = clip_step(twist, values["limits.linear_velocity"], values["limits.angular_velocity"])
+        self._publish(twist)
+
+    def rest(self):
+        self._last = None
+        self._servo.rest()
+
+    def close(self):
+        self._servo.close()
+        self._node.destroy_publisher(self._publisher)
+
+    def _publish(self, twist: np.ndarray) -> None:
+        message = TwistStamped()
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        message.header.frame_id = self._node.values["base_frame"]
+        for vector, numbers in ((message.twist.linear, twist[:3]), (message.twist.angular, twist[3:])):
+            vector.x, vector.y, vector.z = numbers.tolist()
+        self._publisher.publish(message)

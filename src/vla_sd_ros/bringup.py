@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each launch file starts, as plain data: arguments, nodes with parameters and remaps, launch files of drivers.
+
+launching.py turns it into launch's own objects. Here nothing of ROS is imported, so that the ordinary tests check every
+argument, parameter and remap without launch.
+
+    plan = franka({argument.name: argument.default for argument in FRANKA} | {"driver": "sim"})
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+PACKAGE = "vla_sd_ros"
+BOOLEAN = ("true", "false")
+LEVELS = ("debug", "info", "warn", "error", "fatal")
+DRIVERS = ("real", "sim", "none")
+PARTS = ("all", "arm", "vla")
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a launch file."""
+
+    name: str
+    default: str
+    description: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Process:
+    """A node. What is set here comes after the parameter file and wins; `remaps` are from the node's relative names."""
+
+    executable: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    remaps: Mapping[str, str] = field(default_factory=dict)
+    package: str = PACKAGE
+    namespace: str | None = None  # None: that of the launch argument
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Include:
+    """A launch file of another package."""
+
+    package: str
+    file: str
+    arguments: Mapping[str, str]
+
+
+Plan = list[Process | Include]
+
+
+def nav2(config: str) -> tuple[Argument, ...]:
+    """The arguments that every launch file has, named as Nav2's; `config`: the parameter file in config/."""
+    return (
+        Argument("namespace", "vla", "Namespace of this package's nodes and of their topics."),
+        Argument("params_file", f"config/{config}", "Parameter file of the nodes; config/...: that of the package."),
+        Argument("autostart", "true", "Configure and activate vla_node and arm_node at once.", BOOLEAN),
+        Argument("use_sim_time", "false", "Take time from /clock.", BOOLEAN),
+        Argument("use_respawn", "false", "Start a node that ended again, instead of stopping all.", BOOLEAN),
+        Argument("log_level", "info", "Least severe log message that is shown.", LEVELS),
+        Argument("checkpoint", "", "Policy of vla_node; empty: that of the parameter file."),
+    )
+
+
+REAL = (
+    Argument("driver", "real", "real: start the arm's driver too; sim: a simulated one; none: it runs elsewhere.", DRIVERS),
+    Argument("nodes", "all", "Nodes to start here: all; arm: arm_node, beside the robot; vla: vla_node, beside the GPU.",
+             PARTS),
+    Argument("image_topic", "/camera/image_raw", "Topic of the camera's images."),
+)
+
+SIM = (
+    *nav2("sim.yaml"),
+    Argument("arm", "franka", "franka: a scene of LIBERO; widowx: a simulated WidowX 250 S before its camera.",
+             ("franka", "widowx")),
+    Argument("suite", "", "franka: LIBERO suite of the scene; empty: that of the parameter file."),
+    Argument("task", "", "franka: index of the task in the suite, 0..9; empty: that of the parameter file."),
+    Argument("initial_state", "", "franka: index of the initial state, 0..49; empty: that of the parameter file."),
+)
+
+# How a controller is reached: arm.interface of arm_node, the node's own topic, and the controller's.
+FRANKA_CONTROLLERS = {
+    "crisp": ("pose_target", "target_pose", "/target_pose"),
+    "cartesian": ("pose_target", "target_pose", "/cartesian_motion_controller/target_frame"),
+    "servo_twist": ("servo_twist", "", ""),
+    "servo_pose": ("servo_pose", "", ""),
+    "joint_trajectory": ("joint_trajectory", "joint_trajectory", "/joint_trajectory_controller/joint_trajectory"),
+}
+
+FRANKA = (
+    *nav2("franka.yaml"), *REAL,
+    Argument("robot_ip", "", "Address of the robot's control box, for driver:=real."),
+    Argument("robot_type", "fr3", "Type of the robot, which its joints and links are named after.",
+             ("fr3", "fr3v2", "fp3", "fer", "panda")),
+    Argument("arm_prefix", "", "What is put before the names of joints and links, without its last underscore."),
+    Argument("controller", "crisp", "Controller that takes the targets.", tuple(FRANKA_CONTROLLERS)),
+    Argument("controller_name", "", "Controller to load and activate with the driver; empty: it is active already."),
+    Argument("controllers_yaml", "", "Parameter file of the driver's controllers; empty: that of franka_bringup."),
+    Argument("gripper", "franka_gripper/gripper_action", "Action of the gripper (interface gripper_command).", ),
+    Argument("joint_states_topic", "/franka/joint_states", "Joint states: not the merged ones, which come at 30 Hz only."),
+    Argument("robot_description_topic", "/robot_description", "Topic of the robot's description."),
+)
+
+WIDOWX = (
+    *nav2("widowx.yaml"), *REAL,
+    Argument("model", "wx250s", "wx250s: Interbotix WidowX 250 S; wxai: Trossen WidowX AI.", ("wx250s", "wxai")),
+    Argument("robot_name", "wx250s", "Namespace of the Interbotix driver, and prefix of its links."),
+    Argument("mode_configs", "config/widowx_modes.yaml", "Operating modes and profiles of the motors (Interbotix)."),
+)
+
+
+def sim(given: Mapping[str, str]) -> Plan:
+    """sim.launch.py."""
+    if given["arm"] == "widowx":
+        defaults = {argument.name: argument.default for argument in WIDOWX}
+        config = defaults["params_file"] if given["params_file"] == SIM[1].default else given["params_file"]
+        common = {name: given[name] for name in defaults if name in given}
+        return widowx(defaults | common | {"driver": "sim", "params_file": config})
+    scene: dict[str, object] = {name: int(given[name]) for name in ("task", "initial_state") if given[name]}
+    if given["suite"]:
+        scene["suite"] = given["suite"]
+    return [Process("sim_node", scene), *_nodes("all", given, {}, {}, {})]
+
+
+def franka(given: Mapping[str, str]) -> Plan:
+    """franka.launch.py."""
+    prefix = f"{given['arm_prefix']}_" if given["arm_prefix"] else ""
+    robot = prefix + given["robot_type"]
+    interface, own, theirs = FRANKA_CONTROLLERS[given["controller"]]
+    inputs = {"joint_states": given["joint_states_topic"], "robot_description": given["robot_description_topic"]}
+    parameters = {
+        "base_frame": f"{robot}_link0", "tip_link": f"{robot}_hand_tcp",
+        "joint_names": [f"{robot}_joint{i}" for i in range(1, 8)], "arm.interface": interface,
+        "servo.node": "/servo_node", "gripper.action": "/" + given["gripper"].lstrip("/"),
+    }
+    plan: Plan = []
+    if given["driver"] == "real":
+        if not given["robot_ip"]:
+            raise ValueError("driver:=real needs robot_ip:=ADDRESS of the robot; give driver:=none where the driver runs "
+                             "elsewhere")
+        arguments = {"robot_ip": given["robot_ip"], "robot_type": given["robot_type"], "arm_prefix": given["arm_prefix"],
+                     "load_gripper": "true"}
+        if given["controllers_yaml"]:
+            arguments["controllers_yaml"] = given["controllers_yaml"]
+        plan.append(Include("franka_bringup", "franka.launch.py", arguments))
+        if given["controller_name"]:
+            plan.append(Process("spawner", package="controller_manager", namespace="",
+                                arguments=(given["controller_name"],)))
+    elif given["driver"] == "sim":
+        if interface != "pose_target":
+            raise ValueError("the simulated Franka takes targets as crisp does: driver:=sim needs controller:=crisp")
+        topics = inputs | {"target_pose": theirs, "image": given["image_topic"]}
+        driver = {"robot": "franka", "prefix": robot, "gripper_action": parameters["gripper.action"]}
+        plan.append(Process("sim_arm_node", driver, topics, namespace=""))
+    return plan + _nodes(given["nodes"], given, parameters, inputs | ({own: theirs} if own else {}),
+                         {"joint_states": inputs["joint_states"], "image": given["image_topic"]})
+
+
+def widowx(given: Mapping[str, str]) -> Plan:
+    """widowx.launch.py."""
+    return (_wxai if given["model"] == "wxai" else _wx250s)(given)
+
+
+def _wx250s(given: Mapping[str, str]) -> Plan:
+    name = given["robot_name"]
+    parameters = {"base_frame": f"{name}/base_link", "tip_link": f"{name}/ee_gripper_link"}
+    remaps = {topic: f"/{name}/{topic}" for topic in ("joint_states", "robot_description", "commands/joint_group",
+                                                      "commands/joint_single")}
+    plan: Plan = []
+    if given["driver"] == "real":
+        arguments = {"robot_model": given["model"], "robot_name": name, "mode_configs": given["mode_configs"],
+                     "use_rviz": "false"}
+        plan.append(Include("interbotix_xsarm_control", "xsarm_control.launch.py", arguments))
+    elif given["driver"] == "sim":
+        plan.append(Process("sim_arm_node", {"robot": "widowx", "prefix": name, "modes": given["mode_configs"]},
+                            {"image": given["image_topic"]}, namespace=name))
+    return plan + _nodes(given["nodes"], given, parameters, remaps,
+                         {"joint_states": remaps["joint_states"], "image": given["image_topic"]})
+
+
+def _wxai(given: Mapping[str, str]) -> Plan:
+    if given["driver"] != "none":
+        raise ValueError("the driver of the WidowX AI is started by Trossen's own launch file: give driver:=none")
+    parameters = {
+        "base_frame": "base_link", "tip_link": "ee_gripper_link", "joint_names": [f"joint_{i}" for i in range(6)],
+        "arm.interface": "joint_trajectory", "gripper.interface": "parallel_gripper_command",
+        "gripper.action": "/gripper_controller/gripper_cmd", "gripper.joint": "left_carriage_joint",
+        "gripper.open_position": 0.044, "gripper.closed_position": 0.0, "gripper.effort": 0.0,
+    }
+    inputs = {"joint_states": "/joint_states", "robot_description": "/robot_description"}
+    return _nodes(given["nodes"], given, parameters,
+                  inputs | {"joint_trajectory": "/arm_controller/joint_trajectory"},
+                  {"joint_states": "/joint_states", "image": given["image_topic"]})
+
+
+def _nodes(which: str, given: Mapping[str, str], arm: dict, arm_remaps: dict, vla_remaps: dict) -> Plan:
+    """arm_node and vla_node; `arm`: parameters of arm_node, whose base frame is that of vla_node too."""
+    autostart = {"autostart": given["autostart"] == "true"}
+    policy = {"policy.checkpoint": given["checkpoint"]} if given["checkpoint"] else {}
+    frame = {"base_frame": arm["base_frame"]} if "base_frame" in arm else {}
+    nodes = {"arm": Process("arm_node", autostart | arm, arm_remaps),
+             "vla": Process("vla_node", autostart | frame | policy, vla_remaps)}
+    return [node for name, node in nodes.items() if which in ("all", name)]
+
+
+LAUNCH_FILES: dict[str, tuple[tuple[Argument, ...], Callable[[Mapping[str, str]], Plan]]] = {
+    "sim.launch.py": (SIM, sim), "franka.launch.py": (FRANKA, franka), "widowx.launch.py": (WIDOWX, widowx),
+}

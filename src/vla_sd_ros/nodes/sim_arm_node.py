@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sim_arm_node: a simulated arm and camera behind the topics of a real arm's driver, to run its launch file without it.
+
+widowx: Interbotix xs_sdk of a WidowX 250 S: commands/joint_group, commands/joint_single, joint_states, robot_description.
+franka: a Franka under crisp_controllers: target_pose (it holds on silence, and ignores every target while there is more
+than one publisher), joint_states, robot_description, and the gripper's action where control_msgs is installed.
+"""
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pinocchio as pin
+import yaml
+from geometry_msgs.msg import PoseStamped
+from rclpy.action import ActionServer
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64, String
+
+from vla_sd_ros.arms import required
+from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.nodes.lifecycle import OK, STEADY, WARN, ParameterSpec, PlainNode, run
+from vla_sd_ros.sim.arms import Description, PoseFollower, ProfiledMotors
+
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+FINGER_SPEED = 0.1  # m/s
+CAMERA_FRAME = "camera_optical_frame"
+
+
+class SimArmNode(PlainNode):
+    """See the module's docstring."""
+
+    TABLE = (
+        ParameterSpec("robot", "widowx", "Which arm is simulated.", choices=("widowx", "franka"), read_only=True),
+        ParameterSpec("prefix", "wx250s", "What the arm's links (and a Franka's joints) begin with.", read_only=True),
+        ParameterSpec("modes", "", "widowx: the mode_configs file of the driver; empty: the driver's own default, 2 s.",
+                      read_only=True),
+        ParameterSpec("gripper_action", "franka_gripper/gripper_action", "franka: name of the gripper's action.",
+                      read_only=True),
+        ParameterSpec("joint_state_rate", 100.0, "Rate of joint_states [Hz].", 20.0, 200.0, read_only=True),
+        ParameterSpec("camera_rate", 5.0, "Rate of image [Hz].", 0.5, 30.0, read_only=True),
+        ParameterSpec("image_size", 160, "Width and height of the image [pixels].", 64, 1024, read_only=True),
+    )
+
+    def __init__(self, name: str = "sim_arm_node", **options):
+        super().__init__(name, **options)
+        self._arm = Description(self.values["robot"], self.values["prefix"])
+        self._finger, self._finger_goal = float(self._arm.finger_range[1]), float(self._arm.finger_range[1])
+        self._now, self._refusing = time.monotonic(), ""
+        self._joint_states = self.create_publisher(JointState, "joint_states", 10)
+        self._description = self.create_publisher(String, "robot_description", LATCHED)
+        self._image = self.create_publisher(Image, "image", 1)
+        (self._start_widowx if self.values["robot"] == "widowx" else self._start_franka)()
+        self._description.publish(String(data=self._arm.urdf))
+        self.create_timer(1.0 / self.values["joint_state_rate"], self._step, clock=STEADY)
+        self._ending = threading.Event()
+        # Drawing takes its time, and joint states must go on meanwhile.
+        self._camera = threading.Thread(target=self._film, daemon=True)
+        self._camera.start()
+        self.get_logger().info(f"simulating {self.values['robot']}: {', '.join(self._arm.joints)}")
+
+    def diagnose(self):
+        return (WARN, self._refusing, {}) if self._refusing else (OK, "running", {})
+
+    def _start_widowx(self) -> None:
+        types = required("interbotix_xs_msgs.msg", "of the simulated WidowX")
+        modes = yaml.safe_load(Path(self.values["modes"]).read_text()) if self.values["modes"] else {}
+        arm = modes.get("groups", {}).get("arm", {"profile_type": "time", "profile_velocity": 2000})
+        if arm.get("operating_mode", "position") != "position" or arm.get("profile_type") != "time":
+            raise ValueError(f"{self.values['modes']}: the group arm must have operating_mode position, profile_type time")
+        self._motors = ProfiledMotors(self._arm.home, self._arm.limits, arm["profile_velocity"] / 1000.0, self._now)
+        self._gripper_mode = modes.get("singles", {}).get("gripper", {}).get("operating_mode", "pwm")
+        self.create_subscription(types.JointGroupCommand, "commands/joint_group", self._on_group, 10)
+        self.create_subscription(types.JointSingleCommand, "commands/joint_single", self._on_single, 10)
+
+    def _start_franka(self) -> None:
+        self._motors = PoseFollower(self._arm, self._now)
+        self._target = self.create_subscription(PoseStamped, "target_pose", self._on_target, 1)
+        self.create_subscription(Float64, "gripper_command", lambda m: self._grip(0.04 * m.data), LATCHED)
+        try:
+            actions = required("control_msgs.action", "gripper_command")
+        except ImportError as error:
+            self.get_logger().warning(f"there is no action of the gripper: {error}")
+            return
+        self._result = actions.GripperCommand.Result
+        self._server = ActionServer(self, actions.GripperCommand, self.values["gripper_action"], self._on_gripper)
+
+    def _on_group(self, message) -> None:
+        if message.name != "arm":
+            self.get_logger().error(f"there is no group '{message.name}'", throttle_duration_sec=1.0)
+            return
+        try:
+            self._motors.command(np.array(message.cmd, dtype=float), time.monotonic())
+        except ValueError as error:
+            self.get_logger().error(f"commands/joint_group is ignored: {error}", throttle_duration_sec=1.0)
+
+    def _on_single(self, message) -> None:
+        if message.name != "gripper":
+            self.get_logger().error(f"only the gripper is simulated alone, not '{message.name}'", throttle_duration_sec=1.0)
+        elif self._gripper_mode == "pwm":  # pushes until something stops it, here the end of the way
+            self._grip(self._arm.finger_range[1] if message.cmd > 0.0 else self._arm.finger_range[0])
+        else:
+            self._grip(message.cmd)
+
+    def _on_target(self, message: PoseStamped) -> None:
+        publishers = self.count_publishers(self._target.topic_name)
+        self._refusing = f"target_pose is ignored, because {publishers} nodes publish it" if publishers > 1 else ""
+        if self._refusing:
+            self.get_logger().warning(self._refusing, throttle_duration_sec=1.0)
+            return
+        p, o = message.pose.position, message.pose.orientation
+        position, quaternion = np.array([p.x, p.y, p.z]), np.array([o.x, o.y, o.z, o.w])
+        if not np.all(np.isfinite([*position, *quaternion])) or abs(np.linalg.norm(quaternion) - 1.0) > 1e-3:
+            self.get_logger().error("target_pose is ignored: it is no pose", throttle_duration_sec=1.0)
+            return
+        self._motors.command(Pose(position, pin.Quaternion(o.w, o.x, o.y, o.z).matrix()))  # crisp ignores frame_id
+
+    async def _on_gripper(self, handle):
+        self._grip(handle.request.command.position)  # half of the width, as franka_gripper's gripper_action
+        handle.succeed()
+        return self._result(position=self._finger_goal, reached_goal=True)
+
+    def _grip(self, position: float) -> None:
+        if np.isfinite(position):
+            self._finger_goal = float(np.clip(position, *self._arm.finger_range))
+
+    def _step(self) -> None:
+        now = time.monotonic()
+        way = FINGER_SPEED * (now - self._now)
+        self._now = now
+        self._finger += float(np.clip(self._finger_goal - self._finger, -way, way))
+        self._motors.step(now)
+        message = JointState(name=[*self._arm.joints, *self._arm.fingers])
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.position = self._positions()
+        message.velocity = [*self._motors.velocity.tolist(), 0.0, 0.0]
+        self._joint_states.publish(message)
+
+    def _positions(self) -> list[float]:
+        return [*self._motors.position.tolist(), self._finger, -self._finger if self._arm.mirrored else self._finger]
+
+    def stop(self) -> None:
+        self._ending.set()
+        self._camera.join(1.0)
+
+    def _film(self) -> None:
+        from vla_sd_ros.sim.arm_view import ArmView
+
+        view = ArmView(self._arm.urdf, self.values["image_size"])
+        names = [*self._arm.joints, *self._arm.fingers]
+        while not self._ending.wait(1.0 / self.values["camera_rate"]):
+            self._show(view.image(names, np.array(self._positions())))
+
+    def _show(self, image: np.ndarray) -> None:
+        size = self.values["image_size"]
+        message = Image(height=size, width=size, encoding="rgb8", step=3 * size)
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.header.frame_id = CAMERA_FRAME
+        message.data.frombytes(np.ascontiguousarray(image).data)
+        self._image.publish(message)
+
+
+def main() -> int:
+    """Entry point of the executable sim_arm_node."""
+    return run(SimArmNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""pose_target: the target itself; no listener, or a second publisher, which crisp_controllers refuse, are faults."""
+
+import numpy as np
+import pinocchio as pin
+from geometry_msgs.msg import PoseStamped
+
+from vla_sd_ros.arms import make_arm
+
+
+def send(bench, arm, after=0.6):
+    bench.now += after
+    arm.send(bench.now, bench.pose, bench.pose, bench.q)
+
+
+def test_the_pose_arrives_as_it_was_sent(bench):
+    arm, seen = make_arm(bench.node, bench.solve), []
+    bench.robot.create_subscription(PoseStamped, "target_pose", seen.append, 10)
+    bench.until(arm._publisher.get_subscription_count, "the controller")
+    send(bench, arm)
+    bench.until(lambda: seen, "a pose")
+    p, o = seen[0].pose.position, seen[0].pose.orientation
+    np.testing.assert_allclose([p.x, p.y, p.z], bench.pose.position)
+    np.testing.assert_allclose(pin.Quaternion(o.w, o.x, o.y, o.z).matrix(), bench.pose.rotation, atol=1e-9)
+    assert seen[0].header.frame_id == "panda_link0" and arm.fault() == ""
+
+
+def test_a_second_publisher_is_a_fault_for_as_long_as_it_is_there(bench):
+    arm = make_arm(bench.node, bench.solve)
+    bench.robot.create_subscription(PoseStamped, "target_pose", lambda m: None, 10)
+    bench.until(arm._publisher.get_subscription_count, "the controller")
+    send(bench, arm)
+    assert arm.fault() == ""
+    other = bench.robot.create_publisher(PoseStamped, "target_pose", 1)
+    bench.until(lambda: bench.node.count_publishers("target_pose") == 2, "the other publisher")
+    send(bench, arm)
+    assert "1 other node publishes on /vla/target_pose too" in arm.fault()
+    bench.robot.destroy_publisher(other)
+    bench.until(lambda: bench.node.count_publishers("target_pose") == 1, "the end of the other publisher")
+    send(bench, arm)
+    assert arm.fault() == ""
+
+
+def test_nobody_who_listens_is_a_fault_after_a_second(bench):
+    arm = make_arm(bench.node, bench.solve)
+    send(bench, arm)
+    assert arm.fault() == ""
+    send(bench, arm, 1.1)
+    assert "nobody listens to /vla/target_pose" in arm.fault()

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the launch files start fits the nodes: arguments, parameters and files that exist, remaps of names that are used.
+
+Without launch: the plans are plain data (vla_sd_ros.bringup). test_sim_launch.py runs one of them where launch is installed.
+"""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vla_sd_ros.arms import gripper_topic, interbotix, joint_trajectory, pose_target
+from vla_sd_ros.bringup import FRANKA, FRANKA_CONTROLLERS, LAUNCH_FILES, PACKAGE, WIDOWX, Include, Process
+from vla_sd_ros.nodes import arm_node, sim_arm_node, vla_node
+from vla_sd_ros.nodes.lifecycle import ManagedNode
+
+ROOT = Path(__file__).parents[2]
+SPECS = {
+    "arm_node": {s.name: s for s in (ManagedNode.AUTOSTART, *arm_node.ArmNode.TABLE)},
+    "vla_node": {s.name: s for s in (ManagedNode.AUTOSTART, *vla_node.VlaNode.TABLE)},
+    "sim_arm_node": {s.name: s for s in sim_arm_node.SimArmNode.TABLE},
+}
+# The relative names in the source of what a node is made of.
+SOURCES = {"arm_node": (arm_node, pose_target, joint_trajectory, interbotix, gripper_topic), "vla_node": (vla_node,),
+           "sim_arm_node": (sim_arm_node,)}
+NAV2 = {"namespace", "params_file", "autostart", "use_sim_time", "use_respawn", "log_level"}
+CASES = [
+    *(("franka.launch.py", {"driver": "none", "controller": name}) for name in FRANKA_CONTROLLERS),
+    ("franka.launch.py", {"driver": "sim"}),
+    ("franka.launch.py", {"robot_ip": "172.16.0.2", "controller_name": "cartesian", "arm_prefix": "left"}),
+    ("franka.launch.py", {"nodes": "arm", "driver": "none", "robot_type": "panda"}),
+    ("franka.launch.py", {"nodes": "vla", "driver": "none", "checkpoint": "libero"}),
+    ("widowx.launch.py", {}), ("widowx.launch.py", {"driver": "sim", "robot_name": "left"}),
+    ("widowx.launch.py", {"model": "wxai", "driver": "none"}),
+    ("sim.launch.py", {}), ("sim.launch.py", {"arm": "widowx"}),
+]
+
+
+def plan(file, given):
+    arguments, make = LAUNCH_FILES[file]
+    defaults = {argument.name: argument.default for argument in arguments}
+    assert set(given) <= set(defaults)
+    return make(defaults | given)
+
+
+def ours(file, given):
+    return [p for p in plan(file, given) if isinstance(p, Process) and p.package == PACKAGE and p.executable in SPECS]
+
+
+def flat(tree, prefix=""):
+    items = {}
+    for key, value in tree.items():
+        items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return items
+
+
+@pytest.mark.parametrize("file", LAUNCH_FILES)
+def test_there_is_a_file_of_that_name_with_the_arguments_of_nav2(file):
+    arguments, _ = LAUNCH_FILES[file]
+    assert f'description("{file}")' in (ROOT / "launch" / file).read_text()
+    names = [argument.name for argument in arguments]
+    assert NAV2 <= set(names) and len(names) == len(set(names))
+    for argument in arguments:
+        assert argument.description.endswith(".") and (not argument.choices or argument.default in argument.choices)
+
+
+def test_no_launch_file_is_unknown():
+    assert {path.name for path in (ROOT / "launch").iterdir() if path.suffix == ".py"} == set(LAUNCH_FILES)
+
+
+@pytest.mark.parametrize("file", LAUNCH_FILES)
+def test_the_files_that_arguments_name_are_there(file):
+    for argument in LAUNCH_FILES[file][0]:
+        if argument.default.startswith("config/"):
+            assert (ROOT / argument.default).is_file()
+
+
+@pytest.mark.parametrize("name", ["franka.yaml", "sim.yaml", "widowx.yaml"])
+@pytest.mark.parametrize("node", ["arm_node", "vla_node"])
+def test_each_parameter_file_is_a_manual_of_all_declared_parameters(name, node):
+    values = flat(yaml.safe_load((ROOT / "config" / name).read_text())[f"/**/{node}"]["ros__parameters"])
+    assert set(values) == set(SPECS[node])
+    for key, spec in SPECS[node].items():
+        assert type(values[key]) is type(spec.default), key
+        spec.check(values[key])
+    if node == "arm_node":
+        arm_node.ArmNode.check(None, values)
+
+
+@pytest.mark.parametrize("file, given", CASES)
+def test_parameters_are_declared_and_valid(file, given):
+    for process in ours(file, given):
+        for name, value in process.parameters.items():
+            spec = SPECS[process.executable][name]
+            assert type(value) is type(spec.default), name
+            spec.check(value)
+
+
+@pytest.mark.parametrize("file, given", CASES)
+def test_every_remapped_name_is_one_that_the_node_uses(file, given):
+    for process in ours(file, given):
+        text = "".join(inspect.getsource(module) for module in SOURCES[process.executable])
+        used = {node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)}
+        for own, theirs in process.remaps.items():
+            assert own in used, f"{process.executable} has no topic {own}"
+            assert re.fullmatch(r"(/\w+)+", theirs), theirs
+
+
+@pytest.mark.parametrize("file, given", CASES)
+def test_driver_and_nodes_meet_on_the_same_topics(file, given):
+    processes = {p.executable: p for p in ours(file, given)}
+    driver, arm, vla = (processes.get(name) for name in ("sim_arm_node", "arm_node", "vla_node"))
+    if arm and vla and "base_frame" in arm.parameters:
+        assert arm.parameters["base_frame"] == vla.parameters["base_frame"]
+        assert arm.remaps["joint_states"] == vla.remaps["joint_states"]
+    if driver:
+        def of(name):
+            return driver.remaps.get(name, f"/{driver.namespace}/{name}")
+
+        for name in ("joint_states", "robot_description", "target_pose", "commands/joint_group", "commands/joint_single"):
+            if name in arm.remaps:
+                assert arm.remaps[name] == of(name)
+        assert vla.remaps["image"] == of("image")
+
+
+@pytest.mark.parametrize("file, given", CASES)
+def test_the_simulated_arm_has_the_joints_and_links_that_arm_node_is_told(file, given):
+    from vla_sd_ros.sim.arms import Description
+
+    processes = {p.executable: p for p in ours(file, given)}
+    if "sim_arm_node" in processes:
+        driver = processes["sim_arm_node"].parameters
+        config = next(a.default for a in LAUNCH_FILES[file][0] if a.name == "params_file")
+        config = "config/widowx.yaml" if driver["robot"] == "widowx" else config
+        values = flat(yaml.safe_load((ROOT / config).read_text())["/**/arm_node"]["ros__parameters"])
+        values |= processes["arm_node"].parameters
+        description = Description(driver["robot"], driver["prefix"])
+        assert description.joints == values["joint_names"]
+        assert (description.base, description.tip) == (values["base_frame"], values["tip_link"])
+
+
+def test_drivers_get_the_arguments_that_they_document():
+    franka = plan("franka.launch.py", {"robot_ip": "172.16.0.2"})[0]
+    assert isinstance(franka, Include) and (franka.package, franka.file) == ("franka_bringup", "franka.launch.py")
+    assert franka.arguments == {"robot_ip": "172.16.0.2", "robot_type": "fr3", "arm_prefix": "", "load_gripper": "true"}
+    widowx = plan("widowx.launch.py", {})[0]
+    assert (widowx.package, widowx.file) == ("interbotix_xsarm_control", "xsarm_control.launch.py")
+    assert {"robot_model": "wx250s", "robot_name": "wx250s"}.items() <= widowx.arguments.items()
+
+
+@pytest.mark.parametrize("file, given, sentence", [
+    ("franka.launch.py", {}, "needs robot_ip"),
+    ("franka.launch.py", {"driver": "sim", "controller": "servo_twist"}, "needs controller:=crisp"),
+    ("widowx.launch.py", {"model": "wxai"}, "give driver:=none"),
+])
+def test_what_does_not_fit_together_is_one_sentence(file, given, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        plan(file, given)
+
+
+def test_two_machines_together_run_what_one_would():
+    for file, rest in (("franka.launch.py", {"driver": "none"}), ("widowx.launch.py", {"driver": "none"})):
+        both = [p for part in ("arm", "vla") for p in plan(file, rest | {"nodes": part})]
+        assert both == plan(file, rest | {"nodes": "all"})
+
+
+def test_the_modes_of_the_motors_are_streaming_profiles():
+    arm = yaml.safe_load((ROOT / "config" / "widowx_modes.yaml").read_text())["groups"]["arm"]
+    assert (arm["operating_mode"], arm["profile_type"]) == ("position", "time")
+    assert 150 <= arm["profile_velocity"] <= 250 and arm["profile_acceleration"] <= arm["profile_velocity"] / 2
+    assert {a.name for a in FRANKA} & {a.name for a in WIDOWX} >= NAV2
