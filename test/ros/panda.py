@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small arm with the joint names and lengths of a Panda, as a URDF, and messages to talk about it."""
 
-from geometry_msgs.msg import Vector3
+import numpy as np
+from geometry_msgs.msg import PoseStamped, Vector3
+from pinocchio import Quaternion
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from vla_sd_msgs.msg import EndEffectorCommand
 
 from processes import LATCHED
+
+from vla_sd_ros.kinematics.arm import ArmKinematics
 
 # xyz and rpy of each joint in the link before (Denavit-Hartenberg parameters of the Panda).
 ORIGINS = [("0 0 0.333", "0 0 0"), ("0 0 0", "-1.5707963 0 0"), ("0 -0.316 0", "1.5707963 0 0"),
@@ -32,13 +36,24 @@ def urdf() -> str:
 
 
 class Arm:
-    """The driver's side of an arm that stands still: latched robot_description, joint_states at 100 Hz."""
+    """The driver's side of an arm that is at once where it is sent: robot_description, joint_states at 100 Hz.
 
-    def __init__(self, ros):
-        self.ros, self.q = ros, list(HOME)
+    `stuck`: it stays where it is.
+    """
+
+    def __init__(self, ros, q=HOME):
+        self.ros, self.q, self.stuck = ros, list(q), False
+        self._kinematics = ArmKinematics(urdf(), "panda_tcp", NAMES)
+        ros.node.create_subscription(PoseStamped, "target_pose", self._go, 1)
         self._joint_states = ros.node.create_publisher(JointState, "joint_states", 10)
         ros.publish(String, "robot_description", String(data=urdf()), LATCHED, wait=False)
         self._timer = ros.node.create_timer(0.01, self._publish)
+
+    def _go(self, message):
+        p, o = message.pose.position, message.pose.orientation
+        q = self._kinematics.inverse(np.array([p.x, p.y, p.z]), Quaternion(o.w, o.x, o.y, o.z).matrix(), np.array(self.q))
+        if q is not None and not self.stuck:
+            self.q = q.tolist()
 
     def _publish(self):
         message = JointState(name=[*NAMES, "panda_finger_joint1"], position=[*self.q, 0.04])

@@ -50,7 +50,7 @@ def test_joint_states_that_stop_end_in_hold_and_motion_resumes_with_them(arm_nod
     assert_rests(arm_node, ArmStatus.JOINT_STATES_STALE)
     assert arm_node.statuses[-1][1].refused >= 1
     # The arm is where the target is by now, or it would have leapt.
-    type(arm_node.arm)(ros)
+    type(arm_node.arm)(ros, arm_node.arm.q)
     ros.wait_until(lambda: arm_node.statuses[-1][1].code == ArmStatus.NO_COMMAND, "fresh joint states", 2.0)
     drive(ros, 1, goal=2)
     assert arm_node.statuses[-1][1].code == ArmStatus.OK

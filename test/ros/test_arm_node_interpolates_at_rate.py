@@ -26,7 +26,7 @@ def test_commands_at_5_hz_become_a_smooth_stream_at_100_hz(arm_node, ros):
         time.sleep(0.2)
     time.sleep(0.2)
     seen = list(arm_node.targets)
-    start, path = positions(arm_node.measured)[-1], positions(seen)
+    start, path = positions(arm_node.measured)[0], positions(seen)
     np.testing.assert_allclose(path[-1], start + 5 * np.array([0.02, 0.01, -0.01]), atol=1e-4)
     times = np.array([t for t, _ in seen])
     stamps = np.array([m.header.stamp.sec + 1e-9 * m.header.stamp.nanosec for _, m in seen])
