@@ -58,6 +58,7 @@ def test_unnorm_key_must_be_the_servers(client, key, status):
     ({"instruction": "  "}, "say in words what the arm shall do"),
     ({"instruction": 3}, "'instruction' must be there and be printable text"),
     ({"instruction": "x" * 501}, "501 characters, but at most 500 are allowed"),
+    ({"instruction": "a " * 200}, "but at most 128 are read; shorten it"),
     ({"unnorm_key": 3}, "unnorm_key is of type int"),
     ({"encoded": "{}"}, "put everything into the encoded text")])
 def test_wrong_input_is_a_400_with_a_sentence(client, change, sentence):

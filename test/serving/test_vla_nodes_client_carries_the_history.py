@@ -44,7 +44,7 @@ def test_the_measured_motion_is_used(remote, following):
 def test_actions_that_were_not_executed_are_forgotten(remote, following):
     seen, at = images(3), poses(3, 0.01)
     progress = remote.progress()
-    for image, pose, executed in [(seen[0], at[0], True), (seen[2], at[2], False), (seen[2], at[2], False),
+    for image, pose, executed in [(seen[2], at[0], False), (seen[0], at[0], True), (seen[2], at[1], False),
                                   (seen[1], at[1], True), (seen[2], at[2], True)]:
         progress.see(pose)
         decision = remote.decide(image, INSTRUCTION, progress)

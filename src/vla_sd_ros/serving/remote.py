@@ -95,7 +95,7 @@ class RemotePolicy:
 
     def decide(self, image: np.ndarray, instruction: str, progress: Progress | None = None) -> Decision:
         """The action for image (H, W, 3) uint8 RGB and an instruction; without a progress it is a first step."""
-        begin, progress = time.perf_counter(), progress or Progress()
+        begin, progress = time.perf_counter(), Progress() if progress is None else progress     # a new one is false
         if self._connection is None or self._connection.state is not State.OPEN:
             if len(progress):
                 raise RemoteError(f"the connection to the policy server {self.url} was lost during the goal")

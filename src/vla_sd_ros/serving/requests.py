@@ -104,7 +104,7 @@ def _extension(entry) -> dict:
     if step is not None and (isinstance(step, bool) or not isinstance(step, int) or step < 0):
         raise BadRequest(f"{EXTENSION!r} must be a map whose 'step' is the number of actions executed in this episode")
     pose = [entry.get(name) for name in ("position", "rotation")]
-    if pose == [None, None]:
+    if all(value is None for value in pose):
         return {"step": step}
     for value, shape in zip(pose, ((3,), (3, 3))):
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.shape != shape:

@@ -81,6 +81,9 @@ class Service:
     async def decide(self, episode: Episode, observation: Observation, pause: float = float("inf")) -> Decision:
         """The decision. Raises BadRequest, Busy, or what the model raises."""
         self._check_key(observation.unnorm_key)
+        objection = self._vla.too_long(observation.instruction)
+        if objection:
+            raise BadRequest(objection)
         if self._waiting >= MAX_WAITING:
             raise Busy(f"{MAX_WAITING} requests wait already: ask less often, or start another server")
         self._waiting += 1
