@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the results tables of the shipped policy's model card from benchmarks/results/*.json.
+"""Writes the results tables of the shipped policies' model cards from benchmarks/results/*.json.
 
     python benchmarks/model_card.py
 """
@@ -7,16 +7,19 @@ import json
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CARD = ROOT / "src" / "vla_sd_ros" / "checkpoints" / "libero" / "README.md"
-RESULTS = ("libero_object", "libero_spatial", "libero_spatial_other_sentence")
+CHECKPOINTS = ROOT / "src" / "vla_sd_ros" / "checkpoints"
+RESULTS = {
+    "libero": ("libero_object", "libero_spatial_by_libero"),
+    "libero_spatial": ("libero_spatial", "libero_spatial_other_sentence"),
+}
 BEGIN, END = "<!-- results: made by benchmarks/model_card.py -->", "<!-- end of results -->"
 
 
-def tables() -> str:
+def tables(names: tuple[str, ...]) -> str:
     """Success by suite and by task, as Markdown."""
     reports = {
         name: json.loads(path.read_text())
-        for name in RESULTS
+        for name in names
         if (path := ROOT / "benchmarks" / "results" / f"{name}.json").exists()
     }
     lines = ["| what | success | 95 % interval | episodes | latency median, p95 [ms] |", "|---|---|---|---|---|"]
@@ -39,9 +42,11 @@ def tables() -> str:
 
 
 def main() -> None:
-    before, rest = CARD.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    CARD.write_text(f"{before}{BEGIN}\n{tables()}\n{END}{after}")
+    for checkpoint, names in RESULTS.items():
+        card = CHECKPOINTS / checkpoint / "README.md"
+        before, rest = card.read_text().split(BEGIN)
+        after = rest.split(END)[1]
+        card.write_text(f"{before}{BEGIN}\n{tables(names)}\n{END}{after}")
 
 
 if __name__ == "__main__":
