@@ -16,7 +16,7 @@ def checkpoint(tmp_path_factory):
     from vla_sd_ros import policy
 
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    policy.write_random(folder, seed=5)
+    policy.write_random(folder, seed=4)
     return folder
 
 
