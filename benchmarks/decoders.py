@@ -11,6 +11,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
+from vla_sd_ros.policy.actions import DIMENSIONS  # noqa: E402
+
 ROOT = Path(__file__).parents[1]
 RESULTS, DOCS = ROOT / "benchmarks" / "results", ROOT / "docs"
 PAGE = DOCS / "benchmarks.md"
@@ -28,16 +30,18 @@ def number(value, form: str) -> str:
 def closed_loop(report: dict) -> list[str]:
     """Success beside speed, a row a decoder."""
     lines = [
-        "| decoder | success | 95 % interval | median [ms] | p95 [ms] | x AR | x naive SD | passes | accepted | / floor | paths |",
-        "|---" * 11 + "|",
+        "| decoder | success | 95 % interval | median [ms] | mean | p95 | x AR, medians | means | x naive SD, medians | passes "
+        "| accepted | / floor | paths |",
+        "|---" * 13 + "|",
     ]
     for name, row in report["decoders"].items():
         low, high = row["ci95"]
         paths = ", ".join(f"{path} {share:.0%}" for path, share in row["paths"].items())
         median = row["latency_ms"]["median"]
         lines.append(
-            f"| {name} | {row['success_rate']:.0%} | {low:.0%} to {high:.0%} | {median:.1f} | {row['latency_ms']['p95']:.1f} "
-            f"| {number(row['speedup_vs_autoregressive'], '.2f')} | {number(row.get('speedup_vs_naive_sd'), '.2f')} "
+            f"| {name} | {row['success_rate']:.0%} | {low:.0%} to {high:.0%} | {median:.1f} | {row['latency_ms']['mean']:.1f} "
+            f"| {row['latency_ms']['p95']:.1f} | {number(row['speedup_vs_autoregressive'], '.2f')} "
+            f"| {number(row['mean_speedup_vs_autoregressive'], '.2f')} | {number(row.get('speedup_vs_naive_sd'), '.2f')} "
             f"| {row['forward_passes_per_action']:.2f} | {row['accepted_length']:.2f} | {median / report['floor_ms']:.2f} | {paths} |"
         )
     return lines
@@ -46,14 +50,16 @@ def closed_loop(report: dict) -> list[str]:
 def same_observations(report: dict) -> list[str]:
     """The same images through every decoder, a row a decoder."""
     lines = [
-        "| decoder | median [ms] | p95 [ms] | x AR | passes | accepted | same tokens as AR | vision | prefill | draft | decode [ms] |",
-        "|---" * 11 + "|",
+        "| decoder | median [ms] | mean | p95 | x AR, medians | means | passes | accepted | same tokens as AR | vision | prefill "
+        "| draft | decode [ms] |",
+        "|---" * 13 + "|",
     ]
     for name, row in report["decoders"].items():
         stages = " | ".join(f"{row['stages_ms'][stage]:.2f}" for stage in ("vision", "prefill", "draft", "decode"))
         lines.append(
-            f"| {name} | {row['latency_ms']['median']:.2f} | {row['latency_ms']['p95']:.2f} "
-            f"| {number(row['speedup_vs_autoregressive'], '.2f')} | {row['forward_passes_per_action']:.2f} "
+            f"| {name} | {row['latency_ms']['median']:.2f} | {row['latency_ms']['mean']:.2f} | {row['latency_ms']['p95']:.2f} "
+            f"| {number(row['speedup_vs_autoregressive'], '.2f')} "
+            f"| {number(row['mean_speedup_vs_autoregressive'], '.2f')} | {row['forward_passes_per_action']:.2f} "
             f"| {row['accepted_length']:.2f} | {row['same_tokens']:.1%} | {stages} |"
         )
     return lines
@@ -74,9 +80,9 @@ def source_of(report: dict) -> str:
 
 
 def plot(name: str, report: dict) -> str:
-    """Success against latency, and the share of each path; returns the Markdown that shows it."""
+    """Success against latency, path shares, acceptance by position and along the episode, as Markdown that shows them."""
     rows = report["decoders"]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.5))
+    figure, ((left, right), (positions, course)) = plt.subplots(2, 2, figsize=(13, 10))
     for decoder, row in rows.items():
         low, high = row["ci95"]
         rate, median = row["success_rate"], row["latency_ms"]["median"]
@@ -94,6 +100,15 @@ def plot(name: str, report: dict) -> str:
     right.set(xlabel="share of the steps")
     right.legend(fontsize=7)
     right.tick_params(labelsize=7)
+    for style, (decoder, row) in enumerate(rows.items()):
+        line = {"label": decoder, "linestyle": "-" if style < 10 else "--"}
+        if any(row["accepted_by_position"]):
+            positions.plot(DIMENSIONS, row["accepted_by_position"], "o", **line)
+        course.plot([10 * tenth + 5 for tenth in range(len(row["along"]["passes"]))], row["along"]["passes"], **line)
+    positions.set(ylabel="share of the steps in which this token is an accepted draft", ylim=(0, 1))
+    positions.legend(fontsize=7)
+    course.set(xlabel="part of the episode [%]", ylabel="forward passes per action", ylim=(0, 7.2))
+    course.legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(DOCS / f"{name}.png", dpi=110)
     plt.close(figure)

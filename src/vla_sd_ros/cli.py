@@ -12,6 +12,7 @@ SUBCOMMANDS = {
     "collect": ("vla_sd_ros.sim.collect", "make demonstrations with the scripted expert"),
     "train": ("vla_sd_ros.training.train", "train the embedded policy from demonstrations"),
     "train-drafter": ("vla_sd_ros.training.train_drafter", "train a policy's drafter from its own answers to demonstrations"),
+    "train-head": ("vla_sd_ros.training.train_head", "train a policy's draft head from its own answers to demonstrations"),
     "build-db": ("vla_sd_ros.retrieval.command", "make the trajectory database of a policy from demonstrations"),
     "bench": ("vla_sd_ros.bench.command", "measure decoders: in the simulator, or on recorded observations"),
     "calibrate": ("vla_sd_ros.training.calibrate", "fit the decoders' settings to a policy"),

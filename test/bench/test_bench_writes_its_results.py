@@ -43,13 +43,20 @@ def test_rates_are_per_episode_and_latencies_per_step():
     results = libero.summarise([episode(0, True, 10.0), episode(0, False, 10.0), episode(3, True, 30.0)], ("autoregressive",))
     row = results["decoders"]["autoregressive"]
     assert row["success_rate"] == pytest.approx(2 / 3) and row["per_task"] == {"0": 0.5, "3": 1.0}
-    assert row["latency_ms"] == {"median": 10.0, "p95": 30.0} and results["floor_ms"] == 5.0
+    assert row["latency_ms"] == pytest.approx({"median": 10.0, "mean": 50 / 3, "p95": 30.0}) and results["floor_ms"] == 5.0
     assert row["forward_passes_per_action"] == 2 and row["accepted_length"] == 5 and row["paths"] == {"draft": 1.0}
+    assert row["accepted_by_position"] == [1, 1, 1, 1, 0, 1, 0]
+    assert row["along"]["passes"] == [2.0] * 4
 
 
 def test_an_unknown_setting_is_one_sentence(capsys):
     assert main(["bench", "libero", "--set", "radius=3"]) == 2
     assert capsys.readouterr().err.startswith("vla-sd bench: unknown setting 'radius': choose one of composite")
+
+
+def test_a_bad_setting_of_one_decoder_is_one_sentence(capsys):
+    assert main(["bench", "libero", "--decoder", "spec_vla,spec_vla@relaxed_radius=-1"]) == 2
+    assert capsys.readouterr().err.startswith("vla-sd bench: relaxed_radius is -1, but must lie in")
 
 
 def test_every_decoder_sees_what_was_recorded(tmp_path):
@@ -61,9 +68,11 @@ def test_every_decoder_sees_what_was_recorded(tmp_path):
     assert main(["bench", "libero", *common, *libero_arguments]) == 0
     (line,) = trace.read_text().splitlines()
     assert len(json.loads(line)["steps"]) == 70
-    decoders = ["--decoder", "autoregressive,prefill", "--set", "prefill_sources=[last_action, head]"]
+    variant = "prefill@head_nodes=0@prefill_sources=last_action+head"
+    decoders = ["--decoder", f"autoregressive,prefill,{variant}", "--set", "head_nodes=5"]
     assert main(["bench", "decode", *common, *decoders, "--observations", str(seen), "--json", str(tmp_path / "d.json")]) == 0
     report = json.loads((tmp_path / "d.json").read_text())
     assert report["observations"] == 70
     assert all(row["same_tokens"] == 1.0 for row in report["decoders"].values())
-    assert report["decoders"]["prefill"]["accepted_length"] + report["decoders"]["prefill"]["forward_passes_per_action"] == 7
+    for name in ("prefill", variant):
+        assert report["decoders"][name]["accepted_length"] + report["decoders"][name]["forward_passes_per_action"] == 7

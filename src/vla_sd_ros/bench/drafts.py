@@ -42,7 +42,8 @@ class Survey:
 
     plain (n, 7): the verifier's greedy tokens. drafts: of each source its first candidate (n, 7), UNKNOWN where it had none.
     retrieved (n, k, 7): all that was retrieved, UNKNOWN behind the end; similarity (n,) of the nearest, NaN without one.
-    confidence (n,): the draft head's own probability that relaxed acceptance would take all its motion, NaN without a head.
+    middle (n, 7): the draft head's bins for relaxed acceptance, UNKNOWN without a head; confidence (n,): its own probability
+    that their motion would be taken, NaN without a head.
     positions (n, 3) [m]: of the end effector. begins (n,) bool: first step of an episode.
     """
 
@@ -50,6 +51,7 @@ class Survey:
     drafts: dict[str, np.ndarray]
     retrieved: np.ndarray
     similarity: np.ndarray
+    middle: np.ndarray
     confidence: np.ndarray
     positions: np.ndarray
     begins: np.ndarray
@@ -68,14 +70,21 @@ def survey(given: Parts, observations: Path, most: int) -> Survey:
         rows.append((
             reference.decide(image, instruction).bins, [_first(knowledge.candidates(source)) for source in SOURCES], retrieved,
             knowledge.neighbours.similarity[0] if len(knowledge.retrieval) else np.nan,
-            knowledge.head_confidence(radius_of(settings, knowledge))[:6].prod() if len(knowledge.head) else np.nan,
+            *_middle(knowledge, settings),
             history.position(), not len(history),
         ))
     if not rows:
         raise ValueError(f"no observations in {observations}: record some with vla-sd bench libero --record DIR")
-    plain, drafts, retrieved, similarity, confidence, positions, begins = (np.array(column) for column in zip(*rows))
+    plain, drafts, retrieved, similarity, middle, confidence, positions, begins = (np.array(column) for column in zip(*rows))
     known = {source: drafts[:, i] for i, source in enumerate(SOURCES) if (drafts[:, i] != UNKNOWN).any()}
-    return Survey(plain, known, retrieved, similarity, confidence, positions, begins)
+    return Survey(plain, known, retrieved, similarity, middle, confidence, positions, begins)
+
+
+def _middle(knowledge: Knowledge, settings: Settings) -> tuple[np.ndarray, float]:
+    if knowledge.head_probabilities is None:
+        return np.full(7, UNKNOWN), np.nan
+    bins, probability = knowledge.head_within(radius_of(settings, knowledge))
+    return bins, float(probability[:6].prod())
 
 
 def _first(candidates: np.ndarray) -> np.ndarray:

@@ -160,6 +160,17 @@ def _record(assignment: Assignment, state: int, sentence: str, images: list[np.n
     )
 
 
+def along(episodes: list[list[Step]]) -> dict[str, list[float]]:
+    """Means over the tenths of the episodes, first to last: forward passes, and the time of an action [ms]."""
+    tenth = np.concatenate([np.arange(len(steps)) * 10 // len(steps) for steps in episodes])
+    steps = [step for episode in episodes for step in episode]
+    columns = {"passes": [len(s.passes) for s in steps], "latency_ms": [s.timings_ms["total"] for s in steps]}
+    return {
+        name: [float(np.mean(np.array(column)[tenth == t]).round(3)) for t in sorted(set(tenth))]
+        for name, column in columns.items()
+    }
+
+
 def summarise(episodes: list[Episode], decoders: tuple[str, ...]) -> dict:
     """The results file's "decoders" and "floor_ms" (vision and one prefill, median of the first decoder's steps)."""
     rows = {}
@@ -173,6 +184,7 @@ def summarise(episodes: list[Episode], decoders: tuple[str, ...]) -> dict:
                 str(task): float(np.mean([e.success for e in own if e.task == task])) for task in sorted({e.task for e in own})
             },
             **results.step_row([step for episode in own for step in episode.steps]),
+            "along": along([episode.steps for episode in own]),
         }
     results.add_ratios(rows)
     floor = [

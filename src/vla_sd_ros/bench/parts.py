@@ -13,7 +13,10 @@ from vla_sd_ros.decoding.settings import Settings
 
 @dataclass(frozen=True)
 class Parts:
-    """What a worker loads for itself. settings: (name, value) pairs other than the defaults."""
+    """What a worker loads for itself. decoders: names, each with settings of its own behind it, as variant() reads them.
+
+    settings: (name, value) pairs other than the defaults, of all decoders.
+    """
 
     checkpoint: str
     decoders: tuple[str, ...]
@@ -25,13 +28,18 @@ class Parts:
     def load(self):
         """The policy, and its decoders by name. Raises ValueError with one sentence."""
         vla = policy.load(self.checkpoint, threads=self.threads)
-        settings, database = replace(Settings(), **dict(self.settings)), self.open_database(vla)
-        drafter = self._open_drafter(vla)
-        return vla, {name: factory.make(name, vla, settings, drafter, database) for name in self.decoders}
+        database, drafter = self.open_database(vla), self._open_drafter(vla)
+        decoders = {}
+        for decoder in self.decoders:
+            name, own = variant(decoder)
+            settings = replace(Settings(), **(dict(self.settings) | own))
+            decoders[decoder] = factory.make(name, vla, settings, drafter, database)
+        return vla, decoders
 
     def _open_drafter(self, vla):
         """The drafter, the checkpoint's own by default; None where no decoder needs one. Raises CheckpointError."""
-        if not any("drafter" in factory.RECIPES[name].needs for name in self.decoders if name in factory.RECIPES):
+        names = {variant(decoder)[0] for decoder in self.decoders} & factory.RECIPES.keys()
+        if not any("drafter" in factory.RECIPES[name].needs for name in names):
             return None
         from vla_sd_ros.policy.drafter import load_drafter
 
@@ -46,9 +54,22 @@ class Parts:
         return open_database(self.database, vla.feature_size, policy.fingerprint(self.checkpoint))
 
 
+def variant(decoder: str) -> tuple[str, dict]:
+    """The decoder's name, and its own settings, of name@setting=value@setting=value; a list's entries are parted by +.
+
+    Raises ValueError, with one sentence, for a setting that does not exist or a bad value.
+    """
+    name, *own = decoder.split("@")
+    given = dict(pair.partition("=")[::2] for pair in own)
+    return name, check_settings({
+        key: [yaml.safe_load(entry) for entry in value.split("+")] if isinstance(getattr(Settings(), key, None), list)
+        else yaml.safe_load(value) for key, value in given.items()})
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="libero", help="directory, or name of a shipped one")
-    parser.add_argument("--decoder", default="autoregressive", help="one or more names, separated by commas")
+    parser.add_argument("--decoder", default="autoregressive", help="one or more names, separated by commas; with "
+                        "settings of its own as spec_vla@relaxed_radius=15, those of a list parted by +")
     parser.add_argument("--settings", help="parameter file of vla-sd calibrate, or of a node: its decoder's settings")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the decoders")
     parser.add_argument("--database", default="", help="directory of a trajectory database")
@@ -62,7 +83,10 @@ def parts(arguments: argparse.Namespace) -> Parts:
     given = dict(pair.partition("=")[::2] for pair in arguments.set)
     given = {name: yaml.safe_load(value) for name, value in given.items()}
     settings = check_settings(read_settings(arguments.settings) | given)
+    decoders = tuple(arguments.decoder.split(","))
+    for decoder in decoders:
+        variant(decoder)
     return Parts(
-        arguments.checkpoint, tuple(arguments.decoder.split(",")), tuple(settings.items()), arguments.database,
+        arguments.checkpoint, decoders, tuple(settings.items()), arguments.database,
         arguments.drafter, arguments.threads,
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_sd_ros.decoding.decision import Decision
+from vla_sd_ros.policy.vla import ACTION_TOKENS
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,14 @@ class Step:
     def accepted(self) -> int:
         return sum(accepted for _, _, accepted in self.passes)
 
+    def drafted(self) -> np.ndarray:
+        """Which of the seven tokens (7,) bool are accepted drafts; the others are the verifier's, or were not verified."""
+        marks, position = np.zeros(ACTION_TOKENS, dtype=bool), 0
+        for _, _, accepted in self.passes:
+            marks[position : position + accepted] = True
+            position += accepted + 1
+        return marks
+
 
 def step_of(decision: Decision) -> Step:
     passes = [(record.kind, record.drafted, record.accepted) for record in decision.passes]
@@ -40,23 +49,26 @@ def step_row(steps: Sequence[Step]) -> dict:
     total = [step.timings_ms["total"] for step in steps]
     paths = Counter(step.path for step in steps)
     return {
-        "latency_ms": {"median": float(np.median(total)), "p95": float(np.percentile(total, 95))},
+        "latency_ms": {
+            "median": float(np.median(total)), "mean": float(np.mean(total)), "p95": float(np.percentile(total, 95))},
         "stages_ms": {
             stage: float(np.mean([step.timings_ms[stage] for step in steps]))
             for stage in ("vision", "prefill", "draft", "decode")
         },
         "forward_passes_per_action": float(np.mean([len(step.passes) for step in steps])),
         "accepted_length": float(np.mean([step.accepted for step in steps])),
+        "accepted_by_position": np.mean([step.drafted() for step in steps], axis=0).round(4).tolist(),
         "paths": {path: count / len(steps) for path, count in sorted(paths.items())},
     }
 
 
 def add_ratios(rows: dict[str, dict]) -> None:
-    """Speed-ups of each row by the medians, against those baselines that are among the rows."""
+    """Speed-ups of each row, by the medians and by the means, against those baselines that are among the rows."""
     for baseline in ("autoregressive", "naive_sd"):
         for row in rows.values():
-            own, other = row["latency_ms"]["median"], rows.get(baseline, {}).get("latency_ms", {}).get("median")
-            row[f"speedup_vs_{baseline}"] = other / own if other else None
+            own, other = row["latency_ms"], rows.get(baseline, {}).get("latency_ms", {})
+            row[f"speedup_vs_{baseline}"] = other["median"] / own["median"] if other else None
+            row[f"mean_speedup_vs_{baseline}"] = other["mean"] / own["mean"] if other else None
 
 
 def provenance(checkpoint: str, seed: int) -> dict:

@@ -12,6 +12,7 @@ from vla_sd_ros.kinematics.fused_metric import FusedMetric, Range
 from vla_sd_ros.policy.actions import BINS
 from vla_sd_ros.policy.vla import ACTION_TOKENS
 
+EXACT = np.zeros(ACTION_TOKENS)
 HALF_OPEN = 3 * BINS // 4  # bin of a gripper at 0.5, which is not normalised
 
 
@@ -188,18 +189,20 @@ class Prefill(Simple):
         self._settings, self._relaxed = settings, relaxed
 
     def plan(self, knowledge: Knowledge) -> Plan:
-        session = self._session(knowledge)
+        radius = radius_of(self._settings, knowledge) if self._relaxed else EXACT
+        session = self._session(knowledge, radius)
         if session is None:
             return AUTOREGRESSIVE
-        radius = radius_of(self._settings, knowledge)
-        rule = Relaxed(radius) if self._relaxed else exact
-        return Plan("prefill", session, rule, in_prefill=True, threshold=float(radius[0]) if self._relaxed else 0.0)
+        return Plan(
+            "prefill", session, Relaxed(radius) if self._relaxed else exact, in_prefill=True, threshold=float(radius[0]))
 
-    def _session(self, knowledge: Knowledge) -> Session | None:
-        sources, nodes = self._settings.prefill_sources, self._settings.head_nodes
-        if nodes and sources == ["head"]:
-            return None if knowledge.head_probabilities is None else Likeliest(knowledge.head_probabilities, nodes)
-        candidates = np.concatenate([knowledge.candidates(source) for source in sources])
+    def _session(self, knowledge: Knowledge, radius: np.ndarray) -> Session | None:
+        s, head = self._settings, knowledge.head_probabilities is not None
+        if s.prefill_sources == ["head"] and head and s.head_nodes and not self._relaxed:
+            return Likeliest(knowledge.head_probabilities, s.head_nodes, s.head_least)
+        candidates = np.concatenate([
+            knowledge.head_within(radius)[0][None] if source == "head" and head else knowledge.candidates(source)
+            for source in s.prefill_sources])
         return Candidates(candidates) if len(candidates) else None
 
 
@@ -214,17 +217,17 @@ class Fused(Prefill):
         self._run = 0
 
     def plan(self, knowledge: Knowledge) -> Plan:
-        self._run = self._run + 1 if self._run < self._settings.skip_run and self._is_sure(knowledge) else 0
-        if self._run:
-            return Plan("skip", skip=knowledge.head[0])
-        return super().plan(knowledge)
+        action = self._sure(knowledge) if self._run < self._settings.skip_run else None
+        self._run = self._run + 1 if action is not None else 0
+        return super().plan(knowledge) if action is None else Plan("skip", skip=action)
 
-    def _is_sure(self, knowledge: Knowledge) -> bool:
-        if not len(knowledge.head) or not len(knowledge.history):
-            return False
-        turned = (knowledge.head[0, 6] >= HALF_OPEN) != (knowledge.last_action[0, 6] >= HALF_OPEN)
-        confidence = knowledge.head_confidence(radius_of(self._settings, knowledge))[:6].prod()
-        return not turned and bool(confidence >= self._settings.skip_confidence)
+    def _sure(self, knowledge: Knowledge) -> np.ndarray | None:
+        """The draft head's action (7,) if it need not be verified."""
+        if knowledge.head_probabilities is None or not len(knowledge.history):
+            return None
+        action, probability = knowledge.head_within(radius_of(self._settings, knowledge))
+        turned = (action[6] >= HALF_OPEN) != (knowledge.last_action[0, 6] >= HALF_OPEN)
+        return None if turned or probability[:6].prod() < self._settings.skip_confidence else action
 
 
 class SkipGate:

@@ -73,8 +73,11 @@ class Settings:
     prefill_sources: list = _setting(
         ["head"], "prefill and fused: sources of the draft in the prefill: " + ", ".join(SOURCES) + ".", choices=SOURCES)
     head_nodes: int = _setting(
-        0, "prefill and fused: nodes of a tree of the draft head's likeliest actions, where the head is their only source; "
-        "0: the likeliest action alone.", 0, 200)
+        12, "prefill: most nodes of a tree of the draft head's likeliest actions, where the head is its only source; 0: the "
+        "likeliest action alone.", 0, 200)
+    head_least: float = _setting(
+        0.05, "prefill: probability that a beginning must have to be in that tree; the less a drafted token costs beside a "
+        "pass, the lower.", 0.0, 1.0)
     composite: list = _setting(
         ["head", "head", "head", "last_action", "last_action", "last_action", "head"],
         "The source of each dimension of a composite draft.", choices=SOURCES[:-1])

@@ -56,15 +56,15 @@ class Candidates:
 class Likeliest:
     """Trees of the most probable actions by the probabilities (7, 256) of a draft head, known from the start."""
 
-    def __init__(self, probabilities: np.ndarray, nodes: int):
-        self._probabilities, self._nodes = np.nan_to_num(probabilities), nodes
+    def __init__(self, probabilities: np.ndarray, nodes: int, least: float):
+        self._probabilities, self._nodes, self._least = np.nan_to_num(probabilities), nodes, least
 
     def start(self, prompt: Prompt, out: Pass) -> None:
         pass
 
     def propose(self, tokens: list[int]) -> Draft:
         rest = self._probabilities[len(tokens) : DRAFTED_TOKENS]
-        return likeliest(rest, self._nodes) if len(rest) else EMPTY
+        return likeliest(rest, self._nodes, self._least) if len(rest) else EMPTY
 
     def follow(self, bins: np.ndarray, hidden) -> None:
         pass

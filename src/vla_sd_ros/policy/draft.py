@@ -82,18 +82,20 @@ def merge(chains: np.ndarray) -> Draft:
     return Draft(np.array(bins, dtype=int), np.array(parents, dtype=int))
 
 
-def likeliest(probabilities: np.ndarray, nodes: int) -> Draft:
-    """The tree of the `nodes` most probable beginnings of sequences of independent tokens, probabilities (n, bins).
+def likeliest(probabilities: np.ndarray, nodes: int, least: float = 0.0) -> Draft:
+    """The tree of the at most `nodes` most probable beginnings of sequences of independent tokens, probabilities (n, bins).
 
-    Best first: a beginning brings its most probable continuation and its next sibling into play, neither more probable than
+    least: probability that a beginning must have to be in it. Best first: a beginning brings its most probable continuation and its next sibling into play, neither more probable than
     it, so that every node comes after its parent and a smaller tree is the beginning of a larger one.
     """
     order = np.argsort(-probabilities, axis=1, kind="stable")
     costs = -np.log(np.maximum(np.take_along_axis(probabilities, order, axis=1), 1e-30))
-    bins, parents = [], []
+    bins, parents, most = [], [], -np.log(max(least, 1e-300))
     heap = [(costs[0, 0], 0, -1, 0, 0.0)]  # cost so far, depth, parent, rank among its siblings, the parent's cost
     while heap and len(bins) < nodes:
         cost, depth, parent, rank, before = heapq.heappop(heap)
+        if cost > most:
+            break
         node = len(bins)
         bins.append(order[depth, rank])
         parents.append(parent)

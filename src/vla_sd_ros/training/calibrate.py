@@ -106,7 +106,7 @@ def retrieval_accepted(found: Survey) -> np.ndarray:
 
 def head_accepted(found: Survey) -> np.ndarray:
     """Whether relaxed acceptance would take the motion of the draft head's action (n,), judged by the greedy tokens."""
-    return np.all(np.abs(found.drafts["head"] - found.plain)[:, :6] <= Settings().relaxed_radius, axis=1)
+    return np.all(np.abs(found.middle - found.plain)[:, :6] <= Settings().relaxed_radius, axis=1)
 
 
 def skip_threshold(score: np.ndarray, accepted: np.ndarray) -> float:

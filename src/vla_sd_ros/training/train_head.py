@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd train-head`: the draft head of a policy, from what the policy itself says to recorded images.
+
+`vla-sd train` gives a policy a draft head that knows the demonstrations' actions. What a draft needs to know is the verifier's
+greedy tokens, right or wrong: here the head goes on from where it is (or begins anew, where there is none) with those as its
+targets, over vision features that are computed once. Its probabilities then tell how likely acceptance is.
+"""
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.multiprocessing as multiprocessing
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from vla_sd_ros.decoding.autoregressive import Autoregressive
+from vla_sd_ros.policy import checkpoint
+from vla_sd_ros.policy.model import DraftHead
+from vla_sd_ros.policy.vla import Vla
+from vla_sd_ros.training.data import episode_files
+from vla_sd_ros.training.loop import learning_rate
+
+WARM_UP = 100  # steps
+EVALUATE_EVERY = 500  # steps
+NEAR = 9  # [bins], the published radius of relaxed acceptance
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", default="libero", help="the policy: a directory, or the name of a shipped one")
+    parser.add_argument("--unnorm-key", default="", help="entry of dataset_statistics.json, where there are several")
+    parser.add_argument("--demonstrations", type=Path, nargs="+", default=[Path("demonstrations")])
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="use each N-th image of an episode")
+    parser.add_argument("--output", type=Path, help=f"directory for {checkpoint.DRAFT_HEAD}; default: the policy's")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--weight-decay", type=float, default=0.05)
+    parser.add_argument("--held-out", type=int, default=10, metavar="N", help="every N-th episode only measures")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of N images: cells (N, cells, width) half precision, text (N, text width), the policy's greedy bins (N, 7)."""
+
+    cells: Tensor
+    text: Tensor
+    bins: Tensor
+
+    def __getitem__(self, chosen) -> tuple[Tensor, Tensor, Tensor]:
+        return self.cells[chosen].float(), self.text[chosen], self.bins[chosen]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        directory = checkpoint.find(arguments.checkpoint)
+        episodes = episode_files(arguments.demonstrations)
+        if arguments.held_out < 2 or len(episodes) < 2:
+            raise ValueError(f"{len(episodes)} episodes with each {arguments.held_out}. held out leave none to learn from: "
+                             "run vla-sd collect, or give a larger --held-out")
+        vla = checkpoint.load(directory, unnorm_key=arguments.unnorm_key)
+    except (FileNotFoundError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    held_out = episodes[:: arguments.held_out]
+    learnt = [path for i, path in enumerate(episodes) if i % arguments.held_out]
+    asked = partial(ask, directory, arguments.unnorm_key, arguments.every)
+    with multiprocessing.get_context("spawn").Pool(arguments.processes, torch.set_num_threads, (1,)) as pool:
+        learnt, held_out = (
+            joined(list(tqdm(pool.imap(asked, paths), name, len(paths), unit="episode")))
+            for name, paths in (("asking the policy", learnt), ("held out", held_out)))
+    torch.set_num_threads(arguments.processes)
+    torch.manual_seed(arguments.seed)
+    head = vla.draft_head or DraftHead(vla.config.vision.width, vla.config.text.hidden_size)
+    train(head.float().requires_grad_(True), learnt, held_out, arguments)
+    checkpoint.save_weights((arguments.output or directory) / checkpoint.DRAFT_HEAD, head.state_dict())
+    return 0
+
+
+def ask(directory: Path, unnorm_key: str, every: int, path: Path) -> Answers:
+    """The policy's greedy answers to the images of one episode."""
+    vla = _policy(directory, unnorm_key)
+    with np.load(path) as episode:
+        images, instruction = episode["images"][::every], str(episode["instruction"])
+    decoder = Autoregressive(vla)
+    prompts = [vla.observe(image, instruction) for image in images]
+    return Answers(
+        torch.cat([prompt.cells for prompt in prompts]).half(), torch.cat([prompt.text for prompt in prompts]).float(),
+        torch.from_numpy(np.array([decoder.decide(image, instruction).bins for image in images])))
+
+
+_loaded: dict[tuple, Vla] = {}
+
+
+def _policy(*key) -> Vla:
+    """The policy, loaded once in a process."""
+    if key not in _loaded:
+        _loaded[key] = checkpoint.load(key[0], unnorm_key=key[1], threads=1)
+    return _loaded[key]
+
+
+def joined(episodes: list[Answers]) -> Answers:
+    return Answers(*(torch.cat([getattr(e, name) for e in episodes]) for name in ("cells", "text", "bins")))
+
+
+def train(head: DraftHead, learnt: Answers, held_out: Answers, arguments: argparse.Namespace) -> None:
+    """Cross-entropy to the greedy tokens; prints how near the head comes on the held-out episodes."""
+    optimizer = torch.optim.AdamW(head.parameters(), weight_decay=arguments.weight_decay)
+    generator = torch.Generator().manual_seed(arguments.seed)
+    print(f"{len(learnt.bins)} images; before: {quality(head, held_out)}", flush=True)
+    for step in range(arguments.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(arguments.learning_rate, step, arguments.steps, step, WARM_UP)
+        cells, text, bins = learnt[torch.randint(len(learnt.bins), (arguments.batch_size,), generator=generator)]
+        loss = F.cross_entropy(head(cells, text).flatten(0, 1), bins.flatten())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if (step + 1) % EVALUATE_EVERY == 0 or step + 1 == arguments.steps:
+            print(f"step {step + 1}/{arguments.steps} loss {loss.item():.3f}; held out: {quality(head, held_out)}", flush=True)
+
+
+@torch.inference_mode()
+def quality(head: DraftHead, answers: Answers) -> str:
+    """One line: cross-entropy, share of equal tokens, and of actions whose motion is within NEAR bins."""
+    logits = torch.cat([head(*answers[part][:2]) for part in torch.arange(len(answers.bins)).split(256)])
+    distance = (logits.argmax(-1) - answers.bins).abs()
+    loss = F.cross_entropy(logits.flatten(0, 1), answers.bins.flatten())
+    return (f"loss {loss:.3f}, equal tokens {(distance == 0).float().mean():.1%}, "
+            f"motions within {NEAR} bins {(distance[:, :6] <= NEAR).all(1).float().mean():.1%}")

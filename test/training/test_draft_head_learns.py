@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd train-head` teaches a policy's draft head what the policy itself will say."""
+import argparse
+import shutil
+
+import numpy as np
+import pytest
+from policies import SENTENCES, write_episodes, write_policy
+
+from vla_sd_ros import policy
+from vla_sd_ros.decoding import factory
+from vla_sd_ros.policy.checkpoint import DRAFT_HEAD
+from vla_sd_ros.training import train_head
+
+
+def command(root, *more: str) -> int:
+    parser = argparse.ArgumentParser()
+    train_head.add_arguments(parser)
+    return train_head.run(parser.parse_args([
+        "--checkpoint", str(root / "policy"), "--demonstrations", str(root / "demonstrations"), "--processes", "1",
+        "--batch-size", "16", "--held-out", "3", "--steps", "300", "--learning-rate", "3e-3", *more,
+    ]))
+
+
+def right(vla, images) -> float:
+    """Share of the verifier's tokens that the head finds most probable."""
+    decoder = factory.make("autoregressive", vla)
+    drafts = [vla.draft(vla.observe(image, SENTENCES[1])).argmax(-1) for image in images]
+    return float(np.mean([draft == decoder.decide(image, SENTENCES[1]).bins for draft, image in zip(drafts, images)]))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("head")
+    write_policy(root / "policy")
+    write_episodes(root / "demonstrations")
+    return root
+
+
+@pytest.mark.parametrize("without_a_head", [False, True])
+def test_the_head_learns_what_the_verifier_says_to_new_images(root, without_a_head, tmp_path, capsys):
+    shutil.copytree(root / "policy", tmp_path / "policy")
+    (tmp_path / "demonstrations").symlink_to(root / "demonstrations")
+    images = np.random.default_rng(9).integers(0, 255, (8, 32, 32, 3), np.uint8)
+    assert right(policy.load(tmp_path / "policy"), images) < 0.2
+    if without_a_head:
+        (tmp_path / "policy" / DRAFT_HEAD).unlink()
+    assert command(tmp_path) == 0
+    assert right(policy.load(tmp_path / "policy"), images) > 0.5
+    assert "held out: loss" in capsys.readouterr().out
+
+
+def test_too_few_episodes_are_one_sentence(root, capsys):
+    assert command(root, "--held-out", "1") == 2
+    assert "leave none to learn from" in capsys.readouterr().err
