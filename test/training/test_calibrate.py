@@ -34,10 +34,10 @@ def test_pairs_across_episodes_and_gripper_events_do_not_count():
 def test_the_skip_threshold_is_the_lowest_one_that_keeps_its_precision(rng):
     score = rng.uniform(0, 1, 5000)
     accepted = rng.uniform(0, 1, 5000) < np.where(score > 0.6, 0.97, 0.3)
-    threshold = calibrate.skip_threshold(score, accepted)
-    assert accepted[score >= threshold].mean() >= calibrate.SKIP_PRECISION - 0.01
+    threshold = calibrate.skip_threshold(score, accepted, 0.9)
+    assert accepted[score >= threshold].mean() >= 0.89
     assert 0.5 < threshold < 0.61
-    assert calibrate.skip_threshold(score, np.zeros(5000, dtype=bool)) == 1.1
+    assert calibrate.skip_threshold(score, np.zeros(5000, dtype=bool), 0.9) == 1.1
 
 
 def test_the_boundary_parts_what_was_accepted_from_what_was_not(rng):

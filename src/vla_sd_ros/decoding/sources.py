@@ -8,7 +8,7 @@ import numpy as np
 from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.kinematics.filters import ActionFilter, constant_velocity, decaying
-from vla_sd_ros.policy.actions import encode
+from vla_sd_ros.policy.actions import BINS, encode
 from vla_sd_ros.policy.vla import Prompt, Vla
 from vla_sd_ros.retrieval.database import DatabaseError
 
@@ -78,18 +78,17 @@ class Knowledge:
         return NONE if self.head_probabilities is None else self.head_probabilities.argmax(-1)[None]
 
     def head_within(self, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The bins (7,) most probably within radius (7,) of the verifier's tokens, and that probability of each (7,).
+        """A draft (7,) for relaxed acceptance, and the head's own probability (7,) that it lies within radius (7,) bins of
+        the verifier's.
 
-        Where acceptance is relaxed, the middle of what is probable is a better draft than its peak; of bins that are as
-        good to a hundredth, the middle one.
+        The median of what the head thinks probable, which is nearer to the verifier's token on average, and more often within
+        the radius, than the peak; where the radius is 0, the peak.
         """
         below = np.pad(np.nan_to_num(self.head_probabilities).cumsum(-1), ((0, 0), (1, 0)))
-        bins, reach = np.arange(below.shape[1] - 1), radius.astype(int)[:, None]
-        inside = (np.take_along_axis(below, np.minimum(bins + reach + 1, len(bins)), 1)
-                  - np.take_along_axis(below, np.maximum(bins - reach, 0), 1))
-        good = (inside >= inside.max(-1, keepdims=True) - 0.01).cumsum(-1)
-        best = (good >= (good[:, -1:] + 1) // 2).argmax(-1)
-        return best, inside[np.arange(len(best)), best]
+        bins = np.where(radius > 0, (below[:, 1:] >= 0.5).argmax(-1), self.head[0])
+        low, high = np.maximum(bins - radius.astype(int), 0), np.minimum(bins + radius.astype(int) + 1, BINS)
+        each = np.arange(len(bins))
+        return bins, below[each, high] - below[each, low]
 
     @cached_property
     def neighbours(self):

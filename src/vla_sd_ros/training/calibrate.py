@@ -18,7 +18,8 @@ from vla_sd_ros.kinematics.fused_metric import DISPLACEMENTS, FusedMetric, Range
 from vla_sd_ros.policy.actions import decode
 
 QUANTILE = 95  # [%], of the values that becomes 1 in the fused metric (HeiSD)
-SKIP_PRECISION = 0.9  # share of the skipped actions that the verifier would have accepted
+SKIP_PRECISION = 0.9  # share of the draft head's skipped actions that the verifier would have accepted
+RETRIEVAL_PRECISION = 0.7  # the same of retrieved ones: the nearest neighbours of all are not accepted much more often
 NEAR = 3  # [bins] within which the sources of a composite draft compete
 
 
@@ -54,10 +55,10 @@ def fit(found: Survey) -> dict:
         **metric_ranges(paths, Settings().metric_window, Settings().metric_displacement),
     }
     if "head" in found.drafts:
-        fitted["skip_confidence"] = skip_threshold(found.confidence, head_accepted(found))
+        fitted["skip_confidence"] = skip_threshold(found.confidence, head_accepted(found), SKIP_PRECISION)
     if "retrieval" in found.drafts:
         accepted = retrieval_accepted(found)
-        fitted["skip_similarity"] = skip_threshold(found.similarity, accepted)
+        fitted["skip_similarity"] = skip_threshold(found.similarity, accepted, RETRIEVAL_PRECISION)
         fitted["metric_boundary"] = boundary(metric_values(paths, fitted), accepted)
     return fitted
 
@@ -109,11 +110,11 @@ def head_accepted(found: Survey) -> np.ndarray:
     return np.all(np.abs(found.middle - found.plain)[:, :6] <= Settings().relaxed_radius, axis=1)
 
 
-def skip_threshold(score: np.ndarray, accepted: np.ndarray) -> float:
-    """The lowest score (n,) above which at least SKIP_PRECISION of the drafts are accepted (n,); 1.1 (never) if none."""
+def skip_threshold(score: np.ndarray, accepted: np.ndarray, least: float) -> float:
+    """The lowest score (n,) above which at least this share of the drafts is accepted (n,); 1.1 (never) if there is none."""
     order = np.argsort(-np.nan_to_num(score, nan=-1.0))
     precision = np.cumsum(accepted[order]) / np.arange(1, len(order) + 1)
-    good = np.flatnonzero(precision >= SKIP_PRECISION)
+    good = np.flatnonzero(precision >= least)
     good = good[good >= 20]  # fewer say nothing
     return float(round(score[order[good[-1]]], 5)) if len(good) else 1.1
 
