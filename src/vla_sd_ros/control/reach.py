@@ -18,12 +18,14 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
+from scipy.linalg.lapack import dposv, dsyev
 
 from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.pose import Pose
 
+IDENTITY = np.eye(6)
 FASTEST = 10.0  # rad/s: of a joint whose limit robot_description does not give
-REACHED = 2e-6  # m and rad: the error at which a posture has the pose
+REACHED = 1e-5  # m and rad: the error at which a posture has the pose
 ITERATIONS = 6  # to get there; from one tick to the next it takes one or two
 DAMPING = 1e-9  # added to half the squared error
 LARGEST_CHANGE = 0.5  # rad: of any joint in one iteration
@@ -35,7 +37,12 @@ SPEED_RESERVE = 0.05  # share of the speed limit
 # A redundant arm may move its elbow while its hand does as told. The commanded posture follows, beyond DRIFT, at LEAN.
 DRIFT, LEAN = 0.1, 0.2  # rad, rad/s: lengths of vectors of joint positions
 EASING, RECOVERY = 0.5, 1.15  # factors of the speed after a motion that is refused, and after one that is admitted
+LOOK_AHEAD = 0.02  # s: to see whether a motion leads towards a singular posture
 LEAST_EASE = 0.05  # a motion that is refused even at this share of the speed is given up
+
+
+UNREACHABLE = Fault(Code.SINGULARITY, "no joint positions lead on to the target: it is out of the arm's reach, or the arm is in "
+                                      "a singular posture")
 
 
 class Kinematics(Protocol):
@@ -68,28 +75,29 @@ class Posture:
     """Joint positions (n,), and what follows from them."""
 
     def __init__(self, kinematics: Kinematics, joints: np.ndarray):
-        self.joints = joints
+        self._kinematics, self.joints = kinematics, joints
         position, rotation, self.jacobian = kinematics.forward_and_jacobian(joints)
         self.pose = Pose(position, rotation)
+        self._square = self.jacobian @ self.jacobian.T
 
     @cached_property
     def smallest(self) -> float:
         """The smallest singular value of the Jacobian."""
-        return float(np.linalg.svd(self.jacobian, compute_uv=False)[-1])
+        return math.sqrt(max(dsyev(self._square, compute_v=0)[0][0], 0.0))
 
     def changes(self, twists: np.ndarray, damping: float = DAMPING) -> np.ndarray:
         """The least changes of the joints (n, k) for displacements or twists (6, k); damped [squared singular value]."""
-        square = self.jacobian @ self.jacobian.T
-        square.flat[::7] += damping
-        return self.jacobian.T @ np.linalg.solve(square, twists)
+        return self.jacobian.T @ dposv(self._square + damping * IDENTITY, twists)[1]
 
-    def towards(self, pose: Pose) -> tuple[np.ndarray, float]:
-        """A change of the joints (n,) towards a pose, and the size of the error before it [m and rad]."""
+    def towards(self, pose: Pose) -> "Posture | None":
+        """A posture nearer to a pose; None where this one has it."""
         error = self.pose.displacement_to(pose)
-        size = math.sqrt(error @ error)
-        change = self.changes(error, 0.5 * size * size + DAMPING)
+        square = error @ error
+        if square < REACHED ** 2:
+            return None
+        change = self.changes(error, 0.5 * square + DAMPING)
         largest = np.abs(change).max()
-        return (change if largest <= LARGEST_CHANGE else change * (LARGEST_CHANGE / largest)), size
+        return Posture(self._kinematics, self.joints + change * min(1.0, LARGEST_CHANGE / largest))
 
 
 class Reach:
@@ -113,16 +121,14 @@ class Reach:
 
     def share(self, displacement: np.ndarray, linear: float, angular: float, limits: JointLimits) -> float:
         """The share of the speeds linear [m/s] and angular [rad/s] at which the arm may set out on a displacement (6,)."""
-        here = self._posture
-        near = (here.smallest - limits.singularity_hold_below) / max(
-            limits.singularity_slow_below - limits.singularity_hold_below, 1e-9)
+        here, self.refusal = self._posture, None
         lengths = math.hypot(*displacement[:3]), math.hypot(*displacement[3:])
         time = max(lengths[0] / linear, lengths[1] / angular, 1e-9)  # that the displacement takes at full speed
         needed = here.changes(displacement / time)
         left = np.where(needed < 0.0, here.joints - self._lower, self._upper - here.joints) - limits.position_margin
         allowed = self._fastest * limits.velocity_share * (left / limits.slow_zone).clip(SLOWEST, 1.0)
         joints = (allowed / np.maximum(np.abs(needed), 1e-9)).min()
-        return self._ease * min(1.0, max(near, SLOWEST), (1.0 - 2.0 * SPEED_RESERVE) * joints)
+        return self._ease * min(1.0, self._clear(needed, limits), (1.0 - 2.0 * SPEED_RESERVE) * joints)
 
     def admits(self, pose: Pose, twist: np.ndarray, way: list[tuple[Pose, np.ndarray]], dt: float, limits: JointLimits,
                measured: np.ndarray | None) -> bool:
@@ -132,23 +138,12 @@ class Reach:
         """
         here = self._posture
         moved = self._solved(pose, here.joints + self._lean(measured, dt))
-        fault = Fault(Code.SINGULARITY, "no joint positions lead on to the target: it is out of the arm's reach, or the arm "
-                                        "is in a singular posture")
+        fault = UNREACHABLE
         if moved is not None:
-            floors = np.minimum(self._floors(limits) + RESERVE * self._slack, self._kept)
-            fastest = np.maximum((1.0 - SPEED_RESERVE) * limits.velocity_share * self._fastest, np.abs(self._speeds))
             speeds = (moved.joints - here.joints) / dt
-            hasty, fault = bool((np.abs(speeds) > fastest).any()), None
-            for posture, rates in self._along(moved, twist, way):
-                room = self._room(posture)
-                hasty = hasty or bool((np.abs(rates) > fastest).any())
-                if (room < floors).any():
-                    fault = self._fault(int(np.argmin(room - floors)), limits)
-                if hasty or fault:
-                    break
-            if not hasty and not fault:
-                self._posture, self._speeds = moved, speeds
-                self._settle()
+            hasty, fault = self._examined(moved, speeds, twist, way, limits)
+            if not (hasty or fault):
+                self._move(moved, speeds)
                 self._ease, self.refusal = min(1.0, RECOVERY * self._ease), None
                 return True
         self.refusal = fault if self._ease <= LEAST_EASE else None
@@ -160,29 +155,40 @@ class Reach:
         moved = self._solved(pose, self.joints)
         if moved is None:
             return
-        self._speeds = (moved.joints - self.joints) / dt
-        self._posture = moved
-        self._settle()
+        self._move(moved, (moved.joints - self.joints) / dt)
 
     def rest(self) -> None:
         """Nothing moves any more."""
-        self._speeds, self.refusal = np.zeros_like(self._speeds), None
+        self._speeds = np.zeros_like(self._speeds)
 
     def _solved(self, pose: Pose, joints: np.ndarray) -> Posture | None:
         posture = self._posture if joints is self.joints else Posture(self._kinematics, joints)
         for _ in range(ITERATIONS):
-            change, size = posture.towards(pose)
-            if size < REACHED:
+            nearer = posture.towards(pose)
+            if nearer is None:
                 return posture
-            posture = Posture(self._kinematics, posture.joints + change)
+            posture = nearer
         return None
 
-    def _along(self, posture: Posture, twist: np.ndarray, way: list[tuple[Pose, np.ndarray]]):
-        """Postures and joint speeds (n,), of the present one and on the way to rest."""
-        yield posture, posture.changes(twist)
+    def _examined(self, posture: Posture, speeds: np.ndarray, twist: np.ndarray, way: list[tuple[Pose, np.ndarray]],
+                  limits: JointLimits) -> tuple[bool, Fault | None]:
+        """Whether a joint is too fast in a posture or on the way to rest from it, and what leaves its limits there."""
+        rates, rooms = [speeds, posture.changes(twist)], [self._room(posture)]
         for pose, twist in way:
-            posture = Posture(self._kinematics, posture.joints + posture.towards(pose)[0])
-            yield posture, posture.changes(twist)
+            posture = posture.towards(pose) or posture
+            rates.append(posture.changes(twist))
+            rooms.append(self._room(posture))
+        fastest = np.maximum((1.0 - SPEED_RESERVE) * limits.velocity_share * self._fastest, np.abs(self._speeds))
+        lacking = np.minimum(self._floors(limits) + RESERVE * self._slack, self._kept) - rooms
+        hasty = bool((np.abs(rates) > fastest).any())
+        return hasty, self._fault(int(lacking.max(axis=0).argmax()), limits) if lacking.max() > 0.0 else None
+
+    def _clear(self, speeds: np.ndarray, limits: JointLimits) -> float:
+        """The share of the speed that the distance from singular postures allows, at joint speeds (n,)."""
+        slow, hold, smallest = limits.singularity_slow_below, limits.singularity_hold_below, self._posture.smallest
+        if smallest >= slow or Posture(self._kinematics, self.joints + LOOK_AHEAD * speeds).smallest > smallest:
+            return 1.0
+        return max((smallest - hold) / max(slow - hold, 1e-9), SLOWEST)
 
     def _lean(self, measured: np.ndarray | None, dt: float) -> np.ndarray:
         """A change of the joints (n,) towards the measured ones, where known, that leaves the pose where it is."""
@@ -202,9 +208,10 @@ class Reach:
         margin = limits.position_margin
         return np.concatenate([np.full(2 * len(self._lower), margin), [limits.singularity_hold_below]])
 
-    def _settle(self) -> None:
-        """What has been gained is kept, but for the slack."""
-        room = self._room(self._posture)
+    def _move(self, posture: Posture, speeds: np.ndarray) -> None:
+        """Be in a posture. What has been gained below a floor is kept, but for the slack."""
+        self._posture, self._speeds = posture, speeds
+        room = self._room(posture)
         self._kept = np.clip(self._kept, room - self._slack, room)
 
     def _fault(self, index: int, limits: JointLimits) -> Fault:

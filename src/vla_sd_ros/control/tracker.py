@@ -23,7 +23,7 @@ from vla_sd_ros.control.reach import JointLimits, Reach
 AXES = 6  # x, y, z, and the rotation vector, in base axes
 TOLERANCE = 1e-9
 # Largest distances between two points at which the way to rest is examined, and the most of them.
-POINT_TIME, POINT_DISTANCE, POINT_ANGLE, MOST_POINTS = 0.03, 0.02, 0.08, 24  # s, m, rad
+POINT_TIME, POINT_DISTANCE, POINT_ANGLE, MOST_POINTS = 0.04, 0.02, 0.08, 24  # s, m, rad
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,14 @@ class Tracker:
             return False
         moved, velocity, acceleration = (np.array(values) for values in plan.at_time(min(dt, plan.duration)))
         way = planned(velocity, acceleration, limits, None)
-        if way is None or not self._inside(moved[:3], way, low, high):
+        if way is None:
             return False
+        # While it brakes an axis is never faster than |v| + |a| T: extrema, which take longer, are needed near a wall only.
+        farthest = ((np.abs(velocity) + np.abs(acceleration) * way.duration) * way.duration)[:3]
+        if not self._inside(moved[:3] - farthest, moved[:3] + farthest, low, high):
+            lowest, highest = extrema(way, 3)
+            if not self._inside(moved[:3] + lowest, moved[:3] + highest, low, high):
+                return False
         pose = self.pose.moved(moved)
         if self.reach and not self.reach.admits(pose, velocity, points(pose, way), dt, joints, measured):
             return False
@@ -138,11 +144,10 @@ class Tracker:
         if self.reach:
             self.reach.follow(self.pose, dt)
 
-    def _inside(self, moved: np.ndarray, way: Trajectory, low: np.ndarray, high: np.ndarray) -> bool:
+    def _inside(self, lowest: np.ndarray, highest: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
         here = self.pose.position
-        lowest, highest = (here + moved + reached for reached in extrema(way, 3))
-        return bool(np.all(lowest >= np.minimum(low, here) - TOLERANCE)
-                    and np.all(highest <= np.maximum(high, here) + TOLERANCE))
+        return bool(np.all(here + lowest >= np.minimum(low, here) - TOLERANCE)
+                    and np.all(here + highest <= np.maximum(high, here) + TOLERANCE))
 
 
 def planned(velocity: np.ndarray, acceleration: np.ndarray, limits: Limits, displacement: np.ndarray | None
