@@ -333,8 +333,8 @@ class ArmController:
 
     def _blend(self, now: float) -> float:
         """The share of the velocity limit in force: it rises from BLEND_START to 1 while a goal begins."""
-        begun = now - self._begun_at
-        return 1.0 if begun >= self.config.blend_in else max(BLEND_START, begun / self.config.blend_in)
+        begun, blend_in = now - self._begun_at, self.config.blend_in
+        return 1.0 if begun >= blend_in or blend_in <= 0.0 else max(BLEND_START, begun / blend_in)
 
     def _into_box(self, position: np.ndarray) -> np.ndarray:
         return clip_position(position, self._tracker.pose.position, self.config.workspace_low,
