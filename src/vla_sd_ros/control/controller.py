@@ -293,7 +293,8 @@ class ArmController:
         # Against what it presses on the arm does not go on, so its targets must not either; but a moving arm is behind
         # by the whole of the step before.
         follow = config.follow
-        held = self._near(target, follow.lead_distance + np.linalg.norm(step[:3]), follow.lead_angle + np.linalg.norm(step[3:]))
+        held = self._near(target, follow.lead_distance + np.linalg.norm(step[:3]),
+                          follow.lead_angle + np.linalg.norm(step[3:]))
         position = self._into_box(held.position)
         self._clipped += not (np.array_equal(step, wanted) and held is target
                               and np.array_equal(position, target.position))

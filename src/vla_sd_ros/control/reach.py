@@ -33,7 +33,7 @@ SLOWEST = 0.1  # share of the speed that is left at a limit, so that the arm get
 # The way to rest is examined at points in time; these keep what lies between them within the limits too.
 SLACK = 0.002, 0.0005  # rad, and of the singular value: what may be lost again of what was gained below a floor
 RESERVE = 2.0  # times SLACK: what is kept above a floor
-SPEED_RESERVE = 0.05  # share of the speed limit
+SPEED_RESERVE = 0.06  # share of the speed limit
 # A redundant arm may move its elbow while its hand does as told. The commanded posture follows, beyond DRIFT, at LEAN.
 DRIFT, LEAN = 0.1, 0.2  # rad, rad/s: lengths of vectors of joint positions
 EASING, RECOVERY = 0.5, 1.15  # factors of the speed after a motion that is refused, and after one that is admitted
@@ -41,8 +41,8 @@ LOOK_AHEAD = 0.02  # s: to see whether a motion leads towards a singular posture
 LEAST_EASE = 0.05  # a motion that is refused even at this share of the speed is given up
 
 
-UNREACHABLE = Fault(Code.SINGULARITY, "no joint positions lead on to the target: it is out of the arm's reach, or the arm is in "
-                                      "a singular posture")
+UNREACHABLE = Fault(Code.SINGULARITY, "no joint positions lead on to the target: it is out of the arm's reach, or the arm is "
+                                      "in a singular posture, so the arm holds")
 
 
 class Kinematics(Protocol):
@@ -132,7 +132,9 @@ class Reach:
 
     def admits(self, pose: Pose, twist: np.ndarray, way: list[tuple[Pose, np.ndarray]], dt: float, limits: JointLimits,
                measured: np.ndarray | None) -> bool:
-        """Whether the arm may be at a pose, with a twist (6,), in dt [s], and then come to rest on its way: poses, twists.
+        """Whether the arm may be at a pose in dt [s], and then come to rest on its way: poses, twists (6,).
+
+        twist: the fastest of the way until its first pose.
 
         If so, `joints` are those of the pose from here on. measured (n,): where the arm's joints are now.
         """
@@ -179,7 +181,7 @@ class Reach:
             rates.append(posture.changes(twist))
             rooms.append(self._room(posture))
         fastest = np.maximum((1.0 - SPEED_RESERVE) * limits.velocity_share * self._fastest, np.abs(self._speeds))
-        lacking = np.minimum(self._floors(limits) + RESERVE * self._slack, self._kept) - rooms
+        lacking = np.minimum(self._floors(limits) + RESERVE * self._slack, self._kept + 0.5 * self._slack) - rooms
         hasty = bool((np.abs(rates) > fastest).any())
         return hasty, self._fault(int(lacking.max(axis=0).argmax()), limits) if lacking.max() > 0.0 else None
 

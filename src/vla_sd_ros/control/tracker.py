@@ -121,12 +121,18 @@ class Tracker:
             return False
         # While it brakes an axis is never faster than |v| + |a| T: extrema, which take longer, are needed near a wall only.
         farthest = ((np.abs(velocity) + np.abs(acceleration) * way.duration) * way.duration)[:3]
-        if not self._inside(moved[:3] - farthest, moved[:3] + farthest, low, high):
-            lowest, highest = extrema(way, 3)
-            if not self._inside(moved[:3] + lowest, moved[:3] + highest, low, high):
-                return False
         pose = self.pose.moved(moved)
-        if self.reach and not self.reach.admits(pose, velocity, points(pose, way), dt, joints, measured):
+        here, there = self.pose.position, pose.position
+        if not inside(there, there, low, high, here):
+            return False
+        if not inside(there - farthest, there + farthest, low, high, there):
+            lowest, highest = extrema(way, 3)
+            if not inside(there + lowest, there + highest, low, high, there):
+                return False
+        # Until the acceleration is taken back, an axis gets faster still.
+        faster = acceleration * np.abs(acceleration) / (2.0 * np.array(limits.axes("jerk")))
+        peak = np.where(velocity * acceleration > 0.0, velocity + faster, velocity)
+        if self.reach and not self.reach.admits(pose, peak, points(pose, way), dt, joints, measured):
             return False
         self.pose, self.velocity, self.acceleration = pose, velocity, acceleration
         self._anchor, self._way, self._time = pose, way, 0.0
@@ -144,10 +150,11 @@ class Tracker:
         if self.reach:
             self.reach.follow(self.pose, dt)
 
-    def _inside(self, lowest: np.ndarray, highest: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
-        here = self.pose.position
-        return bool(np.all(here + lowest >= np.minimum(low, here) - TOLERANCE)
-                    and np.all(here + highest <= np.maximum(high, here) + TOLERANCE))
+
+def inside(lowest: np.ndarray, highest: np.ndarray, low: np.ndarray, high: np.ndarray, here: np.ndarray) -> bool:
+    """Whether positions lowest .. highest (3,) lie in the box low .. high, or no farther outside than `here`."""
+    return bool((lowest >= np.minimum(low, here) - TOLERANCE).all()
+                and (highest <= np.maximum(high, here) + TOLERANCE).all())
 
 
 def planned(velocity: np.ndarray, acceleration: np.ndarray, limits: Limits, displacement: np.ndarray | None

@@ -108,8 +108,8 @@ class ArmNode(ManagedNode):
         ParameterSpec("joints.slow_zone", 0.15, "Distance from that margin at which a joint begins to slow down [rad or m].",
                       0.001, 2.0),
         ParameterSpec("joints.velocity_share", 0.9, "Share of the joints' speed limits that is used.", 0.01, 1.0),
-        ParameterSpec("singularity.slow_below", 0.06, "Smallest singular value of the Jacobian from which the arm slows down "
-                      "on its way to a singular posture.", 0.0, 1.0),
+        ParameterSpec("singularity.slow_below", 0.06, "Smallest singular value of the Jacobian from which the arm slows "
+                      "down on its way to a singular posture.", 0.0, 1.0),
         ParameterSpec("singularity.hold_below", 0.02, "The same at which it holds.", 0.0, 1.0),
         ParameterSpec("gripper.open_above", 0.55, "Commanded opening from which the gripper opens.", 0.0, 1.0),
         ParameterSpec("gripper.close_below", 0.45, "Commanded opening up to which the gripper closes.", 0.0, 1.0),
