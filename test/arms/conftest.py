@@ -39,11 +39,9 @@ class Bench:
         self.q, self.now = np.array(HOME), 100.0
         self.servers = []  # of actions: a node that is destroyed does not end them
 
-    def solve(self, position, rotation, seed):
-        solution = self.kinematics.inverse(position, rotation, seed)
-        if solution is None:
-            raise ValueError("no joint positions within their limits reach the target")
-        return solution
+    def joints(self, target):
+        """Of a target pose, near those of the robot."""
+        return self.kinematics.inverse(target.position, target.rotation, self.q)
 
     @property
     def pose(self):

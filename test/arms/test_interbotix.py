@@ -14,14 +14,14 @@ def test_the_group_gets_joint_positions_at_its_rate(bench):
     from interbotix_xs_msgs.msg import JointGroupCommand
 
     bench.node.values |= {"arm.interface": "interbotix_joint_group", "interbotix.rate": 20.0}
-    arm, seen = make_arm(bench.node, bench.solve), []
+    arm, seen = make_arm(bench.node), []
     bench.robot.create_subscription(JointGroupCommand, "commands/joint_group", seen.append, 200)
     bench.until(arm._publisher.get_subscription_count, "the driver")
     target = bench.pose
     for _ in range(100):
         bench.now += DT
         target = target.moved(np.array([0.001, 0.0, 0.0, 0.0, 0.0, 0.0]))
-        arm.send(bench.now, target, bench.pose, bench.q)
+        arm.send(bench.now, target, bench.pose, bench.joints(target))
         bench.settle(2)
     bench.until(lambda: len(seen) >= 20, "20 messages")
     assert len(seen) in (20, 21) and arm.fault() == ""

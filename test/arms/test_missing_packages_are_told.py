@@ -20,7 +20,7 @@ def test_the_sentence_names_the_package(bench, monkeypatch, interface):
     bench.node.values["arm.interface" if interface in ARMS else "gripper.interface"] = interface
 
     def make():
-        return make_arm(bench.node, bench.solve) if interface in ARMS else make_gripper(bench.node)
+        return make_arm(bench.node) if interface in ARMS else make_gripper(bench.node)
 
     if interface not in NEEDS:
         make().close()

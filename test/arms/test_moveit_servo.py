@@ -15,7 +15,7 @@ STEP = np.array([0.002, -0.001, 0.001, 0.0, 0.0, 0.004])
 @pytest.fixture(params=["servo_twist", "servo_pose"])
 def arm(request, bench):
     bench.node.values["arm.interface"] = request.param
-    arm = make_arm(bench.node, bench.solve)
+    arm = make_arm(bench.node)
     yield arm
     arm.close()
 
@@ -92,7 +92,7 @@ def test_a_servo_that_starts_again_is_switched_again(bench, arm):
 
 def test_a_twist_stays_within_the_limits_however_far_the_arm_is(bench):
     bench.node.values |= {"arm.interface": "servo_twist", "servo.gain": 20.0}
-    arm, servo = make_arm(bench.node, bench.solve), Servo(bench)
+    arm, servo = make_arm(bench.node), Servo(bench)
     for _ in range(500):
         drive(bench, arm, servo, bench.pose, 1, np.zeros(6))
         if arm._servo.ready:

@@ -14,7 +14,7 @@ def send(bench, arm, after=0.6):
 
 
 def test_the_pose_arrives_as_it_was_sent(bench):
-    arm, seen = make_arm(bench.node, bench.solve), []
+    arm, seen = make_arm(bench.node), []
     bench.robot.create_subscription(PoseStamped, "target_pose", seen.append, 10)
     bench.until(arm._publisher.get_subscription_count, "the controller")
     send(bench, arm)
@@ -26,7 +26,7 @@ def test_the_pose_arrives_as_it_was_sent(bench):
 
 
 def test_a_second_publisher_is_a_fault_for_as_long_as_it_is_there(bench):
-    arm = make_arm(bench.node, bench.solve)
+    arm = make_arm(bench.node)
     bench.robot.create_subscription(PoseStamped, "target_pose", lambda m: None, 10)
     bench.until(arm._publisher.get_subscription_count, "the controller")
     send(bench, arm)
@@ -42,7 +42,7 @@ def test_a_second_publisher_is_a_fault_for_as_long_as_it_is_there(bench):
 
 
 def test_nobody_who_listens_is_a_fault_after_a_second(bench):
-    arm = make_arm(bench.node, bench.solve)
+    arm = make_arm(bench.node)
     send(bench, arm)
     assert arm.fault() == ""
     send(bench, arm, 1.1)

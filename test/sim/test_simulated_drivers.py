@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from vla_sd_ros.arms.joints import JointStream
-from vla_sd_ros.control.controller import ArmController, Command, Config
+from vla_sd_ros.control.controller import ArmController, Code, Command, Config
 from vla_sd_ros.control.pose import Pose
 from vla_sd_ros.control.tracker import Limits
 from vla_sd_ros.sim.arms import Description, PoseFollower, ProfiledMotors
@@ -51,7 +50,7 @@ def drive(profile):
     config = Config(base_frame="base", **box,
                     limits=Limits(0.4, 2.0, 100.0, 1.5, 8.0, 400.0))
     controller, motors = ArmController(config, now), ProfiledMotors(arm.home, arm.limits, profile, now)
-    stream = JointStream(arm.kinematics.inverse)
+    controller.kinematics = arm.kinematics
     side = np.array([[0.01, 0, 0]] * 4 + [[0, 0.01, 0]] * 4 + [[-0.01, 0, 0]] * 4 + [[0, -0.01, 0]] * 4)
     start = Pose(*arm.kinematics.forward(arm.home))
     path, measured = [start.position], []
@@ -59,15 +58,14 @@ def drive(profile):
         now = tick * DT
         motors.step(now)
         measured.append(Pose(*arm.kinematics.forward(motors.position)))
-        controller.measure(measured[-1], now)
+        controller.measure(measured[-1], now, motors.position)
         if tick % 20 == 0 and tick // 20 < len(side):
             path.append(path[-1] + side[tick // 20])
             controller.command(Command(b"goal", "base", False, side[tick // 20], np.zeros(3), 1.0, 0.2), now)
-        target = controller.tick(now)
-        joints = stream.next(target, motors.position)
-        assert joints is not None, stream.fault
+        controller.tick(now)
+        assert controller.status(now).code in (Code.OK, Code.COMMAND_STALE), controller.status(now).message
         if tick % 5 == 0:  # interbotix.rate, 20 Hz
-            motors.command(joints, now)
+            motors.command(controller.joints, now)
     fine = np.concatenate([np.linspace(a, b, 20) for a, b in zip(path, path[1:])])
     distances = [np.linalg.norm(fine - pose.position, axis=1).min() for pose in measured]
     end = measured[-1].displacement_to(Pose(path[-1], start.rotation))

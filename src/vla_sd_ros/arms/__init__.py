@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The robot's side of arm_node: one small file for each interface that an arm or a gripper may have.
 
-    arm = make_arm(node, solve)                  # parameter arm.interface; ImportError: its message package is missing
+    arm = make_arm(node)                         # parameter arm.interface; ImportError: its message package is missing
     arm.send(now, target, measured, joints)      # at every tick, from the first command on
     arm.fault()                                  # one sentence while the robot does not take what is sent
     gripper = make_gripper(node)                 # parameter gripper.interface
@@ -12,17 +12,11 @@ it, this room knows ROS; what is sent has been limited in control/ before.
 """
 
 import importlib
-from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from vla_sd_ros.control.pose import Pose
-
-# Position (3,) [m], rotation (3, 3), seed joints (n,) -> joints (n,) [rad], the solution nearest to the seed.
-# Raises ValueError, with one sentence, where there is none.
-Solve = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 ARMS = ("pose_target", "servo_twist", "servo_pose", "joint_trajectory", "interbotix_joint_group")
 GRIPPERS = ("topic", "gripper_command", "parallel_gripper_command", "franka", "interbotix_joint_single")
@@ -32,7 +26,7 @@ class Arm(Protocol):
     """What takes the stream of limited targets to the controller of an arm. No method waits for anything."""
 
     def send(self, now: float, target: Pose, measured: Pose, joints: np.ndarray) -> None:
-        """Send the target at time `now` [s, steady]; measured pose and joint positions (n,) are those of the arm."""
+        """Send the target pose at time `now` [s, steady] and its joint positions (n,) [rad]; measured: the arm's pose."""
 
     def fault(self) -> str:
         """One sentence that says why the robot does not follow what is sent; empty while nothing is known against it."""
@@ -60,15 +54,14 @@ class Gripper(Protocol):
         """Release what was created on the node."""
 
 
-def make_arm(node: Any, solve: Solve) -> Arm:
+def make_arm(node: Any) -> Arm:
     """The arm that the parameter arm.interface names."""
     from vla_sd_ros.arms.interbotix import JointGroup
     from vla_sd_ros.arms.joint_trajectory import JointTrajectoryTopic
     from vla_sd_ros.arms.pose_target import PoseTarget
     from vla_sd_ros.arms.servo import ServoPose, ServoTwist
 
-    by_joints = (partial(kind, solve=solve) for kind in (JointTrajectoryTopic, JointGroup))
-    makers = (PoseTarget, ServoTwist, ServoPose, *by_joints)
+    makers = (PoseTarget, ServoTwist, ServoPose, JointTrajectoryTopic, JointGroup)
     return dict(zip(ARMS, makers, strict=True))[node.values["arm.interface"]](node)
 
 

@@ -8,36 +8,32 @@ operating mode: PWM of the motor, or metres in linear_position.
 """
 
 from vla_sd_ros.arms import required
-from vla_sd_ros.arms.joints import JointStream
 from vla_sd_ros.arms.wiring import NEWEST, Listeners, gripper_position
 
 
 class JointGroup:
     """The arm, at interbotix.rate: each message starts the profiles of all motors anew."""
 
-    def __init__(self, node, solve):
+    def __init__(self, node):
         self._type = required("interbotix_xs_msgs.msg", "interbotix_joint_group").JointGroupCommand
         self._node, self._group = node, node.values["interbotix.group"]
         self._period = 1.0 / node.values["interbotix.rate"]
-        self._stream = JointStream(solve)
         self._publisher = node.create_publisher(self._type, "commands/joint_group", NEWEST)
         self._listeners = Listeners(node, self._publisher)
         self._due: float | None = None
         self._unheard = ""
 
     def send(self, now, target, measured, joints):
-        positions = self._stream.next(target, joints)  # at every tick, so that no solution is far from the one before
         self._unheard = self._listeners.fault(now)
-        if positions is None or (self._due is not None and now < self._due):
+        if self._due is not None and now < self._due:
             return
         self._due = max(now, (now if self._due is None else self._due) + self._period)
-        self._publisher.publish(self._type(name=self._group, cmd=positions.tolist()))
+        self._publisher.publish(self._type(name=self._group, cmd=joints.tolist()))
 
     def fault(self):
-        return self._stream.fault or self._unheard
+        return self._unheard
 
     def rest(self):
-        self._stream.rest()
         self._listeners.forget()
         self._due, self._unheard = None, ""
 

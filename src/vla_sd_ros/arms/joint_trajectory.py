@@ -8,35 +8,29 @@ joint_trajectory.time_from_start, so that it is late by about that time and smoo
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from rclpy.duration import Duration
 
-from vla_sd_ros.arms.joints import JointStream
 from vla_sd_ros.arms.wiring import NEWEST, Listeners
 
 
 class JointTrajectoryTopic:
     """See the module's docstring."""
 
-    def __init__(self, node, solve):
+    def __init__(self, node):
         self._node, self._names = node, node.values["joint_names"]
         self._time = Duration(seconds=node.values["joint_trajectory.time_from_start"]).to_msg()
-        self._stream = JointStream(solve)
         self._publisher = node.create_publisher(JointTrajectory, "joint_trajectory", NEWEST)
         self._listeners = Listeners(node, self._publisher)
         self._unheard = ""
 
     def send(self, now, target, measured, joints):
         self._unheard = self._listeners.fault(now)
-        positions = self._stream.next(target, joints)
-        if positions is None:
-            return
         # No stamp: now, by the controller's own clock. No velocity: the controller rejects an end that is not at rest.
-        point = JointTrajectoryPoint(positions=positions.tolist(), time_from_start=self._time)
+        point = JointTrajectoryPoint(positions=joints.tolist(), time_from_start=self._time)
         self._publisher.publish(JointTrajectory(joint_names=self._names, points=[point]))
 
     def fault(self):
-        return self._stream.fault or self._unheard
+        return self._unheard
 
     def rest(self):
-        self._stream.rest()
         self._listeners.forget()
         self._unheard = ""
 

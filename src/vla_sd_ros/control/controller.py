@@ -16,6 +16,7 @@ from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.following import FollowLimits, FollowWatch, apart
 from vla_sd_ros.control.gripper import GripperSwitch
 from vla_sd_ros.control.pose import Pose, delta_displacement, interpolate
+from vla_sd_ros.control.reach import JointLimits, Kinematics, Reach
 from vla_sd_ros.control.tracker import Limits, Tracker
 
 # The longest time that one tick makes up for [s]: after a pause of the process the motion goes on, it does not leap.
@@ -49,6 +50,7 @@ class Config:
     follow: FollowLimits = FollowLimits()
     enable_required: bool = False
     enable_timeout: float = 0.5
+    joints: JointLimits = JointLimits()
 
     def settling_time(self) -> float:
         """A bound on the time from the last command of a running goal to rest [s], not counting one tick."""
@@ -114,7 +116,9 @@ class ArmController:
     def __init__(self, config: Config, now: float):
         self.config = config
         self.unmeasured = "no joint states have come yet"  # why there is no measured pose; set by who measures
+        self.kinematics: Kinematics | None = None  # of the arm; without it nothing is known of the joints
         self.measured: Pose | None = None
+        self._measured_joints: np.ndarray | None = None
         self._measured_at = now
         self._ticked_at = now
         self._commanded_at = -math.inf
@@ -133,10 +137,13 @@ class ArmController:
         self._code, self._message = Code.NO_COMMAND, "no goal has begun"
         self._clipped = self._refused = 0
 
-    def measure(self, pose: Pose, now: float) -> None:
-        """Take the measured pose of the end effector, from fresh joint states."""
+    def measure(self, pose: Pose, now: float, joints: np.ndarray | None = None) -> None:
+        """Take the measured pose of the end effector, from fresh joint states, and the joint positions (n,) [rad]."""
+        if not (np.isfinite(pose.position).all() and np.isfinite(pose.rotation).all()):
+            self.unmeasured = "the measured pose is not finite"
+            return
         previous, dt = self.measured, now - self._measured_at
-        self.measured, self._measured_at = pose, now
+        self.measured, self._measured_at, self._measured_joints = pose, now, joints
         if self._running:
             fault = self._follow.check(self._tracker.pose, pose, now, self.config.follow)
             if fault:
@@ -183,8 +190,9 @@ class ArmController:
             self._begin(command.goal_id, now)
             previous = self.measured
         else:
-            previous = self._segment.end
-        self._segment = Segment(self._segment.at(now), self._target(previous, command), now, command.period)
+            previous = self._segment.end if self._segment else self._tracker.rest_pose
+        start = self._segment.at(now) if self._segment else self._tracker.rest_pose
+        self._segment = Segment(start, self._target(previous, command), now, command.period)
         self._running, self._commanded_at = True, now
         self._code, self._message = Code.OK, ""
         return self._gripper.update(command.gripper, self.config.open_above, self.config.close_below)
@@ -203,10 +211,19 @@ class ArmController:
             return None
         config = self.config
         limits = config.limits.slowed(self._blend(now)) if self._running else config.limits
-        pose = self._tracker.step(self._segment.at(now), dt, limits, config.workspace_low, config.workspace_high)
+        pose = self._tracker.step(self._reference(now), dt, limits, config.workspace_low, config.workspace_high,
+                                  config.joints, self._measured_joints)
         if self._running or not self._tracker.at_rest:
             self._at_rest_since = now
+        if self._tracker.refusal:
+            self._fail(self._tracker.refusal)
+            self._segment = None
         return pose
+
+    @property
+    def joints(self) -> np.ndarray | None:
+        """The joint positions (n,) [rad] of the pose that the last tick returned; None while they are unknown."""
+        return self._tracker.reach.joints if self._tracker and self._tracker.reach else None
 
     def hold(self, why: str) -> None:
         """Come to rest as fast as the limits allow, and stay there."""
@@ -261,8 +278,8 @@ class ArmController:
         self._goal_id, self._failed, self._begun_at = goal_id, None, now
         self._gripper, self._follow = GripperSwitch(), FollowWatch()
         if self._tracker is None:
-            self._tracker = Tracker(self.measured)
-            self._segment = Segment(self.measured, self.measured, 0.0, 0.0)
+            known = self.kinematics and self._measured_joints is not None
+            self._tracker = Tracker(self.measured, Reach(self.kinematics, self._measured_joints) if known else None)
 
     def _target(self, previous: Pose, command: Command) -> Pose:
         """The new target: the command's delta, clipped, composed onto the previous target, clipped into the box."""
@@ -273,15 +290,33 @@ class ArmController:
         step = clip_step(wanted, min(config.max_translation, velocity[0] * command.period),
                          min(config.max_rotation, velocity[-1] * command.period))
         target = previous.moved(step)
-        position = self._into_box(target.position)
-        self._clipped += not (np.array_equal(step, wanted) and np.array_equal(position, target.position))
-        return Pose(position, target.rotation)
+        # Against what it presses on the arm does not go on, so its targets must not either; but a moving arm is behind
+        # by the whole of the step before.
+        follow = config.follow
+        held = self._near(target, follow.lead_distance + np.linalg.norm(step[:3]),
+                          follow.lead_angle + np.linalg.norm(step[3:]))
+        position = self._into_box(held.position)
+        self._clipped += not (np.array_equal(step, wanted) and held is target
+                              and np.array_equal(position, target.position))
+        return Pose(position, held.rotation)
+
+    def _reference(self, now: float) -> Pose | None:
+        """Where the target goes at this time, not too far ahead of the arm; None: to rest."""
+        if self._segment is None:
+            return None
+        wanted = self._segment.at(now)
+        near = self._near(wanted, self.config.follow.lead_distance, self.config.follow.lead_angle)
+        return near if near is wanted else Pose(self._into_box(near.position), near.rotation)
+
+    def _near(self, pose: Pose, distance: float, angle: float) -> Pose:
+        """The pose, or what is no farther than a distance [m] and an angle [rad] from the arm on the way to it."""
+        ahead = self.measured.displacement_to(pose)
+        allowed = clip_step(ahead, distance, angle)
+        return pose if np.array_equal(allowed, ahead) else self.measured.moved(allowed)
 
     def _hold(self, code: Code, message: str) -> None:
         if self._running:
-            stop = self._tracker.stopping_pose(self.config.limits)
-            stop = Pose(self._into_box(stop.position), stop.rotation)
-            self._segment = Segment(stop, stop, 0.0, 0.0)
+            self._segment = None
         self._running = False
         self._code, self._message = code, message
 
@@ -299,8 +334,8 @@ class ArmController:
 
     def _blend(self, now: float) -> float:
         """The share of the velocity limit in force: it rises from BLEND_START to 1 while a goal begins."""
-        begun = now - self._begun_at
-        return 1.0 if begun >= self.config.blend_in else max(BLEND_START, begun / self.config.blend_in)
+        begun, blend_in = now - self._begun_at, self.config.blend_in
+        return 1.0 if begun >= blend_in or blend_in <= 0.0 else max(BLEND_START, begun / blend_in)
 
     def _into_box(self, position: np.ndarray) -> np.ndarray:
         return clip_position(position, self._tracker.pose.position, self.config.workspace_low,

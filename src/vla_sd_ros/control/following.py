@@ -15,7 +15,7 @@ MOVED_DISTANCE, MOVED_ANGLE = 0.002, 0.02  # m, rad: an arm that moves less stan
 class FollowLimits:
     """Distances of the measured pose from the commanded one [m], [rad], and a time [s].
 
-    Beyond `max` the arm deviates; beyond `still` it must move within `timeout`.
+    Beyond `max` the arm deviates; beyond `still` it must move within `timeout`. No target goes farther ahead than `lead`.
     """
 
     max_distance: float = 0.12
@@ -23,6 +23,8 @@ class FollowLimits:
     still_distance: float = 0.04
     still_angle: float = 0.3
     timeout: float = 1.0
+    lead_distance: float = 0.06
+    lead_angle: float = 0.5
 
 
 class FollowWatch:

@@ -2,9 +2,10 @@
 """Following a moving reference within limits of velocity, acceleration and jerk.
 
 At every tick ruckig plans the time-optimal motion from the present state to REST at the present reference, and the
-first piece of that plan is executed. While the reference moves, the plans never get to their braking part, so the
-motion does not stop and go between commands; it stays behind the reference by just the distance it needs to stop,
-v^2 / 2a, and when the reference stops, it comes to rest there without overshoot.
+first piece of that plan is executed, if the arm can brake after it without leaving a limit. While the reference moves,
+the plans never get to their braking part, so the motion does not stop and go between commands; it stays behind the
+reference by just the distance it needs to stop, v^2 / 2a, and when the reference stops, it comes to rest there without
+overshoot.
 
 Ruckig: L. Berscheid, T. Kroeger, "Jerk-limited Real-time Trajectory Generation with Arbitrary Target States", 2021.
 """
@@ -15,10 +16,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from ruckig import ControlInterface, InputParameter, Result, Ruckig, Synchronization, Trajectory
 
+from vla_sd_ros.control.codes import Fault
 from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.control.reach import JointLimits, Reach
 
 AXES = 6  # x, y, z, and the rotation vector, in base axes
 TOLERANCE = 1e-9
+# Largest distances between two points at which the way to rest is examined, and the most of them.
+POINT_TIME, POINT_DISTANCE, POINT_ANGLE, MOST_POINTS = 0.04, 0.02, 0.08, 24  # s, m, rad
 
 
 @dataclass(frozen=True)
@@ -53,15 +58,21 @@ class Limits:
 
 
 class Tracker:
-    """The state of the commanded motion. Starts at rest at a pose; `pose`, `velocity` (6,), `acceleration` (6,)."""
+    """The state of the commanded motion. Starts at rest at a pose; `pose`, `velocity` (6,), `acceleration` (6,).
 
-    def __init__(self, pose: Pose):
+    A motion is adopted for one step only if the step and the braking after it lie inside the workspace box and, where
+    there is a `reach`, within the limits of the joints. Otherwise the arm brakes on the way that passed this test before.
+    So at every time a way to rest is known that leaves no limit.
+    """
+
+    def __init__(self, pose: Pose, reach: Reach | None = None):
         self.pose = pose
         self.velocity = np.zeros(AXES)
         self.acceleration = np.zeros(AXES)
-        # The plan being executed: displacements from its anchor over its time.
+        self.reach = reach
+        # The way to rest: displacements from its anchor over its time.
         self._anchor = pose
-        self._plan: Trajectory | None = None
+        self._way: Trajectory | None = None
         self._time = 0.0
 
     @property
@@ -69,70 +80,123 @@ class Tracker:
         """Whether nothing moves any more."""
         return bool(np.abs(self.velocity).max() < 1e-6 and np.abs(self.acceleration).max() < 1e-3)
 
-    def step(self, reference: Pose, dt: float, limits: Limits, low: np.ndarray, high: np.ndarray) -> Pose:
-        """Follow the reference for dt [s] within the limits and the box low .. high (3,) [m]; returns the new pose.
+    @property
+    def rest_pose(self) -> Pose:
+        """Where the arm comes to rest if it brakes now."""
+        return self.pose if self._way is None else self._anchor.moved(np.array(self._way.at_time(self._way.duration)[0]))
 
-        A new plan is adopted only if all of it, up to its end at rest, lies inside the box (or no farther outside than
-        the arm already is). Otherwise the previous plan, which passed this test, goes on: so the box is never left.
+    @property
+    def refusal(self) -> Fault | None:
+        """Why the joints do not allow what the reference asks for, even slowly."""
+        return self.reach.refusal if self.reach else None
+
+    def step(self, reference: Pose | None, dt: float, limits: Limits, low: np.ndarray, high: np.ndarray,
+             joints: JointLimits = JointLimits(), measured: np.ndarray | None = None) -> Pose:
+        """Follow the reference for dt [s], or brake where there is none; returns the new pose.
+
+        Within limits, the box low .. high (3,) [m] (or no farther outside than the arm already is), and the limits of the
+        joints. measured: joint positions (n,) of the arm [rad], which those of the command stay near.
         """
-        displacement = self.pose.displacement_to(reference)
-        if self.at_rest and np.abs(displacement).max() < TOLERANCE:
+        if dt <= 0.0:
             return self.pose
-        plan = self._planned(limits, displacement)
-        if plan is not None and self._inside(plan, low, high):
-            self._anchor, self._plan, self._time = self.pose, plan, 0.0
-        if self._plan is None:
-            return self.pose
-        self._time += dt
-        displacement, velocity, acceleration = self._plan.at_time(min(self._time, self._plan.duration))
-        self.pose = self._anchor.moved(np.array(displacement))
-        self.velocity, self.acceleration = np.array(velocity), np.array(acceleration)
+        if reference is not None:
+            displacement = self.pose.displacement_to(reference)
+            if self.at_rest and np.abs(displacement).max() < TOLERANCE:
+                return self.pose
+            if self._adopts(displacement, dt, limits, low, high, joints, measured):
+                return self.pose
+        self._brake(dt)
         return self.pose
 
-    def stopping_pose(self, limits: Limits) -> Pose:
-        """Where the arm comes to rest if it brakes now, as fast as the limits allow."""
-        plan = self._planned(limits, None)
+    def _adopts(self, displacement, dt, limits, low, high, joints, measured) -> bool:
+        share = 1.0
+        if self.reach:
+            share = self.reach.share(displacement, limits.linear_velocity, limits.angular_velocity, joints)
+        plan = planned(self.velocity, self.acceleration, limits.slowed(share), displacement)
         if plan is None:
-            return self.pose
-        return self.pose.moved(np.array(plan.at_time(plan.duration)[0]))
+            return False
+        moved, velocity, acceleration = (np.array(values) for values in plan.at_time(min(dt, plan.duration)))
+        way = planned(velocity, acceleration, limits, None)
+        if way is None:
+            return False
+        # While it brakes an axis is never faster than |v| + |a| T: extrema, which take longer, are needed near a wall only.
+        farthest = ((np.abs(velocity) + np.abs(acceleration) * way.duration) * way.duration)[:3]
+        pose = self.pose.moved(moved)
+        here, there = self.pose.position, pose.position
+        if not inside(there, there, low, high, here):
+            return False
+        if not inside(there - farthest, there + farthest, low, high, there):
+            lowest, highest = extrema(way, 3)
+            if not inside(there + lowest, there + highest, low, high, there):
+                return False
+        # Until the acceleration is taken back, an axis gets faster still.
+        faster = acceleration * np.abs(acceleration) / (2.0 * np.array(limits.axes("jerk")))
+        peak = np.where(velocity * acceleration > 0.0, velocity + faster, velocity)
+        if self.reach and not self.reach.admits(pose, peak, points(pose, way), dt, joints, measured):
+            return False
+        self.pose, self.velocity, self.acceleration = pose, velocity, acceleration
+        self._anchor, self._way, self._time = pose, way, 0.0
+        return True
 
-    def _planned(self, limits: Limits, displacement: np.ndarray | None) -> Trajectory | None:
-        """The time-optimal plan to rest after a displacement, or to rest anywhere; None when ruckig finds none."""
-        problem = InputParameter(AXES)
-        problem.synchronization = Synchronization.No  # each axis as fast as it can
-        problem.current_position = [0.0] * AXES
-        problem.current_velocity = self.velocity.tolist()
-        problem.current_acceleration = self.acceleration.tolist()
-        problem.max_velocity = limits.axes("velocity")
-        problem.max_acceleration = limits.axes("acceleration")
-        problem.max_jerk = limits.axes("jerk")
-        if displacement is None:
-            problem.control_interface = ControlInterface.Velocity
-        else:
-            problem.target_position = displacement.tolist()
-        plan = Trajectory(AXES)
-        try:
-            result = Ruckig(AXES).calculate(problem, plan)
-        except RuntimeError:
-            return None
-        return plan if result in (Result.Working, Result.Finished) else None
-
-    def _inside(self, plan: Trajectory, low: np.ndarray, high: np.ndarray) -> bool:
-        here = self.pose.position
-        lowest, highest = extrema(plan)
-        lowest, highest = here + lowest[:3], here + highest[:3]
-        return bool(np.all(lowest >= np.minimum(low, here) - TOLERANCE)
-                    and np.all(highest <= np.maximum(high, here) + TOLERANCE))
+    def _brake(self, dt: float) -> None:
+        if self._way is None or self.at_rest:
+            if self.reach:
+                self.reach.rest()
+            return
+        self._time += dt
+        displacement, velocity, acceleration = self._way.at_time(min(self._time, self._way.duration))
+        self.pose = self._anchor.moved(np.array(displacement))
+        self.velocity, self.acceleration = np.array(velocity), np.array(acceleration)
+        if self.reach:
+            self.reach.follow(self.pose, dt)
 
 
-def extrema(plan: Trajectory) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and the highest displacement (n,) of each axis during a plan.
+def inside(lowest: np.ndarray, highest: np.ndarray, low: np.ndarray, high: np.ndarray, here: np.ndarray) -> bool:
+    """Whether positions lowest .. highest (3,) lie in the box low .. high, or no farther outside than `here`."""
+    return bool((lowest >= np.minimum(low, here) - TOLERANCE).all()
+                and (highest <= np.maximum(high, here) + TOLERANCE).all())
+
+
+def planned(velocity: np.ndarray, acceleration: np.ndarray, limits: Limits, displacement: np.ndarray | None
+            ) -> Trajectory | None:
+    """The time-optimal plan to rest after a displacement (6,), or to rest anywhere; None when ruckig finds none."""
+    problem = InputParameter(AXES)
+    problem.synchronization = Synchronization.No  # each axis as fast as it can
+    problem.current_position = [0.0] * AXES
+    problem.current_velocity = velocity.tolist()
+    problem.current_acceleration = acceleration.tolist()
+    problem.max_velocity = limits.axes("velocity")
+    problem.max_acceleration = limits.axes("acceleration")
+    problem.max_jerk = limits.axes("jerk")
+    if displacement is None:
+        problem.control_interface = ControlInterface.Velocity
+    else:
+        problem.target_position = displacement.tolist()
+    plan = Trajectory(AXES)
+    try:
+        result = Ruckig(AXES).calculate(problem, plan)
+    except RuntimeError:
+        return None
+    return plan if result in (Result.Working, Result.Finished) else None
+
+
+def points(pose: Pose, way: Trajectory) -> list[tuple[Pose, np.ndarray]]:
+    """Poses and twists (6,) on a way from a pose to rest, so dense that its postures are found from one to the next."""
+    length = np.abs(way.at_time(way.duration)[0])
+    count = max(way.duration / POINT_TIME, length[:3].max() / POINT_DISTANCE, length[3:].max() / POINT_ANGLE)
+    times = np.linspace(0.0, way.duration, 1 + min(max(math.ceil(count), 1), MOST_POINTS))[1:]
+    return [(pose.moved(np.array(displacement)), np.array(velocity))
+            for displacement, velocity, _ in map(way.at_time, times.tolist())]
+
+
+def extrema(plan: Trajectory, axes: int = AXES) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest displacement (axes,) of the first axes during a plan.
 
     Computed here because `Trajectory.position_extrema` of ruckig 0.19 overlooks turning points within a phase of
     constant acceleration. Each phase has constant jerk: x(t) = x + v t + a t^2 / 2 + j t^3 / 6; it turns where
     v + a t + j t^2 / 2 = 0.
     """
-    profiles = plan.profiles[0]
+    profiles = plan.profiles[0][:axes]
     t, j, a, v, x = (np.array([getattr(profile.brake, name) + getattr(profile, name)[:7] for profile in profiles])
                      for name in "tjavp")
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -67,6 +67,13 @@ class ArmKinematics:
                                             pin.ReferenceFrame.LOCAL_WORLD_ALIGNED)
         return jacobian[:, self._rows]
 
+    def forward_and_jacobian(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What `forward` and `jacobian` return, in half the time."""
+        pin.computeJointJacobians(self._model, self._data, self._ordered(q))
+        placement = pin.updateFramePlacement(self._model, self._data, self._tip)
+        jacobian = pin.getFrameJacobian(self._model, self._data, self._tip, pin.ReferenceFrame.LOCAL_WORLD_ALIGNED)
+        return placement.translation.copy(), placement.rotation.copy(), jacobian[:, self._rows]
+
     def manipulability(self, q: np.ndarray) -> float:
         """sqrt(det(J J^T)): 0 in a singular posture (T. Yoshikawa, "Manipulability of Robotic Mechanisms", 1985)."""
         return manipulability(self.jacobian(q))

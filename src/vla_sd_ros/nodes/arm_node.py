@@ -27,6 +27,7 @@ from vla_sd_ros.control.controller import ArmController, Command, Config
 from vla_sd_ros.control.following import FollowLimits
 from vla_sd_ros.control.joint_states import JointStateWatch
 from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.control.reach import JointLimits
 from vla_sd_ros.control.tracker import Limits
 from vla_sd_ros.kinematics.arm import ArmKinematics
 from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ManagedNode, ParameterSpec, run
@@ -89,6 +90,8 @@ class ArmNode(ManagedNode):
                       0.002, 1.0),
         ParameterSpec("follow.still_angle", 0.3, "The same for the rotation [rad].", 0.02, 3.1),
         ParameterSpec("follow.timeout", 1.0, "Time for which the arm may stand still so far away [s].", 0.1, 10.0),
+        ParameterSpec("follow.lead_distance", 0.06, "Farthest that a target goes ahead of the arm [m].", 0.005, 1.0),
+        ParameterSpec("follow.lead_angle", 0.5, "The same for the rotation [rad].", 0.05, 3.1),
         ParameterSpec("enable.required", False, "Move only while the topic enable (std_msgs/Bool) says true."),
         ParameterSpec("enable.timeout", 0.5, "Silence of enable after which the arm holds [s].", 0.05, 5.0),
         ParameterSpec("workspace.min", [0.1, -0.5, -0.05], "Lowest x, y, z of the target, base frame [m].",
@@ -100,6 +103,14 @@ class ArmNode(ManagedNode):
         ParameterSpec("limits.angular_velocity", 2.5, "Greatest angular speed [rad/s].", 0.05, 4.0),
         ParameterSpec("limits.angular_acceleration", 20.0, "Greatest angular acceleration [rad/s^2].", 0.5, 50.0),
         ParameterSpec("limits.angular_jerk", 1200.0, "Greatest angular jerk [rad/s^3].", 20.0, 10000.0),
+        ParameterSpec("joints.position_margin", 0.05, "Distance that the joints keep from their limits [rad or m].", 0.0,
+                      1.0),
+        ParameterSpec("joints.slow_zone", 0.15, "Distance from that margin at which a joint begins to slow down [rad or m].",
+                      0.001, 2.0),
+        ParameterSpec("joints.velocity_share", 0.9, "Share of the joints' speed limits that is used.", 0.01, 1.0),
+        ParameterSpec("singularity.slow_below", 0.06, "Smallest singular value of the Jacobian from which the arm slows "
+                      "down on its way to a singular posture.", 0.0, 1.0),
+        ParameterSpec("singularity.hold_below", 0.02, "The same at which it holds.", 0.0, 1.0),
         ParameterSpec("gripper.open_above", 0.55, "Commanded opening from which the gripper opens.", 0.0, 1.0),
         ParameterSpec("gripper.close_below", 0.45, "Commanded opening up to which the gripper closes.", 0.0, 1.0),
         ParameterSpec("dry_run", False, "Compute everything, send nothing to arm and gripper."),
@@ -109,6 +120,9 @@ class ArmNode(ManagedNode):
         for axis, low, high in zip("xyz", values["workspace.min"], values["workspace.max"]):
             if low >= high:
                 raise ValueError(f"workspace.min is {low} and workspace.max is {high} in {axis}: min must be below max")
+        if values["singularity.hold_below"] > values["singularity.slow_below"]:
+            raise ValueError(f"singularity.hold_below ({values['singularity.hold_below']}) must not be above "
+                             f"singularity.slow_below ({values['singularity.slow_below']})")
         if values["gripper.close_below"] >= values["gripper.open_above"]:
             raise ValueError(f"gripper.close_below ({values['gripper.close_below']}) must be below gripper.open_above "
                              f"({values['gripper.open_above']})")
@@ -120,7 +134,7 @@ class ArmNode(ManagedNode):
         self._controller.unmeasured = "no robot_description has come yet"
         self._sent_status = None
         self._ticks, self._ticks_since, self._longest_period, self._last_tick = 0, time.monotonic(), 0.0, math.nan
-        self._arm = arms.make_arm(self, self._solve)
+        self._arm = arms.make_arm(self)
         self._gripper = arms.make_gripper(self)
         self._measured = self.create_publisher(PoseStamped, "measured_pose", 10)
         self._status = self.create_publisher(ArmStatus, "~/status", LATCHED)
@@ -141,7 +155,7 @@ class ArmNode(ManagedNode):
     def activate(self):
         unmeasured = self._controller.unmeasured
         self._controller = ArmController(self._config(), time.monotonic())
-        self._controller.unmeasured = unmeasured
+        self._controller.unmeasured, self._controller.kinematics = unmeasured, self._kinematics
         if self._held:
             self._controller.block("hold", self._held)
         self._arm.rest()
@@ -205,18 +219,24 @@ class ArmNode(ManagedNode):
         return Config(v["base_frame"], v["command_timeout"], v["joint_state_timeout"], v["step.max_translation"],
                       v["step.max_rotation"], np.array(v["workspace.min"]), np.array(v["workspace.max"]), limits,
                       v["gripper.open_above"], v["gripper.close_below"], v["action_scale"], v["blend_in"],
-                      v["command_max_age"], self._follow_limits(), v["enable.required"], v["enable.timeout"])
+                      v["command_max_age"], self._follow_limits(), v["enable.required"], v["enable.timeout"],
+                      self._joint_limits())
 
     def _follow_limits(self) -> FollowLimits:
         return FollowLimits(*(self.values[f"follow.{name}"] for name in (
-            "max_distance", "max_angle", "still_distance", "still_angle", "timeout")))
+            "max_distance", "max_angle", "still_distance", "still_angle", "timeout", "lead_distance", "lead_angle")))
+
+    def _joint_limits(self) -> JointLimits:
+        return JointLimits(*(self.values[name] for name in (
+            "joints.position_margin", "joints.slow_zone", "joints.velocity_share", "singularity.slow_below",
+            "singularity.hold_below")))
 
     def _on_description(self, message: String) -> None:
         try:
             self._kinematics = ArmKinematics(message.data, self.values["tip_link"], self.values["joint_names"])
             self._watch = JointStateWatch(self._kinematics.joint_names, *self._kinematics.position_limits,
                                           self._kinematics.velocity_limits)
-            self._controller.unmeasured = "no joint states have come yet"
+            self._controller.kinematics, self._controller.unmeasured = self._kinematics, "no joint states have come yet"
         except ValueError as error:
             self._kinematics = None
             self.get_logger().error(f"{self.get_name()} cannot use robot_description: {error}")
@@ -241,8 +261,7 @@ class ArmNode(ManagedNode):
             return
         self._controller.unblock("joint states")
         self._measured_stamp = stamp
-        self._joints = q
-        self._controller.measure(Pose(*self._kinematics.forward(q)), now)
+        self._controller.measure(Pose(*self._kinematics.forward(q)), now, q)
         self._controller.unmeasured = ""
 
     def _on_enable(self, message: Bool) -> None:
@@ -289,19 +308,10 @@ class ArmNode(ManagedNode):
         if pose is None or self.values["dry_run"]:
             self._arm.rest()
         else:
-            self._arm.send(now, pose, self._controller.measured, self._joints)
+            self._arm.send(now, pose, self._controller.measured, self._controller.joints)
             if fault := self._arm.fault():
                 self._controller.fault(fault)
         self._publish_status_on_change()
-
-    def _solve(self, position: np.ndarray, rotation: np.ndarray, seed: np.ndarray) -> np.ndarray:
-        """The inverse kinematics for the interfaces that take joint positions."""
-        if self._kinematics is None:
-            raise ValueError("there is no usable robot_description")
-        solution = self._kinematics.inverse(position, rotation, seed)
-        if solution is None:
-            raise ValueError("no joint positions within their limits reach the target")
-        return solution
 
     def _publish_measured(self) -> None:
         if self.active and self._controller.measured_is_fresh(time.monotonic()):

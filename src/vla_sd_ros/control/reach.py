@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the joints allow of the commanded motion: their positions and speeds, and the distance from singular postures.
+
+`Reach` carries the joint positions along with the commanded pose, from the measured ones on: each is the damped solution
+next to the one before (T. Sugihara, "Solvability-Unconcerned Inverse Kinematics by the Levenberg-Marquardt Method",
+2011). It admits a motion only if the motion AND the braking after it stay within the limits, so that whatever comes, an
+admitted way to rest is at hold.
+
+What is limited is one vector, the room: distance of each joint from its lower limit, from its upper limit, and the
+smallest singular value of the Jacobian. None may go below its floor. Where one is below already (the arm starts there, or
+a margin was raised) it may grow or stay, but not shrink.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from scipy.linalg.lapack import dposv, dsyev
+
+from vla_sd_ros.control.codes import Code, Fault
+from vla_sd_ros.control.pose import Pose
+
+IDENTITY = np.eye(6)
+FASTEST = 10.0  # rad/s: of a joint whose limit robot_description does not give
+REACHED = 1e-5  # m and rad: the error at which a posture has the pose
+ITERATIONS = 6  # to get there; from one tick to the next it takes one or two
+DAMPING = 1e-9  # added to half the squared error
+LARGEST_CHANGE = 0.5  # rad: of any joint in one iteration
+SLOWEST = 0.1  # share of the speed that is left at a limit, so that the arm gets there, and away again
+# The way to rest is examined at points in time; these keep what lies between them within the limits too.
+SLACK = 0.002, 0.0005  # rad, and of the singular value: what may be lost again of what was gained below a floor
+RESERVE = 2.0  # times SLACK: what is kept above a floor
+SPEED_RESERVE = 0.06  # share of the speed limit
+# A redundant arm may move its elbow while its hand does as told. The commanded posture follows, beyond DRIFT, at LEAN.
+DRIFT, LEAN = 0.1, 0.2  # rad, rad/s: lengths of vectors of joint positions
+EASING, RECOVERY = 0.5, 1.15  # factors of the speed after a motion that is refused, and after one that is admitted
+LOOK_AHEAD = 0.02  # s: to see whether a motion leads towards a singular posture
+LEAST_EASE = 0.05  # a motion that is refused even at this share of the speed is given up
+
+
+UNREACHABLE = Fault(Code.SINGULARITY, "no joint positions lead on to the target: it is out of the arm's reach, or the arm is "
+                                      "in a singular posture, so the arm holds")
+
+
+class Kinematics(Protocol):
+    """What is needed of an arm; kinematics/arm.py has it."""
+
+    joint_names: Sequence[str]
+    position_limits: tuple[np.ndarray, np.ndarray]
+    velocity_limits: np.ndarray
+
+    def forward_and_jacobian(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Position (3,), rotation (3, 3) and Jacobian (6, n) of the tip, base axes, at the joint positions q (n,)."""
+
+
+@dataclass(frozen=True)
+class JointLimits:
+    """Distance from the position limits [rad], share of the speed limits, and smallest singular values of the Jacobian.
+
+    Within `slow_zone` [rad] of a limit less the margin a joint slows down. The singular value is that of twists in m/s and
+    rad/s over joint speeds in rad/s: at 0.05, 0.05 m/s takes up to 1 rad/s.
+    """
+
+    position_margin: float = 0.05
+    slow_zone: float = 0.15
+    velocity_share: float = 0.9
+    singularity_slow_below: float = 0.06
+    singularity_hold_below: float = 0.02
+
+
+class Posture:
+    """Joint positions (n,), and what follows from them."""
+
+    def __init__(self, kinematics: Kinematics, joints: np.ndarray):
+        self._kinematics, self.joints = kinematics, joints
+        position, rotation, self.jacobian = kinematics.forward_and_jacobian(joints)
+        self.pose = Pose(position, rotation)
+        self._square = self.jacobian @ self.jacobian.T
+
+    @cached_property
+    def smallest(self) -> float:
+        """The smallest singular value of the Jacobian."""
+        return math.sqrt(max(dsyev(self._square, compute_v=0)[0][0], 0.0))
+
+    def changes(self, twists: np.ndarray, damping: float = DAMPING) -> np.ndarray:
+        """The least changes of the joints (n, k) for displacements or twists (6, k); damped [squared singular value]."""
+        return self.jacobian.T @ dposv(self._square + damping * IDENTITY, twists)[1]
+
+    def towards(self, pose: Pose) -> "Posture | None":
+        """A posture nearer to a pose; None where this one has it."""
+        error = self.pose.displacement_to(pose)
+        square = error @ error
+        if square < REACHED ** 2:
+            return None
+        change = self.changes(error, 0.5 * square + DAMPING)
+        largest = np.abs(change).max()
+        return Posture(self._kinematics, self.joints + change * min(1.0, LARGEST_CHANGE / largest))
+
+
+class Reach:
+    """The commanded joint positions: `joints` (n,), the joints of the commanded pose. `refusal`: why it was given up."""
+
+    def __init__(self, kinematics: Kinematics, joints: np.ndarray):
+        self._kinematics = kinematics
+        self._lower, self._upper = kinematics.position_limits
+        self._fastest = np.minimum(kinematics.velocity_limits, FASTEST)
+        self._posture = Posture(kinematics, np.array(joints, dtype=float))
+        self._slack = np.array([SLACK[0]] * (2 * len(joints)) + [SLACK[1]])
+        self._kept = self._room(self._posture) - self._slack
+        self._speeds = np.zeros(len(joints))
+        self._ease = 1.0
+        self.refusal: Fault | None = None
+
+    @property
+    def joints(self) -> np.ndarray:
+        """Of the commanded pose, (n,) [rad]."""
+        return self._posture.joints
+
+    def share(self, displacement: np.ndarray, linear: float, angular: float, limits: JointLimits) -> float:
+        """The share of the speeds linear [m/s] and angular [rad/s] at which the arm may set out on a displacement (6,)."""
+        here, self.refusal = self._posture, None
+        lengths = math.hypot(*displacement[:3]), math.hypot(*displacement[3:])
+        time = max(lengths[0] / linear, lengths[1] / angular, 1e-9)  # that the displacement takes at full speed
+        needed = here.changes(displacement / time)
+        left = np.where(needed < 0.0, here.joints - self._lower, self._upper - here.joints) - limits.position_margin
+        allowed = self._fastest * limits.velocity_share * (left / limits.slow_zone).clip(SLOWEST, 1.0)
+        joints = (allowed / np.maximum(np.abs(needed), 1e-9)).min()
+        return self._ease * min(1.0, self._clear(needed, limits), (1.0 - 2.0 * SPEED_RESERVE) * joints)
+
+    def admits(self, pose: Pose, twist: np.ndarray, way: list[tuple[Pose, np.ndarray]], dt: float, limits: JointLimits,
+               measured: np.ndarray | None) -> bool:
+        """Whether the arm may be at a pose in dt [s], and then come to rest on its way: poses, twists (6,).
+
+        twist: the fastest of the way until its first pose.
+
+        If so, `joints` are those of the pose from here on. measured (n,): where the arm's joints are now.
+        """
+        here = self._posture
+        moved = self._solved(pose, here.joints + self._lean(measured, dt))
+        fault = UNREACHABLE
+        if moved is not None:
+            speeds = (moved.joints - here.joints) / dt
+            hasty, fault = self._examined(moved, speeds, twist, way, limits)
+            if not (hasty or fault):
+                self._move(moved, speeds)
+                self._ease, self.refusal = min(1.0, RECOVERY * self._ease), None
+                return True
+        self.refusal = fault if self._ease <= LEAST_EASE else None
+        self._ease = max(LEAST_EASE, EASING * self._ease)
+        return False
+
+    def follow(self, pose: Pose, dt: float) -> None:
+        """Go on to a pose, in dt [s], on the way to rest that was admitted."""
+        moved = self._solved(pose, self.joints)
+        if moved is None:
+            return
+        self._move(moved, (moved.joints - self.joints) / dt)
+
+    def rest(self) -> None:
+        """Nothing moves any more."""
+        self._speeds = np.zeros_like(self._speeds)
+
+    def _solved(self, pose: Pose, joints: np.ndarray) -> Posture | None:
+        posture = self._posture if joints is self.joints else Posture(self._kinematics, joints)
+        for _ in range(ITERATIONS):
+            nearer = posture.towards(pose)
+            if nearer is None:
+                return posture
+            posture = nearer
+        return None
+
+    def _examined(self, posture: Posture, speeds: np.ndarray, twist: np.ndarray, way: list[tuple[Pose, np.ndarray]],
+                  limits: JointLimits) -> tuple[bool, Fault | None]:
+        """Whether a joint is too fast in a posture or on the way to rest from it, and what leaves its limits there."""
+        rates, rooms = [speeds, posture.changes(twist)], [self._room(posture)]
+        for pose, twist in way:
+            posture = posture.towards(pose) or posture
+            rates.append(posture.changes(twist))
+            rooms.append(self._room(posture))
+        fastest = np.maximum((1.0 - SPEED_RESERVE) * limits.velocity_share * self._fastest, np.abs(self._speeds))
+        lacking = np.minimum(self._floors(limits) + RESERVE * self._slack, self._kept + 0.5 * self._slack) - rooms
+        hasty = bool((np.abs(rates) > fastest).any())
+        return hasty, self._fault(int(lacking.max(axis=0).argmax()), limits) if lacking.max() > 0.0 else None
+
+    def _clear(self, speeds: np.ndarray, limits: JointLimits) -> float:
+        """The share of the speed that the distance from singular postures allows, at joint speeds (n,)."""
+        slow, hold, smallest = limits.singularity_slow_below, limits.singularity_hold_below, self._posture.smallest
+        if smallest >= slow or Posture(self._kinematics, self.joints + LOOK_AHEAD * speeds).smallest > smallest:
+            return 1.0
+        return max((smallest - hold) / max(slow - hold, 1e-9), SLOWEST)
+
+    def _lean(self, measured: np.ndarray | None, dt: float) -> np.ndarray:
+        """A change of the joints (n,) towards the measured ones, where known, that leaves the pose where it is."""
+        if measured is None or len(measured) <= 6:
+            return np.zeros_like(self.joints)
+        apart = measured - self.joints
+        if math.sqrt(apart @ apart) <= DRIFT:
+            return np.zeros_like(apart)
+        apart = apart - self._posture.changes(self._posture.jacobian @ apart)
+        size = math.sqrt(apart @ apart)
+        return apart * (min(max(size - DRIFT, 0.0), LEAN * dt) / max(size, 1e-9))
+
+    def _room(self, posture: Posture) -> np.ndarray:
+        return np.concatenate([posture.joints - self._lower, self._upper - posture.joints, [posture.smallest]])
+
+    def _floors(self, limits: JointLimits) -> np.ndarray:
+        margin = limits.position_margin
+        return np.concatenate([np.full(2 * len(self._lower), margin), [limits.singularity_hold_below]])
+
+    def _move(self, posture: Posture, speeds: np.ndarray) -> None:
+        """Be in a posture. What has been gained below a floor is kept, but for the slack."""
+        self._posture, self._speeds = posture, speeds
+        room = self._room(posture)
+        self._kept = np.clip(self._kept, room - self._slack, room)
+
+    def _fault(self, index: int, limits: JointLimits) -> Fault:
+        """What is below its floor."""
+        joint, upper = index % len(self._lower), index >= len(self._lower)
+        if index == 2 * len(self._lower):
+            return Fault(Code.SINGULARITY, "the target leads to a singular posture, nearer than singularity.hold_below "
+                                           f"({limits.singularity_hold_below:.3g}), so the arm holds")
+        limit = (self._upper if upper else self._lower)[joint]
+        return Fault(Code.JOINT_LIMIT, f"the target would take joint '{self._kinematics.joint_names[joint]}' within "
+                     f"{limits.position_margin:.3g} rad of its limit, {limit:.2f}, so the arm holds")
