@@ -126,6 +126,7 @@ def two_machines() -> Iterator[None]:
     names = {"vla_robot": ("robot0", "10.77.0.1/24"), "vla_gpu": ("gpu0", "10.77.0.2/24")}
     try:
         for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)  # of a run that was killed
             ip("netns", "add", name)
         ip("link", "add", "robot0", "netns", "vla_robot", "type", "veth", "peer", "name", "gpu0", "netns", "vla_gpu")
         for name, (link, address) in names.items():

@@ -178,6 +178,13 @@ def test_the_fastest_motion_of_the_arm_is_no_jump_even_when_messages_are_late():
         assert joints.see([0.0, q], passed=0.019 if i % 2 else 0.001) is None
 
 
+def test_messages_that_were_held_up_and_come_at_once_are_no_jump_but_a_jump_between_their_stamps_is():
+    joints = Joints()
+    assert joints.see([0.0, 0.5], passed=0.3, stamped=0.0) is None
+    assert [joints.see([0.0, 0.5 + 0.1 * i], passed=0.0, stamped=0.06) for i in range(1, 6)] == [None] * 5
+    assert "jumped from 1.00 to 1.40 in 0.010 s" in joints.see([0.0, 1.4], passed=0.001, stamped=0.01).message
+
+
 @pytest.mark.parametrize("stamped", [-3.0, 3.0])
 def test_a_clock_that_is_set_is_noticed(stamped):
     joints = Joints()

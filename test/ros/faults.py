@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -77,9 +78,10 @@ def terms(system: System) -> dict[str, float]:
 
 
 def bound(system: System, fault: Fault) -> float:
-    values = terms(system)
+    """From the injection to rest [s]; nan where the motion must go on."""
     if not fault.bound:
         return math.nan
+    values = terms(system)
     return sum(values[term.strip()] for term in fault.bound.split("+"))
 
 
@@ -175,7 +177,7 @@ class Frozen:
 
 def dark(image):
     """A lens cap: what is left is the sensor's noise."""
-    image.data = np.random.default_rng().integers(0, 4, len(image.data), np.uint8)
+    image.data = array("B", np.random.default_rng().integers(0, 4, len(image.data), np.uint8).tobytes())
     return image
 
 

@@ -91,7 +91,7 @@ class System:
             "arm_node": _of("arm_node", robot) | base | (arm or {}),
             "vla_node": _of("vla_node", robot) | base | {"policy.checkpoint": str(checkpoint), "policy.threads": 1}
             | (vla or {}),
-            "sim_node": _of("sim_node", robot) | {"use_sim_time": simulated_time}, "sim_arm_node": {"robot": "franka", "prefix": "panda"}}
+            "sim_node": _of("sim_node", robot) | {"use_sim_time": simulated_time}, "sim_arm_node": {"robot": "franka", "prefix": "panda", "image_size": 96}}
         listen = self.ros.listen
         self.targets = listen(PoseStamped, target)
         self.statuses = listen(ArmStatus, "arm_node/status", LATCHED)
@@ -178,7 +178,7 @@ class System:
             self._walk_home()
         self.clear()
 
-    def _walk_home(self, within: float = 0.02, timeout: float = 20.0) -> None:
+    def _walk_home(self, within: float = 0.1, timeout: float = 20.0) -> None:
         """By commands of a goal of this process, one each 0.2 s."""
         goal, end = np.random.default_rng().integers(0, 256, 16, np.uint8), time.monotonic() + timeout
         seen = len(self.measured)

@@ -9,7 +9,7 @@ from faults import FAULTS, run
 from system import System
 
 SLACK = 0.5  # s
-PARAMETERS = {"image.grace": 1.0, "joint_states.grace": 1.0, "arm_status.grace": 1.0}
+PARAMETERS = {"image.grace": 0.5, "joint_states.grace": 0.5, "arm_status.grace": 0.5}
 
 
 @pytest.fixture(scope="module")
