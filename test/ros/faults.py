@@ -51,7 +51,7 @@ class Fault:
 
 @dataclass
 class Trial:
-    """What came of one injection. Times [s] since it, distances [mm]; problems: sentences, none where all is as it must be."""
+    """What came of one injection. Times [s] since it, distances [mm]; problems: sentences, none where all is well."""
 
     rest: float
     bound: float

@@ -6,8 +6,8 @@
         system.relay.joint_states = not_a_number
         system.wait_for_rest()
 
-The robot's images, joint states and /clock pass through the relay, in this process, which hands each to a function and publishes
-what that gives; None: nothing. Everything else goes straight from node to node.
+The robot's images, joint states and /clock pass through the relay, in this process, which hands each to a function and
+publishes what that gives; None: nothing. Everything else goes straight from node to node.
 """
 import time
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def same(message):
 
 
 class Relay:
-    """Images, joint states and simulated time of the robot on their way to the nodes, each through a function that can be changed."""
+    """Images, joint states and simulated time of the robot on their way to the nodes, each through a function."""
 
     def __init__(self, ros: Ros):
         self.heal()
@@ -91,7 +91,8 @@ class System:
             "arm_node": _of("arm_node", robot) | base | (arm or {}),
             "vla_node": _of("vla_node", robot) | base | {"policy.checkpoint": str(checkpoint), "policy.threads": 1}
             | (vla or {}),
-            "sim_node": _of("sim_node", robot) | {"use_sim_time": simulated_time}, "sim_arm_node": {"robot": "franka", "prefix": "panda", "image_size": 96}}
+            "sim_node": _of("sim_node", robot) | {"use_sim_time": simulated_time},
+            "sim_arm_node": {"robot": "franka", "prefix": "panda", "image_size": 96}}
         listen = self.ros.listen
         self.targets = listen(PoseStamped, target)
         self.statuses = listen(ArmStatus, "arm_node/status", LATCHED)
@@ -251,7 +252,7 @@ def position(message: PoseStamped) -> np.ndarray:
 
 
 def motion(seen: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of targets (time, PoseStamped): arrival of each but the first [s], and its distance [m], angle [rad] to the one before."""
+    """Of targets (time, PoseStamped), all but the first: arrival [s]; distance [m] and angle [rad] to the one before."""
     seen = list(seen)
     times = np.array([when for when, _ in seen])
     points = np.array([position(message) for _, message in seen]).reshape(-1, 3)
