@@ -50,6 +50,17 @@ def test_a_robot_that_refuses_ends_the_goal(rig):
     assert_over(rig, Code.ROBOT_FAULT)
 
 
+@pytest.mark.parametrize("covered", ["hold", "release"])
+def test_a_fault_that_something_else_covers_comes_back_with_the_goals_next_command(rig, covered):
+    """Or vla_node would go on commanding an arm that refuses, until a limit ends the goal."""
+    rig.controller.fault("the driver says no")
+    getattr(rig.controller, covered)("for another reason")
+    assert rig.controller.status(rig.now).code == Code.NO_COMMAND
+    rig.run([(steady(3), 20)])
+    status = rig.controller.status(rig.now)
+    assert (status.code, status.message) == (Code.ROBOT_FAULT, "the driver says no")
+
+
 def test_two_publishers_by_turns_end_in_hold():
     rig = Rig(WIDE)
     rig.run([(steady(0, goal=1), 10), (steady(0, goal=2), 10), (steady(1, goal=1), 10)])

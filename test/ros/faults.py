@@ -25,6 +25,7 @@ from vla_sd_ros.control.codes import Code as Arm
 from vla_sd_ros.nodes.goal_watch import Code as Goal
 
 DELIVERY = 0.05     # s: of messages on their way, and of a process for its turn on the processor
+STAMPS = 0.001      # s, between the moment that a target is for and its stamp
 WATCH = 4.0         # s, for which motion that must go on is watched
 GONE, GOES_ON = -1, -2  # no result, because vla_node is gone; no result, because the goal goes on
 NAMES = {GONE: "vla_node is gone (ConnectionError of the client)", GOES_ON: "none: the goal goes on"}
@@ -130,13 +131,13 @@ def _judge(system: System, fault: Fault, injected: float, rest: float, ending: t
     stamps = np.array([m.header.stamp.sec + 1e-9 * m.header.stamp.nanosec for _, m in around])
     _, way, _ = motion(around)
     # A jump is what the arm could not have gone at its limit since the target before.
-    fastest = system.values["arm_node"]["limits.linear_velocity"] * np.maximum(np.diff(stamps), 0.01) + 1e-5
-    at = int(np.argmax(way / fastest)) if len(way) else 0
+    fastest = system.values["arm_node"]["limits.linear_velocity"] * (np.maximum(np.diff(stamps), 0.01) + STAMPS + slack / 10)
+    largest = int(np.argmax(way)) if len(way) else None
     last = statuses[-1] if statuses else None
     silent = not around or time.monotonic() - around[-1][0] > 0.5
     state = "silent; its controller holds" if silent else "holding" if last and last.state == ArmStatus.HOLDING else "moving"
     trial = Trial(rest - injected, bound(system, fault), float(1e3 * way.max(initial=0.0)),
-                  float(1e3 * fastest[at]) if len(way) else 0.0, state, codes, named[-1] if named else "", ending[0],
+                  0.0 if largest is None else float(1e3 * fastest[largest]), state, codes, named[-1] if named else "", ending[0],
                   ending[1], ending[2] - injected)
     gap = float(np.diff([when for when, _ in around]).max(initial=0.0))
     if not fault.bound and gap > 0.1 + slack:
@@ -145,8 +146,8 @@ def _judge(system: System, fault: Fault, injected: float, rest: float, ending: t
         trial.problems.append(f"/diagnostics did not say {fault.warning!r}")
     if trial.rest > trial.bound + slack:
         trial.problems.append(f"at rest after {trial.rest:.3f} s, later than {trial.bound:.3f} s")
-    if len(way) and way[at] > fastest[at]:
-        trial.problems.append(f"a jump of {1e3 * way[at]:.2f} mm, more than {1e3 * fastest[at]:.2f} mm at the speed limit")
+    trial.problems += [f"a jump of {1e3 * far:.2f} mm, more than {1e3 * most:.2f} mm at the speed limit"
+                       for far, most in zip(way, fastest) if far > most]
     if fault.status and not set(fault.status) & {m.code for m in statuses}:
         trial.problems.append(f"~/status showed {codes}, none of {[int(code) for code in fault.status]}")
     if ending[0] not in fault.result:
