@@ -29,7 +29,6 @@ from geometry_msgs.msg import PoseStamped  # noqa: E402
 from system import System  # noqa: E402
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
-ROBOT_OF_NETWORK = "scene"
 
 
 # Simulated time.
@@ -161,7 +160,7 @@ NETWORK_FAULTS = (
 
 @contextlib.contextmanager
 def network_system(folder: Path, **options) -> Iterator[System]:
-    with two_machines(), System(folder, ROBOT_OF_NETWORK, wrap={"vla_node": ["ip", "netns", "exec", "vla_gpu"]},
+    with two_machines(), System(folder, "scene", wrap={"vla_node": ["ip", "netns", "exec", "vla_gpu"]},
                                 discovery="SUBNET", **options) as system:
         yield system
 

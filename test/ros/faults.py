@@ -110,7 +110,7 @@ def run(system: System, fault: Fault, slack: float = 0.0) -> Trial:
 def _ending(system: System, fault: Fault) -> tuple[int, str, float]:
     """Error code and sentence of the goal, and the time of its end [s]."""
     if GOES_ON in fault.result:
-        if not system.client.is_complete(1.0 if fault.bound else WATCH):
+        if not system.client.is_complete(system.values["arm_node"]["command_timeout"] + 1.0 if fault.bound else WATCH):
             return GOES_ON, "", time.monotonic()
     else:
         try:

@@ -9,6 +9,8 @@ from faults import FAULTS, run
 from system import System
 
 SLACK = 0.5  # s
+# test_kill_of_vla_node.py has that one; a client learns of it by the 20 s that DDS grants a silent participant.
+TRIED = [fault for fault in FAULTS if fault.name != "vla_node is killed"]
 PARAMETERS = {"image.grace": 0.5, "joint_states.grace": 0.5, "arm_status.grace": 0.5}
 
 
@@ -18,7 +20,7 @@ def system(checkpoint, tmp_path_factory):
         yield system
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))
+@pytest.mark.parametrize("fault", TRIED, ids=lambda fault: fault.name.replace(" ", "_"))
 def test_the_arm_rests_in_time_without_a_jump_and_says_why(system, fault):
     assert run(system, fault, SLACK).problems == []
     assert "Traceback" not in "".join(process.log for process in system.processes.values())
