@@ -131,7 +131,8 @@ def _judge(system: System, fault: Fault, injected: float, rest: float, ending: t
     stamps = np.array([m.header.stamp.sec + 1e-9 * m.header.stamp.nanosec for _, m in around])
     _, way, _ = motion(around)
     # A jump is what the arm could not have gone at its limit since the target before.
-    fastest = system.values["arm_node"]["limits.linear_velocity"] * (np.maximum(np.diff(stamps), 0.01) + STAMPS + slack / 10)
+    fastest = np.maximum(np.diff(stamps), 0.01) + STAMPS + slack / 10
+    fastest *= system.values["arm_node"]["limits.linear_velocity"]
     largest = int(np.argmax(way)) if len(way) else None
     last = statuses[-1] if statuses else None
     silent = not around or time.monotonic() - around[-1][0] > 0.5
