@@ -50,6 +50,17 @@ def test_a_robot_that_refuses_ends_the_goal(rig):
     assert_over(rig, Code.ROBOT_FAULT)
 
 
+@pytest.mark.parametrize("covered", ["hold", "release"])
+def test_a_fault_that_something_else_covers_comes_back_with_the_goals_next_command(rig, covered):
+    """Or vla_node would go on commanding an arm that refuses, until a limit ends the goal."""
+    rig.controller.fault("the driver says no")
+    getattr(rig.controller, covered)("for another reason")
+    assert rig.controller.status(rig.now).code == Code.NO_COMMAND
+    rig.run([(steady(3), 20)])
+    status = rig.controller.status(rig.now)
+    assert (status.code, status.message) == (Code.ROBOT_FAULT, "the driver says no")
+
+
 def test_two_publishers_by_turns_end_in_hold():
     rig = Rig(WIDE)
     rig.run([(steady(0, goal=1), 10), (steady(0, goal=2), 10), (steady(1, goal=1), 10)])
@@ -176,6 +187,13 @@ def test_the_fastest_motion_of_the_arm_is_no_jump_even_when_messages_are_late():
     for i in range(60):
         q += 2.0 * 0.01
         assert joints.see([0.0, q], passed=0.019 if i % 2 else 0.001) is None
+
+
+def test_messages_that_were_held_up_and_come_at_once_are_no_jump_but_a_jump_between_their_stamps_is():
+    joints = Joints()
+    assert joints.see([0.0, 0.5], passed=0.3, stamped=0.0) is None
+    assert [joints.see([0.0, 0.5 + 0.1 * i], passed=0.0, stamped=0.06) for i in range(1, 6)] == [None] * 5
+    assert "jumped from 1.00 to 1.40 in 0.010 s" in joints.see([0.0, 1.4], passed=0.001, stamped=0.01).message
 
 
 @pytest.mark.parametrize("stamped", [-3.0, 3.0])

@@ -3,12 +3,13 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from vla_sd_ros.nodes.goal_watch import Code, GoalWatch, Latest, Limits, Pacer, Sample, View
+from vla_sd_ros.nodes.goal_watch import Code, GoalWatch, Latest, Limits, Pacer, PictureWatch, Sample, View
 
 LIMITS = Limits(time_limit=60.0, step_limit=10, control_period=0.2, image_timeout=1.0, image_grace=2.0,
-                joint_states_timeout=0.5, joint_states_grace=3.0, arm_grace=2.0)
+                joint_states_timeout=0.5, joint_states_grace=3.0, arm_grace=2.0, image_contrast=4.0)
 FINE = View(steady=100.0, elapsed=1.0, steps=3, since_step=0.1, image_age=0.1, joint_states_age=0.01)
 
 
@@ -31,6 +32,52 @@ def test_a_stale_input_holds_and_past_its_grace_ends_the_goal(age, other_age, gr
         verdict = watch.check(at(seconds, **{age: value}), LIMITS)
         assert verdict.hold and verdict.ending is None and verdict.why
     assert watch.check(at(grace, **{age: value}), LIMITS).ending.code == code
+
+
+@pytest.mark.parametrize("picture, code, words", [
+    ({"image_unchanged": 1.1}, Code.IMAGE_FROZEN, "the same picture for 1.1 s while the arm moved (limit 1 s)"),
+    ({"image_contrast": 3.9}, Code.IMAGE_BLANK, "the contrast is 3.9 (limit 4)")])
+def test_a_picture_that_tells_nothing_holds_and_past_the_grace_time_ends_the_goal(picture, code, words):
+    watch = GoalWatch()
+    assert watch.check(at(0.0, **picture), LIMITS).hold and watch.check(at(1.99, **picture), LIMITS).ending is None
+    ending = watch.check(at(2.0, **picture), LIMITS).ending
+    assert (ending.code, ending.reason) == (code, "fault") and words in ending.message
+
+
+def picture(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8)
+
+
+def test_the_same_picture_counts_from_its_first_sight_once_a_joint_moves():
+    watch = PictureWatch()
+    for step in range(4):                           # the arm moves, and the picture with it
+        watch.see(picture(step), {"a": 0.1 * step, "b": 0.0}, 0.05, 0.2 * step)
+        assert watch.unchanged(0.2 * step) == 0.0
+    watch.see(picture(3), {"a": 0.34, "b": 0.05}, 0.05, 0.8)
+    assert watch.unchanged(1.0) == 0.0, "0.05 rad and less are no motion"
+    watch.see(picture(3), {"a": 0.36}, 0.05, 1.0)
+    assert watch.unchanged(1.7) == pytest.approx(1.7 - 0.6)
+    watch.see(picture(3), {"a": 0.3}, 0.05, 1.8)    # it has moved back, but it has moved
+    assert watch.unchanged(1.9) == pytest.approx(1.9 - 0.6)
+    watch.see(picture(4), {"a": 0.3}, 0.05, 2.0)
+    assert watch.unchanged(2.2) == 0.0
+
+
+def test_a_still_picture_of_a_still_arm_is_fine_and_so_is_any_where_it_is_not_watched():
+    watch, unwatched = PictureWatch(), PictureWatch()
+    for step in range(20):
+        watch.see(picture(0), {"a": 1.0}, 0.05, float(step))
+        unwatched.see(picture(0), {"a": float(step)}, 0.0, float(step))
+    assert watch.unchanged(20.0) == unwatched.unchanged(20.0) == 0.0
+
+
+@pytest.mark.parametrize("pixels, low, high", [
+    (np.zeros((16, 16, 3), np.uint8), 0.0, 0.0), (np.full((16, 16, 3), 255, np.uint8), 0.0, 0.0),
+    (picture(0) // 64, 1.0, 1.3), (picture(0), 60.0, 90.0)])
+def test_contrast_tells_a_picture_from_darkness_and_glare(pixels, low, high):
+    watch = PictureWatch()
+    watch.see(pixels, {}, 0.05, 0.0)
+    assert low <= watch.contrast <= high
 
 
 def test_a_fresh_image_in_between_starts_the_grace_time_again():

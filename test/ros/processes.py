@@ -38,6 +38,8 @@ BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 class Domain:
     """A ROS domain that no other test on this machine uses, held by a file lock for as long as this object lives."""
 
+    discovery = "LOCALHOST"  # how far nodes look for each other; SUBNET where they are in two network namespaces
+
     def __init__(self):
         for self.id in range(20, 100):
             self._lock = open(f"/tmp/vla_sd_ros_test_domain_{self.id}.lock", "w")
@@ -49,7 +51,7 @@ class Domain:
         raise RuntimeError("no ROS domain is free: other tests on this machine hold all of 20..99")
 
     def environment(self) -> dict[str, str]:
-        return dict(os.environ, ROS_DOMAIN_ID=str(self.id), ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST",
+        return dict(os.environ, ROS_DOMAIN_ID=str(self.id), ROS_AUTOMATIC_DISCOVERY_RANGE=self.discovery,
                     PYTHONUNBUFFERED="1", RCUTILS_LOGGING_BUFFERED_STREAM="0")
 
     def release(self) -> None:
@@ -111,7 +113,7 @@ class Ros:
 
     def __init__(self, domain: Domain, namespace: str = "/vla"):
         # Discovery of this process must reach as far as that of the processes under test.
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = domain.discovery
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain.id, signal_handler_options=SignalHandlerOptions.NO)
         self.node = rclpy.create_node("test_helper", context=self.context, namespace=namespace)

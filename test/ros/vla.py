@@ -21,11 +21,15 @@ PARAMETERS = {
 
 
 class World:
-    """A camera at `camera_rate` Hz and joint states at 50 Hz, each of which can be switched off."""
+    """A camera at `camera_rate` Hz and joint states at 50 Hz, each of which can be switched off.
+
+    The picture is always the same, which is fine as long as the joints stand still.
+    """
 
     def __init__(self, ros: Ros):
         self.reset()
         self._node, self._pixels = ros.node, np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8).tobytes()
+        self._joint = 0.0
         self._images = ros.node.create_publisher(Image, "image", 1)
         self._joints = ros.node.create_publisher(JointState, "joint_states", 10)
         self._over = threading.Event()
@@ -33,26 +37,36 @@ class World:
         self._thread.start()
 
     def reset(self) -> None:
-        """Everything on. delay: age of the images when they are published [s]; stamped: joint states have stamps."""
+        """Everything on. delay: age of the images when they are published [s]; stamped: joint states have stamps.
+
+        joint_speed: of each joint [rad/s]. light: factor of the pixels.
+        """
         self.camera = self.joint_states = self.stamped = True
+        self.joint_speed, self.light = 0.0, 1.0
         self.camera_rate, self.encoding, self.delay = 10.0, "rgb8", 0.0
 
     def _run(self) -> None:
         next_image = time.monotonic()
         while not self._over.wait(0.02):
             now = self._node.get_clock().now()
+            self._joint += 0.02 * self.joint_speed
             if self.joint_states:
-                message = JointState(name=JOINTS, position=[0.0] * 7, velocity=[0.0] * 7)
+                message = JointState(name=JOINTS, position=[self._joint] * 7, velocity=[0.0] * 7)
                 if self.stamped:
                     message.header.stamp = now.to_msg()
                 self._joints.publish(message)
             if time.monotonic() >= next_image:
                 next_image = max(next_image + 1.0 / self.camera_rate, time.monotonic() - 0.02)
                 if self.camera:
-                    message = Image(height=64, width=64, encoding=self.encoding, step=192, data=self._pixels)
+                    message = Image(height=64, width=64, encoding=self.encoding, step=192, data=self._picture())
                     message.header.frame_id = "camera_optical_frame"
                     message.header.stamp = (now - Duration(seconds=self.delay)).to_msg()
                     self._images.publish(message)
+
+    def _picture(self) -> bytes:
+        if self.light == 1.0:
+            return self._pixels
+        return (self.light * np.frombuffer(self._pixels, np.uint8)).astype(np.uint8).tobytes()
 
     def stop(self) -> None:
         self._over.set()
@@ -76,8 +90,8 @@ class Vla:
         self.client = InstructionClient("vla", context=self.ros.context)
 
     def wait_until_active(self) -> None:
-        self.process.wait_for_line("is active", 60.0)
-        self.client.wait_for_node()
+        self.process.wait_for_line("is active", 240.0)
+        self.client.wait_for_node(60.0)
         self.ros.wait_until(lambda: self.ros.node.count_publishers("command"), "the publisher of commands")
         self.ros.wait_until(lambda: self.ros.node.count_subscribers("image"), "the subscription to images")
         self.clear()

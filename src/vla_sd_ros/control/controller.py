@@ -129,6 +129,7 @@ class ArmController:
         self._begun_at = -math.inf
         self._superseded: deque[bytes] = deque(maxlen=16)  # goals that a newer one has taken over from
         self._failed: bytes | None = None  # the goal that a fault has ended
+        self._failure: Fault | None = None  # that fault
         self._blocks: dict[str, Fault] = {}  # what is wrong at present, by who found it
         self._enabled_at = -math.inf
         self._gripper = GripperSwitch()
@@ -172,8 +173,12 @@ class ArmController:
             self._hold(Code.NO_COMMAND, "vla_node asked to hold")
             return None
         # The status says so already.
-        if not self.measured_is_fresh(now) or self._blocks or command.goal_id == self._failed:
+        if not self.measured_is_fresh(now) or self._blocks:
             self._refused += 1
+            return None
+        if command.goal_id == self._failed:
+            self._refused += 1
+            self._code, self._message = self._failure  # a hold or a release may have covered it
             return None
         if command.goal_id in self._superseded:
             self._refused += 1
@@ -323,7 +328,7 @@ class ArmController:
     def _fail(self, fault: Fault) -> None:
         """Hold, and refuse what comes of this goal; without a running goal there is nothing to end."""
         if self._running:
-            self._failed = self._goal_id
+            self._failed, self._failure = self._goal_id, fault
             self._hold(*fault)
 
     def _watch_enable(self, now: float) -> None:

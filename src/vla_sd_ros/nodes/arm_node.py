@@ -31,6 +31,7 @@ from vla_sd_ros.control.reach import JointLimits
 from vla_sd_ros.control.tracker import Limits
 from vla_sd_ros.kinematics.arm import ArmKinematics
 from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ManagedNode, ParameterSpec, run
+from vla_sd_ros.nodes.realtime import spare_collector, take_priority
 
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -75,6 +76,8 @@ class ArmNode(ManagedNode):
         ParameterSpec("joint_names", [f"panda_joint{i}" for i in range(1, 8)], "The arm's joints, base to tip.",
                       read_only=True),
         ParameterSpec("rate", 100.0, "Rate of target_pose [Hz].", 50.0, 200.0, read_only=True),
+        ParameterSpec("realtime_priority", 0, "Priority of this process under SCHED_FIFO; 0: the ordinary scheduler.", 0, 99,
+                      read_only=True),
         ParameterSpec("command_timeout", 0.5, "Silence of vla_node after which the arm holds [s].", 0.1, 5.0),
         ParameterSpec("command_max_age", 5.0, "Age of the image, by its stamp, from which a command is refused [s].", 0.1,
                       60.0),
@@ -151,6 +154,9 @@ class ArmNode(ManagedNode):
             self.create_timer(MEASURED_POSE_PERIOD, self._publish_measured, clock=STEADY),
             self.create_timer(STATUS_PERIOD, self._publish_status, clock=STEADY),
         ]
+        if self.values["realtime_priority"]:
+            take_priority(self.values["realtime_priority"])
+        spare_collector()
 
     def activate(self):
         unmeasured = self._controller.unmeasured

@@ -5,9 +5,12 @@ All times in seconds. `steady` times come from a clock that never jumps; `elapse
 simulated time where use_sim_time is set.
 """
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
+
+import numpy as np
 
 
 class Code(IntEnum):
@@ -22,6 +25,8 @@ class Code(IntEnum):
     JOINT_STATES_STALE = 1006
     INFERENCE_FAILED = 1007
     NODE_DEACTIVATED = 1008
+    IMAGE_FROZEN = 1009
+    IMAGE_BLANK = 1010
     ARM_FAULT = 1100
 
 
@@ -63,6 +68,7 @@ class Limits:
     joint_states_timeout: float
     joint_states_grace: float
     arm_grace: float
+    image_contrast: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ class View:
     arm_age: float = math.inf       # of the newest status of arm_node
     arm_code: int = 0
     arm_message: str = ""
+    image_unchanged: float = 0.0    # for how long the picture has been the same while the arm moved
+    image_contrast: float = math.inf
 
 
 @dataclass
@@ -97,6 +105,8 @@ class _Since:
 class GoalWatch:
     """Watches one goal. `check` is called often; it remembers only since when something has been wrong."""
     _image: _Since = field(default_factory=_Since)
+    _frozen: _Since = field(default_factory=_Since)
+    _blank: _Since = field(default_factory=_Since)
     _joint_states: _Since = field(default_factory=_Since)
     _arm: _Since = field(default_factory=_Since)
 
@@ -108,25 +118,40 @@ class GoalWatch:
         if view.elapsed >= limits.time_limit:
             return Verdict(ending=Ending(Code.TIME_LIMIT, "time_limit", f"The time limit of {limits.time_limit:g} s "
                                                                         "ran out before success was signalled."))
-        verdicts = (self._check_input(self._image, view.steady, "camera image", view.image_age, limits.image_timeout,
-                                      limits.image_grace, Code.IMAGE_STALE),
-                    self._check_input(self._joint_states, view.steady, "joint state", view.joint_states_age,
-                                      limits.joint_states_timeout, limits.joint_states_grace,
-                                      Code.JOINT_STATES_STALE),
+        verdicts = (self._check_age(self._image, view.steady, "camera image", view.image_age, limits.image_timeout,
+                                    limits.image_grace, Code.IMAGE_STALE),
+                    self._check_frozen(view, limits), self._check_blank(view, limits),
+                    self._check_age(self._joint_states, view.steady, "joint state", view.joint_states_age,
+                                    limits.joint_states_timeout, limits.joint_states_grace, Code.JOINT_STATES_STALE),
                     self._check_arm(view, limits))
         return next((v for v in verdicts if v.ending), next((v for v in verdicts if v.hold), Verdict()))
 
-    @staticmethod
-    def _check_input(since: _Since, now: float, name: str, age: float, timeout: float, grace: float,
-                     code: Code) -> Verdict:
-        stale_for = since.seconds(age > timeout, now)
-        if age <= timeout:
-            return Verdict()
+    def _check_age(self, since: _Since, now: float, name: str, age: float, timeout: float, grace: float,
+                   code: Code) -> Verdict:
         what = f"The newest {name} is {age:.1f} s old" if math.isfinite(age) else f"No {name} has come yet"
-        why = f"{what} (limit {timeout:g} s)"
-        if stale_for >= grace:
-            return Verdict(True, why, Ending(code, "fault", f"{why} and the grace time of {grace:g} s is over; "
-                                                            "check the publisher and its clock."))
+        why = f"{what} (limit {timeout:g} s)" if age > timeout else ""
+        return self._hold(since, now, why, grace, code, "check the publisher and its clock")
+
+    def _check_frozen(self, view: View, limits: Limits) -> Verdict:
+        why = (f"The camera has shown the same picture for {view.image_unchanged:.1f} s while the arm moved (limit "
+               f"{limits.image_timeout:g} s)" if view.image_unchanged > limits.image_timeout else "")
+        return self._hold(self._frozen, view.steady, why, limits.image_grace, Code.IMAGE_FROZEN,
+                          "start the camera's driver again")
+
+    def _check_blank(self, view: View, limits: Limits) -> Verdict:
+        why = (f"The camera shows nothing: the contrast is {view.image_contrast:.1f} (limit {limits.image_contrast:g})"
+               if view.image_contrast < limits.image_contrast else "")
+        return self._hold(self._blank, view.steady, why, limits.image_grace, Code.IMAGE_BLANK,
+                          "check light, exposure and lens")
+
+    @staticmethod
+    def _hold(since: _Since, now: float, why: str, grace: float, code: Code, advice: str) -> Verdict:
+        """Hold while there is a reason `why`, a sentence without its end; past the grace time [s] the goal ends."""
+        lasted = since.seconds(bool(why), now)
+        if not why:
+            return Verdict()
+        if lasted >= grace:
+            return Verdict(True, why, Ending(code, "fault", f"{why} and the grace time of {grace:g} s is over; {advice}."))
         return Verdict(True, f"{why}; holding.")
 
     def _check_arm(self, view: View, limits: Limits) -> Verdict:
@@ -138,6 +163,37 @@ class GoalWatch:
             return Verdict(ending=Ending(Code.ARM_FAULT, "fault", f"arm_node has been silent for {view.arm_age:.1f} s; "
                                                                   "start it again."))
         return Verdict()
+
+
+class PictureWatch:
+    """Whether the picture tells of the world: it changes while the arm moves, and it has contrast.
+
+    A simulated picture may well stay the same to the last bit, but only as long as nothing moves; one of a camera never
+    does.
+    """
+
+    def __init__(self) -> None:
+        self._pixels: np.ndarray | None = None
+        self._joints: dict[str, float] = {}     # at the first sight of this picture
+        self._since = 0.0
+        self._moved = False
+        self.contrast = math.inf                # standard deviation of the values of all channels, 0 .. 127
+
+    def see(self, pixels: np.ndarray, joints: Mapping[str, float], motion: float, steady: float) -> None:
+        """Take a picture, uint8 (height, width, 3), and the positions of the joints by name [rad] at this time [s].
+
+        motion: of one joint, during which the picture must change [rad]; 0: it need not.
+        """
+        self.contrast = float(np.std(pixels[::4, ::4]))
+        if self._pixels is None or not np.array_equal(pixels, self._pixels):
+            self._pixels, self._joints, self._since, self._moved = pixels, {}, steady, False
+        self._joints = self._joints or dict(joints)
+        ways = [abs(joints[name] - before) for name, before in self._joints.items() if name in joints]
+        self._moved |= motion > 0.0 and any(way > motion for way in ways)
+
+    def unchanged(self, steady: float) -> float:
+        """For how long the picture has been the same while the arm moved [s]; 0 where it changes, or nothing moved."""
+        return steady - self._since if self._moved else 0.0
 
 
 class Sample(NamedTuple):

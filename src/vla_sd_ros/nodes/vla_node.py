@@ -35,7 +35,7 @@ from vla_sd_ros.kinematics.motion import Measured
 from vla_sd_ros.kinematics.pose_buffer import PoseBuffer
 from vla_sd_ros.nodes import messages
 from vla_sd_ros.nodes.goal_watch import (CANCELED, DEACTIVATED, PREEMPTED, SUCCESS, Code, Ending, GoalWatch, Latest,
-                                         Limits, Pacer, Sample, View, inference_failed)
+                                         Limits, Pacer, PictureWatch, Sample, View, inference_failed)
 from vla_sd_ros.nodes.lifecycle import OK, WARN, ManagedNode, ParameterSpec, run as run_node, sentence
 
 MAX_TIME_LIMIT = 3600.0     # s
@@ -70,10 +70,12 @@ class Run:
     accepted: float                     # s, node clock
     accepted_wall: int                  # ns, wall clock, as the middleware stamps messages
     watch: GoalWatch = field(default_factory=GoalWatch)
+    picture: PictureWatch = field(default_factory=PictureWatch)
     decisions: list = field(default_factory=list)
     history: object = None              # of the decoders; made with the first step
     last_step: float = -math.inf        # s, steady
     holding: bool = False
+    why: str = ""                       # it holds
     ending: Ending | None = None
     over: threading.Event = field(default_factory=threading.Event)
     answered: threading.Event = field(default_factory=threading.Event)
@@ -131,6 +133,10 @@ class VlaNode(ManagedNode):
         ParameterSpec("image.timeout", 1.0, "Age of the newest image beyond which the arm holds [s].", 0.05, 60.0),
         ParameterSpec("image.grace", 2.0, "Time of holding for an image after which the goal is aborted [s].",
                       0.0, 600.0),
+        ParameterSpec("image.frozen_motion", 0.05, "Motion of a joint [rad] during which the picture must change; the arm "
+                      "holds when it stays the same for image.timeout. 0: not watched.", 0.0, 6.3),
+        ParameterSpec("image.min_contrast", 4.0, "Standard deviation of the pixels' values, 0 .. 255, below which the arm "
+                      "holds: dark, covered, over-exposed. 0: not watched.", 0.0, 64.0),
         ParameterSpec("image.compressed", False, "Subscribe to sensor_msgs/CompressedImage on image/compressed "
                                                  "instead of sensor_msgs/Image on image.", read_only=True),
         ParameterSpec("joint_states.timeout", 0.5, "Age of the newest joint state beyond which the arm holds [s].",
@@ -432,20 +438,22 @@ class VlaNode(ManagedNode):
             elif verdict.hold and not run.holding:
                 self._publish_hold(run)
                 self.get_logger().warning(verdict.why)
-            run.holding = verdict.hold
+            run.holding, run.why = verdict.hold, verdict.why
 
     def _view(self, run: Run) -> View:
         self._poll_joint_states()
         clock, steady, arm = self._now(), time.monotonic(), self._arm.sample
         return View(steady, clock - run.accepted, len(run.decisions), steady - run.last_step,
                     self._images.age(clock, steady), self._joint_states.age(clock, steady),
-                    *((steady - arm.received, arm.message.code, arm.message.message) if arm else ()))
+                    *((steady - arm.received, arm.message.code, arm.message.message) if arm else ()),
+                    image_unchanged=run.picture.unchanged(steady), image_contrast=run.picture.contrast)
 
     def _limits(self, goal: ExecuteInstruction.Goal) -> Limits:
         value = self.values
         return Limits(goal.time_limit or value["goal.time_limit"], goal.step_limit or value["goal.step_limit"],
                       value["control_period"], value["image.timeout"], value["image.grace"],
-                      value["joint_states.timeout"], value["joint_states.grace"], value["arm_status.grace"])
+                      value["joint_states.timeout"], value["joint_states.grace"], value["arm_status.grace"],
+                      value["image.min_contrast"])
 
     def _end(self, run: Run, ending: Ending) -> None:
         """Ends the goal, if nobody did before: the arm holds at once, except where a newer goal moves it on."""
@@ -505,13 +513,13 @@ class VlaNode(ManagedNode):
                 self._end(run, inference_failed(sentence(error)))
 
     def _next_work(self) -> tuple[Run | None, Sample | None]:
-        """A goal that may move and an image that is due; otherwise waits for news and returns (None, None)."""
+        """A goal and an image that is due; otherwise waits for news and returns (None, None)."""
         with self._news:
             run, image, steady = self._run, self._images.sample, time.monotonic()
             wait = math.inf
             if run and len(run.decisions) < self._limits(run.goal).step_limit:
                 self._supervise(run)
-                if not run.holding and not run.ending:
+                if not run.ending:
                     wait = self._pacer.wait(image, steady, self.values["control_period"])
             if wait > 0.0:
                 self._news.wait(min(wait, 0.1))
@@ -521,6 +529,10 @@ class VlaNode(ManagedNode):
 
     def _step(self, run: Run, image: Sample) -> None:
         pixels = (compressed_to_rgb if self.values["image.compressed"] else to_rgb)(image.message)
+        with self._lock:
+            self._look(run, pixels)
+            if run.ending or run.holding:
+                return
         if run.history is None:
             run.history = self._new_history()
         run.history.see(self._pose_at(image.stamp))
@@ -529,6 +541,13 @@ class VlaNode(ManagedNode):
             self._supervise(run)            # the world may have changed while the model was thinking
             if not run.ending and not run.holding:
                 self._publish_step(run, image, decision)
+
+    def _look(self, run: Run, pixels: np.ndarray) -> None:
+        """Holds when the picture tells nothing of the world; called while holding too, to see when that is over."""
+        joints = self._joint_states.sample
+        positions = dict(zip(joints.message.name, joints.message.position)) if joints else {}
+        run.picture.see(pixels, positions, self.values["image.frozen_motion"], time.monotonic())
+        self._supervise(run)
 
     def _publish_step(self, run: Run, image: Sample, decision) -> None:
         source, step = image.message.header, len(run.decisions)
@@ -565,7 +584,7 @@ class VlaNode(ManagedNode):
         if p95 > period:
             return WARN, f"an action takes {p95:.0f} ms (p95), longer than control_period, {period:.0f} ms", values
         if running and running.holding:
-            return WARN, "holding: an input is stale", values
+            return WARN, running.why, values
         return OK, "executing a goal" if running else self.state, values
 
 

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brings every fault of docs/safety.md into running processes, measures what comes of it, and writes the table there.
+
+    python benchmarks/faults.py                       # needs root for the two network namespaces; without: one row less
+    python benchmarks/faults.py --only camera --trials 1 --dry-run
+
+Four systems, one after the other, with the shipped policy: the simulated scene; the same in simulated time, where /clock
+jumps; a simulated Franka behind a stand-in of MoveIt Servo, with a gripper whose action never returns; and the scene with
+vla_node in a network namespace of its own, whose link is cut. Exit code 1 where any trial has a problem.
+"""
+import argparse
+import contextlib
+import ctypes
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import safety_page  # makes what is imported from test/ and test/ros importable
+
+import faults  # noqa: E402
+import standins  # noqa: E402
+from faults import HOLD, Arm, Fault, Goal  # noqa: E402
+from geometry_msgs.msg import PoseStamped  # noqa: E402
+from system import System  # noqa: E402
+
+CLONE_NEWNET = 0x40000000  # linux/sched.h
+
+
+# Simulated time.
+
+def clock(seconds: int):
+    def shift(message):
+        message.clock.sec += seconds
+        return message
+    return lambda system: setattr(system.relay, "clock", shift)
+
+
+CLOCK_FAULTS = (
+    Fault("/clock jumps ahead", "use_sim_time: + 10 s", clock(10), HOLD, (Arm.NO_COMMAND, Arm.COMMAND_INVALID),
+          (Goal.IMAGE_STALE, Goal.JOINT_STATES_STALE, Arm.COMMAND_INVALID), faults.heal_relay),
+    Fault("/clock jumps back", "use_sim_time: - 10 s", clock(-10), f"camera period + control_period + {HOLD}",
+          (Arm.COMMAND_INVALID,), (Arm.COMMAND_INVALID,), faults.heal_relay, sentence="see whether the clocks agree"),
+)
+
+
+# The robot's side.
+
+class ServoStandIn:
+    """MoveIt Servo as documented: it must be told the kind of command first, moves the arm, and tells in ~/status how."""
+
+    def __init__(self, system: System):
+        from moveit_msgs.msg import ServoStatus
+        from moveit_msgs.srv import ServoCommandType
+
+        self.code, self._kind = 0, None
+        node = system.ros.node
+        self._target = node.create_publisher(PoseStamped, "target_pose", 1)
+        self._status = node.create_publisher(ServoStatus, "servo_node/status", 10)
+        node.create_service(ServoCommandType, "servo_node/switch_command_type", self._switch)
+        node.create_subscription(PoseStamped, "servo_node/pose_target_cmds", self._on_target, 1)
+        node.create_timer(0.02, lambda: self._status.publish(ServoStatus(code=self.code)))
+
+    def _switch(self, request, response):
+        self._kind, response.success = request.command_type, True
+        return response
+
+    def _on_target(self, message: PoseStamped) -> None:
+        if self._kind == 2 and self.code == 0:  # POSE, NO_WARNING
+            self._target.publish(message)
+
+
+class StuckGripper:
+    """An action server whose goals never return."""
+
+    def __init__(self, system: System):
+        from control_msgs.action import GripperCommand
+        from rclpy.action import ActionServer
+        from rclpy.callback_groups import ReentrantCallbackGroup
+        from rclpy.task import Future
+
+        async def never(handle):
+            await Future()
+
+        self._server = ActionServer(system.ros.node, GripperCommand, "stuck_gripper", never,
+                                    callback_group=ReentrantCallbackGroup())
+
+
+def halt(system: System) -> None:
+    system.servo.code = 5  # HALT_FOR_COLLISION
+
+
+def go(system: System) -> None:
+    system.servo.code = 0
+
+
+ROBOT_FAULTS = (
+    Fault("the robot's driver refuses", "MoveIt Servo halts before a collision", halt, HOLD + " + tick", (Arm.ROBOT_FAULT,),
+          (Arm.ROBOT_FAULT,), go, sentence="halted before a collision"),
+    Fault("the gripper's action never returns", "its server accepts goals and is silent", lambda system: None, "", (),
+          (faults.GOES_ON,), warning="did not return"),
+)
+
+
+# Two machines.
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+
+def move_to(namespace: int) -> None:
+    """This thread, and all that it starts from here on, into a network namespace, by its file descriptor."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(namespace, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+@contextlib.contextmanager
+def two_machines() -> Iterator[None]:
+    """This process beside the robot, a namespace vla_gpu for vla_node, and a link robot0 - gpu0 between them."""
+    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    names = {"vla_robot": ("robot0", "10.77.0.1/24"), "vla_gpu": ("gpu0", "10.77.0.2/24")}
+    try:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)  # of a run that was killed
+            ip("netns", "add", name)
+        ip("link", "add", "robot0", "netns", "vla_robot", "type", "veth", "peer", "name", "gpu0", "netns", "vla_gpu")
+        for name, (link, address) in names.items():
+            ip("-n", name, "address", "add", address, "dev", link)
+            for up in (link, "lo"):
+                ip("-n", name, "link", "set", up, "up")
+        robot = os.open("/run/netns/vla_robot", os.O_RDONLY)
+        move_to(robot)
+        os.close(robot)
+        # Processes of one host would go on talking through shared memory.
+        os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
+        yield
+    finally:
+        os.environ.pop("FASTDDS_BUILTIN_TRANSPORTS", None)
+        move_to(here)
+        os.close(here)
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def link(state: str):
+    return lambda system: ip("-n", "vla_robot", "link", "set", "robot0", state)
+
+
+NETWORK_FAULTS = (
+    Fault("the network parts", "two network namespaces, arm_node and vla_node; the link goes down", link("down"),
+          f"command_timeout + {HOLD}", (Arm.COMMAND_STALE,), (Goal.ARM_FAULT,), link("up"),
+          sentence="arm_node has been silent", heal_after=4.0),
+)
+
+
+@contextlib.contextmanager
+def network_system(folder: Path, **options) -> Iterator[System]:
+    with two_machines(), System(folder, "scene", wrap={"vla_node": ["ip", "netns", "exec", "vla_gpu"]},
+                                discovery="SUBNET", **options) as system:
+        yield system
+
+
+@contextlib.contextmanager
+def robot_system(folder: Path, **options) -> Iterator[System]:
+    standins.use()
+    parameters = {"arm.interface": "servo_pose", "servo.node": "servo_node", "gripper.interface": "gripper_command",
+                  "gripper.action": "stuck_gripper", "gripper.timeout": 1.0}
+    system = System(folder, "arm", arm=parameters, target="servo_node/pose_target_cmds", **options)
+    system.servo, system.gripper = ServoStandIn(system), StuckGripper(system)
+    with system:
+        yield system
+
+
+SYSTEMS = {
+    "scene": (partial(System, robot="scene"), faults.FAULTS),
+    "simulated time": (partial(System, robot="scene", simulated_time=True), CLOCK_FAULTS),
+    "robot's side": (robot_system, ROBOT_FAULTS),
+    "two machines": (network_system, NETWORK_FAULTS),
+}
+
+
+def measure(kind: str, chosen: list[Fault], trials: int, checkpoint: str) -> list[dict]:
+    """One row for each fault, of a System that is started for them."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, SYSTEMS[kind][0](Path(folder), checkpoint=checkpoint) as system:
+        for fault in chosen:
+            done = [faults.run(system, fault) for _ in range(trials)]
+            rows.append({"fault": fault.name, "how": fault.how, "system": kind, "bound_terms": fault.bound,
+                         "trials": [asdict(trial) for trial in done]})
+            worst = max(trial.rest for trial in done)
+            problems = [problem for trial in done for problem in trial.problems]
+            print(f"{fault.name}: rest {worst:.3f} s (bound {done[0].bound:.3f})  {'; '.join(problems) or 'ok'}", flush=True)
+    return rows
+
+
+def code_name(code: int) -> str:
+    if code in faults.NAMES:
+        return faults.NAMES[code]
+    for kind in (Arm, Goal):
+        if code in list(kind):
+            return f"{kind(code).name} ({code})"
+    return str(code)
+
+
+def table(rows: list[dict]) -> str:
+    """The rows as Markdown: the worst of the trials."""
+    lines = ["| fault | injected how | rest after [s] | bound [s] | largest jump, limit [mm] | final state | in `~/status` "
+             "| result of the goal | after [s] |", "|---" * 9 + "|"]
+    for row in rows:
+        trials = row["trials"]
+        worst = max(trials, key=lambda trial: trial["rest"])
+        jump = max(trials, key=lambda trial: trial["jump"])
+        codes = sorted({code for trial in trials for code in trial["codes"]})
+        ended = sorted({trial["result"] for trial in trials})
+        rest = (f"{worst['rest']:.2f} | {worst['bound']:.2f} = {row['bound_terms']}" if row["bound_terms"]
+                else "the motion goes on | -")
+        after = "-" if ended == [faults.GOES_ON] else f"{max(trial['ended'] for trial in trials):.1f}"
+        lines.append(
+            f"| {row['fault']} | {row['how']} | {rest} | {jump['jump']:.1f}, {jump['jump_bound']:.1f} | {worst['state']} | "
+            f"{', '.join(map(code_name, codes)) or '-'} | {', '.join(map(code_name, ended))} | {after} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=3, help="of each fault")
+    parser.add_argument("--only", default="", help="faults whose name contains this")
+    parser.add_argument("--checkpoint", default="libero", help="policy of vla_node")
+    parser.add_argument("--dry-run", action="store_true", help="measure and print, write nothing")
+    arguments = parser.parse_args()
+    rows = []
+    for kind, (_, known) in SYSTEMS.items():
+        chosen = [fault for fault in known if arguments.only in fault.name]
+        if chosen and kind == "two machines" and os.geteuid():
+            print("two machines: skipped, network namespaces need root", flush=True)
+        elif chosen:
+            rows += measure(kind, chosen, arguments.trials, arguments.checkpoint)
+    if not arguments.dry_run:
+        safety_page.publish("faults", table(rows), {"command": f"python benchmarks/faults.py --trials {arguments.trials}",
+                                                    "trials": arguments.trials, "faults": rows})
+    return int(any(trial["problems"] for row in rows for trial in row["trials"]))
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # rclpy's threads of closed contexts are not waited for

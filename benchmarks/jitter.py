@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How evenly arm_node publishes target_pose at 100 Hz while vla_node decodes and the scene is simulated on the same cores.
+
+    python benchmarks/jitter.py                            # five minutes; the ordinary scheduler
+    python benchmarks/jitter.py --realtime-priority 50     # arm_node under SCHED_FIFO; needs the right to it
+
+Periods are those between header stamps, which arm_node sets when it sends, and those between the arrivals that the
+middleware of a subscriber noted. Exit code 1 where the 99th percentile of the period's error is 2 ms or more, or two stamps
+lie more than 20 ms apart.
+"""
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import safety_page
+from geometry_msgs.msg import PoseStamped
+from system import System
+
+PERIOD, GAP, ERROR = 0.01, 0.02, 0.002  # s
+
+
+def row(times: np.ndarray) -> dict:
+    """Of times [s] of one message after the other."""
+    periods = np.diff(times)
+    error = 1e3 * np.abs(periods - PERIOD)
+    return {"messages": len(times), "error_ms": {"median": float(np.median(error)), "p99": float(np.percentile(error, 99)),
+                                                 "max": float(error.max())},
+            "gaps_over_20_ms": int((periods > GAP).sum()), "longest_period_ms": float(1e3 * periods.max())}
+
+
+def measure(duration: float, priority: int, checkpoint: str, robot: str) -> dict:
+    with tempfile.TemporaryDirectory() as folder, System(
+            Path(folder), robot, checkpoint, relay=False, arm={"realtime_priority": priority},
+            vla={"goal.step_limit": 100_000}) as system:
+        stamps, arrivals = [], []
+
+        def note(message, info):
+            stamps.append(message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec)
+            arrivals.append(1e-9 * info["received_timestamp"])
+
+        system.reset()
+        system.start_moving()
+        system.ros.node.create_subscription(PoseStamped, "target_pose", note, 100)
+        time.sleep(2.0)                     # what begins is not what is measured
+        steps, first = len(system.commands), len(stamps)
+        end = time.monotonic() + duration
+        while time.monotonic() < end:
+            if system.client.is_complete(0.5):      # the task is done: there is more to decode
+                system.start_moving(actions=1)
+        taken = slice(first, len(stamps))
+        latency = [v.value for _, m in system.diagnostics for s in m.status for v in s.values if v.key == "latency p95 [ms]"]
+        actions = sum(not c.hold for _, c in system.commands[steps:])
+        system.end_goal()
+        return {"publisher": row(np.array(stamps[taken])), "subscriber": row(np.array(arrivals[taken])),
+                "actions_per_second": actions / duration, "latency_p95_ms": float(latency[-1]) if latency else None}
+
+
+def text(report: dict) -> str:
+    lines = ["| period of `target_pose` | messages | error, median [ms] | p99 [ms] | max [ms] | gaps over 20 ms |",
+             "|---|---|---|---|---|---|"]
+    for name, who in (("publisher", "stamps set by arm_node"), ("subscriber", "arrival at a subscriber's middleware")):
+        error = report[name]["error_ms"]
+        errors = " | ".join(f"{error[what]:.2f}" for what in ("median", "p99", "max"))
+        lines.append(f"| {who} | {report[name]['messages']} | {errors} | {report[name]['gaps_over_20_ms']} |")
+    scheduler = f"SCHED_FIFO {report['realtime_priority']}" if report["realtime_priority"] else "the ordinary scheduler"
+    return "\n".join([*lines, "", f"{report['duration_s']:.0f} s with arm_node under {scheduler}; vla_node meanwhile decided "
+                      f"{report['actions_per_second']:.1f} actions a second, p95 {report['latency_p95_ms']} ms each."])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--duration", type=float, default=300.0, help="[s]")
+    parser.add_argument("--realtime-priority", type=int, default=0, help="of arm_node; 0: the ordinary scheduler")
+    parser.add_argument("--checkpoint", default="libero", help="policy of vla_node")
+    parser.add_argument("--robot", default="scene", choices=("scene", "arm"), help="arm: without physics")
+    parser.add_argument("--dry-run", action="store_true", help="measure and print, write nothing")
+    arguments = parser.parse_args()
+    report = measure(arguments.duration, arguments.realtime_priority, arguments.checkpoint, arguments.robot)
+    report |= {"duration_s": arguments.duration, "realtime_priority": arguments.realtime_priority}
+    print(text(report), flush=True)
+    if not arguments.dry_run:
+        command = "python benchmarks/jitter.py" + (f" --realtime-priority {arguments.realtime_priority}"
+                                                   if arguments.realtime_priority else "")
+        safety_page.publish("jitter", text(report), {"command": command, **report})
+    publisher = report["publisher"]
+    return int(publisher["error_ms"]["p99"] >= 1e3 * ERROR or publisher["gaps_over_20_ms"] > 0)
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # rclpy's threads of closed contexts are not waited for

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the benchmarks of docs/safety.md share: the tests' processes and faults, importable, and their parts of the page."""
+import sys
+from pathlib import Path
+
+from vla_sd_ros.bench import results
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "safety.md"
+sys.path[:0] = [str(ROOT / "test" / "ros"), str(ROOT / "test")]
+
+
+def publish(name: str, text: str, report: dict) -> None:
+    """Writes benchmarks/results/NAME.json, and the text between the marks of benchmarks/NAME.py in the page."""
+    begin, end = f"<!-- made by benchmarks/{name}.py -->", "<!-- end -->"
+    report = {"command": report.pop("command"), "commit": results.commit(), "device": results.device_name(), **report}
+    results.write(ROOT / "benchmarks" / "results" / f"{name}.json", report)
+    before, rest = PAGE.read_text().split(begin)
+    about = f"`{report['command']}` at {report['commit']} on {report['device']}"
+    PAGE.write_text(f"{before}{begin}\n{text}\n\n{about}\n{end}{rest.split(end, 1)[1]}")

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeps a loop on time beside processes that take all of the processor."""
+
+import gc
+import os
+from pathlib import Path
+
+
+def take_priority(priority: int) -> None:
+    """Put every thread of this process, those of the middleware too, under SCHED_FIFO with this priority, 1 .. 99.
+
+    They then run whenever they have something to do, before all ordinary processes. RuntimeError, one sentence, where the
+    system does not permit it.
+    """
+    try:
+        for thread in Path("/proc/self/task").iterdir():
+            # What this process starts later is ordinary again.
+            os.sched_setscheduler(int(thread.name), os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
+    except PermissionError as error:
+        raise RuntimeError(f"realtime_priority is {priority}, but the system does not permit it: give the user an rtprio of "
+                           f"{priority} in /etc/security/limits.conf, or set realtime_priority to 0") from error
+
+
+def spare_collector() -> None:
+    """Keep what is loaded by now out of the garbage collector's passes, each of which would take milliseconds."""
+    gc.collect()
+    gc.freeze()
