@@ -131,6 +131,8 @@ def main() -> int:
     parser.add_argument("--launch", nargs="+", choices=LAUNCHES, default=list(LAUNCHES), help="launch files to run")
     parser.add_argument("--patience", type=float, default=1.0, help="factor of all time limits, for a busy machine")
     arguments = parser.parse_args()
+    # A shell starts background jobs with Ctrl-C ignored, and so would everything that is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain()))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     failures, parts = [], kept()

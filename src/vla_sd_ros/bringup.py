@@ -158,7 +158,7 @@ def franka(given: Mapping[str, str]) -> Plan:
         driver = {"robot": "franka", "prefix": robot, "gripper_action": parameters["gripper.action"]}
         plan.append(Process("sim_arm_node", driver, topics, namespace=""))
     nodes = _nodes(given["nodes"], given, parameters, inputs | ({own: theirs} if own else {}),
-                   {"joint_states": inputs["joint_states"], "image": given["image_topic"]})
+                   {"joint_states": inputs["joint_states"]} | _camera(given))
     return plan + nodes + _rviz(given, parameters["base_frame"], inputs)
 
 
@@ -181,7 +181,7 @@ def _wx250s(given: Mapping[str, str]) -> Plan:
         plan.append(Process("sim_arm_node", {"robot": "widowx", "prefix": name, "modes": given["mode_configs"]},
                             {"image": given["image_topic"]}, namespace=name))
     nodes = _nodes(given["nodes"], given, parameters, remaps,
-                   {"joint_states": remaps["joint_states"], "image": given["image_topic"]})
+                   {"joint_states": remaps["joint_states"]} | _camera(given))
     return plan + nodes + _rviz(given, parameters["base_frame"], remaps)
 
 
@@ -201,8 +201,13 @@ def _wxai(given: Mapping[str, str]) -> Plan:
     inputs = {"joint_states": "/joint_states", "robot_description": "/robot_description"}
     nodes = _nodes(given["nodes"], given, parameters,
                    inputs | {"joint_trajectory": "/arm_controller/joint_trajectory"},
-                   {"joint_states": "/joint_states", "image": given["image_topic"]})
+                   {"joint_states": "/joint_states"} | _camera(given))
     return plan + nodes + _rviz(given, parameters["base_frame"], inputs)
+
+
+def _camera(given: Mapping[str, str]) -> dict[str, str]:
+    """Remaps of vla_node; image_transport puts compressed images below the topic of the others."""
+    return {"image": given["image_topic"], "image/compressed": f"{given['image_topic']}/compressed"}
 
 
 def _nodes(which: str, given: Mapping[str, str], arm: dict, arm_remaps: dict, vla_remaps: dict) -> Plan:

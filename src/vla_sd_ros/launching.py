@@ -2,6 +2,7 @@
 """A launch description from the plain data of bringup.py. Needs launch and launch_ros, which only ROS itself brings."""
 
 import os
+import posixpath
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from launch import LaunchContext, LaunchDescription
@@ -44,13 +45,16 @@ def _node(process: Process, given: dict[str, str]) -> Node:
     respawn = given["use_respawn"] == "true"
     name = process.executable
     ours = process.package == PACKAGE
+    namespace = given["namespace"] if process.namespace is None else process.namespace
+    # Without ROS_SECURITY_ENABLE the enclave has no effect.
+    enclave = ["--enclave", posixpath.join("/", namespace.strip("/"), name)] if ours else []
     common = [_installed(given["params_file"]), {"use_sim_time": given["use_sim_time"] == "true"}] if ours else []
     return Node(
         package=process.package, executable=name, name=name if ours else None, output="screen", emulate_tty=True,
-        namespace=given["namespace"] if process.namespace is None else process.namespace,
+        namespace=namespace,
         parameters=common + ([dict(process.parameters)] if process.parameters else []),
         remappings=list(process.remaps.items()), arguments=[_installed(argument) for argument in process.arguments],
-        ros_arguments=["--log-level", given["log_level"]], respawn=respawn and ours, respawn_delay=2.0,
+        ros_arguments=["--log-level", given["log_level"], *enclave], respawn=respawn and ours, respawn_delay=2.0,
         on_exit=Shutdown(reason=f"{name} ended") if ours and not respawn else None,
     )
 
