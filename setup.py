@@ -51,7 +51,8 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
-        (f"share/{NAME}/config", glob("config/*")),
+        (f"share/{NAME}/config", glob("config/*.*")),
+        (f"share/{NAME}/config/security", glob("config/security/*")),
         (f"share/{NAME}/launch", glob("launch/*.launch.py")),
         (f"lib/{NAME}", glob("scripts/*")),
     ],

@@ -41,7 +41,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Include:
-    """A launch file of another package."""
+    """A launch file of another package. It sees these arguments and nothing of ours, whatever has the same name."""
 
     package: str
     file: str
@@ -61,6 +61,7 @@ def nav2(config: str) -> tuple[Argument, ...]:
         Argument("use_respawn", "false", "Start a node that ended again, instead of stopping all.", BOOLEAN),
         Argument("log_level", "info", "Least severe log message that is shown.", LEVELS),
         Argument("checkpoint", "", "Policy of vla_node; empty: that of the parameter file."),
+        Argument("use_rviz", "false", "Start RViz with the package's view of camera, arm, target and path.", BOOLEAN),
     )
 
 
@@ -106,6 +107,8 @@ FRANKA = (
 WIDOWX = (
     *nav2("widowx.yaml"), *REAL,
     Argument("model", "wx250s", "wx250s: Interbotix WidowX 250 S; wxai: Trossen WidowX AI.", ("wx250s", "wxai")),
+    Argument("ip_address", "192.168.1.2", "Address of the arm's controller (WidowX AI)."),
+    Argument("arm_variant", "base", "End effector of the WidowX AI.", ("base", "leader", "follower")),
     Argument("robot_name", "wx250s", "Namespace of the Interbotix driver, and prefix of its links."),
     Argument("mode_configs", "config/widowx_modes.yaml", "Operating modes and profiles of the motors (Interbotix)."),
 )
@@ -121,7 +124,7 @@ def sim(given: Mapping[str, str]) -> Plan:
     scene: dict[str, object] = {name: int(given[name]) for name in ("task", "initial_state") if given[name]}
     if given["suite"]:
         scene["suite"] = given["suite"]
-    return [Process("sim_node", scene), *_nodes("all", given, {}, {}, {})]
+    return [Process("sim_node", scene), *_nodes("all", given, {}, {}, {}), *_rviz(given, "panda_link0", {})]
 
 
 def franka(given: Mapping[str, str]) -> Plan:
@@ -154,8 +157,9 @@ def franka(given: Mapping[str, str]) -> Plan:
         topics = inputs | {"target_pose": theirs, "image": given["image_topic"]}
         driver = {"robot": "franka", "prefix": robot, "gripper_action": parameters["gripper.action"]}
         plan.append(Process("sim_arm_node", driver, topics, namespace=""))
-    return plan + _nodes(given["nodes"], given, parameters, inputs | ({own: theirs} if own else {}),
-                         {"joint_states": inputs["joint_states"], "image": given["image_topic"]})
+    nodes = _nodes(given["nodes"], given, parameters, inputs | ({own: theirs} if own else {}),
+                   {"joint_states": inputs["joint_states"]} | _camera(given))
+    return plan + nodes + _rviz(given, parameters["base_frame"], inputs)
 
 
 def widowx(given: Mapping[str, str]) -> Plan:
@@ -176,13 +180,18 @@ def _wx250s(given: Mapping[str, str]) -> Plan:
     elif given["driver"] == "sim":
         plan.append(Process("sim_arm_node", {"robot": "widowx", "prefix": name, "modes": given["mode_configs"]},
                             {"image": given["image_topic"]}, namespace=name))
-    return plan + _nodes(given["nodes"], given, parameters, remaps,
-                         {"joint_states": remaps["joint_states"], "image": given["image_topic"]})
+    nodes = _nodes(given["nodes"], given, parameters, remaps,
+                   {"joint_states": remaps["joint_states"]} | _camera(given))
+    return plan + nodes + _rviz(given, parameters["base_frame"], remaps)
 
 
 def _wxai(given: Mapping[str, str]) -> Plan:
-    if given["driver"] != "none":
-        raise ValueError("the driver of the WidowX AI is started by Trossen's own launch file: give driver:=none")
+    """Names and types of trossen_arm_ros: its controllers arm_controller and gripper_controller, link ee_gripper_link."""
+    if given["driver"] == "sim":
+        raise ValueError("there is no simulated WidowX AI: give driver:=real, driver:=none, or model:=wx250s")
+    arguments = {"robot_model": "wxai", "arm_variant": given["arm_variant"], "ip_address": given["ip_address"],
+                 "use_rviz": "false"}
+    plan: Plan = [Include("trossen_arm_bringup", "trossen_arm.launch.py", arguments)] if given["driver"] == "real" else []
     parameters = {
         "base_frame": "base_link", "tip_link": "ee_gripper_link", "joint_names": [f"joint_{i}" for i in range(6)],
         "arm.interface": "joint_trajectory", "gripper.interface": "parallel_gripper_command",
@@ -190,9 +199,15 @@ def _wxai(given: Mapping[str, str]) -> Plan:
         "gripper.open_position": 0.044, "gripper.closed_position": 0.0, "gripper.effort": 0.0,
     }
     inputs = {"joint_states": "/joint_states", "robot_description": "/robot_description"}
-    return _nodes(given["nodes"], given, parameters,
-                  inputs | {"joint_trajectory": "/arm_controller/joint_trajectory"},
-                  {"joint_states": "/joint_states", "image": given["image_topic"]})
+    nodes = _nodes(given["nodes"], given, parameters,
+                   inputs | {"joint_trajectory": "/arm_controller/joint_trajectory"},
+                   {"joint_states": "/joint_states"} | _camera(given))
+    return plan + nodes + _rviz(given, parameters["base_frame"], inputs)
+
+
+def _camera(given: Mapping[str, str]) -> dict[str, str]:
+    """Remaps of vla_node; image_transport puts compressed images below the topic of the others."""
+    return {"image": given["image_topic"], "image/compressed": f"{given['image_topic']}/compressed"}
 
 
 def _nodes(which: str, given: Mapping[str, str], arm: dict, arm_remaps: dict, vla_remaps: dict) -> Plan:
@@ -203,6 +218,16 @@ def _nodes(which: str, given: Mapping[str, str], arm: dict, arm_remaps: dict, vl
     nodes = {"arm": Process("arm_node", autostart | arm, arm_remaps),
              "vla": Process("vla_node", autostart | frame | policy, vla_remaps)}
     return [node for name, node in nodes.items() if which in ("all", name)]
+
+
+def _rviz(given: Mapping[str, str], frame: str, topics: Mapping[str, str]) -> Plan:
+    """RViz with the package's view, around the frame; `topics`: those that are not in the namespace of the nodes."""
+    if given["use_rviz"] != "true":
+        return []
+    remaps = {name: topics[name] for name in ("robot_description",) if name in topics}
+    if "image_topic" in given:
+        remaps["image"] = given["image_topic"]
+    return [Process("rviz2", package="rviz2", remaps=remaps, arguments=("-d", "config/vla_sd_ros.rviz", "-f", frame))]
 
 
 LAUNCH_FILES: dict[str, tuple[tuple[Argument, ...], Callable[[Mapping[str, str]], Plan]]] = {

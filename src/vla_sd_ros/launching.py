@@ -2,11 +2,12 @@
 """A launch description from the plain data of bringup.py. Needs launch and launch_ros, which only ROS itself brings."""
 
 import os
+import posixpath
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from launch import LaunchContext, LaunchDescription
-from launch.actions import (DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, SetEnvironmentVariable,
-                            Shutdown)
+from launch.actions import (DeclareLaunchArgument, GroupAction, IncludeLaunchDescription, OpaqueFunction,
+                            SetEnvironmentVariable, Shutdown)
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 
@@ -44,22 +45,28 @@ def _node(process: Process, given: dict[str, str]) -> Node:
     respawn = given["use_respawn"] == "true"
     name = process.executable
     ours = process.package == PACKAGE
+    namespace = given["namespace"] if process.namespace is None else process.namespace
+    # Without ROS_SECURITY_ENABLE the enclave has no effect.
+    enclave = ["--enclave", posixpath.join("/", namespace.strip("/"), name)] if ours else []
     common = [_installed(given["params_file"]), {"use_sim_time": given["use_sim_time"] == "true"}] if ours else []
     return Node(
         package=process.package, executable=name, name=name if ours else None, output="screen", emulate_tty=True,
-        namespace=given["namespace"] if process.namespace is None else process.namespace,
+        namespace=namespace,
         parameters=common + ([dict(process.parameters)] if process.parameters else []),
-        remappings=list(process.remaps.items()), arguments=list(process.arguments),
-        ros_arguments=["--log-level", given["log_level"]], respawn=respawn and ours, respawn_delay=2.0,
+        remappings=list(process.remaps.items()), arguments=[_installed(argument) for argument in process.arguments],
+        ros_arguments=["--log-level", given["log_level"], *enclave], respawn=respawn and ours, respawn_delay=2.0,
         on_exit=Shutdown(reason=f"{name} ended") if ours and not respawn else None,
     )
 
 
-def _include(include: Include) -> IncludeLaunchDescription:
+def _include(include: Include) -> GroupAction:
     try:
         folder = get_package_share_directory(include.package)
     except PackageNotFoundError as error:
         raise RuntimeError(f"the driver's package {include.package} is not installed: install and source it, or give "
                            "driver:=none where the driver runs elsewhere, driver:=sim for a simulated one") from error
     source = PythonLaunchDescriptionSource(os.path.join(folder, "launch", include.file))
-    return IncludeLaunchDescription(source, launch_arguments=dict(include.arguments).items())
+    # Not forwarding: an included file would take our arguments for its own wherever they have the same name, such as
+    # namespace, or an empty controllers_yaml instead of its default.
+    return GroupAction([IncludeLaunchDescription(source, launch_arguments=dict(include.arguments).items())],
+                       scoped=True, forwarding=False)

@@ -34,7 +34,7 @@ CASES = [
     ("franka.launch.py", {"nodes": "arm", "driver": "none", "robot_type": "panda"}),
     ("franka.launch.py", {"nodes": "vla", "driver": "none", "checkpoint": "libero"}),
     ("widowx.launch.py", {}), ("widowx.launch.py", {"driver": "sim", "robot_name": "left"}),
-    ("widowx.launch.py", {"model": "wxai", "driver": "none"}),
+    ("widowx.launch.py", {"model": "wxai", "driver": "none"}), ("widowx.launch.py", {"model": "wxai"}),
     ("sim.launch.py", {}), ("sim.launch.py", {"arm": "widowx"}),
 ]
 
@@ -149,12 +149,31 @@ def test_drivers_get_the_arguments_that_they_document():
     widowx = plan("widowx.launch.py", {})[0]
     assert (widowx.package, widowx.file) == ("interbotix_xsarm_control", "xsarm_control.launch.py")
     assert {"robot_model": "wx250s", "robot_name": "wx250s"}.items() <= widowx.arguments.items()
+    wxai = plan("widowx.launch.py", {"model": "wxai", "ip_address": "192.168.1.4"})[0]
+    assert (wxai.package, wxai.file) == ("trossen_arm_bringup", "trossen_arm.launch.py")
+    assert wxai.arguments == {"robot_model": "wxai", "arm_variant": "base", "ip_address": "192.168.1.4", "use_rviz": "false"}
+
+
+@pytest.mark.parametrize("file, given, frame, image", [
+    ("sim.launch.py", {}, "panda_link0", "image"),
+    ("sim.launch.py", {"arm": "widowx"}, "wx250s/base_link", "/camera/image_raw"),
+    ("franka.launch.py", {"driver": "sim"}, "fr3_link0", "/camera/image_raw"),
+    ("widowx.launch.py", {"driver": "none", "image_topic": "/cam"}, "wx250s/base_link", "/cam"),
+    ("widowx.launch.py", {"model": "wxai", "driver": "none"}, "base_link", "/camera/image_raw"),
+])
+def test_rviz_is_started_where_it_is_asked_for_with_the_frame_and_the_camera_of_the_arm(file, given, frame, image):
+    assert not [p for p in plan(file, given) if isinstance(p, Process) and p.executable == "rviz2"]
+    (rviz,) = [p for p in plan(file, given | {"use_rviz": "true"}) if isinstance(p, Process) and p.executable == "rviz2"]
+    assert rviz.arguments == ("-d", "config/vla_sd_ros.rviz", "-f", frame)
+    assert rviz.remaps.get("image", "image") == image
+    (arm,) = [p for p in plan(file, given) if isinstance(p, Process) and p.executable == "arm_node"]
+    assert rviz.remaps.get("robot_description") == arm.remaps.get("robot_description")
 
 
 @pytest.mark.parametrize("file, given, sentence", [
     ("franka.launch.py", {}, "needs robot_ip"),
     ("franka.launch.py", {"driver": "sim", "controller": "servo_twist"}, "needs controller:=crisp"),
-    ("widowx.launch.py", {"model": "wxai"}, "give driver:=none"),
+    ("widowx.launch.py", {"model": "wxai", "driver": "sim"}, "no simulated WidowX AI"),
 ])
 def test_what_does_not_fit_together_is_one_sentence(file, given, sentence):
     with pytest.raises(ValueError, match=sentence):

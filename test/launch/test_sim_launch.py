@@ -22,7 +22,7 @@ def test_it_has_the_arguments_of_nav2_and_those_of_the_scene():
     description = get_launch_description_from_python_launch_file(str(LAUNCH_FILE))
     arguments = {argument.name: argument for argument in description.get_launch_arguments()}
     nav2 = {"namespace", "params_file", "autostart", "use_sim_time", "use_respawn", "log_level"}
-    assert set(arguments) == nav2 | {"arm", "suite", "task", "initial_state", "checkpoint"}
+    assert set(arguments) == nav2 | {"arm", "suite", "task", "initial_state", "checkpoint", "use_rviz"}
     assert all(argument.description for argument in arguments.values())
 
 

@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[2]
 NODES = ["arm_node", "sim_arm_node", "sim_node", "vla_node"]
 
 
-@pytest.mark.parametrize("folder", ["config", "launch"])
+@pytest.mark.parametrize("folder", ["config", "config/security", "launch"])
 def test_each_file_of_the_repository_is_installed(folder):
-    files = [path for path in (ROOT / folder).iterdir() if path.suffix in {".yaml", ".py"}]
+    files = [path for path in (ROOT / folder).iterdir() if path.is_file()]
     assert files
     for path in files:
         assert share(folder, path.name).read_text() == path.read_text()

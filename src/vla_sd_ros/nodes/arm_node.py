@@ -4,7 +4,7 @@
 In:  command (vla_sd_msgs/EndEffectorCommand), joint_states, robot_description; enable (std_msgs/Bool) where
      enable.required says so; the service ~/hold (std_srvs/SetBool).
 Out: what the robot's side takes (arms/; by default target_pose, and gripper_command on transitions), measured_pose,
-     ~/status, /diagnostics.
+     ~/status, /diagnostics; for viewers commanded_pose and measured_path (view.py).
 All decisions are in control/controller.py; this file is the wiring.
 """
 
@@ -32,6 +32,7 @@ from vla_sd_ros.control.tracker import Limits
 from vla_sd_ros.kinematics.arm import ArmKinematics
 from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ManagedNode, ParameterSpec, run
 from vla_sd_ros.nodes.realtime import spare_collector, take_priority
+from vla_sd_ros.nodes.view import View
 
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -140,6 +141,7 @@ class ArmNode(ManagedNode):
         self._arm = arms.make_arm(self)
         self._gripper = arms.make_gripper(self)
         self._measured = self.create_publisher(PoseStamped, "measured_pose", 10)
+        self._view, self._commanded = View(self), None
         self._status = self.create_publisher(ArmStatus, "~/status", LATCHED)
         self._inputs = [
             self.create_subscription(String, "robot_description", self._on_description, LATCHED),
@@ -184,6 +186,7 @@ class ArmNode(ManagedNode):
         for publisher in (self._measured, self._status):
             self.destroy_publisher(publisher)
         self.destroy_service(self._hold)
+        self._view.close()
         self._arm.close()
         self._gripper.close()
 
@@ -310,7 +313,7 @@ class ArmNode(ManagedNode):
         if not math.isnan(self._last_tick):
             self._longest_period = max(self._longest_period, now - self._last_tick)
         self._last_tick = now
-        pose = self._controller.tick(now)
+        pose = self._commanded = self._controller.tick(now)
         if pose is None or self.values["dry_run"]:
             self._arm.rest()
         else:
@@ -320,9 +323,11 @@ class ArmNode(ManagedNode):
         self._publish_status_on_change()
 
     def _publish_measured(self) -> None:
-        if self.active and self._controller.measured_is_fresh(time.monotonic()):
-            frame = self.values["base_frame"]
-            self._measured.publish(stamped(self._controller.measured, frame, self._measured_stamp))
+        now = time.monotonic()
+        if self.active and self._controller.measured_is_fresh(now):
+            measured = stamped(self._controller.measured, self.values["base_frame"], self._measured_stamp)
+            self._measured.publish(measured)
+            self._view.update(now, self._commanded, measured)
 
     def _publish_status_on_change(self) -> None:
         status = self._controller.status(time.monotonic())
