@@ -9,6 +9,7 @@ from vla_sd_ros import policy
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.parameter_file import check_settings, read_settings
 from vla_sd_ros.decoding.settings import Settings
+from vla_sd_ros.policy.quantization import KINDS
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,11 @@ class Parts:
     database: str = ""
     drafter: str = ""
     threads: int = 1
+    quantization: str = "none"
 
     def load(self):
         """The policy, and its decoders by name. Raises ValueError with one sentence."""
-        vla = policy.load(self.checkpoint, threads=self.threads)
+        vla = policy.load(self.checkpoint, threads=self.threads, quantization=self.quantization)
         settings, database = replace(Settings(), **dict(self.settings)), self.open_database(vla)
         drafter = self._open_drafter(vla)
         return vla, {name: factory.make(name, vla, settings, drafter, database) for name in self.decoders}
@@ -54,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--database", default="", help="directory of a trajectory database")
     parser.add_argument("--drafter", default="", help="directory or file of a drafter; default: the checkpoint's own")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the policy")
+    parser.add_argument("--quantization", default="none", choices=KINDS, help="of the language model's layers, by torchao")
     parser.add_argument("--json", help="write the results here")
 
 
@@ -64,5 +67,5 @@ def parts(arguments: argparse.Namespace) -> Parts:
     settings = check_settings(read_settings(arguments.settings) | given)
     return Parts(
         arguments.checkpoint, tuple(arguments.decoder.split(",")), tuple(settings.items()), arguments.database,
-        arguments.drafter, arguments.threads,
+        arguments.drafter, arguments.threads, arguments.quantization,
     )
