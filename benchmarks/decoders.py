@@ -150,6 +150,17 @@ def prices(report: dict) -> list[str]:
     return lines
 
 
+def quantised(reports: dict[str, dict]) -> list[str]:
+    """How much of the unquantised policy stays, a row a kind; no latency, which on a CPU says nothing of a GPU."""
+    lines = ["| layers | same tokens | within 9 bins, by dimension | observations | from |", "|---" * 5 + "|"]
+    for report in reports.values():
+        row = report["decoders"]["autoregressive"]
+        near = " ".join(f"{share:.2f}" for share in row["near_tokens"])
+        lines.append(f"| {report['quantization']} | {row['same_tokens']:.1%} | {near} | {report['observations']} "
+                     f"| {source_of(report)} |")
+    return lines
+
+
 def preprocessing(report: dict) -> list[str]:
     lines = ["| OpenVLA's image from 640x480 | median [ms] | p95 [ms] | processor [ms] |", "|---|---|---|---|"]
     return lines + [f"| {name} | {row['median_ms']:.2f} | {row['p95_ms']:.2f} | {row['processor_ms']:.2f} |"
@@ -162,9 +173,7 @@ def main() -> None:
         about = f"{report['suite']}, {report['episodes']} episodes a decoder; floor {report['floor_ms']:.1f} ms"
         lines += [f"### {about}", "", *closed_loop(report), "", plot(name, report), "", source_of(report), ""]
     for report in read("decode_*.json").values():
-        kind = report.get("quantization", "none")
         about = f"{report['observations']} recorded observations; floor {report['floor_ms']:.2f} ms"
-        about += "" if kind == "none" else f"; layers of {kind}, compared with autoregressive decoding without"
         lines += [f"### {about}", "", *same_observations(report), "", source_of(report), ""]
     for report in read("drafts_*.json").values():
         lines += [
@@ -187,8 +196,15 @@ def main() -> None:
         ]
     for report in read("price_*.json").values():
         lines += [f"### Passes of {report['checkpoint']} in {report['dtype']}", "", *prices(report), "", source_of(report), ""]
+    if reports := read("quantization_*.json"):
+        lines += ["### Quantised layers of the embedded policy, both decoding autoregressively", "", *quantised(reports), ""]
     for report in read("preprocessing.json").values():
         lines += ["### Preparing an image", "", *preprocessing(report), "", source_of(report), ""]
+    for report in read("compiled.json").values():
+        lines += ["### torch.compile on a CPU", "", "| processor time of one thread [ms] | eager | compiled |", "|---|---|---|"]
+        lines += [f"| {name} | {before:.2f} | {report['rows']['compiled'][name]:.2f} |"
+                  for name, before in report["rows"]["eager"].items()]
+        lines += ["", source_of(report), ""]
     for report in read("loading_memory.json").values():
         lines += [
             "### Loading the 7B model for another device", "",

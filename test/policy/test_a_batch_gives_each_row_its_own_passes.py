@@ -80,3 +80,12 @@ def test_rows_that_do_not_take_part_keep_their_place(vla, batch):
     batch.keep(1, [0])
     (ours,) = batch.extend([0], [chain([1])])
     torch.testing.assert_close(ours.logits, alone(vla, *cases[0])[1].logits, rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_damaged_pass_left_in_the_cache_does_not_spread(vla, batch):
+    batch._cache.keys.fill_(torch.nan)
+    batch._cache.values.fill_(torch.nan)
+    cases = [(1, 0, 1, 2), (2, 2, 3, 3)]
+    for found, one in zip(together(batch, [2, 0], cases), cases):
+        for ours, expected in zip(found, alone(vla, *one), strict=True):
+            torch.testing.assert_close(ours.logits, expected.logits, rtol=1e-4, atol=1e-4)

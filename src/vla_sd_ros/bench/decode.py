@@ -36,10 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
     parser.add_argument("--replay", type=Path, help="price the passes of this trace of vla-sd bench libero")
     parser.add_argument("--actions", type=int, default=100, help="actions to price of each decoder or profile")
-    parser.add_argument("--repeats", type=int, default=20, help="of each pass that is priced (default: %(default)s)")
+    parser.add_argument("--repeats", type=positive, default=20, help="of each pass that is priced (default: %(default)s)")
     parser.add_argument("--batch", type=batches, default=[], metavar="1,2,4",
                         help="price actions of so many robots at once, too")
     parser.add_argument("--against", choices=("transformers",), help="time its generate() on the same weights, too")
+
+
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
+    return int(text)
 
 
 def batches(text: str) -> list[int]:

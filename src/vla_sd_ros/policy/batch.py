@@ -40,6 +40,8 @@ class Batch:
         drafts = drafts or [EMPTY] * len(rows)
         counts = [len(prompt.embeddings) for prompt in prompts]
         self._lengths[list(rows)] = 0
+        for row, count in zip(rows, counts):
+            self._cache.forget(row, count)
         inputs = [torch.cat((prompt.embeddings, self._vla.embed(draft))) for prompt, draft in zip(prompts, drafts)]
         passes = self._forward(rows, inputs, counts, drafts)
         self._lengths[list(rows)] = counts

@@ -94,6 +94,13 @@ class KvCache:
             own = cache if row is None else cache[:, row]
             own[:, :, start : start + len(source)] = own[:, :, source]
 
+    def forget(self, row: int, start: int) -> None:
+        """Nothing is known from the slot `start` of a row on. What a mask hides must be a number all the same: 0 times NaN is
+        NaN, so that one damaged pass would spoil all later ones.
+        """
+        self.keys[:, row, :, start:] = 0.0
+        self.values[:, row, :, start:] = 0.0
+
 
 def forward(
     decoder: Decoder, cache: KvCache, x: Tensor, start: int, positions: Tensor | None = None, mask: Tensor | None = None

@@ -71,8 +71,8 @@ class Pass:
         Raises ValueError when a logit is not finite.
         """
         best, bins = self.logits.max(dim=-1)
-        finite, bins = torch.isfinite(best).all().item(), bins.cpu().numpy()
-        if not finite:
+        bins = torch.where(torch.isfinite(best), bins, -1).cpu().numpy()
+        if (bins < 0).any():
             raise ValueError("the checkpoint gave logits that are not finite; its weights or the image are damaged")
         return bins
 
@@ -204,6 +204,8 @@ class Vla:
         """The first pass, over the prompt and a draft of the action's tokens; 1 + m rows."""
         self._length = 0
         count = len(prompt.embeddings)
+        if self._captured:
+            self._cache.forget(0, count)
         logits, states = self._forward(torch.cat((prompt.embeddings, self.embed(draft))), count, draft)
         self._length = count
         return Pass(logits, states[count - 1 :], states[:count])
