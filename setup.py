@@ -47,7 +47,7 @@ setup(
     python_requires=">=3.11",
     package_dir={"": "src"},
     packages=find_packages("src"),
-    package_data={NAME: ["checkpoints/*/*"]},
+    package_data={NAME: ["checkpoints/*/*", "example.jpg"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -74,6 +74,7 @@ setup(
     extras_require={
         "data": DATA,
         "fleet": ["qdrant-client>=1.12,<2"],
+        "quantization": ["torchao>=0.18,<1"],
         "serve": SERVE,
         "sim": SIM,
         "test": ["hypothesis>=6.100", "pytest>=7.4"],

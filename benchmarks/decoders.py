@@ -148,6 +148,40 @@ def plot_sweeps(name: str, report: dict) -> str:
     return f"![{name}]({name}.png)"
 
 
+def prices(report: dict) -> list[str]:
+    """What passes and whole actions cost beside the device's floor, a row each."""
+    floor = report["floor"]
+    lines = [f"Floor: {floor['single_pass_ms']:.1f} ms a single pass, {floor['autoregressive_ms']:.1f} ms autoregressive "
+             f"(reads {floor['read_gb_per_s']:.1f} GB/s, multiplies {floor['tflops']:.2f} TFLOP/s).", "",
+             "| | median [ms] |", "|---|---|"]
+    lines += [f"| action, {name} | {row['latency_ms']['median']:.1f} |" for name, row in report["decoders"].items()]
+    passes = report["passes_ms"] | report.get("transformers_ms", {})
+    lines += [f"| {name} | {median:.1f} |" for name, median in passes.items()]
+    for rows, row in report.get("batches", {}).items():
+        lines += [f"| {rows} robots at once, {name} | {row[key]:.1f} |" for name, key in
+                  (("single pass", "single_pass_ms"), ("autoregressive", "autoregressive_ms"))]
+    if "same_tokens_as_unquantised" in report:
+        lines += ["", f"Same tokens as unquantised: {report['same_tokens_as_unquantised']:.1%}."]
+    return lines
+
+
+def quantised(reports: dict[str, dict]) -> list[str]:
+    """How much of the unquantised policy stays, a row a kind; no latency, which on a CPU says nothing of a GPU."""
+    lines = ["| layers | same tokens | within 9 bins, by dimension | observations | from |", "|---" * 5 + "|"]
+    for report in reports.values():
+        row = report["decoders"]["autoregressive"]
+        near = " ".join(f"{share:.2f}" for share in row["near_tokens"])
+        lines.append(f"| {report['quantization']} | {row['same_tokens']:.1%} | {near} | {report['observations']} "
+                     f"| {source_of(report)} |")
+    return lines
+
+
+def preprocessing(report: dict) -> list[str]:
+    lines = ["| OpenVLA's image from 640x480 | median [ms] | p95 [ms] | processor [ms] |", "|---|---|---|---|"]
+    return lines + [f"| {name} | {row['median_ms']:.2f} | {row['p95_ms']:.2f} | {row['processor_ms']:.2f} |"
+                    for name, row in report["rows"].items()]
+
+
 def main() -> None:
     lines = []
     for name, report in read("decoders_*.json").items():
@@ -174,6 +208,24 @@ def main() -> None:
             f"{report['together_ms']['median']:.2f} ms median, {report['together_ms']['p95']:.2f} ms p95; medians of the parts [ms]: "
             f"{parts}. `python benchmarks/added_cost.py --json benchmarks/results/added_cost.json` at {report['commit']} on "
             f"{report['device']}", "",
+        ]
+    for report in read("price_*.json").values():
+        lines += [f"### Passes of {report['checkpoint']} in {report['dtype']}", "", *prices(report), "", source_of(report), ""]
+    if reports := read("quantization_*.json"):
+        lines += ["### Quantised layers of the embedded policy, both decoding autoregressively", "", *quantised(reports), ""]
+    for report in read("preprocessing.json").values():
+        lines += ["### Preparing an image", "", *preprocessing(report), "", source_of(report), ""]
+    for report in read("compiled.json").values():
+        lines += ["### torch.compile on a CPU", "", "| processor time of one thread [ms] | eager | compiled |", "|---|---|---|"]
+        lines += [f"| {name} | {before:.2f} | {report['rows']['compiled'][name]:.2f} |"
+                  for name, before in report["rows"]["eager"].items()]
+        lines += ["", source_of(report), ""]
+    for report in read("loading_memory.json").values():
+        lines += [
+            "### Loading the 7B model for another device", "",
+            f"{report['weights_bytes'] / 1e9:.1f} GB of weights, read from files of that size: {report['peak_bytes'] / 1e9:.2f} "
+            f"GB of the host at most, of which the libraries had {report['before_bytes'] / 1e9:.2f} GB before. "
+            f"{source_of(report)}", "",
         ]
     before, rest = PAGE.read_text().split(BEGIN)
     PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + END + rest.split(END)[1])

@@ -28,6 +28,9 @@ RENDER = (
 )
 
 
+EXAMPLE = Path(__file__).parent / "example.jpg"     # the simulated scene, libero_spatial, 480x480
+
+
 class Problem(Exception):
     """Something is missing or wrong; the message says what to do."""
 
@@ -35,8 +38,10 @@ class Problem(Exception):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="", help="check this checkpoint directory, or shipped one, and nothing else")
     parser.add_argument("--device", default="cpu", help="torch device of the checkpoint (default: %(default)s)")
+    parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
+    parser.add_argument("--quantization", default="none", help="of its language model's layers: int8, int4 or fp8")
     parser.add_argument("--unnorm-key", default="", help="key of its action statistics, where it has several")
-    parser.add_argument("--image", type=Path, help="image to decide on (default: a pattern)")
+    parser.add_argument("--image", type=Path, default=EXAMPLE, help="image to decide on (default: one that is shipped)")
     parser.add_argument("--instruction", default="put the bowl on the plate", help="instruction (default: %(default)s)")
 
 
@@ -182,30 +187,27 @@ def processors() -> str:
 def examine(arguments: argparse.Namespace) -> str:
     """Several lines about a checkpoint: its self-test, how images are prepared, and its action for one image."""
     import cv2
-    import numpy as np
 
     from vla_sd_ros import policy
     from vla_sd_ros.decoding import factory
     from vla_sd_ros.policy.actions import DIMENSIONS
 
-    if arguments.image:
-        image = cv2.imread(str(arguments.image))
-        if image is None:
-            raise Problem(f"{arguments.image} is no image that OpenCV can read")
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    else:
-        y, x = np.mgrid[0:480, 0:640]
-        image = np.stack([x * 255 // 640, y * 255 // 480, 255 * ((x // 80 + y // 80) % 2)], axis=-1).astype(np.uint8)
+    image = cv2.imread(str(arguments.image))
+    if image is None:
+        raise Problem(f"{arguments.image} is no image that OpenCV can read")
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     try:
-        vla = policy.load(arguments.checkpoint, arguments.device, arguments.unnorm_key)
+        vla = policy.load(arguments.checkpoint, arguments.device, arguments.unnorm_key, dtype=arguments.dtype,
+                          quantization=arguments.quantization)
         lines = [vla.self_test()]
     except policy.CheckpointError as error:
         raise Problem(str(error)) from error
     decision = factory.make("autoregressive", vla).decide(image, arguments.instruction)
     values = ", ".join(f"{name} {value:+.4f}" for name, value in zip(DIMENSIONS, decision.action))
     lines += [
+        f"statistics: {vla.unnorm_key}, of {', '.join(vla.unnorm_keys)}",
         f"images: {vla.images or 'averaged down'}; {vla.config.vision.tokens} image tokens",
-        f"{arguments.instruction!r} on {arguments.image or 'a pattern'}: bins {decision.bins.tolist()}",
+        f"{arguments.instruction!r} on {arguments.image.name}: bins {decision.bins.tolist()}",
         f"action [m, rad]: {values}",
         "time [ms]: " + ", ".join(f"{stage} {ms:.1f}" for stage, ms in decision.timings_ms.items() if ms),
     ]

@@ -26,13 +26,30 @@ def write_trace(path, passes_by_decoder):
 
 
 def test_profiles_passes_and_floors_are_reported(tmp_path):
-    assert main(["bench", "decode", *TINY, "--against", "transformers", "--json", str(tmp_path / "p.json")]) == 0
+    assert main(["bench", "decode", *TINY, "--against", "transformers", "--repeats", "3", "--json", str(tmp_path / "p.json")]) == 0
     report = json.loads((tmp_path / "p.json").read_text())
     assert report["decoders"].keys() == price.PROFILES.keys() and report["dtype"] == "float32"
     assert report["decoders"]["autoregressive"]["forward_passes_per_action"] == 7
     assert 0 < report["floor"]["single_pass_ms"] < report["decoders"]["single pass"]["latency_ms"]["median"]
     assert len(report["transformers_ms"]) == 3 and min(report["transformers_ms"].values()) > 0
     assert {"vision and projector", "prefill with 6 drafted", "extend with 49 drafted"} < report["passes_ms"].keys()
+
+
+def test_batches_and_quantisation_are_priced(tmp_path):
+    pytest.importorskip("torchao", reason="needs the extra [quantization]")
+    options = ["--repeats", "2", "--batch", "1,3", "--quantization", "int8", "--json", str(tmp_path / "p.json")]
+    assert main(["bench", "decode", *TINY, *options]) == 0
+    report = json.loads((tmp_path / "p.json").read_text())
+    assert report["dtype"] == "float32 with layers of int8" and 0.5 < report["same_tokens_as_unquantised"] <= 1.0
+    assert report["batches"].keys() == {"1", "3"}
+    for row in report["batches"].values():
+        assert 0 < row["vision_ms"] < row["single_pass_ms"] and 0 < row["autoregressive_ms"]
+
+
+def test_a_batch_of_none_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", "decode", *TINY, "--batch", "0,2"])
+    assert "0,2 must be numbers from 1 to 64" in capsys.readouterr().err
 
 
 def test_a_trace_is_played_pass_by_pass(vla, tmp_path, monkeypatch):

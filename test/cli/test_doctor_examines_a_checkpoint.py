@@ -2,6 +2,8 @@
 """`vla-sd doctor --checkpoint` loads a checkpoint, tests it and prints its action for an image, or says what is wrong."""
 import os
 import re
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,6 +11,10 @@ import pytest
 
 from vla_sd_ros import policy
 from vla_sd_ros.cli import main
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "policy"))
+
+import openvla_checkpoint  # noqa: E402
 
 
 def examine(capsys, *arguments) -> tuple[int, str]:
@@ -22,6 +28,19 @@ def test_a_good_checkpoint_decides(capsys, tmp_path):
     assert code == 0 and text.startswith("ok    checkpoint: mine: ") and "self-test passed" in text
     assert len(re.search(r"bins \[(.*)\]", text)[1].split(",")) == 7
     assert re.search(r"action \[m, rad\]: x [+-]0\.\d{4}, .*gripper [+-]", text)
+
+
+def test_an_openvla_checkpoint_decides_on_the_shipped_image(capsys, tmp_path):
+    """The directory is laid out as published ones are, only small."""
+    openvla_checkpoint.write(tmp_path / "small", openvla_checkpoint.random_tensors(openvla_checkpoint.shapes()))
+    code, text = examine(capsys, tmp_path / "small", "--unnorm-key", "bridge_orig")
+    assert code == 0 and "example.jpg: bins" in text and "statistics: bridge_orig, of bridge_orig" in text, text
+    for part in ("float32", "MB on cpu", "ms an action when warm", "self-test passed"):
+        assert part in text.splitlines()[0]
+    x, yaw = (float(re.search(rf"{name} ([+-]\d\.\d+)", text)[1]) for name in ("x", "yaw"))
+    assert -0.0288 < x < 0.0284 and -0.2072 < yaw < 0.2039      # bridge_orig's limits, in metres and radians
+    code, text = examine(capsys, tmp_path / "small", "--unnorm-key", "berkeley_autolab_ur5")
+    assert code == 1 and "no statistics 'berkeley_autolab_ur5'" in text and "bridge_orig" in text
 
 
 def test_an_image_of_ones_own(capsys, tmp_path):

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""On a GPU, passes replayed from CUDA graphs give what eager passes give, also for another image, length and tree."""
+"""On a GPU, passes replayed from CUDA graphs give what eager passes give, also for another image, length and tree.
+
+test_cuda_graphs_bookkeeping.py shows the same without a GPU, with a stand-in for the graphs.
+"""
 import numpy as np
 import pytest
 import torch
@@ -28,6 +31,9 @@ def test_graphs_and_eager_passes_agree(monkeypatch):
     cases = [(0, "pick up the milk"), (1, "pick up the milk"), (2, "put the bowl on the plate"), (0, "pick up the milk")]
     replayed = [passes(vla, *case) for case in cases]
     monkeypatch.setattr(vla, "_run", graphs.eager)
-    for case, found in zip(cases, replayed):
-        for ours, expected in zip(found, passes(vla, *case)):
-            torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
+    masked = [passes(vla, *case) for case in cases]
+    vla._captured, vla._cache = False, vla.new_cache(None)      # as on a CPU: a causal pass without a mask
+    for case, *found in zip(cases, replayed, masked):
+        for ours, others, expected in zip(*found, passes(vla, *case), strict=True):
+            torch.testing.assert_close(ours, others, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-3)

@@ -249,10 +249,11 @@ def test_too_little_memory_is_told_before_anything_is_loaded(openvla_directory, 
     monkeypatch.setattr(weights, "available_memory", lambda device: 5_000_000)
     monkeypatch.setattr(weights, "fill", lambda *_: pytest.fail("it loads"))
     sentence = refusal(openvla_directory)
-    assert "it needs 0.0 GB in float32, but cpu has 0.0 GB free" in sentence and "a GPU with 8 GB in bfloat16" in sentence
+    assert "it needs 0.0 GB in float32, but cpu has 0.0 GB free" in sentence and "on a GPU with 8 GB in bfloat16" in sentence
     monkeypatch.setattr(weights, "available_memory", lambda device: 12_000_000_000)
     sentence = refusal("random-7b")
-    assert "it needs 16.0 GB in bfloat16, but cpu has 12.0 GB free: it would fit on a GPU with 24 GB" in sentence
+    assert "it needs 16.0 GB in bfloat16, but cpu has 12.0 GB free: it would fit here in bfloat16 with" in sentence
+    assert "quantization int8" in sentence and "on a GPU with 24 GB in bfloat16" in sentence
     assert "it needs 32.1 GB in float32" in refusal("random-7b", dtype="float32")
 
 

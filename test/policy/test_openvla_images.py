@@ -14,7 +14,8 @@ from pattern import SIZES, SUBSET, pattern
 from PIL import Image
 
 from vla_sd_ros.policy.config import VlaConfig, openvla_config
-from vla_sd_ros.policy.preprocessing import ImageSettings, centre_crop, jpeg_round_trip, lanczos3, prepare, published, shrink
+from vla_sd_ros.policy.preprocessing import (ImageSettings, _coded, crop_positions, jpeg_round_trip, lanczos3, prepare,
+                                              published, shrink)
 from vla_sd_ros.policy.vla import normalise_pixels
 
 TENSORFLOW = np.load(Path(__file__).parent / "data" / "tensorflow_images.npz")
@@ -59,7 +60,7 @@ def test_each_output_is_an_average(inputs, outputs):
 
 
 def test_the_crop_spans_the_middle_nine_tenths_of_the_area_from_corner_to_corner():
-    positions = centre_crop(224) @ np.arange(224)
+    positions = crop_positions(224)
     assert positions[0] == pytest.approx((1 - 0.9**0.5) / 2 * 223, abs=1e-3)
     assert positions[-1] == pytest.approx((1 + 0.9**0.5) / 2 * 223, abs=1e-3)
     assert np.allclose(np.diff(positions), 0.9**0.5, atol=1e-3)
@@ -75,6 +76,13 @@ def test_an_image_of_the_right_size_is_left_alone():
     image = pattern(224, 224)
     assert np.array_equal(prepare(image, 224, PLAIN), image)
     assert np.array_equal(prepare(image, 224, ImageSettings()), jpeg_round_trip(image))
+
+
+@given(height=st.integers(1, 300), width=st.integers(1, 200), seed=st.integers(0, 9))
+@settings(max_examples=30, deadline=None)
+def test_halves_of_a_jpeg_are_the_whole(height, width, seed):
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    assert np.array_equal(jpeg_round_trip(image), _coded(image))
 
 
 def test_mirrored_upright_images_are_robosuites_rotated_by_180_degrees():

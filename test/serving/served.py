@@ -84,7 +84,7 @@ class Local:
         from vla_sd_ros.decoding.settings import Settings
 
         self.vla = policy.load(checkpoint, threads=1)
-        self.make = lambda: factory.make(decoder, self.vla, Settings(**settings))
+        self.make = lambda vla=self.vla: factory.make(decoder, vla, Settings(**settings))
 
     def actions(self, seen: list[np.ndarray], instruction: str = INSTRUCTION, poses=None) -> np.ndarray:
         """The actions (n, 7) of one episode with these images, and where the end effector was at each."""
@@ -100,14 +100,14 @@ class Local:
 
 
 @contextmanager
-def served_here(local: Local, key: str = "") -> Iterator[int]:
+def served_here(local: Local, key: str = "", batch: int = 1) -> Iterator[int]:
     """The port of a server in a thread of this process, which uses the model of `local`."""
     from aiohttp import web
 
     from vla_sd_ros.serving.server import application
     from vla_sd_ros.serving.service import Service
 
-    service = Service(local.vla, local.make)
+    service = Service(local.vla, local.make, batch)
     loop, runner = asyncio.new_event_loop(), web.AppRunner(application(service, key), shutdown_timeout=1.0)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

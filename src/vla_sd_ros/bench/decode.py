@@ -36,7 +36,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
     parser.add_argument("--replay", type=Path, help="price the passes of this trace of vla-sd bench libero")
     parser.add_argument("--actions", type=int, default=100, help="actions to price of each decoder or profile")
+    parser.add_argument("--repeats", type=positive, default=20, help="of each pass that is priced (default: %(default)s)")
+    parser.add_argument("--batch", type=batches, default=[], metavar="1,2,4",
+                        help="price actions of so many robots at once, too")
     parser.add_argument("--against", choices=("transformers",), help="time its generate() on the same weights, too")
+
+
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
+    return int(text)
+
+
+def batches(text: str) -> list[int]:
+    """Numbers of robots, of text like 1,2,4."""
+    sizes = [int(part) for part in text.split(",")]
+    if not all(1 <= size <= 64 for size in sizes):
+        raise argparse.ArgumentTypeError(f"{text} must be numbers from 1 to 64, like 1,2,4")
+    return sizes
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,8 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     given = parts(arguments)
     answers = measure(given, arguments.observations, arguments.most, arguments.seed)
     report = {
-        "observations": len(next(iter(answers.values()))), **results.provenance(arguments.checkpoint, arguments.seed),
-        **summarise(answers),
+        "observations": len(next(iter(answers.values()))), "quantization": arguments.quantization,
+        **results.provenance(arguments.checkpoint, arguments.seed), **summarise(answers),
     }
     for name, row in report["decoders"].items():
         print(

@@ -9,6 +9,7 @@ from vla_sd_ros import policy
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.parameter_file import check_settings, read_settings
 from vla_sd_ros.decoding.settings import Settings
+from vla_sd_ros.policy.quantization import KINDS
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,11 @@ class Parts:
     database: str = ""
     drafter: str = ""
     threads: int = 1
+    quantization: str = "none"
 
     def load(self):
         """The policy, and its decoders by name. Raises ValueError with one sentence."""
-        vla = policy.load(self.checkpoint, threads=self.threads)
+        vla = policy.load(self.checkpoint, threads=self.threads, quantization=self.quantization)
         database, drafter = self.open_database(vla), self._open_drafter(vla)
         decoders = {}
         for decoder in self.decoders:
@@ -75,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--database", default="", help="directory of a trajectory database")
     parser.add_argument("--drafter", default="", help="directory or file of a drafter; default: the checkpoint's own")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the policy")
+    parser.add_argument("--quantization", default="none", choices=KINDS, help="of the language model's layers, by torchao")
     parser.add_argument("--json", help="write the results here")
 
 
@@ -88,5 +91,5 @@ def parts(arguments: argparse.Namespace) -> Parts:
         variant(decoder)
     return Parts(
         arguments.checkpoint, decoders, tuple(settings.items()), arguments.database,
-        arguments.drafter, arguments.threads,
+        arguments.drafter, arguments.threads, arguments.quantization,
     )

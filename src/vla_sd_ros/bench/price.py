@@ -17,7 +17,9 @@ import torch
 from vla_sd_ros import policy
 from vla_sd_ros.bench import results
 from vla_sd_ros.bench.results import Step
+from vla_sd_ros.decoding.autoregressive import Autoregressive
 from vla_sd_ros.decoding.decision import Stopwatch
+from vla_sd_ros.policy.batch import Batch
 from vla_sd_ros.policy.draft import EMPTY, Draft, below, chain
 from vla_sd_ros.policy.drafter import Drafter, DrafterModel
 from vla_sd_ros.policy.vla import ACTION_TOKENS, Prompt, Vla
@@ -26,6 +28,7 @@ INSTRUCTION = "pick up the milk and place it in the basket"
 SIZE = (480, 640)  # of the made-up image, rows and columns
 TREE = 49  # drafted nodes of Spec-VLA's tree
 DEPTH = ACTION_TOKENS - 1
+COMPARED = 16  # made-up images on which a quantised policy is compared with the same one unquantised
 # path and passes (kind, drafted, accepted) of one action each
 PROFILES = {
     "autoregressive": ("autoregressive", [("prefill", 0, 0)] + [("extend", 0, 0)] * 6),
@@ -45,17 +48,26 @@ class Played:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    vla = policy.load(arguments.checkpoint, arguments.device, threads=arguments.threads, dtype=arguments.dtype)
+    def load(quantization: str) -> Vla:
+        return policy.load(arguments.checkpoint, arguments.device, threads=arguments.threads, dtype=arguments.dtype,
+                           quantization=quantization)
+
+    plain = answers(load("none"), arguments.seed) if arguments.quantization != "none" else []   # not both at a time
+    vla = load(arguments.quantization)
     actions = read_trace(arguments.replay) if arguments.replay else {n: [Played(*p)] for n, p in PROFILES.items()}
     rows = price(vla, actions, arguments.actions, arguments.seed)
     floors = Floors.measure(vla)
     report = {
         **results.provenance(arguments.checkpoint, arguments.seed), "device": device_name(vla.device),
-        "dtype": str(vla.lm_head.dtype).removeprefix("torch."), "of": str(arguments.replay or "forced profiles"),
-        "floor": floors.report(vla), "decoders": rows, "passes_ms": price_passes(vla),
+        "dtype": vla.precision, "of": str(arguments.replay or "forced profiles"),
+        "floor": floors.report(vla), "decoders": rows, "passes_ms": price_passes(vla, arguments.repeats),
     }
+    if plain:
+        report["same_tokens_as_unquantised"] = agreement(vla, plain, arguments.seed)
+    if arguments.batch:
+        report["batches"] = {rows: price_batch(vla, rows, arguments.repeats) for rows in arguments.batch}
     if arguments.against:
-        report["transformers_ms"] = price_transformers(vla)
+        report["transformers_ms"] = price_transformers(vla, arguments.repeats)
     _print(report)
     if arguments.json:
         results.write(Path(arguments.json), report)
@@ -72,6 +84,53 @@ def _print(report: dict) -> None:
               f"{row['forward_passes_per_action']:.2f} passes")
     for name, median in (report["passes_ms"] | report.get("transformers_ms", {})).items():
         print(f"{name}: {median:.2f} ms")
+    for rows, row in report.get("batches", {}).items():
+        print(f"batch of {rows}: {row['autoregressive_ms']:.2f} ms autoregressive, {row['single_pass_ms']:.2f} ms a single pass; "
+              f"for each robot {row['autoregressive_ms'] / rows:.2f} and {row['single_pass_ms'] / rows:.2f} ms")
+    if "same_tokens_as_unquantised" in report:
+        print(f"same tokens as unquantised: {report['same_tokens_as_unquantised']:.1%}")
+
+
+def made_up(seed: int) -> list[np.ndarray]:
+    """Coarse patterns of colours, (480, 640, 3)."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (COMPARED, 6, 8, 3), np.uint8)
+    return list(coarse.repeat(SIZE[0] // 6, axis=1).repeat(SIZE[1] // 8, axis=2))
+
+
+def answers(vla: Vla, seed: int) -> list[np.ndarray]:
+    """The tokens (7,) of autoregressive decoding for each image."""
+    decoder = Autoregressive(vla)
+    return [decoder.decide(image, INSTRUCTION).bins for image in made_up(seed)]
+
+
+def agreement(vla: Vla, plain: list[np.ndarray], seed: int) -> float:
+    """Fraction of the tokens that this policy, too, would choose, each after the same tokens before it."""
+    same = [
+        vla.prefill(vla.observe(image, INSTRUCTION), chain(bins[:-1])).greedy() == bins
+        for image, bins in zip(made_up(seed), plain)
+    ]
+    return float(np.mean(same))
+
+
+def price_batch(vla: Vla, rows: int, repeats: int) -> dict[str, float]:
+    """Median milliseconds of whole actions of so many robots at once."""
+    batch, images, every = Batch(vla, rows), made_up(0), list(range(rows))
+    images, instructions = [images[row % COMPARED] for row in every], [INSTRUCTION] * rows
+
+    def act(draft: Draft, more: int) -> None:
+        passes = batch.prefill(every, batch.observe(images, instructions), [draft] * rows)
+        for _ in range(more):
+            passes = batch.extend(every, [chain(out.greedy()[-1:]) for out in passes])
+            for row in every:
+                batch.keep(row, [0])
+        for out in passes:
+            out.greedy()
+
+    return {
+        "vision_ms": median_ms(vla, lambda: batch.observe(images, instructions), repeats),
+        "single_pass_ms": median_ms(vla, lambda: act(shaped(DEPTH), 0), repeats),
+        "autoregressive_ms": median_ms(vla, lambda: act(EMPTY, DEPTH), repeats),
+    }
 
 
 def read_trace(path: Path) -> dict[str, list[Played]]:
@@ -145,20 +204,22 @@ def shaped(drafted: int) -> Draft:
     return Draft(np.zeros(drafted, dtype=int), np.concatenate((np.arange(DEPTH) - 1, np.zeros(drafted - DEPTH, dtype=int))))
 
 
-def price_passes(vla: Vla) -> dict[str, float]:
+def price_passes(vla: Vla, repeats: int) -> dict[str, float]:
     """Median milliseconds of each stage, by the number of positions."""
     image = np.zeros((*SIZE, 3), np.uint8)
     prompt = vla.observe(image, INSTRUCTION)
-    found = {"vision and projector": median_ms(vla, lambda: vla.observe(image, INSTRUCTION))}
+    found = {"vision and projector": median_ms(vla, lambda: vla.observe(image, INSTRUCTION), repeats)}
     for drafted in (0, DEPTH, TREE):
-        found[f"prefill with {drafted} drafted"] = median_ms(vla, lambda: vla.prefill(prompt, shaped(drafted)).greedy())
+        found[f"prefill with {drafted} drafted"] = median_ms(
+            vla, lambda: vla.prefill(prompt, shaped(drafted)).greedy(), repeats)
     for drafted in (0, DEPTH - 1, TREE):
         vla.prefill(prompt)
-        found[f"extend with {drafted} drafted"] = median_ms(vla, lambda: vla.extend(below(0, shaped(drafted))).greedy())
+        found[f"extend with {drafted} drafted"] = median_ms(
+            vla, lambda: vla.extend(below(0, shaped(drafted))).greedy(), repeats)
     return found
 
 
-def price_transformers(vla: Vla) -> dict[str, float]:
+def price_transformers(vla: Vla, repeats: int) -> dict[str, float]:
     """Median milliseconds of a whole action by transformers' generate() over the same weights, vision by the same tower."""
     image, model = np.zeros((*SIZE, 3), np.uint8), vla.llama
     found = {}
@@ -172,7 +233,7 @@ def price_transformers(vla: Vla) -> dict[str, float]:
                 max_new_tokens=ACTION_TOKENS, do_sample=False, cache_implementation=cache, pad_token_id=0,
             )
 
-        found[f"transformers, {name}"] = median_ms(vla, whole)
+        found[f"transformers, {name}"] = median_ms(vla, whole, repeats)
     return found
 
 
@@ -215,7 +276,7 @@ class Floors:
         return max(size_bytes / self.read, 2 * number * positions / self.multiply)
 
 
-def median_ms(vla: Vla, work: Callable, repeats: int = 20) -> float:
+def median_ms(vla: Vla, work: Callable, repeats: int) -> float:
     return 1e3 * float(np.median(_times(vla, work, repeats)))
 
 
@@ -225,13 +286,14 @@ def best_s(vla: Vla, work: Callable, repeats: int = 10) -> float:
 
 def _times(vla: Vla, work: Callable, repeats: int) -> list[float]:
     times = []
-    for _ in range(repeats + 3):  # the first three warm up
+    warm = min(repeats - 1, 3)      # where one is all that there is time for, it is a cold one
+    for _ in range(warm + repeats):
         vla.synchronise()
         start = time.perf_counter()
         work()
         vla.synchronise()
         times.append(time.perf_counter() - start)
-    return times[3:]
+    return times[warm:]
 
 
 def device_name(device: torch.device) -> str:

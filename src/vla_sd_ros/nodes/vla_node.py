@@ -44,6 +44,7 @@ SUPERVISION_PERIOD = 0.02   # s, between two looks at a running goal
 POSES = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)  # of two images
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+LIVE = ("policy.unnorm_key",)      # of the parameters of the policy
 UNCONFIGURED_ONLY = "Changeable only while the node is unconfigured."
 
 
@@ -107,11 +108,13 @@ class VlaNode(ManagedNode):
                       f"Checkpoint directory, or the name of one that ships with the package. {UNCONFIGURED_ONLY}"),
         ParameterSpec("policy.device", "cpu", f"Torch device of the model: cpu, cuda, cuda:1. {UNCONFIGURED_ONLY}"),
         ParameterSpec("policy.unnorm_key", "", "Key of the action statistics in the checkpoint; empty where it has "
-                                               f"only one. {UNCONFIGURED_ONLY}"),
+                                               "only one. Effective at the next step."),
         ParameterSpec("policy.threads", 0, f"CPU threads of the model; 0: the library's choice. {UNCONFIGURED_ONLY}",
                       0, 256),
         ParameterSpec("policy.dtype", "", "Precision of OpenVLA's weights; empty: as they are stored. "
                                           f"{UNCONFIGURED_ONLY}", choices=("", "bfloat16", "float16", "float32")),
+        ParameterSpec("policy.quantization", "none", "Of the matrices of the language model's layers, by torchao. "
+                                                     f"{UNCONFIGURED_ONLY}", choices=("none", "int8", "int4", "fp8")),
         ParameterSpec("policy.database", "", "Trajectory database for the decoders that retrieve, a directory or the URL "
                                              f"of a Qdrant server; empty: none. {UNCONFIGURED_ONLY}"),
         ParameterSpec("policy.drafter", "", "Drafter for the decoders that draft, a directory or a file; empty: the "
@@ -157,6 +160,7 @@ class VlaNode(ManagedNode):
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
         self._poses = PoseBuffer()                      # used by the inference thread alone
         self._pacer = Pacer()
+        self._new_key = None                            # of statistics, for the next step
         self._new_history = None                        # makes the record of a goal that the decoder reads
         self._recent: deque = deque(maxlen=100)         # (steady time, latency [ms]) of the newest actions
         self._thread: threading.Thread | None = None
@@ -197,12 +201,12 @@ class VlaNode(ManagedNode):
 
         vla = policy.load(self.values["policy.checkpoint"], self.values["policy.device"],
                           self.values["policy.unnorm_key"], self.values["policy.threads"],
-                          self.values["policy.dtype"])
+                          self.values["policy.dtype"], quantization=self.values["policy.quantization"])
         self.get_logger().info(vla.self_test())
         self._database, self._drafter = self._open_database(vla), self._open_drafter(vla)
         decoder = self._make_decoder(self.values, vla)
         _warm_up(decoder)
-        self._vla, self._decoder, self._new_history = vla, decoder, functools.partial(History, vla.statistics)
+        self._vla, self._decoder, self._new_history = vla, decoder, lambda: History(vla.statistics)
 
     def _connect(self) -> None:
         """The policy server in place of model and decoder. Raises with one sentence."""
@@ -248,6 +252,7 @@ class VlaNode(ManagedNode):
         self._inputs, self._joint_input, self._pose_input, self._thread = [], None, None, None
         self._poses = PoseBuffer()
         self._vla = self._database = self._drafter = self._decoder = self._new_decoder = self._remote = None
+        self._new_key = None
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
 
     def stop(self) -> None:
@@ -279,7 +284,7 @@ class VlaNode(ManagedNode):
     def check(self, values: dict) -> None:
         """Refuses a change of the model while it is loaded, and an unknown decoder. ValueError with one sentence."""
         changed = {name for name, value in values.items() if value != self.values.get(name)}
-        fixed = sorted(name for name in changed if name.startswith("policy."))
+        fixed = sorted(name for name in changed if name.startswith("policy.") and name not in LIVE)
         if fixed and self.state != "unconfigured":
             raise ValueError(f"parameter '{fixed[0]}' can change only while {self.get_name()} is unconfigured; "
                              "deactivate it and clean it up first")
@@ -288,10 +293,17 @@ class VlaNode(ManagedNode):
         if decoder and self._remote:
             raise ValueError(f"parameter '{decoder[0]}' has no effect with policy.remote: the policy server has its own "
                              "decoder; start it with --decoder and --settings")
+        if "policy.unnorm_key" in changed and self._vla is not None:
+            if self._remote:
+                raise ValueError("parameter 'policy.unnorm_key' has no effect with policy.remote: start the policy server "
+                                 "with --unnorm-key")
+            self._vla.key_of(values["policy.unnorm_key"])
         if decoder and self._vla is not None:
             self._new_decoder = values, self._make_decoder(values, self._vla)
 
     def apply(self, changed: set) -> None:
+        if "policy.unnorm_key" in changed and self._vla is not None:
+            self._new_key = self._vla.key_of(self.values["policy.unnorm_key"])  # the inference thread takes it over
         if self._new_decoder and self._new_decoder[0] == self.values:
             self._decoder, self._new_decoder = self._new_decoder[1], None       # effective at the next step
 
@@ -535,6 +547,7 @@ class VlaNode(ManagedNode):
                 return
         if run.history is None:
             run.history = self._new_history()
+        self._take_key(run)
         run.history.see(self._pose_at(image.stamp))
         decision = _decide(self._decoder, pixels, run.goal.instruction, run.history)
         with self._lock:
@@ -548,6 +561,15 @@ class VlaNode(ManagedNode):
         positions = dict(zip(joints.message.name, joints.message.position)) if joints else {}
         run.picture.see(pixels, positions, self.values["image.frozen_motion"], time.monotonic())
         self._supervise(run)
+
+    def _take_key(self, run: Run) -> None:
+        """Statistics that were chosen since the last step, for the model, the goal's history and a decoder made anew."""
+        key, self._new_key = self._new_key, None
+        if key is not None and key != self._vla.unnorm_key:
+            self._vla.unnorm_key = key
+            run.history.statistics = self._vla.statistics
+            self._decoder = self._make_decoder(self.values, self._vla)
+            self.get_logger().info(f"Action statistics: {key}")
 
     def _publish_step(self, run: Run, image: Sample, decision) -> None:
         source, step = image.message.header, len(run.decisions)

@@ -73,7 +73,8 @@ def choose_statistics(entries: dict[str, ActionStatistics], key: str) -> str:
     for name in candidates:
         if name in entries:
             return name
-    raise ValueError(f"there are no statistics {key!r}: set policy.unnorm_key to one of {', '.join(sorted(entries))}")
+    raise ValueError(f"there are no statistics {key!r}: set policy.unnorm_key (--unnorm-key) to one of "
+                     f"{', '.join(sorted(entries))}")
 
 
 def _parse(key: str, entry: dict) -> ActionStatistics:

@@ -24,6 +24,7 @@ from vla_sd_ros.policy.config import CheckpointError, FusedVisionConfig, TextCon
 from vla_sd_ros.policy.model import DraftHead, VlaModel
 from vla_sd_ros.policy.preprocessing import ImageSettings, published
 from vla_sd_ros.policy.prompt import check_llama2, read_tokenizer, word_tokenizer
+from vla_sd_ros.policy.quantization import NONE
 from vla_sd_ros.policy.random_openvla import RANDOM, random_openvla
 from vla_sd_ros.policy.vla import Vla
 
@@ -43,13 +44,14 @@ def shipped() -> list[str]:
 
 def load(
     checkpoint: str | Path, device: str = "cpu", unnorm_key: str = "", threads: int = 0, dtype: str = "",
-    images: ImageSettings | None = None,
+    images: ImageSettings | None = None, quantization: str = NONE,
 ) -> Vla:
     """Load a checkpoint: a directory, the name of a shipped one, or random-7b or random-tiny-openvla to measure with.
 
     unnorm_key: entry of the action statistics; may be empty when there is only one. threads: CPU threads of torch in
     this process; 0 leaves them as they are. dtype: of OpenVLA's weights, "bfloat16", "float16" or "float32"; empty: as
-    stored. images: how OpenVLA's images are prepared; None: as published for the data set. Raises CheckpointError.
+    stored. images: how OpenVLA's images are prepared; None: as published for the data set. quantization: of the language
+    model's matrices, one of quantization.KINDS. Raises CheckpointError.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -57,8 +59,9 @@ def load(
     directory = None if random else find(checkpoint)
     with _naming(checkpoint):
         if random:
-            return random_openvla(str(checkpoint), _device(device), _dtype(dtype) or torch.bfloat16, images)
-        return _load(directory, _device(device), unnorm_key, _dtype(dtype), images)
+            return random_openvla(
+                str(checkpoint), _device(device), _dtype(dtype) or torch.bfloat16, images, quantization)
+        return _load(directory, _device(device), unnorm_key, _dtype(dtype), images, quantization)
 
 
 def read_model(checkpoint: str | Path) -> VlaModel:
@@ -132,7 +135,8 @@ def _naming(checkpoint: str | Path) -> Iterator[None]:
 
 
 def _load(
-    directory: Path, device: torch.device, unnorm_key: str, dtype: torch.dtype | None, images: ImageSettings | None
+    directory: Path, device: torch.device, unnorm_key: str, dtype: torch.dtype | None, images: ImageSettings | None,
+    kind: str,
 ) -> Vla:
     config = _file(directory / "config.json", read_config)
     openvla = isinstance(config.vision, FusedVisionConfig)
@@ -150,9 +154,9 @@ def _load(
             images = images or published(key)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
-    model = weights.read(directory, config, device, dtype)
+    model = weights.read(directory, config, device, dtype, kind)
     head = _read_draft_head(directory, config)
-    return Vla(model, tokenizer, statistics[key], device, directory.name, head, images, key)
+    return Vla(model, tokenizer, statistics, key, device, directory.name, head, images, kind)
 
 
 def _file(path: Path, read: Callable) -> object:

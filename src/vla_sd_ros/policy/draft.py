@@ -111,4 +111,17 @@ def below(root: int, draft: Draft) -> Draft:
     return Draft(np.concatenate(([root], draft.bins)), np.concatenate(([-1], draft.parents + 1)))
 
 
+def places(start: int, fresh: int, draft: Draft, count: int, seen: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the inputs of a pass stand: rotary positions (count,), and which of the cache's first `seen` slots each sees.
+
+    They take the slots from `start` on: `fresh` of them in sequence, the draft's nodes, and padding up to `count`, which
+    sees what lies before it, because attention to nothing is not defined. The mask is (count, seen) bool.
+    """
+    used = fresh + len(draft)
+    positions, mask = np.arange(start, start + count), np.tri(count, seen, start, dtype=bool)
+    positions[fresh:used] = start + fresh + draft.shape.depths
+    mask[fresh:used, start + fresh : start + used] = draft.shape.ancestry
+    return positions, mask
+
+
 EMPTY = chain([])

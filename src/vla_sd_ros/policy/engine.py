@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Passes of the language model over a static KV cache, batch 1, in the manner of gpt-fast.
+"""Passes of the language model over a static KV cache, in the manner of gpt-fast: forward() of one sequence, the common
+case, and forward_rows() of several, each with its own length.
 
 The weights come from transformers' Llama modules; these functions only walk over them, so that each pass is a handful of
 matrix products without the bookkeeping of a general library.
 """
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +18,7 @@ from transformers import LlamaConfig
 class Layer:
     """Weights of one Llama layer, products of the same input joined: qkv (3 h, h), gate_up (2 f, h).
 
-    attention_norm: None where the layer takes its input as it is.
+    attention_norm: None where the layer takes its input as it is. The matrices may be quantised, as F.linear takes them.
     """
 
     attention_norm: Tensor | None
@@ -25,6 +27,10 @@ class Layer:
     mlp_norm: Tensor
     gate_up: Tensor
     down: Tensor
+
+    def tensors(self) -> list[Tensor]:
+        """All that there are."""
+        return [value for field in fields(self) if (value := getattr(self, field.name)) is not None]
 
 
 @dataclass(frozen=True)
@@ -37,29 +43,41 @@ class Decoder:
     eps: float
 
 
-def join(layer: nn.Module) -> Layer:
-    """Joined weights of a LlamaDecoderLayer, whose own parameters become views of them: nothing is kept twice."""
+def join(layer: nn.Module, quantise: Callable[[Tensor], Tensor] | None = None) -> Layer:
+    """Joined weights of a LlamaDecoderLayer, whose own parameters become views of them: nothing is kept twice.
+
+    quantise: what to keep in place of each matrix; the layer's own matrices are given up then.
+    """
     attention, mlp = layer.self_attn, layer.mlp
-    return Layer(
-        getattr(layer.input_layernorm, "weight", None), _join(attention.q_proj, attention.k_proj, attention.v_proj),
-        attention.o_proj.weight,
-        layer.post_attention_layernorm.weight, _join(mlp.gate_proj, mlp.up_proj), mlp.down_proj.weight,
+    groups = (
+        (attention.q_proj, attention.k_proj, attention.v_proj), (attention.o_proj,), (mlp.gate_proj, mlp.up_proj),
+        (mlp.down_proj,),
     )
+    qkv, out, gate_up, down = (_join(group, quantise) for group in groups)
+    return Layer(
+        getattr(layer.input_layernorm, "weight", None), qkv, out, layer.post_attention_layernorm.weight, gate_up, down)
 
 
-def _join(*projections: nn.Linear) -> Tensor:
-    joined = torch.cat([projection.weight.data for projection in projections])
+def _join(projections: tuple[nn.Linear, ...], quantise: Callable[[Tensor], Tensor] | None) -> Tensor:
+    weights = [projection.weight.data for projection in projections]
+    joined = torch.cat(weights) if len(weights) > 1 else weights[0]
     for projection, part in zip(projections, joined.split([p.out_features for p in projections])):
-        projection.weight = nn.Parameter(part, requires_grad=False)
-    return joined
+        projection.weight = None if quantise else nn.Parameter(part, requires_grad=False)
+    return quantise(joined) if quantise else joined
 
 
 class KvCache:
-    """Static keys and values (layers, heads, capacity, head size), and the rotary tables (capacity, head size)."""
+    """Static keys and values (layers, heads, capacity, head size), and the rotary tables (capacity, head size).
 
-    def __init__(self, config: LlamaConfig, capacity: int, device: torch.device, dtype: torch.dtype):
+    rows: with it (layers, rows, heads, capacity, head size), a sequence a row, for forward_rows().
+    """
+
+    def __init__(
+        self, config: LlamaConfig, capacity: int, device: torch.device, dtype: torch.dtype, rows: int | None = None
+    ):
         head_size = config.hidden_size // config.num_attention_heads
-        shape = (config.num_hidden_layers, config.num_attention_heads, capacity, head_size)
+        several = () if rows is None else (rows,)
+        shape = (config.num_hidden_layers, *several, config.num_attention_heads, capacity, head_size)
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
         self.capacity = capacity
@@ -69,11 +87,19 @@ class KvCache:
         self.cosines = angles.cos().to(device=device, dtype=dtype)
         self.sines = angles.sin().to(device=device, dtype=dtype)
 
-    def move(self, source: Tensor, start: int) -> None:
-        """Move the entries of the slots `source` (n,), ascending, to the slots start .. start + n - 1."""
-        end = start + len(source)
-        self.keys[:, :, start:end] = self.keys[:, :, source]
-        self.values[:, :, start:end] = self.values[:, :, source]
+    def move(self, source: Tensor, start: int, row: int | None = None) -> None:
+        """Move the entries of the slots `source` (n,), ascending, to the slots start .. start + n - 1, where there are
+        several rows those of one."""
+        for cache in (self.keys, self.values):
+            own = cache if row is None else cache[:, row]
+            own[:, :, start : start + len(source)] = own[:, :, source]
+
+    def forget(self, row: int, start: int) -> None:
+        """Nothing is known from the slot `start` of a row on. What a mask hides must be a number all the same: 0 times NaN is
+        NaN, so that one damaged pass would spoil all later ones.
+        """
+        self.keys[:, row, :, start:] = 0.0
+        self.values[:, row, :, start:] = 0.0
 
 
 def forward(
@@ -96,24 +122,56 @@ def forward(
     return _normalise(x, decoder.norm, decoder.eps)
 
 
+def forward_rows(
+    decoder: Decoder, cache: KvCache, x: Tensor, rows: Tensor | slice, slots: Tensor, positions: Tensor, mask: Tensor
+) -> Tensor:
+    """One pass over embeddings x (B, n, hidden) of B sequences, in these rows of the cache: numbers (B,), or a slice.
+
+    slots (B, n): where the keys and values of each input go. positions (B, n): rotary positions. mask (B, n, s) bool: which
+    of the first s slots each input sees, at least one. Returns the final hidden states (B, n, hidden).
+    """
+    cosines, sines = cache.cosines[positions][:, None], cache.sines[positions][:, None]
+    numbers = torch.arange(rows.stop, device=x.device) if isinstance(rows, slice) else rows
+    where, seen = (numbers[:, None], slice(None), slots), mask.shape[-1]
+    for i, layer in enumerate(decoder.layers):
+        query, key, value = _heads(layer, decoder, x, cosines, sines)
+        cache.keys[i][where] = key.transpose(1, 2)
+        cache.values[i][where] = value.transpose(1, 2)
+        attended = F.scaled_dot_product_attention(
+            query, cache.keys[i, rows, :, :seen], cache.values[i, rows, :, :seen], attn_mask=mask[:, None]
+        )
+        x = _rest(layer, decoder, x, attended)
+    return _normalise(x, decoder.norm, decoder.eps)
+
+
 def block(
     layer: Layer, decoder: Decoder, keys: Tensor, values: Tensor, x: Tensor, start: int, cosines: Tensor, sines: Tensor,
     mask: Tensor | None,
 ) -> Tensor:
     """One layer over x (n, hidden); keys, values (heads, capacity, head size): its part of the cache."""
-    count, width = x.shape
+    count = len(x)
     end = start + count
-    h = _normalise(x, layer.attention_norm, decoder.eps)
-    qkv = F.linear(h, layer.qkv).view(count, 3, decoder.heads, -1).permute(1, 2, 0, 3)
-    query, key = rotate(qkv[:2], cosines, sines)
+    query, key, value = _heads(layer, decoder, x, cosines, sines)
     keys[:, start:end] = key
-    values[:, start:end] = qkv[2]
+    values[:, start:end] = value
     attended = F.scaled_dot_product_attention(
         query[None], keys[None, :, :end], values[None, :, :end], attn_mask=mask, is_causal=mask is None and count > 1
     )[0]
-    x = x + F.linear(attended.transpose(0, 1).reshape(count, width), layer.out)
-    h = _normalise(x, layer.mlp_norm, decoder.eps)
-    gate, up = F.linear(h, layer.gate_up).chunk(2, dim=-1)
+    return _rest(layer, decoder, x, attended)
+
+
+def _heads(layer: Layer, decoder: Decoder, x: Tensor, cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotated queries and keys, and values, each (..., heads, n, head size), of a layer's input x (..., n, hidden)."""
+    joined = F.linear(_normalise(x, layer.attention_norm, decoder.eps), layer.qkv)
+    qkv = joined.unflatten(-1, (3, decoder.heads, -1)).movedim(-3, 0).transpose(-3, -2)
+    query, key = rotate(qkv[:2], cosines, sines)
+    return query, key, qkv[2]
+
+
+def _rest(layer: Layer, decoder: Decoder, x: Tensor, attended: Tensor) -> Tensor:
+    """A layer's output (..., n, hidden): what attention (..., heads, n, head size) found is added, then the MLP's."""
+    x = x + F.linear(attended.transpose(-3, -2).flatten(-2), layer.out)
+    gate, up = F.linear(_normalise(x, layer.mlp_norm, decoder.eps), layer.gate_up).chunk(2, dim=-1)
     return x + F.linear(F.silu(gate) * up, layer.down)
 
 

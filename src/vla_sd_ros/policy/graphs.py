@@ -13,7 +13,13 @@ MOST = 64  # graphs that are kept, the latest used ones
 
 
 class Graphs:
-    """Runs work(*inputs) -> tensors as a graph. Not thread safe: all graphs share one pool of memory."""
+    """Runs work(*inputs) -> tensors as a graph. Not thread safe.
+
+    All graphs share one pool of memory, which PyTorch allows for graphs that never run at the same time and whose outputs
+    are not used after another one's replay: they are copied at once. What a graph reads and writes beside its inputs
+    (weights, the KV cache) must stay where it is for as long as the graph lives, and work must depend on nothing else: no number that is
+    computed on the host may differ between two calls with the same key.
+    """
 
     def __init__(self):
         self._graphs: OrderedDict[Hashable, tuple[torch.cuda.CUDAGraph, tuple, tuple]] = OrderedDict()
@@ -22,7 +28,7 @@ class Graphs:
     def __call__(self, key: Hashable, work: Callable, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The tensors that work makes of the inputs, as copies of their own.
 
-        key: tells apart all that changes the work's kernels or the addresses they use: shapes, and positions in a cache.
+        key: tells apart all that changes the work's kernels or the addresses they use: shapes, and which cache it is.
         """
         if key not in self._graphs:
             if len(self._graphs) == MOST:
@@ -36,7 +42,7 @@ class Graphs:
         return tuple(output.clone() for output in outputs)  # the next replay writes over them
 
     def _capture(self, work: Callable, inputs: tuple) -> tuple:
-        """Warm up on a side stream, as capturing demands, then record."""
+        """Warm up on a side stream, as capturing demands, then record: nothing is computed while it is recorded."""
         held = tuple(tensor.clone() for tensor in inputs)
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())

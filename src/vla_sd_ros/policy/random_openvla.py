@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 
+from vla_sd_ros.policy import quantization
 from vla_sd_ros.policy.actions import ActionStatistics
 from vla_sd_ros.policy.config import FusedVisionConfig, TextConfig, TowerConfig, VlaConfig, openvla_config
 from vla_sd_ros.policy.model import VlaModel
 from vla_sd_ros.policy.preprocessing import ImageSettings
 from vla_sd_ros.policy.prompt import BOS, UNKNOWN
 from vla_sd_ros.policy.vla import Vla
-from vla_sd_ros.policy.weights import check_memory, with_rotary
+from vla_sd_ros.policy.weights import check_memory, fill
 
 TINY = openvla_config(
     FusedVisionConfig(
@@ -27,28 +28,33 @@ RANDOM = {"random-7b": openvla_config(), "random-tiny-openvla": TINY}
 
 
 def random_openvla(
-    name: str, device: torch.device, dtype: torch.dtype, images: ImageSettings | None = None, seed: int = 0
+    name: str, device: torch.device, dtype: torch.dtype, images: ImageSettings | None = None,
+    kind: str = quantization.NONE, seed: int = 0,
 ) -> Vla:
     """The policy of a name in RANDOM. Raises CheckpointError when the device has too little memory."""
-    model = random_model(RANDOM[name], device, dtype, seed)
+    model = random_model(RANDOM[name], device, dtype, kind, seed)
     limits = np.array([0.02] * 3 + [0.05] * 3 + [1.0])
     statistics = ActionStatistics(-limits, limits, np.array([True] * 6 + [False]))
-    return Vla(model, _tokenizer(), statistics, device, name, images=images or ImageSettings())
+    images = images or ImageSettings()
+    return Vla(model, _tokenizer(), {"random": statistics}, "random", device, name, images=images, quantization=kind)
 
 
-def random_model(config: VlaConfig, device: torch.device, dtype: torch.dtype, seed: int = 0) -> VlaModel:
+def random_model(
+    config: VlaConfig, device: torch.device, dtype: torch.dtype, kind: str = quantization.NONE, seed: int = 0
+) -> VlaModel:
     """Matrices and positions normal with deviation 0.02, as Llama is initialised; scales 1, biases 0."""
     with torch.device("meta"):
         model = VlaModel(config)
-    check_memory(model, device, dtype)
-    model = model.to(dtype).to_empty(device=device).requires_grad_(False)
+    quantization.check(kind, device, dtype)
+    check_memory(model, device, dtype, kind)
     generator = torch.Generator(device).manual_seed(seed)
-    for name, parameter in model.named_parameters():
-        if parameter.ndim == 1:
-            parameter.fill_(0.0 if name.endswith("bias") else 1.0)
-        else:
-            parameter.normal_(0.0, 0.02, generator=generator)
-    return with_rotary(model, device)
+
+    def value(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        if len(shape) == 1:
+            return torch.full(shape, 0.0 if name.endswith("bias") else 1.0, dtype=dtype, device=device)
+        return torch.empty(shape, dtype=dtype, device=device).normal_(0.0, 0.02, generator=generator)
+
+    return fill(model, value, device, kind)
 
 
 def _tokenizer() -> Tokenizer:

@@ -7,6 +7,7 @@
     vla.keep(path)                               # commit the nodes of a path of the latest draft, drop the others
 """
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,20 +15,27 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from vla_sd_ros.policy import engine
-from vla_sd_ros.policy.actions import BINS, ActionStatistics, decode
+from vla_sd_ros.policy.actions import BINS, ActionStatistics, choose_statistics, decode
 from vla_sd_ros.policy.config import CheckpointError
-from vla_sd_ros.policy.draft import EMPTY, Draft, chain
+from vla_sd_ros.policy.draft import EMPTY, Draft, chain, places
 from vla_sd_ros.policy.graphs import Graphs, eager
 from vla_sd_ros.policy.model import DraftHead, VlaModel
-from vla_sd_ros.policy.preprocessing import ImageSettings, prepare, shrink
+from vla_sd_ros.policy.preprocessing import ImageSettings, prepare, published, shrink
 from vla_sd_ros.policy.prompt import UNKNOWN, prompt_ids
+from vla_sd_ros.policy.quantization import NONE, stored_bytes
 
 MAX_PROMPT_TOKENS = 128
 MAX_DRAFT_NODES = 256
 ACTION_TOKENS = 7
+STEP = 64   # a captured pass attends to a multiple of this many slots of the cache, so that few have to be captured
+
+
+def padded(slots: int) -> int:
+    """Up to the next multiple of STEP."""
+    return -(-slots // STEP) * STEP
 
 
 @dataclass(frozen=True)
@@ -63,8 +71,8 @@ class Pass:
         Raises ValueError when a logit is not finite.
         """
         best, bins = self.logits.max(dim=-1)
-        finite, bins = torch.isfinite(best).all().item(), bins.cpu().numpy()
-        if not finite:
+        bins = torch.where(torch.isfinite(best), bins, -1).cpu().numpy()
+        if (bins < 0).any():
             raise ValueError("the checkpoint gave logits that are not finite; its weights or the image are damaged")
         return bins
 
@@ -72,17 +80,20 @@ class Pass:
 class Vla:
     """A loaded policy. Not thread safe: one inference at a time.
 
-    statistics: those of unnorm_key, as the checkpoint calls it. draft_head: reads a draft off the image; None where the
-    checkpoint has none. images: how OpenVLA's images are prepared; None for the embedded policy.
+    statistics: all of the checkpoint, by key. unnorm_key: that in use, as the checkpoint calls it. draft_head: reads a
+    draft off the image; None where the checkpoint has none. images: how OpenVLA's are prepared; None for the embedded policy.
+    quantization: how the model's layers have been quantised.
     """
 
-    def __init__(self, model: VlaModel, tokenizer: Tokenizer, statistics: ActionStatistics, device: str, name: str,
-                 draft_head: DraftHead | None = None, images: ImageSettings | None = None, unnorm_key: str = ""):
+    def __init__(self, model: VlaModel, tokenizer: Tokenizer, statistics: dict[str, ActionStatistics], unnorm_key: str,
+                 device: str, name: str, draft_head: DraftHead | None = None, images: ImageSettings | None = None,
+                 quantization: str = NONE):
         self.config = model.config
+        self.quantization = quantization
         self.name = name
         self.unnorm_key = unnorm_key
         self.device = torch.device(device)
-        self.statistics = statistics
+        self._table = statistics
         self.images = images
         self._tokenizer = tokenizer
         self._model = model.to(self.device).eval().requires_grad_(False)
@@ -94,26 +105,71 @@ class Vla:
         self.action_embeddings = model.action_embeddings().contiguous()  # (256, hidden)
         self._dtype = self.lm_head.dtype
         self._decoder = engine.Decoder(
-            tuple(engine.join(layer) for layer in llama.model.layers), llama.model.norm.weight,
-            llama.config.num_attention_heads, llama.config.rms_norm_eps,
+            tuple(getattr(layer, "joined", None) or engine.join(layer) for layer in llama.model.layers),
+            llama.model.norm.weight, llama.config.num_attention_heads, llama.config.rms_norm_eps,
         )
-        capacity = self.config.vision.tokens + MAX_PROMPT_TOKENS + MAX_DRAFT_NODES
-        self._cache = engine.KvCache(llama.config, capacity, self.device, self._dtype)
-        self._run = Graphs() if self.device.type == "cuda" else eager
+        self._captured = self.device.type == "cuda"
+        self._run = Graphs() if self._captured else eager
+        self._cache = self.new_cache(1 if self._captured else None)
         self._length = 0  # committed slots of the cache
-        self._shapes: dict[tuple, tuple[Tensor, Tensor]] = {}
+        self._shapes: dict[tuple, tuple[Tensor, Tensor, Tensor]] = {}
         self._texts: dict[str, tuple[Tensor, Tensor]] = {}
 
     @property
+    def llama_config(self) -> LlamaConfig:
+        """Shape of the language model."""
+        return self._model.language_model.config
+
+    @property
     def llama(self) -> LlamaForCausalLM:
-        """The language model's weights as transformers has them, to compare with."""
+        """The language model's weights as transformers has them, to compare with. ValueError where they are quantised."""
+        if self.quantization != NONE:
+            raise ValueError("transformers cannot run a model that is quantised here: leave --quantization out")
         return self._model.language_model
 
     def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Parameters and bytes that one look at an image takes, and those that one pass of the language model takes."""
         vision = [*self._model.vision_backbone.parameters(), *self._model.projector.parameters()]
-        language = [*self._model.language_model.model.layers.parameters(), self.lm_head]
-        return tuple((sum(p.numel() for p in part), sum(p.nbytes for p in part)) for part in (vision, language))
+        language = [tensor for layer in self._decoder.layers for tensor in layer.tensors()] + [self.lm_head]
+        return _size(vision), _size(language)
+
+    def size(self) -> tuple[int, int]:
+        """Parameters and bytes of all weights."""
+        llama = self._model.language_model
+        ends = [llama.model.embed_tokens.weight, llama.model.norm.weight, llama.lm_head.weight]
+        parts = *self.sizes(), _size(ends), _size([self.lm_head])
+        return tuple(sum(part[i] for part in parts[:-1]) - parts[-1][i] for i in (0, 1))
+
+    @property
+    def precision(self) -> str:
+        """Of the weights: bfloat16, float16 or float32, and how the language model's layers are quantised."""
+        kind = f" with layers of {self.quantization}" if self.quantization != NONE else ""
+        return str(self._dtype).removeprefix("torch.") + kind
+
+    @property
+    def statistics(self) -> ActionStatistics:
+        """Those of unnorm_key."""
+        return self.statistics_of(self.unnorm_key)
+
+    def statistics_of(self, key: str) -> ActionStatistics:
+        """Those of one of unnorm_keys."""
+        return self._table[key]
+
+    @property
+    def unnorm_keys(self) -> list[str]:
+        """Keys of all statistics of the checkpoint."""
+        return sorted(self._table)
+
+    def key_of(self, unnorm_key: str) -> str:
+        """The checkpoint's name of the statistics that a key asks for; the only ones if it is empty.
+
+        Raises ValueError, with the keys that there are, for an unknown one, and for one whose data set has other images.
+        """
+        name = choose_statistics(self._table, unnorm_key)
+        if self.images and published(name) != published(self.unnorm_key):
+            raise ValueError(f"images of {name!r} are prepared in another way than those of {self.unnorm_key!r}: load the "
+                             "checkpoint with that key")
+        return name
 
     @property
     def feature_size(self) -> int:
@@ -123,38 +179,48 @@ class Vla:
     @torch.inference_mode()
     def observe(self, image: np.ndarray, instruction: str) -> Prompt:
         """Vision tower and projector over image (H, W, 3) uint8 RGB, with the instruction's cached embeddings."""
-        before, after = self._text(instruction)
-        cells, image_embeddings, pooled = self._run("image", self._look, self._pixels(image))
-        return Prompt(
-            torch.cat((before, image_embeddings, after)), len(image_embeddings), pooled, cells,
-            torch.cat((before, after)).mean(0, keepdim=True),
-        )
+        return self.observe_all([image], [instruction])[0]
+
+    @torch.inference_mode()
+    def observe_all(self, images: Sequence[np.ndarray], instructions: Sequence[str]) -> list[Prompt]:
+        """The same for several images, in one pass of the vision tower."""
+        texts = [self._text(instruction) for instruction in instructions]
+        pixels = torch.cat([self._pixels(image) for image in images])
+        found = self._run(("image", len(images)), self._look, pixels)
+        prompts = []
+        for (before, after), cells, embeddings, pooled in zip(texts, *found, strict=True):
+            text = torch.cat((before, after)).mean(0, keepdim=True)
+            prompts.append(Prompt(
+                torch.cat((before, embeddings, after)), len(embeddings), pooled, cells[None], text))
+        return prompts
 
     def _look(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cells (1, cells, width), embeddings (tokens, hidden) and pooled features (width,) of pixels."""
+        """Cells (B, cells, width), embeddings (B, tokens, hidden) and pooled features (B, width) of pixels."""
         cells = self._model.vision_backbone(pixels)
-        return cells, self._model.projector(cells)[0], cells[0].mean(0)
+        return cells, self._model.projector(cells), cells.mean(1)
 
     @torch.inference_mode()
     def prefill(self, prompt: Prompt, draft: Draft = EMPTY) -> Pass:
         """The first pass, over the prompt and a draft of the action's tokens; 1 + m rows."""
         self._length = 0
         count = len(prompt.embeddings)
-        logits, states = self._forward(torch.cat((prompt.embeddings, self._embed(draft))), count, draft)
+        if self._captured:
+            self._cache.forget(0, count)
+        logits, states = self._forward(torch.cat((prompt.embeddings, self.embed(draft))), count, draft)
         self._length = count
         return Pass(logits, states[count - 1 :], states[:count])
 
     @torch.inference_mode()
     def extend(self, draft: Draft) -> Pass:
         """One more pass, over a draft of the tokens that follow the committed ones; m rows. keep() comes next."""
-        return Pass(*self._forward(self._embed(draft), 0, draft))
+        return Pass(*self._forward(self.embed(draft), 0, draft))
 
     @torch.inference_mode()
     def keep(self, path: list[int]) -> None:
         """Commit a path of the latest draft, as its nodes from the root on, and drop the other nodes from the cache."""
         if path != list(range(len(path))):  # a path that is not first in the draft has to move up
             slots = torch.tensor(path, device=self.device) + self._length
-            self._cache.move(slots, self._length)
+            self._cache.move(slots, self._length, row=0 if self._captured else None)
         self._length += len(path)
 
     @torch.inference_mode()
@@ -164,41 +230,59 @@ class Vla:
             raise ValueError(f"checkpoint {self.name} has no draft head; train one with vla-sd train")
         return self.draft_head(prompt.cells, prompt.text)[0].float().softmax(-1).cpu().numpy()
 
-    def _embed(self, draft: Draft) -> Tensor:
+    def embed(self, draft: Draft) -> Tensor:
+        """Embeddings (m, hidden) of a draft's tokens."""
         return self.action_embeddings[torch.from_numpy(draft.bins).to(self.device)]
 
     def _forward(self, x: Tensor, fresh: int, draft: Draft) -> tuple[Tensor, Tensor]:
-        """A pass over `fresh` inputs in sequence and then a draft; a chain needs no mask of its own.
+        """A pass over `fresh` inputs in sequence and then a draft.
 
         Returns logits, of the last of the fresh inputs and of the draft's nodes, and hidden states (n, hidden) of all.
         """
-        shape = () if draft.shape.chain else self._shape(self._length, fresh, draft)
         start, first = self._length, max(fresh - 1, 0)
+        if self._captured:      # one graph for all places in the cache, which are inputs of it
+            slots, positions, mask = self._places(start, fresh, draft, padded(start + len(x)))
+            logits, hidden = self.run_rows(self._cache, [0], x[None], slots[None], positions[None], mask[None])
+            return logits[0, first:], hidden[0]
+        # a chain needs no mask of its own
+        shape = () if draft.shape.chain else self._places(start, fresh, draft, start + len(x))[1:]
+        hidden = engine.forward(self._decoder, self._cache, x, start, *shape)
+        return hidden[first:] @ self.lm_head.T, hidden
 
-        def work(x: Tensor, *shape: Tensor) -> tuple[Tensor, Tensor]:
-            hidden = engine.forward(self._decoder, self._cache, x, start, *shape)
-            return hidden[first:] @ self.lm_head.T, hidden
+    def run_rows(
+        self, cache: engine.KvCache, rows: list[int], x: Tensor, slots: Tensor, positions: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (B, n, 256) and hidden states (B, n, hidden) of engine.forward_rows(), captured where that is possible."""
+        first = rows == list(range(len(rows)))      # a slice of the cache; other rows are copied out of it
+        chosen = () if first else (torch.tensor(rows, device=self.device),)
 
-        return self._run((start, first, len(x), len(shape)), work, x, *shape)
+        def work(x: Tensor, slots: Tensor, positions: Tensor, mask: Tensor, *chosen: Tensor) -> tuple[Tensor, Tensor]:
+            which = chosen[0] if chosen else slice(0, len(x))
+            hidden = engine.forward_rows(self._decoder, cache, x, which, slots, positions, mask)
+            return hidden @ self.lm_head.T, hidden
 
-    def _shape(self, committed: int, fresh: int, draft: Draft) -> tuple[Tensor, Tensor]:
-        """Rotary positions (n,) and attention mask (n, committed + n) of fresh inputs and a tree behind them; kept."""
-        key = committed, fresh, draft.parents.tobytes()
+        # the key holds the cache, whose addresses the graph has: neither may outlive the other
+        return self._run((cache, first, *mask.shape), work, x, slots, positions, mask, *chosen)
+
+    def _places(self, start: int, fresh: int, draft: Draft, seen: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Slots (n,), rotary positions (n,) and mask (n, seen) of fresh inputs and a draft behind them; kept."""
+        key = start, fresh, seen, draft.parents.tobytes()
         if key not in self._shapes:
             if len(self._shapes) > 256:
                 self._shapes.clear()
-            trunk, count = committed + fresh, fresh + len(draft)
-            mask = np.tri(count, committed + count, committed, dtype=bool)
-            mask[fresh:, trunk:] = draft.shape.ancestry
-            positions = np.concatenate((np.arange(committed, trunk), trunk + draft.shape.depths))
-            self._shapes[key] = torch.from_numpy(positions).to(self.device), torch.from_numpy(mask).to(self.device)
+            count = fresh + len(draft)
+            arrays = np.arange(start, start + count), *places(start, fresh, draft, count, seen)
+            self._shapes[key] = tuple(torch.from_numpy(array).to(self.device) for array in arrays)
         return self._shapes[key]
+
+    def new_cache(self, rows: int | None) -> engine.KvCache:
+        """For one sequence, or for `rows` of them."""
+        capacity = padded(self.config.vision.tokens + MAX_PROMPT_TOKENS + ACTION_TOKENS + MAX_DRAFT_NODES)
+        return engine.KvCache(self.llama_config, capacity, self.device, self._dtype, rows)
 
     def action(self, bins: np.ndarray) -> np.ndarray:
         """The action (7,) in metres, radians and gripper opening 0..1 of seven bins (7,)."""
-        action = self.statistics.unnormalise(decode(bins))
-        action[6] = np.clip(action[6], 0.0, 1.0)
-        return action
+        return action_of(self.statistics, bins)
 
     def too_long(self, instruction: str) -> str:
         """Why an instruction cannot be read, as a sentence; empty when it can."""
@@ -221,32 +305,50 @@ class Vla:
     def self_test(self) -> str:
         """One line about the loaded policy. Raises CheckpointError when it cannot be what was trained.
 
-        A black and a white image must make a difference to the logits; both, and every action, must be finite.
+        A black and a white image must make a difference to the logits; both must be finite. The statistics must turn
+        every token into a finite action. The latency is that of the last of three actions, device-synchronised.
         """
         size, logits = self.config.vision.image_size, []
-        for value in (0, 255):
+        for value in (0, 0, 255):       # the first action allocates, and captures what can be captured
             self.synchronise()
             start = time.perf_counter()
             first = self.prefill(self.observe(np.full((size, size, 3), value, np.uint8), "test"))
+            bins = first.logits.argmax(-1)
             for _ in range(ACTION_TOKENS - 1):
-                self.extend(chain([0]))
+                bins = self.extend(chain(bins.cpu().numpy())).logits.argmax(-1)
                 self.keep([0])
             self.synchronise()
             elapsed = 1000 * (time.perf_counter() - start)
             logits.append(first.logits)
+        if self._captured:              # what decoders may need during a motion is captured before it
+            for count in range(2, ACTION_TOKENS + 1):
+                self.extend(chain([0] * count))
         if not all(torch.isfinite(x).all() for x in logits):
             raise CheckpointError(f"checkpoint {self.name} gives logits that are not finite: its weights are damaged")
-        if torch.allclose(*logits, atol=1e-4):
+        if torch.allclose(*logits[1:], atol=1e-4):
             raise CheckpointError(f"checkpoint {self.name} ignores the image: its vision tower was not loaded")
-        if not all(np.isfinite(self.action(np.full(ACTION_TOKENS, b))).all() for b in (0, BINS - 1)):
-            raise CheckpointError(f"checkpoint {self.name} gives actions that are not finite: its statistics are damaged")
-        parameters = list(self._model.parameters())
-        count, size = sum(p.numel() for p in parameters), sum(p.nbytes for p in parameters)
+        self._check_statistics()
+        count, stored = self.size()
         return (
-            f"{self.name}: {count / 1e6:.1f} M parameters, {str(self._dtype).removeprefix('torch.')}, "
-            f"{size / 1e6:.0f} MB on {self.device}, {elapsed:.0f} ms an action when warm, "
+            f"{self.name}: {count / 1e6:.1f} M parameters, {self.precision}, {stored / 1e6:.0f} MB on "
+            f"{self.device}{self._in_use()}, {elapsed:.0f} ms an action when warm, "
             f"self-test passed{self._no_action(first.hidden)}"
         )
+
+    def _in_use(self) -> str:
+        """What the process holds of a GPU's memory, with the caches and graphs beside the weights."""
+        if self.device.type != "cuda":
+            return ""
+        return f" ({torch.cuda.memory_reserved(self.device) / 1e6:.0f} MB in use)"
+
+    def _check_statistics(self) -> None:
+        """Raises CheckpointError unless every token is a finite action, and a higher bin never a smaller one."""
+        actions = self.statistics.unnormalise(decode(np.repeat(np.arange(BINS)[:, None], ACTION_TOKENS, axis=1)))
+        if not np.isfinite(actions).all():
+            raise CheckpointError(f"checkpoint {self.name} gives actions that are not finite: its statistics are damaged")
+        if (np.diff(actions, axis=0) < 0).any():
+            raise CheckpointError(
+                f"checkpoint {self.name} has statistics under {self.unnorm_key!r} with a q01 above its q99")
 
     def _no_action(self, hidden: Tensor) -> str:
         """A warning unless an action leads the whole vocabulary after a prompt, as it does once a policy is trained."""
@@ -278,6 +380,18 @@ class Vla:
         size = self.config.vision.image_size
         image = prepare(image, size, self.images) if self.images else shrink(image, size)
         return normalise_pixels(torch.from_numpy(image)[None].to(self.device), self.config).to(self._dtype)
+
+
+def action_of(statistics: ActionStatistics, bins: np.ndarray) -> np.ndarray:
+    """The action (7,) in metres, radians and gripper opening 0..1 of seven bins (7,)."""
+    action = statistics.unnormalise(decode(bins))
+    action[6] = np.clip(action[6], 0.0, 1.0)
+    return action
+
+
+def _size(tensors: list[Tensor]) -> tuple[int, int]:
+    """Numbers and bytes."""
+    return sum(t.numel() for t in tensors), sum(stored_bytes(t) for t in tensors)
 
 
 def normalise_pixels(images: Tensor, config) -> Tensor:

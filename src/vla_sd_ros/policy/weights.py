@@ -5,14 +5,17 @@ A model of 15 GB must not need 15 GB twice, nor 15 GB of the host for a GPU. The
 meta device); each tensor is mapped from its file, copied once, straight to its device and type, and unmapped.
 """
 import json
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 
+from vla_sd_ros.policy import engine, quantization
 from vla_sd_ros.policy.config import CheckpointError, VlaConfig
 from vla_sd_ros.policy.model import VlaModel
 
@@ -20,6 +23,8 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 OVERHEAD = 1.07         # KV cache and activations on top of the weights
 GPU_SIZES = (8, 12, 16, 24, 32, 40, 48, 80)     # GB
+DRIVER = 1e9            # bytes of a GPU that its driver and the libraries take
+LAYER = re.compile(r"language_model\.model\.layers\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -31,15 +36,22 @@ class Stored:
     dtype: torch.dtype
 
 
-def read(directory: Path, config: VlaConfig, device: torch.device, dtype: torch.dtype | None = None) -> VlaModel:
-    """The model of a checkpoint directory on a device, its weights as stored or in `dtype`. Raises CheckpointError."""
+def read(
+    directory: Path, config: VlaConfig, device: torch.device, dtype: torch.dtype | None = None,
+    kind: str = quantization.NONE,
+) -> VlaModel:
+    """The model of a checkpoint directory on a device, its weights as stored or in `dtype`, or quantised.
+
+    Raises CheckpointError.
+    """
     stored = stored_tensors(directory)
     with torch.device("meta"):
         model = VlaModel(config)
     check(stored, model)
     dtype = dtype or stored["language_model.lm_head.weight"].dtype
-    check_memory(model, device, dtype)
-    return fill(model, stored, device, dtype)
+    quantization.check(kind, device, dtype)
+    check_memory(model, device, dtype, kind)
+    return fill(model, lambda name, shape: _read(stored[name].path, name).to(device, dtype, copy=True), device, kind)
 
 
 def stored_tensors(directory: Path) -> dict[str, Stored]:
@@ -80,12 +92,21 @@ def check(stored: dict[str, Stored], model: VlaModel) -> None:
             raise CheckpointError(f"tensor {name} has shape {stored[name].shape}, but config.json asks for {shape}")
 
 
-def fill(model: VlaModel, stored: dict[str, Stored], device: torch.device, dtype: torch.dtype) -> VlaModel:
-    """Give a model on the meta device its weights."""
-    for name in sorted(model.state_dict(), key=lambda name: stored[name].path):
-        # opened for each tensor: the pages that a copy has read stay with the process as long as the file is mapped
-        with safe_open(stored[name].path, framework="pt") as file:
-            _assign(model, name, file.get_tensor(name).to(device, dtype, copy=True))
+def fill(
+    model: VlaModel, value: Callable[[str, tuple[int, ...]], Tensor], device: torch.device, kind: str = quantization.NONE
+) -> VlaModel:
+    """Give a model on the meta device its weights: value(name, shape), on the device.
+
+    A layer of the language model is quantised as soon as it is complete, so that only one at a time is there as it was.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    last = {int(found[1]): name for name in shapes if (found := LAYER.match(name))}
+    complete = {name: model.language_model.model.layers[i] for i, name in last.items()}
+    quantise = quantization.quantiser(kind)
+    for name, shape in shapes.items():
+        _assign(model, name, value(name, shape))
+        if quantise and name in complete:
+            complete[name].joined = engine.join(complete[name], quantise)
     return with_rotary(model, device)
 
 
@@ -96,20 +117,41 @@ def with_rotary(model: VlaModel, device: torch.device) -> VlaModel:
     return model
 
 
-def check_memory(model: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Refuse a model for which the device has no room, before anything is loaded."""
-    count = sum(prod(value.shape) for value in model.state_dict().values())
-    needed, available = OVERHEAD * count * dtype.itemsize / 1e9, available_memory(device) / 1e9
+def check_memory(model: nn.Module, device: torch.device, dtype: torch.dtype, kind: str = quantization.NONE) -> None:
+    """Refuse a model for which the device has no room, before anything is loaded, with what would fit. CheckpointError."""
+    needed, available = needed_memory(model, dtype, kind), available_memory(device)
     if needed <= available:
         return
-    half = OVERHEAD * count * torch.bfloat16.itemsize / 1e9
-    advice = [f"a GPU with {size} GB in bfloat16" for size in GPU_SIZES if half + 1.0 < size][:1]
-    advice += [f"a CPU with {half:.1f} GB of free memory in bfloat16"]
-    name = str(dtype).removeprefix("torch.")
+    ways = {"bfloat16": needed_memory(model, torch.bfloat16)}
+    ways |= {f"bfloat16 with quantization {k}": needed_memory(model, torch.bfloat16, k) for k in quantization.BYTES}
+    if device.type == "cpu":
+        del ways["bfloat16 with quantization int4"]     # torchao has it for GPUs alone
+    advice = [f"here in {way} ({size / 1e9:.1f} GB)" for way, size in ways.items() if size <= min(available, 0.999 * needed)]
+    half, small = ways["bfloat16"], needed_memory(model, torch.bfloat16, "int4")
+    for size, way in ((half, "bfloat16"), (small, "bfloat16 with quantization int4")):
+        gpus = [gpu for gpu in GPU_SIZES if size + DRIVER < gpu * 1e9]
+        if gpus and not (device.type == "cuda" and gpus[0] * 1e9 <= available):
+            advice.append(f"on a GPU with {gpus[0]} GB in {way}")
+    if device.type == "cuda" and half <= available_memory(torch.device("cpu")):
+        advice.append("on this machine's CPU, slowly, in bfloat16")
+    elif device.type == "cpu":
+        advice.append(f"on a CPU with {half / 1e9:.1f} GB of free memory in bfloat16")
+    name = str(dtype).removeprefix("torch.") + ("" if kind == quantization.NONE else f" with quantization {kind}")
     raise CheckpointError(
-        f"it needs {needed:.1f} GB in {name}, but {device} has {available:.1f} GB free: it would fit on "
-        f"{' or '.join(advice)}"
+        f"it needs {needed / 1e9:.1f} GB in {name}, but {device} has {available / 1e9:.1f} GB free: it would fit "
+        f"{', or '.join(advice)}"
     )
+
+
+def needed_memory(model: nn.Module, dtype: torch.dtype, kind: str = quantization.NONE) -> float:
+    """Bytes of a model with its cache and activations; where it is quantised, with one layer that is not yet."""
+    sizes = {name: prod(value.shape) for name, value in model.state_dict().items()}
+    if kind == quantization.NONE:
+        return OVERHEAD * sum(sizes.values()) * dtype.itemsize
+    matrices = {name: size for name, size in sizes.items() if LAYER.match(name) and not name.endswith("layernorm.weight")}
+    count = len(model.language_model.model.layers)
+    rest, layers = sum(sizes.values()) - sum(matrices.values()), sum(matrices.values())
+    return OVERHEAD * (rest * dtype.itemsize + layers * quantization.BYTES[kind]) + layers / count * dtype.itemsize
 
 
 def available_memory(device: torch.device) -> int:
@@ -133,6 +175,12 @@ def _headers(path: Path) -> dict[str, Stored]:
         if kind not in TYPES:
             raise CheckpointError(f"tensor {name} in {path.name} has type {kind}: only unquantised weights can be loaded")
     return {name: Stored(path, shape, TYPES[kind]) for name, (shape, kind) in kinds.items()}
+
+
+def _read(path: Path, name: str) -> Tensor:
+    # opened for each tensor: the pages that a copy has read stay with the process as long as the file is mapped
+    with safe_open(path, framework="pt") as file:
+        return file.get_tensor(name)
 
 
 def _assign(model: nn.Module, name: str, value: torch.Tensor) -> None:

@@ -6,6 +6,8 @@ import logging
 import sys
 from dataclasses import replace
 
+MOST = 32       # requests in a batch
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="libero", help="directory, or name of a shipped one")
@@ -13,13 +15,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", help="parameter file of vla-sd calibrate, or of a node: its decoder's settings")
     parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, cuda:1")
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16, float32; default: as stored")
-    parser.add_argument("--unnorm-key", default="", help="key of the action statistics; default: the only one")
+    parser.add_argument("--quantization", default="none", help="of the language model's layers: int8, int4 or fp8")
+    parser.add_argument("--unnorm-key", default="", help="key of the action statistics for requests that name none; default: "
+                                                         "the only one")
     parser.add_argument("--images", choices=("camera", "turned"), default="camera",
                         help="OpenVLA checkpoints of LIBERO: images are upright as cameras have them, or the client has "
                              "turned them as the training data are")
     parser.add_argument("--database", default="", help="trajectory database: a directory, or the URL of a Qdrant server")
     parser.add_argument("--drafter", default="", help="directory or file of a drafter; default: the checkpoint's own")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the model; default: the library's choice")
+    parser.add_argument("--batch", type=int, default=1,
+                        help="clients that share the model's passes, where they ask within 5 ms (default: %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need a key")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0: any free one")
     parser.add_argument("--api-key-file", help="file with the key that clients must send")
@@ -58,13 +64,20 @@ def load(arguments: argparse.Namespace):
 
     if arguments.decoder not in factory.DECODERS:
         raise ValueError(f"unknown decoder {arguments.decoder!r}: choose one of {', '.join(factory.DECODERS)}")
+    if not 1 <= arguments.batch <= MOST:
+        raise ValueError(f"--batch is {arguments.batch}, but must lie in 1 .. {MOST}")
     settings = replace(Settings(), **read_settings(arguments.settings))
-    vla = policy.load(arguments.checkpoint, arguments.device, arguments.unnorm_key, arguments.threads, arguments.dtype)
+    vla = policy.load(arguments.checkpoint, arguments.device, arguments.unnorm_key, arguments.threads, arguments.dtype,
+                      quantization=arguments.quantization)
     if vla.images and arguments.images == "turned":
         vla.images = replace(vla.images, mirror=False)
     print(vla.self_test(), flush=True)
     drafter, database = _drafter(arguments, vla), _database(arguments, vla)
-    service = Service(vla, lambda: factory.make(arguments.decoder, vla, settings, drafter, database))
+    recipe = factory.RECIPES.get(arguments.decoder)
+    if arguments.batch > 1 and recipe and "drafter" in recipe.needs:
+        raise ValueError(f"--batch works with decoders that need no drafter, {arguments.decoder} does: leave it out")
+    service = Service(
+        vla, lambda model: factory.make(arguments.decoder, model, settings, drafter, database), arguments.batch)
     service.warm_up()
     return service
 

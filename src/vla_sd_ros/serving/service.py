@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One loaded policy for many clients: each has its own decoder and history, all share one inference thread."""
+"""One loaded policy for many clients: each has its own decoder and history, all share one inference thread.
+
+That thread answers one request after the other, or, with `batch`, up to so many at a time: those that wait when it becomes
+free, and those that come within BATCH_WAIT after the first of them. A request alone waits for that long in vain.
+"""
 import asyncio
+import functools
+import queue
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 
 import numpy as np
@@ -13,10 +20,12 @@ from vla_sd_ros.decoding.decision import Decision
 from vla_sd_ros.decoding.history import History
 from vla_sd_ros.policy.vla import Vla
 from vla_sd_ros.serving.requests import EXTENSION, BadRequest, Observation
+from vla_sd_ros.serving.rounds import Rounds
 
 MAX_WAITING = 32        # requests for the inference thread, the running one among them
 MAX_PEERS = 256         # hosts whose episodes over POST /act are remembered
 MAX_STEPS = 100_000     # of an episode, as many as a goal of vla_node may have
+BATCH_WAIT = 0.005      # s that a batch waits for more requests after its first one
 PAUSE = 10.0            # s without a request after which POST /act begins a new episode
 ACTION = "x, y, z [m], roll, pitch, yaw [rad] of one step, base axes; gripper 0 closed .. 1 open"
 
@@ -26,22 +35,30 @@ class Busy(RuntimeError):
 
 
 class Episode:
-    """One client's state. A decoder of its own, because decoders learn from step to step."""
+    """One client's state. A decoder of its own, because decoders learn from step to step.
 
-    def __init__(self, decoder, statistics):
-        self.decoder, self._statistics = decoder, statistics
-        self._history, self._instruction, self._used = History(statistics), "", 0.0
+    vla: the model, or a seat at it. make_decoder: a new decoder over it, for the statistics that it has at that moment.
+    """
+
+    def __init__(self, vla, make_decoder: Callable):
+        self.vla, self._make_decoder = vla, make_decoder
+        self.decoder = self._history = None     # made with the first observation, for its statistics
+        self._key, self._instruction, self._used = "", "", 0.0
 
     def history_for(self, observation: Observation, pause: float = float("inf")) -> History:
-        """The history that the observation continues: a new one at step 0, for another instruction, or after a pause [s].
+        """The history that the observation continues: a new one at step 0, for another instruction or other statistics than
+        before, or after a pause [s]. In the inference thread; vla has the observation's statistics already.
 
         Actions that the client says it has not executed are forgotten. BadRequest where it names a step that never was.
         """
-        now = time.monotonic()
+        now, key = time.monotonic(), self.vla.unnorm_key
+        if self.decoder is None or key != self._key:
+            self.decoder, self._history = self._make_decoder(self.vla), None
         new = observation.step == 0 or observation.instruction != self._instruction or now - self._used > pause
-        if new or len(self._history) >= MAX_STEPS:
-            self._history = History(self._statistics)
-        self._instruction, self._used, step = observation.instruction, now, observation.step
+        if new or self._history is None or len(self._history) >= MAX_STEPS:
+            self._history = History(self.vla.statistics)
+        self._key, self._instruction = key, observation.instruction
+        self._used, step = now, observation.step
         if step is not None and step > len(self._history):
             raise BadRequest(f"'step' is {step}, but this connection has seen only {len(self._history)} steps of the "
                              "episode: begin a new one with step 0")
@@ -51,23 +68,28 @@ class Episode:
 
 
 class Service:
-    """Decides for all clients, one at a time.
+    """Decides for all clients, one at a time or, with batch > 1, up to so many in each pass of the model.
 
-    make_decoder: a new decoder over vla, for each client.
+    make_decoder: a new decoder over the vla that it is given, for each client.
     """
 
-    def __init__(self, vla: Vla, make_decoder: Callable):
-        self._vla, self._make_decoder = vla, make_decoder
+    def __init__(self, vla: Vla, make_decoder: Callable, batch: int = 1):
+        self._vla, self._make_decoder, self._key = vla, make_decoder, vla.unnorm_key
         self._thread = ThreadPoolExecutor(1, "inference")
+        self._rounds = Rounds(vla, batch) if batch > 1 else None
+        self._batch, self._queue = batch, queue.SimpleQueue()
         self._peers: OrderedDict[str, Episode] = OrderedDict()
         self._waiting = 0
         self.actions = 0        # decided so far
         self.metadata = {"server": "vla_sd_ros", "checkpoint": vla.name, "device": str(vla.device),
-                         "decoder": make_decoder().name, "unnorm_key": vla.unnorm_key, "action": ACTION}
+                         "decoder": make_decoder(vla).name, "unnorm_key": vla.unnorm_key, "unnorm_keys": vla.unnorm_keys,
+                         "batch": batch, "action": ACTION}
+        if self._rounds:
+            self._thread.submit(self._answer_in_rounds)
 
     def episode(self) -> Episode:
         """The state of a new client."""
-        return Episode(self._make_decoder(), self._vla.statistics)
+        return Episode(self._rounds.seat() if self._rounds else self._vla, self._make_decoder)
 
     def episode_of(self, host: str) -> Episode:
         """The state of the client at a host that keeps no connection."""
@@ -80,7 +102,7 @@ class Service:
 
     async def decide(self, episode: Episode, observation: Observation, pause: float = float("inf")) -> Decision:
         """The decision. Raises BadRequest, Busy, or what the model raises."""
-        self._check_key(observation.unnorm_key)
+        key = self._key_of(observation.unnorm_key)
         objection = self._vla.too_long(observation.instruction)
         if objection:
             raise BadRequest(objection)
@@ -88,37 +110,86 @@ class Service:
             raise Busy(f"{MAX_WAITING} requests wait already: ask less often, or start another server")
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._decide, episode, observation, pause)
+            decision = await asyncio.wrap_future(self._ask(episode, observation, key, pause))
+            self.actions += 1
+            return decision
         finally:
             self._waiting -= 1
 
-    def _check_key(self, key: str) -> None:
-        own = self._vla.unnorm_key
-        if key not in ("", own) and f"{key}_no_noops" != own:
-            raise BadRequest(f"unnorm_key is {key[:80]!r}, but this server's statistics are {own!r}: leave it out, or start "
-                             "another server with that --unnorm-key")
+    def _ask(self, episode: Episode, *request) -> Future:
+        """What the inference thread will answer."""
+        if not self._rounds:
+            return self._thread.submit(self._decide, episode, *request)
+        answer: Future = Future()
+        self._queue.put((episode, request, answer))
+        return answer
 
-    def _decide(self, episode: Episode, observation: Observation, pause: float) -> Decision:
-        """In the inference thread."""
+    def _answer_in_rounds(self) -> None:
+        """The inference thread's life with batches. A client's second request waits for the next round."""
+        held = []
+        while True:
+            calls, held = _one_of_each(held)
+            if not calls:
+                calls = [self._queue.get()]
+            end = time.monotonic() + BATCH_WAIT
+            while None not in calls and len(calls) < self._batch:
+                try:
+                    call = self._queue.get(timeout=max(0.0, end - time.monotonic()))
+                except queue.Empty:
+                    break
+                (held if call and call[0] in [c[0] for c in calls] else calls).append(call)
+            if None in calls:
+                return
+            calls = [call for call in calls if call[2].set_running_or_notify_cancel()]     # a client may have gone
+            work = [(episode.vla, functools.partial(self._decide, episode, *request)) for episode, request, _ in calls]
+            for (*_, answer), done in zip(calls, self._rounds.run(work)):
+                _hand_over(done, answer)
+
+    def _key_of(self, key: str) -> str:
+        """The statistics that a request asks for; those of the server if it names none. BadRequest for unknown ones."""
+        try:
+            return self._vla.key_of(key or self._key)
+        except ValueError as error:
+            raise BadRequest(f"unnorm_key is {key[:80]!r}, but {error}") from error
+
+    def _decide(self, episode: Episode, observation: Observation, key: str, pause: float) -> Decision:
+        """In the inference thread, or, in a round, in one of the decoders'."""
+        episode.vla.unnorm_key = key
         history = episode.history_for(observation, pause)
         history.see(observation.measured)
         decision = episode.decoder.decide(observation.image, observation.instruction, history)
         if not np.all(np.isfinite(decision.action)):
             raise ValueError("the checkpoint gave an action that is not finite; its weights or statistics are damaged")
         history.record(decision.bins)
-        self.actions += 1
         return decision
 
     def warm_up(self) -> None:
         """Two decisions about nothing: the first passes allocate and compile."""
         black = Observation(np.zeros((256, 256, 3), np.uint8), "warm up")
         for _ in range(2):
-            self._thread.submit(self._decide, self.episode(), black, PAUSE).result()
-        self.actions = 0
+            for answer in [self._ask(self.episode(), black, self._key, PAUSE) for _ in range(self._batch)]:
+                answer.result()
 
     def close(self) -> None:
         """Nothing more will be asked."""
+        self._queue.put(None)
         self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._rounds:
+            self._rounds.close()
+
+
+def _one_of_each(calls: list) -> tuple[list, list]:
+    """The first call of each client, and the others."""
+    first = {id(call[0]): call for call in reversed(calls)}
+    chosen = [call for call in calls if first[id(call[0])] is call]
+    return chosen, [call for call in calls if first[id(call[0])] is not call]
+
+
+def _hand_over(done: Future, answer: Future) -> None:
+    if error := done.exception():
+        answer.set_exception(error)
+    else:
+        answer.set_result(done.result())
 
 
 def openpi_answer(decision: Decision) -> dict:
