@@ -117,6 +117,7 @@ class Story:
         self.delta = self.delta if again else (size * direction, angle * axis)
         command = Command(bytes([goal]), "panda_link0", False, *self.delta, 1.0, 0.2)
         controller.command(replace(command, **broken), self.now)
+        self.returns &= controller.status(self.now).code != Code.OK
         for _ in range(ticks):
             self.tick(dt, how)
             how = "follows" if how == "jumps" else how
@@ -137,7 +138,6 @@ class Story:
 
     def settle(self):
         """No more commands: at rest within the documented time, and from there on."""
-        self.returns = self.controller.status(self.now).code in RETURNS
         slowest = max(limits.stopping_time() for limits in LIMITS)  # that of a braking may be from before a change
         for _ in range(int(np.ceil((self.controller.config.command_timeout + slowest) / 0.02)) + 1):
             self.tick(0.02, "follows")
