@@ -37,6 +37,7 @@ SPEED_RESERVE = 0.06  # share of the speed limit
 # A redundant arm may move its elbow while its hand does as told. The commanded posture follows, beyond DRIFT, at LEAN.
 DRIFT, LEAN = 0.1, 0.2  # rad, rad/s: lengths of vectors of joint positions
 EASING, RECOVERY = 0.5, 1.15  # factors of the speed after a motion that is refused, and after one that is admitted
+CROOKED = 0.06  # singular value below which the joints move too unevenly to be found in one step from point to point
 LOOK_AHEAD = 0.02  # s: to see whether a motion leads towards a singular posture
 LEAST_EASE = 0.05  # a motion that is refused even at this share of the speed is given up
 
@@ -100,6 +101,16 @@ class Posture:
         return Posture(self._kinematics, self.joints + change * min(1.0, LARGEST_CHANGE / largest))
 
 
+def solved(pose: Pose, near: Posture) -> Posture | None:
+    """The posture of a pose that continues one near by, or None."""
+    for _ in range(ITERATIONS):
+        nearer = near.towards(pose)
+        if nearer is None:
+            return near
+        near = nearer
+    return None
+
+
 class Reach:
     """The commanded joint positions: `joints` (n,), the joints of the commanded pose. `refusal`: why it was given up."""
 
@@ -139,7 +150,7 @@ class Reach:
         If so, `joints` are those of the pose from here on. measured (n,): where the arm's joints are now.
         """
         here = self._posture
-        moved = self._solved(pose, here.joints + self._lean(measured, dt))
+        moved = solved(pose, self._leaning(measured, dt))
         fault = UNREACHABLE
         if moved is not None:
             speeds = (moved.joints - here.joints) / dt
@@ -154,7 +165,7 @@ class Reach:
 
     def follow(self, pose: Pose, dt: float) -> None:
         """Go on to a pose, in dt [s], on the way to rest that was admitted."""
-        moved = self._solved(pose, self.joints)
+        moved = solved(pose, self._posture)
         if moved is None:
             return
         self._move(moved, (moved.joints - self.joints) / dt)
@@ -163,25 +174,19 @@ class Reach:
         """Nothing moves any more."""
         self._speeds = np.zeros_like(self._speeds)
 
-    def _solved(self, pose: Pose, joints: np.ndarray) -> Posture | None:
-        posture = self._posture if joints is self.joints else Posture(self._kinematics, joints)
-        for _ in range(ITERATIONS):
-            nearer = posture.towards(pose)
-            if nearer is None:
-                return posture
-            posture = nearer
-        return None
-
     def _examined(self, posture: Posture, speeds: np.ndarray, twist: np.ndarray, way: list[tuple[Pose, np.ndarray]],
                   limits: JointLimits) -> tuple[bool, Fault | None]:
         """Whether a joint is too fast in a posture or on the way to rest from it, and what leaves its limits there."""
         rates, rooms = [speeds, posture.changes(twist)], [self._room(posture)]
         for pose, twist in way:
-            posture = posture.towards(pose) or posture
+            # One step is near enough, but not near a singular posture.
+            posture = solved(pose, posture) if posture.smallest < CROOKED else posture.towards(pose) or posture
+            if posture is None:
+                return False, UNREACHABLE
             rates.append(posture.changes(twist))
             rooms.append(self._room(posture))
         fastest = np.maximum((1.0 - SPEED_RESERVE) * limits.velocity_share * self._fastest, np.abs(self._speeds))
-        lacking = np.minimum(self._floors(limits) + RESERVE * self._slack, self._kept + 0.5 * self._slack) - rooms
+        lacking = np.minimum(self._floors(limits) + RESERVE * self._slack, self._kept + 0.75 * self._slack) - rooms
         hasty = bool((np.abs(rates) > fastest).any())
         return hasty, self._fault(int(lacking.max(axis=0).argmax()), limits) if lacking.max() > 0.0 else None
 
@@ -192,16 +197,16 @@ class Reach:
             return 1.0
         return max((smallest - hold) / max(slow - hold, 1e-9), SLOWEST)
 
-    def _lean(self, measured: np.ndarray | None, dt: float) -> np.ndarray:
-        """A change of the joints (n,) towards the measured ones, where known, that leaves the pose where it is."""
-        if measured is None or len(measured) <= 6:
-            return np.zeros_like(self.joints)
+    def _leaning(self, measured: np.ndarray | None, dt: float) -> Posture:
+        """The commanded posture, its elbow nearer to where the measured joints (n,) have it, if that is known and far."""
+        if measured is None or len(measured) <= 6 or np.linalg.norm(measured - self.joints) <= DRIFT:
+            return self._posture
         apart = measured - self.joints
-        if math.sqrt(apart @ apart) <= DRIFT:
-            return np.zeros_like(apart)
-        apart = apart - self._posture.changes(self._posture.jacobian @ apart)
-        size = math.sqrt(apart @ apart)
-        return apart * (min(max(size - DRIFT, 0.0), LEAN * dt) / max(size, 1e-9))
+        apart = apart - self._posture.changes(self._posture.jacobian @ apart)  # what leaves the pose as it is
+        size = np.linalg.norm(apart)
+        if size <= DRIFT:
+            return self._posture
+        return Posture(self._kinematics, self.joints + apart * (min(size - DRIFT, LEAN * dt) / size))
 
     def _room(self, posture: Posture) -> np.ndarray:
         return np.concatenate([posture.joints - self._lower, self._upper - posture.joints, [posture.smallest]])
