@@ -81,7 +81,7 @@ class Vla:
     """A loaded policy. Not thread safe: one inference at a time.
 
     statistics: all of the checkpoint, by key. unnorm_key: that in use, as the checkpoint calls it. draft_head: reads a
-    draft off the image; None where the checkpoint has none. images: how OpenVLA's are prepared; None for the embedded policy.
+    draft off the image; None where the checkpoint has none. images: how OpenVLA's are prepared; None: the embedded policy.
     quantization: how the model's layers have been quantised.
     """
 
@@ -109,7 +109,7 @@ class Vla:
             llama.model.norm.weight, llama.config.num_attention_heads, llama.config.rms_norm_eps,
         )
         self._captured = self.device.type == "cuda"
-        self._run = Graphs() if self._captured else eager
+        self._run = Graphs(self.device) if self._captured else eager
         self._cache = self.new_cache(1 if self._captured else None)
         self._length = 0  # committed slots of the cache
         self._shapes: dict[tuple, tuple[Tensor, Tensor, Tensor]] = {}
