@@ -2,8 +2,8 @@
 """Without a GPU: captured passes, replayed as CUDA replays them, give what eager passes give.
 
 A stand-in records each operation while a graph is captured, with the very tensors it was given, and a replay runs these
-again on the same memory: Python is not asked again, a number that it computed at capture stays as it was, outputs of one graph are
-overwritten with NaN when another one runs, and reading a value back on the host during a capture is an error.
+again on the same memory: Python is not asked again, a number that it computed at capture stays as it was, outputs of one
+graph are overwritten with NaN when another one runs, and reading a value back on the host during a capture is an error.
 """
 import contextlib
 
@@ -18,6 +18,7 @@ from vla_sd_ros.policy import graphs
 from vla_sd_ros.policy.batch import Batch
 from vla_sd_ros.policy.draft import Draft, below, chain
 
+CPU = torch.device("cpu")
 recorded: list["FakeGraph"] = []
 
 
@@ -59,14 +60,19 @@ class Recording(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def capture(graph, pool=None):
+def capture(graph, pool, stream):
+    assert stream.waits, "what was warmed up must come before"
     with Recording(graph):
         yield
 
 
 class Stream:
+    def __init__(self, device):
+        self.device, self.waits = device, 0
+
     def wait_stream(self, other):
-        pass
+        assert other is not self and other.device == self.device
+        self.waits += 1
 
 
 @pytest.fixture
@@ -75,6 +81,7 @@ def fake_cuda(monkeypatch):
     for name, value in {
         "graph_pool_handle": lambda: (0, 1), "Stream": Stream, "current_stream": Stream, "CUDAGraph": FakeGraph,
         "graph": capture, "stream": lambda stream: contextlib.nullcontext(),
+        "device": lambda device: contextlib.nullcontext(),
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
 
@@ -83,7 +90,7 @@ def fake_cuda(monkeypatch):
 def captured(fake_cuda):
     """A policy that behaves as on a GPU."""
     vla = policy.load("random-tiny-openvla", dtype="float32", threads=1)
-    vla._captured, vla._run = True, graphs.Graphs()
+    vla._captured, vla._run = True, graphs.Graphs(CPU)
     vla._cache = vla.new_cache(1)
     return vla
 
@@ -166,7 +173,7 @@ def test_a_new_batchs_graphs_are_its_own(captured, plain):
 
 def test_what_work_computes_on_the_host_is_seen_by_this_test(fake_cuda):
     """The stand-in would tell: a number that Python computes stays as it was at the capture, and a read is an error."""
-    run, factor = graphs.Graphs(), [1.0]
+    run, factor = graphs.Graphs(CPU), [1.0]
     one = torch.ones(2)
     assert run("scale", lambda x: (x * factor[0],), one)[0].tolist() == [1.0, 1.0]
     factor[0] = 5.0
@@ -176,7 +183,7 @@ def test_what_work_computes_on_the_host_is_seen_by_this_test(fake_cuda):
 
 
 def test_outputs_outlive_the_next_replay(fake_cuda):
-    run = graphs.Graphs()
+    run = graphs.Graphs(CPU)
     first = run("double", lambda x: (2 * x,), torch.tensor([1.0]))[0]
     run("triple", lambda x: (3 * x,), torch.tensor([1.0]))
     run("double", lambda x: (2 * x,), torch.tensor([4.0]))
@@ -185,7 +192,7 @@ def test_outputs_outlive_the_next_replay(fake_cuda):
 
 def test_the_graphs_that_were_not_used_for_longest_go_first(fake_cuda, monkeypatch):
     monkeypatch.setattr(graphs, "MOST", 2)
-    run = graphs.Graphs()
+    run = graphs.Graphs(CPU)
     for key in ("a", "b", "a", "c"):
         run(key, lambda x: (x + 1,), torch.zeros(1))
     assert list(run._graphs) == ["a", "c"]

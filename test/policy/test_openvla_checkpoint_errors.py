@@ -264,6 +264,15 @@ def test_a_policy_that_ignores_the_image_fails_its_self_test(checkpoint):
         policy.load(checkpoint).self_test()
 
 
+def test_statistics_that_turn_actions_around_fail_the_self_test(checkpoint):
+    q01, q99 = list(BRIDGE["action"]["q01"]), list(BRIDGE["action"]["q99"])
+    q01[2], q99[2] = q99[2], q01[2]
+    own = {"action": BRIDGE["action"] | {"q01": q01, "q99": q99}}
+    (checkpoint / "dataset_statistics.json").write_text(json.dumps({"mine": own}))
+    with pytest.raises(policy.CheckpointError, match="statistics under 'mine' with a q01 above its q99"):
+        policy.load(checkpoint).self_test()
+
+
 def test_the_self_test_says_what_was_loaded_and_whether_actions_lead(openvla_directory, openvla_tensors, tmp_path):
     line = policy.load(openvla_directory).self_test()
     for part in ("small: ", "float32", "MB on cpu", "ms an action", "self-test passed"):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from vla_sd_ros.policy.config import VlaConfig, openvla_config
 from vla_sd_ros.policy.preprocessing import (ImageSettings, _coded, crop_positions, jpeg_round_trip, lanczos3, prepare,
-                                              published, shrink)
+                                              published, resize_on_device, shrink, turn)
 from vla_sd_ros.policy.vla import normalise_pixels
 
 TENSORFLOW = np.load(Path(__file__).parent / "data" / "tensorflow_images.npz")
@@ -30,6 +30,17 @@ def test_pixels_are_tensorflows(size, name, settings):
     expected = TENSORFLOW[f"{name}_{size[0]}x{size[1]}"].astype(int)
     difference = np.abs(prepare(pattern(*size), 224, settings)[SUBSET].astype(int) - expected)
     # where a value lies half way between two grey levels, the order of the additions decides
+    assert difference.max() <= 1 and np.mean(difference > 0) < 0.02
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name, settings", [
+    ("jpeg", ImageSettings()), ("all", ImageSettings(centre_crop=True, rotate_180=True))])
+def test_pixels_that_a_gpu_resizes_are_tensorflows_too(size, name, settings):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    turned = torch.from_numpy(turn(pattern(*size), settings)).to(device)
+    pixels = resize_on_device(turned, 224, settings.centre_crop).cpu().numpy()
+    difference = np.abs(pixels[SUBSET].astype(int) - TENSORFLOW[f"{name}_{size[0]}x{size[1]}"].astype(int))
     assert difference.max() <= 1 and np.mean(difference > 0) < 0.02
 
 

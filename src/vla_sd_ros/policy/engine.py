@@ -95,8 +95,8 @@ class KvCache:
             own[:, :, start : start + len(source)] = own[:, :, source]
 
     def forget(self, row: int, start: int) -> None:
-        """Nothing is known from the slot `start` of a row on. What a mask hides must be a number all the same: 0 times NaN is
-        NaN, so that one damaged pass would spoil all later ones.
+        """Nothing is known from the slot `start` of a row on. What a mask hides must be a number all the same: 0 times NaN
+        is NaN, so that one damaged pass would spoil all later ones.
         """
         self.keys[:, row, :, start:] = 0.0
         self.values[:, row, :, start:] = 0.0

@@ -17,13 +17,14 @@ class Graphs:
 
     All graphs share one pool of memory, which PyTorch allows for graphs that never run at the same time and whose outputs
     are not used after another one's replay: they are copied at once. What a graph reads and writes beside its inputs
-    (weights, the KV cache) must stay where it is for as long as the graph lives, and work must depend on nothing else: no number that is
-    computed on the host may differ between two calls with the same key.
+    (weights, the KV cache) must stay where it is for as long as the graph lives, and work must depend on nothing else: no
+    number that is computed on the host may differ between two calls with the same key.
     """
 
-    def __init__(self):
+    def __init__(self, device: torch.device):
         self._graphs: OrderedDict[Hashable, tuple[torch.cuda.CUDAGraph, tuple, tuple]] = OrderedDict()
-        self._pool = torch.cuda.graph_pool_handle()
+        self._device, self._pool = device, torch.cuda.graph_pool_handle()
+        self._side = torch.cuda.Stream(device)  # one for all captures: a pool's memory is used again on its own stream only
 
     def __call__(self, key: Hashable, work: Callable, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The tensors that work makes of the inputs, as copies of their own.
@@ -44,15 +45,15 @@ class Graphs:
     def _capture(self, work: Callable, inputs: tuple) -> tuple:
         """Warm up on a side stream, as capturing demands, then record: nothing is computed while it is recorded."""
         held = tuple(tensor.clone() for tensor in inputs)
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(2):
-                work(*held)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            outputs = work(*held)
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._device)
+        with torch.cuda.device(self._device):
+            self._side.wait_stream(current)
+            with torch.cuda.stream(self._side):
+                for _ in range(2):
+                    work(*held)
+            current.wait_stream(self._side)
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._side):
+                outputs = work(*held)
         return graph, held, outputs
 
 

@@ -11,8 +11,11 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import simplejpeg
+import torch
+from torch import Tensor
 
 CROPPED_AREA = 0.9
+CUT_OFF = np.float32(255.5 / 255.0)     # of a conversion of TensorFlow's, which then cuts off what is not whole
 JPEG_QUALITY = 95   # TensorFlow's default, with 4:2:0 chroma subsampling, which is OpenCV's too
 _MCU = 16           # rows of pixels that a JPEG with 4:2:0 codes together
 _BLOCK = 8          # rows of a matrix that are multiplied at once; fewer waste calls, more multiply zeros
@@ -50,19 +53,51 @@ def shrink(image: np.ndarray, size: int) -> np.ndarray:
 
 def prepare(image: np.ndarray, size: int, settings: ImageSettings) -> np.ndarray:
     """OpenVLA's preparation: image (H, W, 3) uint8 RGB to (size, size, 3) uint8."""
+    return resize(turn(image, settings), size, settings.centre_crop)
+
+
+def turn(image: np.ndarray, settings: ImageSettings) -> np.ndarray:
+    """What comes before resizing, image (H, W, 3) uint8 RGB to the same: turned as the data was, and a JPEG's losses."""
     image = np.ascontiguousarray(image)
     if settings.mirror or settings.rotate_180:
         image = cv2.flip(image, 1 if not settings.rotate_180 else 0 if settings.mirror else -1)
-    if settings.jpeg:
-        image = jpeg_round_trip(image)
+    return jpeg_round_trip(image) if settings.jpeg else image
+
+
+def resize(image: np.ndarray, size: int, crop: bool) -> np.ndarray:
+    """image (H, W, 3) uint8 to (size, size, 3) uint8, and then its middle."""
     height, width = image.shape[:2]
     if (height, width) != (size, size):
         resized = _resample(image, _lanczos3_blocks(height, size), _lanczos3_blocks(width, size))
         image = cv2.add(resized, 0, dtype=cv2.CV_8U)    # rounds to even and saturates
-    if settings.centre_crop:
-        # a conversion of TensorFlow's, which cuts off: x * 255.5 / 255 of values in 0..255
-        image = np.minimum(_crop(image) * np.float32(255.5 / 255.0), 255).astype(np.uint8)
+    if crop:
+        image = np.minimum(_crop(image) * CUT_OFF, 255).astype(np.uint8)
     return image
+
+
+def resize_on_device(image: Tensor, size: int, crop: bool) -> Tensor:
+    """The same where image (H, W, 3) uint8 is on a GPU: whole matrices, most of which are zeros, take it no time."""
+    height, width = image.shape[:2]
+    if (height, width) != (size, size):
+        image = _apply(image, *(_on_device(n, size, image.device) for n in (height, width))).round().clamp(0, 255)
+    if crop:
+        middle = _on_device(None, size, image.device)
+        image = (_apply(image, middle, middle) * CUT_OFF).clamp(0, 255)
+    return image.to(torch.uint8)
+
+
+def _apply(image: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
+    rows = (vertical @ image.float().flatten(1)).unflatten(1, (-1, 3))
+    return torch.einsum("xj,yjc->yxc", horizontal, rows)
+
+
+@lru_cache(maxsize=16)
+def _on_device(inputs: int | None, outputs: int, device: torch.device) -> Tensor:
+    """lanczos3(inputs, outputs), or for None the matrix of the crop."""
+    distances = np.abs(crop_positions(outputs)[:, None] - np.arange(outputs)) if inputs is None else None
+    matrix = lanczos3(inputs, outputs) if inputs else np.maximum(0.0, 1.0 - distances).astype(np.float32)
+    with torch.inference_mode(False):
+        return torch.from_numpy(matrix).to(device)
 
 
 def jpeg_round_trip(image: np.ndarray) -> np.ndarray:

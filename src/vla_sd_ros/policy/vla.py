@@ -23,7 +23,7 @@ from vla_sd_ros.policy.config import CheckpointError
 from vla_sd_ros.policy.draft import EMPTY, Draft, chain, places
 from vla_sd_ros.policy.graphs import Graphs, eager
 from vla_sd_ros.policy.model import DraftHead, VlaModel
-from vla_sd_ros.policy.preprocessing import ImageSettings, prepare, published, shrink
+from vla_sd_ros.policy.preprocessing import ImageSettings, prepare, published, resize_on_device, shrink, turn
 from vla_sd_ros.policy.prompt import UNKNOWN, prompt_ids
 from vla_sd_ros.policy.quantization import NONE, stored_bytes
 
@@ -81,7 +81,7 @@ class Vla:
     """A loaded policy. Not thread safe: one inference at a time.
 
     statistics: all of the checkpoint, by key. unnorm_key: that in use, as the checkpoint calls it. draft_head: reads a
-    draft off the image; None where the checkpoint has none. images: how OpenVLA's are prepared; None for the embedded policy.
+    draft off the image; None where the checkpoint has none. images: how OpenVLA's are prepared; None: the embedded policy.
     quantization: how the model's layers have been quantised.
     """
 
@@ -109,7 +109,7 @@ class Vla:
             llama.model.norm.weight, llama.config.num_attention_heads, llama.config.rms_norm_eps,
         )
         self._captured = self.device.type == "cuda"
-        self._run = Graphs() if self._captured else eager
+        self._run = Graphs(self.device) if self._captured else eager
         self._cache = self.new_cache(1 if self._captured else None)
         self._length = 0  # committed slots of the cache
         self._shapes: dict[tuple, tuple[Tensor, Tensor, Tensor]] = {}
@@ -378,8 +378,13 @@ class Vla:
     def _pixels(self, image: np.ndarray) -> Tensor:
         """image (H, W, 3) uint8 RGB to normalised pixels (1, 3 or 6, size, size)."""
         size = self.config.vision.image_size
-        image = prepare(image, size, self.images) if self.images else shrink(image, size)
-        return normalise_pixels(torch.from_numpy(image)[None].to(self.device), self.config).to(self._dtype)
+        if self.images and self._captured:
+            crop = self.images.centre_crop
+            pixels = resize_on_device(torch.from_numpy(turn(image, self.images)).to(self.device), size, crop)
+        else:
+            image = prepare(image, size, self.images) if self.images else shrink(image, size)
+            pixels = torch.from_numpy(image).to(self.device)
+        return normalise_pixels(pixels[None], self.config).to(self._dtype)
 
 
 def action_of(statistics: ActionStatistics, bins: np.ndarray) -> np.ndarray:
