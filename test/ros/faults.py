@@ -137,9 +137,9 @@ def _judge(system: System, fault: Fault, injected: float, rest: float, ending: t
     last = statuses[-1] if statuses else None
     silent = not around or time.monotonic() - around[-1][0] > 0.5
     state = "silent; its controller holds" if silent else "holding" if last and last.state == ArmStatus.HOLDING else "moving"
-    trial = Trial(rest - injected, bound(system, fault), float(1e3 * way.max(initial=0.0)),
-                  0.0 if largest is None else float(1e3 * fastest[largest]), state, codes, named[-1] if named else "", ending[0],
-                  ending[1], ending[2] - injected)
+    limit = 0.0 if largest is None else float(1e3 * fastest[largest])
+    trial = Trial(rest - injected, bound(system, fault), float(1e3 * way.max(initial=0.0)), limit, state, codes,
+                  named[-1] if named else "", ending[0], ending[1], ending[2] - injected)
     gap = float(np.diff([when for when, _ in around]).max(initial=0.0))
     if not fault.bound and gap > 0.1 + slack:
         trial.problems.append(f"targets did not come for {gap:.3f} s")
@@ -297,7 +297,7 @@ STARVED, INTRUDER, MASTER = Starved(), Intruder(), SecondMaster()
 HOLD = "tick + braking + delivery"  # from the moment when arm_node sees that something is wrong
 FAULTS = (
     Fault("camera stops", "its images are no longer delivered", falsify("image", always(nothing)),
-          f"control_period + command_timeout + {HOLD}", (Arm.COMMAND_STALE,), (Goal.IMAGE_STALE,), heal_relay),
+          f"control_period + command_timeout + {HOLD}", (Arm.COMMAND_STALE, Arm.NO_COMMAND), (Goal.IMAGE_STALE,), heal_relay),
     Fault("camera freezes", "the same picture again and again, with fresh stamps", falsify("image", Frozen),
           f"image.timeout + control_period + {HOLD}", (Arm.NO_COMMAND,), (Goal.IMAGE_FROZEN,), heal_relay),
     Fault("camera goes dark", "pictures of noise of 0 to 3 of 255", falsify("image", always(dark)),

@@ -7,15 +7,13 @@ import pytest
 
 from vla_sd_ros.nodes import realtime
 
-FIFO = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
-
 
 def permitted() -> bool:
     """Tried in a child, so that the tests themselves stay ordinary."""
     child = os.fork()
     if child == 0:
         try:
-            os.sched_setscheduler(0, FIFO, os.sched_param(10))
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
         except PermissionError:
             os._exit(1)
         os._exit(0)
@@ -31,7 +29,7 @@ def test_arm_node_runs_in_real_time_or_says_what_it_needs(start):
     process.wait_for_line("is active")
     threads = [int(task.name) for task in Path(f"/proc/{process.process.pid}/task").iterdir()]
     assert len(threads) > 1
-    assert {(os.sched_getscheduler(t), os.sched_getparam(t).sched_priority) for t in threads} == {(FIFO, 10)}
+    assert {(os.sched_getscheduler(t), os.sched_getparam(t).sched_priority) for t in threads} == {(os.SCHED_FIFO, 10)}
 
 
 def test_what_is_not_permitted_is_one_sentence(monkeypatch):

@@ -9,13 +9,13 @@ from pathlib import Path
 def take_priority(priority: int) -> None:
     """Put every thread of this process, those of the middleware too, under SCHED_FIFO with this priority, 1 .. 99.
 
-    They then run whenever they have something to do, before all ordinary processes. RuntimeError, one sentence, where the
+    They then run whenever they have something to do, before all ordinary processes, and so do the threads that they start:
+    an ordinary thread of the middleware that holds a lock would keep the loop waiting. RuntimeError, one sentence, where the
     system does not permit it.
     """
     try:
         for thread in Path("/proc/self/task").iterdir():
-            # What this process starts later is ordinary again.
-            os.sched_setscheduler(int(thread.name), os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
+            os.sched_setscheduler(int(thread.name), os.SCHED_FIFO, os.sched_param(priority))
     except PermissionError as error:
         raise RuntimeError(f"realtime_priority is {priority}, but the system does not permit it: give the user an rtprio of "
                            f"{priority} in /etc/security/limits.conf, or set realtime_priority to 0") from error
