@@ -208,7 +208,10 @@ class Session:
             code = process.wait(60 * self.patience)
         except subprocess.TimeoutExpired:
             code = None
-        pids = [int(pid) for pid in re.findall(r"process started with pid \[(\d+)\]", log.read_text(errors="replace"))]
+        said = log.read_text(errors="replace")
+        if "escalating" in said:
+            self.failures.append(f"{self.launch}: a node did not end after Ctrl-C until it was told more firmly")
+        pids = [int(pid) for pid in re.findall(r"process started with pid \[(\d+)\]", said)]
         left = [pid for pid in [process.pid, *pids] if code is None or Path(f"/proc/{pid}").exists()]
         ended = f"its exit code was {code}, and {len(left) or 'none'} of its processes was left"
         if code or left:

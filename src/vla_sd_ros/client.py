@@ -2,15 +2,18 @@
 """Sends instructions to vla_node from Python, without the plumbing of actions (as BasicNavigator of Nav2 does).
 
     rclpy.init()
-    client = InstructionClient("vla")
-    client.start("put the bowl on the plate", time_limit=60.0)
-    while not client.is_complete():
-        print(client.feedback.step if client.feedback else "...")
-    print(client.result().termination_reason)
-    client.close()
+    with InstructionClient("vla") as client:
+        client.wait_until_active()
+        client.start("put the bowl on the plate", time_limit=60.0)
+        while not client.is_complete():
+            print(client.feedback.step if client.feedback else "...")
+        print(client.result().termination_reason)
 """
 import time
+from collections.abc import Callable
 
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Log
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
@@ -34,6 +37,7 @@ class InstructionClient:
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.node)
         self._client = ActionClient(self.node, ExecuteInstruction, "execute_instruction")
+        self._state = self.node.create_client(GetState, "vla_node/get_state")
         self._logs: list[Log] = []
         # Latched, as /rosout is: a sentence that came before the subscription was matched is delivered nevertheless.
         self.node.create_subscription(Log, "/rosout", self._keep_warning,
@@ -45,6 +49,23 @@ class InstructionClient:
         """Returns when the action server is there; TimeoutError, one sentence, when it is not within `timeout` s."""
         if not self.spin_until(self._client.server_is_ready, timeout):
             raise TimeoutError(f"no vla_node offers the action {self.action_name}; start it, or correct the namespace")
+
+    def wait_until_active(self, timeout: float = 60.0, check: Callable[[], None] = lambda: None) -> None:
+        """Returns when vla_node is active, which takes until its model is loaded; TimeoutError, one sentence, otherwise.
+
+        check: called some times a second, to give up by raising.
+        """
+        deadline, label = time.monotonic() + timeout, "not there"
+        while (left := deadline - time.monotonic()) > 0.0:
+            check()
+            asked = self._state.call_async(GetState.Request()) if self._state.service_is_ready() else None
+            if asked and self.spin_until(asked.done, min(left, 1.0)):
+                label = asked.result().current_state.label
+                if asked.result().current_state.id == State.PRIMARY_STATE_ACTIVE:
+                    return
+            self.spin_until(lambda: False, min(left, 0.2))
+        raise TimeoutError(f"vla_node of {self.node.get_namespace()} is {label} after {timeout:g} s, not active; start it, or "
+                           "configure and activate it")
 
     @property
     def action_name(self) -> str:
@@ -99,7 +120,14 @@ class InstructionClient:
         """The state of the goal as a constant of action_msgs/msg/GoalStatus."""
         return self._result.result().status if self._result and self._result.done() else self._handle.status
 
+    def __enter__(self) -> "InstructionClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
+        """Release the node. A goal that still runs goes on: cancel it first, or let it."""
         self._client.destroy()
         self._executor.shutdown()
         self.node.destroy_node()

@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", default="vla", help="namespace of vla_node")
     parser.add_argument("--time-limit", type=float, default=0.0, help="limit [s]; 0: the node's own")
     parser.add_argument("--step-limit", type=int, default=0, help="limit of actions; 0: the node's own")
+    parser.add_argument("--wait", type=float, default=0.0, help="wait so long for vla_node to be active [s], while it loads")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,6 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     client = InstructionClient(arguments.namespace, "vla_sd_send")
     with Supervisor({}, None) as signals:  # no children: it only turns signals into Interrupted
         try:
+            if arguments.wait > 0.0:
+                client.wait_until_active(arguments.wait, signals.check)
             result = execute(client, arguments.instruction, signals.check, arguments.time_limit, arguments.step_limit)
         except (GoalRejected, TimeoutError, ConnectionError) as error:
             print(error, file=sys.stderr)

@@ -29,3 +29,10 @@ def test_the_client_follows_a_goal(vla):
     with pytest.raises(TimeoutError, match="did not end within 0.3 s"):
         client.start("pick up the milk")
         client.result(0.3)
+
+
+def test_the_client_waits_until_the_node_is_active(vla):
+    vla.client.wait_until_active(10.0)
+    with InstructionClient("elsewhere", context=vla.ros.context) as client:
+        with pytest.raises(TimeoutError, match="vla_node of /elsewhere is not there after 0.5 s, not active"):
+            client.wait_until_active(0.5)
