@@ -56,6 +56,11 @@ def comments(file: str, node: str) -> dict[str, str]:
     return explained
 
 
+def unconfigured(spec: ParameterSpec) -> bool:
+    """The model is loaded when the node is configured; of what it was loaded with, only the statistics can be changed."""
+    return spec.name.startswith("policy.") and spec.name != "policy.unnorm_key"
+
+
 def missing(spec: ParameterSpec, text: str) -> list[str]:
     """What the text does not say about the parameter."""
     wanted = []
@@ -64,7 +69,7 @@ def missing(spec: ParameterSpec, text: str) -> list[str]:
     if spec.low is not None:
         wanted.append(" .. ".join(str(x) if isinstance(x, int) else f"{x:g}" for x in (spec.low, spec.high)))
     wanted += [choice for choice in spec.choices if choice]
-    wanted.append("at start" if spec.read_only else "while unconfigured" if spec.name.startswith("policy.") else "live")
+    wanted.append("at start" if spec.read_only else "while unconfigured" if unconfigured(spec) else "live")
     return [word for word in wanted if word.lower() not in text.lower()]
 
 

@@ -107,9 +107,9 @@ class ArmNode(ManagedNode):
         ParameterSpec("limits.angular_velocity", 2.5, "Greatest angular speed [rad/s].", 0.05, 4.0),
         ParameterSpec("limits.angular_acceleration", 20.0, "Greatest angular acceleration [rad/s^2].", 0.5, 50.0),
         ParameterSpec("limits.angular_jerk", 1200.0, "Greatest angular jerk [rad/s^3].", 20.0, 10000.0),
-        ParameterSpec("joints.position_margin", 0.05, "Distance that the joints keep from their limits [rad or m].", 0.0,
+        ParameterSpec("joints.position_margin", 0.05, "Distance that the joints keep from their limits [rad].", 0.0,
                       1.0),
-        ParameterSpec("joints.slow_zone", 0.15, "Distance from that margin at which a joint begins to slow down [rad or m].",
+        ParameterSpec("joints.slow_zone", 0.15, "Distance from that margin at which a joint begins to slow down [rad].",
                       0.001, 2.0),
         ParameterSpec("joints.velocity_share", 0.9, "Share of the joints' speed limits that is used.", 0.01, 1.0),
         ParameterSpec("singularity.slow_below", 0.06, "Smallest singular value of the Jacobian from which the arm slows "
