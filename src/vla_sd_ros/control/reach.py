@@ -25,7 +25,7 @@ from vla_sd_ros.control.pose import Pose
 
 IDENTITY = np.eye(6)
 FASTEST = 10.0  # rad/s: of a joint whose limit robot_description does not give
-REACHED = 1e-5  # m and rad: the error at which a posture has the pose
+REACHED = 1e-6  # m and rad: the error at which a posture has the pose
 ITERATIONS = 6  # to get there; from one tick to the next it takes one or two
 DAMPING = 1e-9  # added to half the squared error
 LARGEST_CHANGE = 0.5  # rad: of any joint in one iteration
@@ -129,6 +129,11 @@ class Reach:
     def joints(self) -> np.ndarray:
         """Of the commanded pose, (n,) [rad]."""
         return self._posture.joints
+
+    @property
+    def crooked(self) -> bool:
+        """Whether the arm is near a singular posture."""
+        return self._posture.smallest < CROOKED
 
     def share(self, displacement: np.ndarray, linear: float, angular: float, limits: JointLimits) -> float:
         """The share of the speeds linear [m/s] and angular [rad/s] at which the arm may set out on a displacement (6,)."""

@@ -132,7 +132,7 @@ class Tracker:
         # Until the acceleration is taken back, an axis gets faster still.
         faster = acceleration * np.abs(acceleration) / (2.0 * np.array(limits.axes("jerk")))
         peak = np.where(velocity * acceleration > 0.0, velocity + faster, velocity)
-        if self.reach and not self.reach.admits(pose, peak, points(pose, way), dt, joints, measured):
+        if self.reach and not self.reach.admits(pose, peak, points(pose, way, self.reach.crooked), dt, joints, measured):
             return False
         self.pose, self.velocity, self.acceleration = pose, velocity, acceleration
         self._anchor, self._way, self._time = pose, way, 0.0
@@ -180,10 +180,14 @@ def planned(velocity: np.ndarray, acceleration: np.ndarray, limits: Limits, disp
     return plan if result in (Result.Working, Result.Finished) else None
 
 
-def points(pose: Pose, way: Trajectory) -> list[tuple[Pose, np.ndarray]]:
-    """Poses and twists (6,) on a way from a pose to rest, so dense that its postures are found from one to the next."""
+def points(pose: Pose, way: Trajectory, dense: bool) -> list[tuple[Pose, np.ndarray]]:
+    """Poses and twists (6,) on a way from a pose to rest, so dense that its postures are found from one to the next.
+
+    Four times as dense near a singular posture, where each turn of the way asks for other speeds of the joints.
+    """
     length = np.abs(way.at_time(way.duration)[0])
     count = max(way.duration / POINT_TIME, length[:3].max() / POINT_DISTANCE, length[3:].max() / POINT_ANGLE)
+    count = 4.0 * max(count, 1.0) if dense else count
     times = np.linspace(0.0, way.duration, 1 + min(max(math.ceil(count), 1), MOST_POINTS))[1:]
     return [(pose.moved(np.array(displacement)), np.array(velocity))
             for displacement, velocity, _ in map(way.at_time, times.tolist())]
