@@ -26,6 +26,8 @@ SWEEPS = (
     ("heisd", "metric_alpha", [0.0, 0.25, 0.5, 0.75, 1.0]),
     ("heisd", "skip_similarity", [0.98, 0.99, 0.995, 0.999, 1.1]),
     ("fused", "skip_confidence", [0.0, 0.2, 0.4, 0.6, 0.8, 1.1]),
+    ("fused", "skip_run", [0, 1, 2, 3, 5, 8]),
+    ("prefill", "head_least", [0.0, 0.02, 0.05, 0.1, 0.2]),
 )
 # decoder, what is switched off, settings
 ABLATIONS = (
@@ -36,6 +38,8 @@ ABLATIONS = (
     ("fused", "draft head (Kalman filter instead)", {"skip_run": 0, "prefill_sources": ["kalman"]}),
     ("fused", "draft head (median of the neighbours instead)", {"skip_run": 0, "prefill_sources": ["median"]}),
     ("fused", "draft head (nearest neighbours instead)", {"skip_run": 0, "prefill_sources": ["retrieval"]}),
+    ("prefill", "nothing", {}),
+    ("prefill", "the tree (the likeliest action alone)", {"head_nodes": 0}),
     ("kerv", "nothing", {}),
     ("kerv", "compensation (but once an episode)", {"kerv_cooldown": 1000}),
     ("kerv", "dynamic threshold", {"kerv_mode": "fixed"}),

@@ -10,7 +10,7 @@ from vla_sd_ros.bench import results
 from vla_sd_ros.bench.decode import NEAR, replay
 from vla_sd_ros.bench.parts import Parts, parts
 from vla_sd_ros.decoding import factory
-from vla_sd_ros.decoding.methods import radius_of
+from vla_sd_ros.decoding.methods import kinematic_radius
 from vla_sd_ros.decoding.settings import SOURCES, Settings
 from vla_sd_ros.decoding.sources import KalmanFilter, Knowledge
 
@@ -42,8 +42,8 @@ class Survey:
 
     plain (n, 7): the verifier's greedy tokens. drafts: of each source its first candidate (n, 7), UNKNOWN where it had none.
     retrieved (n, k, 7): all that was retrieved, UNKNOWN behind the end; similarity (n,) of the nearest, NaN without one.
-    middle (n, 7): the draft head's bins for relaxed acceptance, UNKNOWN without a head; confidence (n,): its own probability
-    that their motion would be taken, NaN without a head.
+    middle (n, 7): the draft head's bins for relaxed acceptance, UNKNOWN without a head; radius (n, 7): how far they may be off
+    in fused [bins]; confidence (n,): the head's own probability that their motion is not, NaN without a head.
     positions (n, 3) [m]: of the end effector. begins (n,) bool: first step of an episode.
     """
 
@@ -52,6 +52,7 @@ class Survey:
     retrieved: np.ndarray
     similarity: np.ndarray
     middle: np.ndarray
+    radius: np.ndarray
     confidence: np.ndarray
     positions: np.ndarray
     begins: np.ndarray
@@ -75,16 +76,17 @@ def survey(given: Parts, observations: Path, most: int) -> Survey:
         ))
     if not rows:
         raise ValueError(f"no observations in {observations}: record some with vla-sd bench libero --record DIR")
-    plain, drafts, retrieved, similarity, middle, confidence, positions, begins = (np.array(column) for column in zip(*rows))
+    plain, drafts, retrieved, similarity, middle, radius, confidence, positions, begins = (np.array(column) for column in zip(*rows))
     known = {source: drafts[:, i] for i, source in enumerate(SOURCES) if (drafts[:, i] != UNKNOWN).any()}
-    return Survey(plain, known, retrieved, similarity, middle, confidence, positions, begins)
+    return Survey(plain, known, retrieved, similarity, middle, radius, confidence, positions, begins)
 
 
-def _middle(knowledge: Knowledge, settings: Settings) -> tuple[np.ndarray, float]:
+def _middle(knowledge: Knowledge, settings: Settings) -> tuple[np.ndarray, np.ndarray, float]:
+    radius = kinematic_radius(settings, knowledge)
     if knowledge.head_probabilities is None:
-        return np.full(7, UNKNOWN), np.nan
-    bins, probability = knowledge.head_within(radius_of(settings, knowledge))
-    return bins, float(probability[:6].prod())
+        return np.full(7, UNKNOWN), radius, np.nan
+    bins, probability = knowledge.head_within(radius)
+    return bins, radius, float(probability[:6].prod())
 
 
 def _first(candidates: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ DAMPING = 1e-9  # added to half the squared error
 LARGEST_CHANGE = 0.5  # rad: of any joint in one iteration
 SLOWEST = 0.1  # share of the speed that is left at a limit, so that the arm gets there, and away again
 # The way to rest is examined at points in time; these keep what lies between them within the limits too.
-SLACK = 0.005, 0.0005  # rad, and of the singular value: what may be lost again of what was gained below a floor
+SLACK = 0.005, 0.001  # rad, and of the singular value: what may be lost again of what was gained below a floor
 RESERVE = 2.0  # times SLACK: what is kept above a floor
 SPEED_RESERVE = 0.06  # share of the speed limit
 # A redundant arm may move its elbow while its hand does as told. The commanded posture follows, beyond DRIFT, at LEAN.

@@ -175,7 +175,7 @@ def planned(velocity: np.ndarray, acceleration: np.ndarray, limits: Limits, disp
     plan = Trajectory(AXES)
     try:
         result = Ruckig(AXES).calculate(problem, plan)
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # ValueError: a result that ruckig's own enumeration lacks, such as -101
         return None
     return plan if result in (Result.Working, Result.Finished) else None
 

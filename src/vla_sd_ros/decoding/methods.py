@@ -189,12 +189,15 @@ class Prefill(Simple):
         self._settings, self._relaxed = settings, relaxed
 
     def plan(self, knowledge: Knowledge) -> Plan:
-        radius = radius_of(self._settings, knowledge) if self._relaxed else EXACT
+        radius = self._radius(knowledge) if self._relaxed else EXACT
         session = self._session(knowledge, radius)
         if session is None:
             return AUTOREGRESSIVE
         return Plan(
             "prefill", session, Relaxed(radius) if self._relaxed else exact, in_prefill=True, threshold=float(radius[0]))
+
+    def _radius(self, knowledge: Knowledge) -> np.ndarray:
+        return radius_of(self._settings, knowledge)
 
     def _session(self, knowledge: Knowledge, radius: np.ndarray) -> Session | None:
         s, head = self._settings, knowledge.head_probabilities is not None
@@ -209,7 +212,9 @@ class Prefill(Simple):
 class Fused(Prefill):
     """Ours, all together: the draft head's action unverified while it is sure of itself, otherwise verified in the prefill.
 
-    At most skip_run steps in a row go unverified, and a change of the gripper never does.
+    How far a draft may be off follows the kinematics: little while the arm moves slowly, which it does where it matters, more
+    while it moves fast, where the next step makes up for it. At most skip_run steps in a row go unverified, and a change of the
+    gripper never does.
     """
 
     def __init__(self, settings: Settings):
@@ -221,11 +226,14 @@ class Fused(Prefill):
         self._run = self._run + 1 if action is not None else 0
         return super().plan(knowledge) if action is None else Plan("skip", skip=action)
 
+    def _radius(self, knowledge: Knowledge) -> np.ndarray:
+        return kinematic_radius(self._settings, knowledge)
+
     def _sure(self, knowledge: Knowledge) -> np.ndarray | None:
         """The draft head's action (7,) if it need not be verified."""
         if knowledge.head_probabilities is None or not len(knowledge.history):
             return None
-        action, probability = knowledge.head_within(radius_of(self._settings, knowledge))
+        action, probability = knowledge.head_within(self._radius(knowledge))
         turned = (action[6] >= HALF_OPEN) != (knowledge.last_action[0, 6] >= HALF_OPEN)
         return None if turned or probability[:6].prod() < self._settings.skip_confidence else action
 
@@ -267,6 +275,17 @@ def radius_of(settings: Settings, knowledge: Knowledge) -> np.ndarray:
     per_bin = (statistics.q99 - statistics.q01)[:6] / (BINS - 1)
     physical = np.repeat([settings.relaxed_translation, settings.relaxed_rotation], 3)
     return np.append(np.where(physical > 0, physical / np.maximum(per_bin, 1e-12), settings.relaxed_radius), 0.0)
+
+
+def kinematic_radius(settings: Settings, knowledge: Knowledge) -> np.ndarray:
+    """The radius (7,) of fused in bins, which rises with the length of the head's translation; the gripper's is 0."""
+    s = settings
+    if knowledge.head_probabilities is None:
+        return radius_of(s, knowledge)
+    draft, _ = knowledge.head_within(np.append(np.ones(6), 0.0))
+    length = float(np.linalg.norm(knowledge.vla.action(draft)[:3]))
+    radius = s.fused_radius_min + (s.fused_radius_max - s.fused_radius_min) * min(1.0, length / s.fused_translation)
+    return np.append(np.full(6, np.floor(radius)), 0.0)
 
 
 def metric(settings: Settings) -> FusedMetric:

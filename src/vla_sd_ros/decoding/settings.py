@@ -62,6 +62,10 @@ class Settings:
     skip_confidence: float = _setting(
         1.1, "fused: the draft head's own probability that all its tokens would be accepted, from which its action is "
         "executed unverified; above 1: never.", 0.0, 1.1)
+    fused_radius_min: float = _setting(3.0, "fused: distance from the verifier's token that is accepted at rest [bins].", 1.0, 255.0)
+    fused_radius_max: float = _setting(
+        20.0, "fused: the same at fused_translation and above [bins]; in proportion between.", 1.0, 255.0)
+    fused_translation: float = _setting(0.04, "fused: translation of one action at which the distance is greatest [m].", 1e-4, 1.0)
     metric_boundary: float = _setting(0.2, "Fused metric above which heisd retrieves, below which it drafts.", 0.0, 1.0)
     metric_alpha: float = _setting(0.5, "Fused metric: share of the radius.", 0.0, 1.0)
     metric_window: int = _setting(15, "Fused metric: points of the end effector's path.", 3, 200)
@@ -90,6 +94,8 @@ class Settings:
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries, but needs {count}")
         if self.kerv_radius_min > self.kerv_radius_max:
             raise ValueError("kerv_radius_min is larger than kerv_radius_max")
+        if self.fused_radius_min > self.fused_radius_max:
+            raise ValueError("fused_radius_min is larger than fused_radius_max")
 
 
 def _check(name: str, value: Any, rule: dict) -> None:
