@@ -19,6 +19,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from processes import BEST_EFFORT, LATCHED, Domain, NodeProcess, Ros, node_command
 from rosgraph_msgs.msg import Clock
+from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
@@ -114,7 +115,7 @@ class System:
             self.client = InstructionClient("vla", context=self.ros.context)
             self.client.wait_for_node(20.0)
             self.ros.wait_until(lambda: self.measured, "a measured pose", 30.0)
-            self.home = position(self.measured[0][1])
+            self.home = self.measured[0][1]
         except BaseException:
             self.__exit__()
             raise
@@ -179,26 +180,32 @@ class System:
             self._walk_home()
         self.clear()
 
-    def _walk_home(self, within: float = 0.1, timeout: float = 20.0) -> None:
-        """By commands of a goal of this process, one each 0.2 s."""
+    def _walk_home(self, within: float = 0.1, turned: float = 0.2, timeout: float = 20.0) -> None:
+        """By commands of a goal of this process, one each 0.2 s, to within a distance [m] and an angle [rad]."""
         goal, end = np.random.default_rng().integers(0, 256, 16, np.uint8), time.monotonic() + timeout
         seen = len(self.measured)
         self.ros.wait_until(lambda: len(self.measured) > seen + 3, "the measured pose")
-        while np.linalg.norm(way := self.home - position(self.measured[-1][1])) > within:
+        while True:
+            here = self.measured[-1][1]
+            way, turn = position(self.home) - position(here), rotation(self.home) * rotation(here).inv()
+            if np.linalg.norm(way) <= within and turn.magnitude() <= turned:
+                break
             assert time.monotonic() < end, f"the arm did not come home: {self.statuses[-1][1].message}"
-            self.command(goal, np.clip(way, -0.05, 0.05))
+            share = min(1.0, 0.2 / max(turn.magnitude(), 1e-9))
+            self.command(goal, np.clip(way, -0.05, 0.05), Rotation.from_rotvec(share * turn.as_rotvec()).as_euler("xyz"))
             time.sleep(0.2)
         self.command(goal, np.zeros(3), hold=True)
         time.sleep(0.3)
 
-    def command(self, goal: np.ndarray, translation: np.ndarray, hold: bool = False) -> None:
-        """One command as vla_node sends them; goal: its id, uint8 (16,)."""
+    def command(self, goal: np.ndarray, translation: np.ndarray, turn: np.ndarray = np.zeros(3), hold: bool = False) -> None:
+        """One command as vla_node sends them; goal: its id, uint8 (16,); turn: roll, pitch, yaw [rad]."""
         message = EndEffectorCommand(hold=hold, gripper=1.0)
         message.header.frame_id = self.values["arm_node"]["base_frame"]
         message.goal_id.uuid = goal
         message.period.nanosec = 200_000_000
-        t = message.translation
+        t, r = message.translation, message.rotation
         t.x, t.y, t.z = map(float, translation)
+        r.x, r.y, r.z = map(float, turn)
         self.ros.publish(EndEffectorCommand, "command", message, 1)
 
     def start_moving(self, actions: int = 4, timeout: float = 20.0) -> None:
@@ -244,6 +251,11 @@ def flat(tree: dict, prefix: str = "") -> dict:
     for key, value in tree.items():
         items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return items
+
+
+def rotation(message: PoseStamped) -> Rotation:
+    q = message.pose.orientation
+    return Rotation.from_quat([q.x, q.y, q.z, q.w])
 
 
 def position(message: PoseStamped) -> np.ndarray:

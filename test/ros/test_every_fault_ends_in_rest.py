@@ -11,7 +11,7 @@ from system import System
 SLACK = 0.5  # s
 # test_kill_of_vla_node.py has that one; a client learns of it by the 20 s that DDS grants a silent participant.
 TRIED = [fault for fault in FAULTS if fault.name != "vla_node is killed"]
-PARAMETERS = {"image.grace": 0.5, "joint_states.grace": 0.5, "arm_status.grace": 0.5}
+PARAMETERS = {"image.grace": 0.5, "joint_states.grace": 0.5, "arm_status.grace": 2.0}
 
 
 @pytest.fixture(scope="module")
