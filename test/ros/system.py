@@ -95,7 +95,7 @@ class System:
             "sim_node": _of("sim_node", robot) | {"use_sim_time": simulated_time},
             "sim_arm_node": {"robot": "franka", "prefix": "panda", "image_size": 96}}
         listen = self.ros.listen
-        self.targets = listen(PoseStamped, target)
+        self.targets, self._target = listen(PoseStamped, target), target
         self.statuses = listen(ArmStatus, "arm_node/status", LATCHED)
         self.commands = listen(EndEffectorCommand, "command")
         self.diagnostics = listen(DiagnosticArray, "/diagnostics")
@@ -157,6 +157,8 @@ class System:
             self.client.wait_for_node(20.0)
         if dead:
             self.ros.wait_until(lambda: self.measured and self.measured[-1][0] > since, "a measured pose", 30.0)
+        if "arm_node" in dead:  # DDS keeps a killed one for 20 s, in which the arm's driver sees two masters
+            self.ros.wait_until(lambda: self.ros.node.count_publishers(self._target) == 1, "one publisher of targets", 40.0)
         return dead
 
     def signal(self, name: str, number: int) -> None:
