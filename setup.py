@@ -31,7 +31,6 @@ SIM = [
     "mujoco>=3.2,<4",
     "Pillow>=10.1",
     "rosbags>=0.10,<0.12",
-    "scipy>=1.11",
     "tqdm>=4.60",
 ]
 
@@ -66,6 +65,7 @@ setup(
         "PyYAML>=6.0",
         "ruckig>=0.19,<1",
         "safetensors>=0.4",
+        "scipy>=1.11",
         "simplejpeg>=1.6,<2",
         "tokenizers>=0.20",
         "torch>=2.4,<3",

@@ -189,15 +189,14 @@ class Prefill(Simple):
         self._settings, self._relaxed = settings, relaxed
 
     def plan(self, knowledge: Knowledge) -> Plan:
-        radius = self._radius(knowledge) if self._relaxed else EXACT
+        return self._verify(knowledge, radius_of(self._settings, knowledge) if self._relaxed else EXACT)
+
+    def _verify(self, knowledge: Knowledge, radius: np.ndarray) -> Plan:
         session = self._session(knowledge, radius)
         if session is None:
             return AUTOREGRESSIVE
         return Plan(
             "prefill", session, Relaxed(radius) if self._relaxed else exact, in_prefill=True, threshold=float(radius[0]))
-
-    def _radius(self, knowledge: Knowledge) -> np.ndarray:
-        return radius_of(self._settings, knowledge)
 
     def _session(self, knowledge: Knowledge, radius: np.ndarray) -> Session | None:
         s, head = self._settings, knowledge.head_probabilities is not None
@@ -222,18 +221,16 @@ class Fused(Prefill):
         self._run = 0
 
     def plan(self, knowledge: Knowledge) -> Plan:
-        action = self._sure(knowledge) if self._run < self._settings.skip_run else None
+        radius = kinematic_radius(self._settings, knowledge)
+        action = self._sure(knowledge, radius) if self._run < self._settings.skip_run else None
         self._run = self._run + 1 if action is not None else 0
-        return super().plan(knowledge) if action is None else Plan("skip", skip=action)
+        return self._verify(knowledge, radius) if action is None else Plan("skip", skip=action)
 
-    def _radius(self, knowledge: Knowledge) -> np.ndarray:
-        return kinematic_radius(self._settings, knowledge)
-
-    def _sure(self, knowledge: Knowledge) -> np.ndarray | None:
+    def _sure(self, knowledge: Knowledge, radius: np.ndarray) -> np.ndarray | None:
         """The draft head's action (7,) if it need not be verified."""
         if knowledge.head_probabilities is None or not len(knowledge.history):
             return None
-        action, probability = knowledge.head_within(self._radius(knowledge))
+        action, probability = knowledge.head_within(radius)
         turned = (action[6] >= HALF_OPEN) != (knowledge.last_action[0, 6] >= HALF_OPEN)
         return None if turned or probability[:6].prod() < self._settings.skip_confidence else action
 
