@@ -63,6 +63,12 @@ def full(name: str, namespace: str, node: str) -> str:
 @pytest.fixture(scope="module")
 def graph():
     """What arm_node, vla_node and the client do, as `policy()` has it; arm_node with the default interfaces."""
+    from processes import in_a_process
+
+    return in_a_process(observed_graph)
+
+
+def observed_graph() -> dict:
     from processes import Domain
 
     from vla_sd_ros.client import InstructionClient
@@ -82,12 +88,8 @@ def graph():
                 seen["arm_node"]["topics subscribe"]):
             break
         time.sleep(0.05)
-    yield seen
-    client.close()
-    for node in (arm, vla):
-        node.destroy_node()
     context.try_shutdown()
-    domain.release()
+    return seen
 
 
 def used(observer, name: str) -> dict:

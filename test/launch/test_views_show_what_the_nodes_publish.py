@@ -31,6 +31,12 @@ CAMERA = {"/camera/image_raw": ["sensor_msgs/msg/Image"]}
 @pytest.fixture(scope="module")
 def published():
     """Topics and types of arm_node, vla_node and a simulated Franka, as they are in the graph."""
+    from processes import in_a_process
+
+    return in_a_process(observed_topics)
+
+
+def observed_topics() -> dict:
     from processes import Domain
 
     from vla_sd_ros.nodes.arm_node import ArmNode
@@ -51,11 +57,8 @@ def published():
         found = {name: types for node in nodes for name, types in nodes[0].get_publisher_names_and_types_by_node(
             node.get_name(), "/vla")}
         time.sleep(0.05)
-    yield found
-    for node in nodes:
-        node.destroy_node()
     context.try_shutdown()
-    domain.release()
+    return found
 
 
 def fields_exist(kind: str, path: str) -> bool:

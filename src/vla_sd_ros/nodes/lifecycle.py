@@ -245,6 +245,11 @@ class ManagedNode(TableNode, LifecycleNode):
         if self.state in ("active", "inactive"):
             self.on_shutdown(None)
 
+    def destroy_node(self) -> None:
+        """Leave the graph at once: rclpy's state machine holds on to the node, which DDS would then miss for 20 s."""
+        super().destroy_node()
+        self._state_machine = None
+
     def _wind_down(self) -> None:
         if self.active:
             self.deactivate()

@@ -255,6 +255,11 @@ class VlaNode(ManagedNode):
         self._new_key = None
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
 
+    def destroy_node(self) -> None:
+        """Leave the graph at once; the action server would hold on to the node."""
+        self._server.destroy()
+        super().destroy_node()
+
     def stop(self) -> None:
         """Before the process ends. The executor turns meanwhile, because only it can send the result of a goal."""
         stopping = threading.Thread(target=super().stop, daemon=True)
