@@ -179,20 +179,22 @@ class Reach:
         """Nothing moves any more."""
         self._speeds = np.zeros_like(self._speeds)
 
-    def _examined(self, posture: Posture, speeds: np.ndarray, twist: np.ndarray, way: list[tuple[Pose, np.ndarray]],
+    def _examined(self, posture: Posture, speeds: np.ndarray, peak: np.ndarray, way: list[tuple[Pose, np.ndarray]],
                   limits: JointLimits) -> tuple[bool, Fault | None]:
         """Whether a joint is too fast in a posture or on the way to rest from it, and what leaves its limits there."""
-        rates, rooms = [speeds, posture.changes(twist)], [self._room(posture)]
-        for pose, twist in way:
+        rates, rooms = [speeds, posture.changes(peak)], [self._room(posture)]
+        for index, (pose, twist) in enumerate(way):
             # One step is near enough, but not near a singular posture.
             posture = solved(pose, posture) if posture.smallest < CROOKED else posture.towards(pose) or posture
             if posture is None:
                 return False, UNREACHABLE
             rates.append(posture.changes(twist))
+            if index == 0:  # the peak lies between the two first postures
+                rates.append(posture.changes(peak))
             rooms.append(self._room(posture))
-        fastest = np.maximum((1.0 - SPEED_RESERVE) * limits.velocity_share * self._fastest, np.abs(self._speeds))
+        allowed = np.maximum((1.0 - SPEED_RESERVE) * limits.velocity_share * self._fastest, np.abs(self._speeds))
         lacking = np.minimum(self._floors(limits) + RESERVE * self._slack, self._kept + 0.75 * self._slack) - rooms
-        hasty = bool((np.abs(rates) > fastest).any())
+        hasty = bool((np.abs(rates) > allowed).any())
         return hasty, self._fault(int(lacking.max(axis=0).argmax()), limits) if lacking.max() > 0.0 else None
 
     def _clear(self, speeds: np.ndarray, limits: JointLimits) -> float:
