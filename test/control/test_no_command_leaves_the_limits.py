@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.controller import LONGEST_TICK, ArmController, Command, Config
+from vla_sd_ros.control.joint_states import OUTSIDE
 from vla_sd_ros.control.pose import Pose
 from vla_sd_ros.control.reach import SLACK, JointLimits
 from vla_sd_ros.control.tracker import Limits
@@ -92,6 +93,9 @@ class Story:
         if how == "silent":
             return
         late = late + self.strayed
+        lower, upper = self.kinematics.position_limits
+        if ((late < lower - OUTSIDE) | (late > upper + OUTSIDE)).any():
+            return  # refused before the controller sees them
         pose = Pose(*self.kinematics.forward(late))
         if how == "not finite":
             pose, late = Pose(np.full(3, np.nan), pose.rotation), np.full(len(late), np.nan)

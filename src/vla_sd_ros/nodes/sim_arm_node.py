@@ -53,6 +53,7 @@ class SimArmNode(PlainNode):
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
         self._description = self.create_publisher(String, "robot_description", LATCHED)
         self._image = self.create_publisher(Image, "image", 1)
+        self._server = None
         (self._start_widowx if self.values["robot"] == "widowx" else self._start_franka)()
         self._description.publish(String(data=self._arm.urdf))
         self.create_timer(1.0 / self.values["joint_state_rate"], self._step, clock=STEADY)
@@ -87,6 +88,12 @@ class SimArmNode(PlainNode):
             return
         self._result = actions.GripperCommand.Result
         self._server = ActionServer(self, actions.GripperCommand, self.values["gripper_action"], self._on_gripper)
+
+    def destroy_node(self) -> None:
+        """Leave the graph at once; the action server would hold on to the node."""
+        if self._server:
+            self._server.destroy()
+        super().destroy_node()
 
     def _on_group(self, message) -> None:
         if message.name != "arm":
