@@ -4,6 +4,7 @@
 OpenVLA's evaluation prepares images with TensorFlow; the same arithmetic is here in numpy: resizing and cropping are
 linear and separable, so each is a pair of matrices, made once for each size of image.
 """
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -71,7 +72,9 @@ def resize(image: np.ndarray, size: int, crop: bool) -> np.ndarray:
         resized = _resample(image, _lanczos3_blocks(height, size), _lanczos3_blocks(width, size))
         image = cv2.add(resized, 0, dtype=cv2.CV_8U)    # rounds to even and saturates
     if crop:
-        image = np.minimum(_crop(image) * CUT_OFF, 255).astype(np.uint8)
+        middle = _crop(image)
+        middle *= CUT_OFF
+        image = np.minimum(middle, 255, out=middle).astype(np.uint8)
     return image
 
 
@@ -147,14 +150,21 @@ def crop_positions(size: int) -> np.ndarray:
 
 
 def _crop(image: np.ndarray) -> np.ndarray:
-    """The middle of image (size, size, 3), bilinear, to the same size, float32."""
+    """The middle of image (size, size, 3), bilinear, to the same size, float32 in a scratch array."""
     first, second, weights = _crop_samples(len(image))
 
     def along_rows(image: np.ndarray) -> np.ndarray:
-        before = image[first]
-        return before + (image[second] - before) * weights
+        before = np.take(image, first, axis=0, out=_scratch("before", image.shape), mode="clip")
+        between = np.take(image, second, axis=0, out=_scratch("between", image.shape), mode="clip")
+        between -= before
+        between *= weights
+        between += before
+        return between
 
-    return cv2.transpose(along_rows(cv2.transpose(along_rows(image.astype(np.float32)))))
+    def turned(image: np.ndarray) -> np.ndarray:
+        return cv2.transpose(image, dst=_scratch("middle", image.shape))
+
+    return turned(along_rows(turned(along_rows(_floats(image)))))
 
 
 @lru_cache(maxsize=4)
@@ -182,14 +192,34 @@ def _blocks(matrix: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
 
 
 def _resample(image: np.ndarray, vertical: list, horizontal: list) -> np.ndarray:
-    """vertical and horizontal matrix applied to image (H, W, 3): (h, w, 3) float32."""
-    return cv2.transpose(_multiply(horizontal, cv2.transpose(_multiply(vertical, image.astype(np.float32)))))
+    """vertical and horizontal matrix applied to image (H, W, 3) uint8: (h, w, 3) float32 in a scratch array."""
+    rows = _multiply("rows", vertical, _floats(image))
+    columns = _multiply("columns", horizontal, cv2.transpose(rows, dst=_scratch("turned", (rows.shape[1], rows.shape[0], 3))))
+    return cv2.transpose(columns, dst=_scratch("resized", (columns.shape[1], columns.shape[0], 3)))
 
 
-def _multiply(blocks: list, image: np.ndarray) -> np.ndarray:
-    """The matrix of the blocks (h, H) applied to the columns of image (H, W, 3) float32: (h, W, 3)."""
+def _multiply(name: str, blocks: list, image: np.ndarray) -> np.ndarray:
+    """The matrix of the blocks (h, H) applied to the columns of image (H, W, 3) float32: (h, W, 3), a scratch array."""
     flat = image.reshape(len(image), -1)
-    product = np.empty((blocks[-1][0].stop, flat.shape[1]), np.float32)
+    product = _scratch(name, (blocks[-1][0].stop, *image.shape[1:]))
     for rows, columns, values in blocks:
-        np.matmul(values, flat[columns], out=product[rows])
-    return product.reshape(len(product), -1, 3)
+        np.matmul(values, flat[columns], out=product.reshape(len(product), -1)[rows])
+    return product
+
+
+def _floats(image: np.ndarray) -> np.ndarray:
+    array = _scratch("image", image.shape)
+    np.copyto(array, image)
+    return array
+
+
+_memory = threading.local()
+
+
+def _scratch(name: str, shape: tuple) -> np.ndarray:
+    """An array (shape) of this thread, float32, the same at each call: fresh pages from the system cost more than the
+    arithmetic."""
+    kept = _memory.__dict__
+    if name not in kept or kept[name].shape != shape:
+        kept[name] = np.empty(shape, np.float32)
+    return kept[name]
