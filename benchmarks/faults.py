@@ -133,6 +133,7 @@ def two_machines() -> Iterator[None]:
             ip("-n", name, "address", "add", address, "dev", link)
             for up in (link, "lo"):
                 ip("-n", name, "link", "set", up, "up")
+            ip("-n", name, "route", "add", "224.0.0.0/4", "dev", link)
         robot = os.open("/run/netns/vla_robot", os.O_RDONLY)
         move_to(robot)
         os.close(robot)
@@ -169,7 +170,8 @@ def network_system(folder: Path, **options) -> Iterator[System]:
 def robot_system(folder: Path, **options) -> Iterator[System]:
     standins.use()
     parameters = {"arm.interface": "servo_pose", "servo.node": "servo_node", "gripper.interface": "gripper_command",
-                  "gripper.action": "stuck_gripper", "gripper.timeout": 1.0}
+                  "gripper.action": "stuck_gripper", "gripper.timeout": 1.0,
+                  "action_scale": 0.3}  # no physics: the policy does not see what its motion does, and would reach a limit
     system = System(folder, "arm", arm=parameters, target="servo_node/pose_target_cmds", **options)
     system.servo, system.gripper = ServoStandIn(system), StuckGripper(system)
     with system:

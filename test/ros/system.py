@@ -179,24 +179,20 @@ class System:
             assert answer.success, answer.message
             time.sleep(0.5)
         else:
-            self._walk_home()
+            self._renew_robot()
         self.clear()
 
-    def _walk_home(self, within: float = 0.1, turned: float = 0.2, timeout: float = 20.0) -> None:
-        """By commands of a goal of this process, one each 0.2 s, to within a distance [m] and an angle [rad]."""
-        goal, end = np.random.default_rng().integers(0, 256, 16, np.uint8), time.monotonic() + timeout
-        seen = len(self.measured)
-        self.ros.wait_until(lambda: len(self.measured) > seen + 3, "the measured pose")
-        while True:
-            here = self.measured[-1][1]
-            way, turn = position(self.home) - position(here), rotation(self.home) * rotation(here).inv()
-            if np.linalg.norm(way) <= within and turn.magnitude() <= turned:
-                break
-            assert time.monotonic() < end, f"the arm did not come home: {self.statuses[-1][1].message}"
-            share = min(1.0, 0.2 / max(turn.magnitude(), 1e-9))
-            self.command(goal, np.clip(way, -0.05, 0.05), Rotation.from_rotvec(share * turn.as_rotvec()).as_euler("xyz"))
-            time.sleep(0.2)
-        self.command(goal, np.zeros(3), hold=True)
+    def _renew_robot(self) -> None:
+        """A simulated arm begins at its first pose. Meanwhile arm_node is inactive, so that it gives its old target up."""
+        assert self.ros.change_state("arm_node", "deactivate")
+        self.processes[self.robot].terminate()
+        self.start(self.robot)
+        self.wait_until_ready(self.robot)
+        assert self.ros.change_state("arm_node", "activate")
+        since = time.monotonic()
+        self.ros.wait_until(
+            lambda: self.measured and self.measured[-1][0] > since
+            and np.linalg.norm(position(self.measured[-1][1]) - position(self.home)) < 0.01, "the arm at its first pose", 30.0)
         time.sleep(0.3)
 
     def command(self, goal: np.ndarray, translation: np.ndarray, turn: np.ndarray = np.zeros(3), hold: bool = False) -> None:
