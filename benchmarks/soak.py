@@ -86,12 +86,15 @@ class Soak:
         name, disturbed = self._chance.choice([("cancel", ""), ("preemption", ""), (fault.name, fault.name.split()[0])])
         self._diagnostics.clear()
         alive = {process.process.pid for process in self._system.processes.values()}
-        if name == "cancel":
-            problems = cancelled(self._system, self._chance, slack)
-        elif name == "preemption":
-            problems = preempted(self._system, self._chance)
-        else:
-            problems = faults.run(self._system, fault, slack).problems
+        try:
+            if name == "cancel":
+                problems = cancelled(self._system, self._chance, slack)
+            elif name == "preemption":
+                problems = preempted(self._system, self._chance)
+            else:
+                problems = faults.run(self._system, fault, slack).problems
+        except AssertionError as error:  # what was waited for in vain; the other rounds shall still be had
+            problems = [str(error)]
         self.problems += [f"{name}: {problem}" for problem in problems]
         self.rounds[name] = self.rounds.get(name, 0) + 1
         self._system.restart_dead()
