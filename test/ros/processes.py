@@ -108,14 +108,14 @@ class NodeProcess:
         self.process.wait()
 
 
-def in_a_process(function: Callable[[], Any]) -> Any:
-    """What a module's function returns, called in a process that ends thereafter.
+def in_a_process(function: Callable[[], Any], timeout: float = 120.0) -> Any:
+    """What a module's function returns within a time [s], called in a process that ends thereafter.
 
     For nodes that a test only looks at: destroyed ones would stay in the graph of this process, and their services would
     seem to be those of the nodes that later tests start.
     """
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(function).result(120.0)
+        return pool.submit(function).result(timeout)
 
 
 def node_command(module: str, parameters: dict[str, Any], folder: Path, namespace: str = "/vla",

@@ -146,11 +146,11 @@ class Reach:
         joints = (allowed / np.maximum(np.abs(needed), 1e-9)).min()
         return self._ease * min(1.0, self._clear(needed, limits), (1.0 - 2.0 * SPEED_RESERVE) * joints)
 
-    def admits(self, pose: Pose, twist: np.ndarray, way: list[tuple[Pose, np.ndarray]], dt: float, limits: JointLimits,
+    def admits(self, pose: Pose, early: np.ndarray, way: list[tuple[Pose, np.ndarray]], dt: float, limits: JointLimits,
                measured: np.ndarray | None) -> bool:
         """Whether the arm may be at a pose in dt [s], and then come to rest on its way: poses, twists (6,).
 
-        twist: the fastest of the way until its first pose.
+        early (6, k): twists of the way until its first pose, where it is fastest.
 
         If so, `joints` are those of the pose from here on. measured (n,): where the arm's joints are now.
         """
@@ -159,7 +159,7 @@ class Reach:
         fault = UNREACHABLE
         if moved is not None:
             speeds = (moved.joints - here.joints) / dt
-            hasty, fault = self._examined(moved, speeds, twist, way, limits)
+            hasty, fault = self._examined(moved, speeds, early, way, limits)
             if not (hasty or fault):
                 self._move(moved, speeds)
                 self._ease, self.refusal = min(1.0, RECOVERY * self._ease), None
@@ -179,18 +179,18 @@ class Reach:
         """Nothing moves any more."""
         self._speeds = np.zeros_like(self._speeds)
 
-    def _examined(self, posture: Posture, speeds: np.ndarray, peak: np.ndarray, way: list[tuple[Pose, np.ndarray]],
+    def _examined(self, posture: Posture, speeds: np.ndarray, early: np.ndarray, way: list[tuple[Pose, np.ndarray]],
                   limits: JointLimits) -> tuple[bool, Fault | None]:
         """Whether a joint is too fast in a posture or on the way to rest from it, and what leaves its limits there."""
-        rates, rooms = [speeds, posture.changes(peak)], [self._room(posture)]
+        rates, rooms = [speeds, *posture.changes(early).T], [self._room(posture)]
         for index, (pose, twist) in enumerate(way):
             # One step is near enough, but not near a singular posture.
             posture = solved(pose, posture) if posture.smallest < CROOKED else posture.towards(pose) or posture
             if posture is None:
                 return False, UNREACHABLE
             rates.append(posture.changes(twist))
-            if index == 0:  # the peak lies between the two first postures
-                rates.append(posture.changes(peak))
+            if index == 0:  # what is early lies between the two first postures
+                rates += [*posture.changes(early).T]
             rooms.append(self._room(posture))
         allowed = np.maximum((1.0 - SPEED_RESERVE) * limits.velocity_share * self._fastest, np.abs(self._speeds))
         lacking = np.minimum(self._floors(limits) + RESERVE * self._slack, self._kept + 0.75 * self._slack) - rooms

@@ -24,6 +24,7 @@ AXES = 6  # x, y, z, and the rotation vector, in base axes
 TOLERANCE = 1e-9
 # Largest distances between two points at which the way to rest is examined, and the most of them.
 POINT_TIME, POINT_DISTANCE, POINT_ANGLE, MOST_POINTS = 0.04, 0.02, 0.08, 24  # s, m, rad
+EARLY = 0.25, 0.5, 0.75  # shares of the time to the first point, at which the joints' speeds are examined too
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,11 @@ class Tracker:
         # Until the acceleration is taken back, an axis gets faster still.
         faster = acceleration * np.abs(acceleration) / (2.0 * np.array(limits.axes("jerk")))
         peak = np.where(velocity * acceleration > 0.0, velocity + faster, velocity)
-        if self.reach and not self.reach.admits(pose, peak, points(pose, way, self.reach.crooked), dt, joints, measured):
-            return False
+        if self.reach:
+            times, on_the_way = points(pose, way, self.reach.crooked)
+            early = np.column_stack([peak, *(way.at_time(share * times[0])[1] for share in EARLY)])
+            if not self.reach.admits(pose, early, on_the_way, dt, joints, measured):
+                return False
         self.pose, self.velocity, self.acceleration = pose, velocity, acceleration
         self._anchor, self._way, self._time = pose, way, 0.0
         return True
@@ -180,17 +184,17 @@ def planned(velocity: np.ndarray, acceleration: np.ndarray, limits: Limits, disp
     return plan if result in (Result.Working, Result.Finished) else None
 
 
-def points(pose: Pose, way: Trajectory, dense: bool) -> list[tuple[Pose, np.ndarray]]:
-    """Poses and twists (6,) on a way from a pose to rest, so dense that its postures are found from one to the next.
+def points(pose: Pose, way: Trajectory, dense: bool) -> tuple[list[float], list[tuple[Pose, np.ndarray]]]:
+    """Times, and poses and twists (6,), on a way from a pose to rest, so dense that its postures are found one by one.
 
     Four times as dense near a singular posture, where each turn of the way asks for other speeds of the joints.
     """
     length = np.abs(way.at_time(way.duration)[0])
     count = max(way.duration / POINT_TIME, length[:3].max() / POINT_DISTANCE, length[3:].max() / POINT_ANGLE)
     count = 4.0 * max(count, 1.0) if dense else count
-    times = np.linspace(0.0, way.duration, 1 + min(max(math.ceil(count), 1), MOST_POINTS))[1:]
-    return [(pose.moved(np.array(displacement)), np.array(velocity))
-            for displacement, velocity, _ in map(way.at_time, times.tolist())]
+    times = np.linspace(0.0, way.duration, 1 + min(max(math.ceil(count), 1), MOST_POINTS))[1:].tolist()
+    return times, [(pose.moved(np.array(displacement)), np.array(velocity))
+                   for displacement, velocity, _ in map(way.at_time, times)]
 
 
 def extrema(plan: Trajectory, axes: int = AXES) -> tuple[np.ndarray, np.ndarray]:
