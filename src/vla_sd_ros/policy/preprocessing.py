@@ -164,7 +164,7 @@ def _crop(image: np.ndarray) -> np.ndarray:
     def turned(image: np.ndarray) -> np.ndarray:
         return cv2.transpose(image, dst=_scratch("middle", image.shape))
 
-    return turned(along_rows(turned(along_rows(_floats(image)))))
+    return turned(along_rows(turned(along_rows(_floats("whole", image)))))
 
 
 @lru_cache(maxsize=4)
@@ -193,7 +193,7 @@ def _blocks(matrix: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
 
 def _resample(image: np.ndarray, vertical: list, horizontal: list) -> np.ndarray:
     """vertical and horizontal matrix applied to image (H, W, 3) uint8: (h, w, 3) float32 in a scratch array."""
-    rows = _multiply("rows", vertical, _floats(image))
+    rows = _multiply("rows", vertical, _floats("image", image))
     columns = _multiply("columns", horizontal, cv2.transpose(rows, dst=_scratch("turned", (rows.shape[1], rows.shape[0], 3))))
     return cv2.transpose(columns, dst=_scratch("resized", (columns.shape[1], columns.shape[0], 3)))
 
@@ -207,8 +207,8 @@ def _multiply(name: str, blocks: list, image: np.ndarray) -> np.ndarray:
     return product
 
 
-def _floats(image: np.ndarray) -> np.ndarray:
-    array = _scratch("image", image.shape)
+def _floats(name: str, image: np.ndarray) -> np.ndarray:
+    array = _scratch(name, image.shape)
     np.copyto(array, image)
     return array
 
