@@ -185,7 +185,8 @@ def preprocessing(report: dict) -> list[str]:
 def main() -> None:
     lines = []
     for name, report in read("decoders_*.json").items():
-        about = f"{report['suite']}, {report['episodes']} episodes a decoder; floor {report['floor_ms']:.1f} ms"
+        shifted = f", objects shifted by up to 2 cm (seed {report['seed']})" if report.get("seed") else ""
+        about = f"{report['suite']}{shifted}, {report['episodes']} episodes a decoder; floor {report['floor_ms']:.1f} ms"
         lines += [f"### {about}", "", *closed_loop(report), "", plot(name, report), "", source_of(report), ""]
     for report in read("decode_*.json").values():
         about = f"{report['observations']} recorded observations; floor {report['floor_ms']:.2f} ms"
