@@ -192,7 +192,7 @@ def later(seconds: float):
 
 
 def jumped(joints):
-    joints.position[2] += 0.5
+    joints.position[2] += 1.0  # farther than it could go before joint states would be stale
     return joints
 
 
@@ -312,7 +312,7 @@ FAULTS = (
     Fault("joint states stop", "they are no longer delivered", falsify("joint_states", always(nothing)),
           f"joint_state_timeout + {HOLD}", (Arm.JOINT_STATES_STALE,), (Arm.JOINT_STATES_STALE, Goal.JOINT_STATES_STALE),
           heal_relay),
-    Fault("joint states jump", "one joint + 0.5 rad from one message to the next", falsify("joint_states", always(jumped)),
+    Fault("joint states jump", "one joint + 1 rad from one message to the next", falsify("joint_states", always(jumped)),
           HOLD, (Arm.JOINT_STATES_INVALID,), (Arm.JOINT_STATES_INVALID,), heal_relay, sentence="jumped"),
     Fault("joint states are not finite", "one joint is NaN", falsify("joint_states", always(not_a_number)),
           HOLD, (Arm.JOINT_STATES_INVALID,), (Arm.JOINT_STATES_INVALID,), heal_relay, sentence="not finite"),
