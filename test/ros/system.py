@@ -19,7 +19,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from processes import BEST_EFFORT, LATCHED, Domain, NodeProcess, Ros, node_command
 from rosgraph_msgs.msg import Clock
-from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
@@ -195,15 +194,14 @@ class System:
             and np.linalg.norm(position(self.measured[-1][1]) - position(self.home)) < 0.01, "the arm at its first pose", 30.0)
         time.sleep(0.3)
 
-    def command(self, goal: np.ndarray, translation: np.ndarray, turn: np.ndarray = np.zeros(3), hold: bool = False) -> None:
-        """One command as vla_node sends them; goal: its id, uint8 (16,); turn: roll, pitch, yaw [rad]."""
-        message = EndEffectorCommand(hold=hold, gripper=1.0)
+    def command(self, goal: np.ndarray, translation: np.ndarray) -> None:
+        """One command as vla_node sends them; goal: its id, uint8 (16,)."""
+        message = EndEffectorCommand(gripper=1.0)
         message.header.frame_id = self.values["arm_node"]["base_frame"]
         message.goal_id.uuid = goal
         message.period.nanosec = 200_000_000
-        t, r = message.translation, message.rotation
+        t = message.translation
         t.x, t.y, t.z = map(float, translation)
-        r.x, r.y, r.z = map(float, turn)
         self.ros.publish(EndEffectorCommand, "command", message, 1)
 
     def start_moving(self, actions: int = 4, timeout: float = 20.0) -> None:
@@ -249,11 +247,6 @@ def flat(tree: dict, prefix: str = "") -> dict:
     for key, value in tree.items():
         items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return items
-
-
-def rotation(message: PoseStamped) -> Rotation:
-    q = message.pose.orientation
-    return Rotation.from_quat([q.x, q.y, q.z, q.w])
 
 
 def position(message: PoseStamped) -> np.ndarray:
