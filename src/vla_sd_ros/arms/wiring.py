@@ -22,8 +22,8 @@ def stamped(pose: Pose, frame: str, stamp: Any) -> PoseStamped:
     message.header.stamp = stamp
     message.header.frame_id = frame
     p, o = message.pose.position, message.pose.orientation
-    p.x, p.y, p.z = pose.position.tolist()
-    o.x, o.y, o.z, o.w = pin.Quaternion(pose.rotation).coeffs().tolist()
+    # Not pin.Quaternion(rotation): eigenpy never frees the matrix that it makes of the array, 80 bytes each time.
+    p.x, p.y, p.z, o.x, o.y, o.z, o.w = pin.SE3ToXYZQUAT(pin.SE3(pose.rotation, pose.position)).tolist()
     return message
 
 
