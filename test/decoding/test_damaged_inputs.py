@@ -11,7 +11,7 @@ from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.kinematics.motion import Measured
 from vla_sd_ros.policy import drafter as drafters
 
-EXACT = Settings(relaxed_radius=0.0, kerv_mode="fixed", skip_run=0, sequence_largest=0, sequence_total=0)
+EXACT = Settings(relaxed_radius=0.0, jacobi_radius=0.0, kerv_mode="fixed", skip_run=0, sequence_largest=0, sequence_total=0)
 JUMPS = [np.full(3, 5.0), np.full(3, np.nan), np.zeros(3), np.full(3, np.inf), np.full(3, -9.0)]
 # These execute what was never verified by design, so what they emit depends on the history or the database.
 UNVERIFIED = {"retrieval_only", "kerv", "kerv_repeat", "kerv_reference", "heisd_reference"}
@@ -64,5 +64,5 @@ def test_a_draft_head_of_nan_costs_speed_only(vla, monkeypatch):
     monkeypatch.setattr(vla, "draft_head", object())
     monkeypatch.setattr(vla, "draft", lambda prompt: np.full((7, 256), np.nan))
     plain = factory.make("autoregressive", vla).decide(IMAGE, INSTRUCTION).bins
-    for name in ("prefill", "fused"):
+    for name in ("prefill", "prefill_jacobi", "fused"):
         assert np.array_equal(make(name, vla, None).decide(IMAGE, INSTRUCTION).bins, plain)

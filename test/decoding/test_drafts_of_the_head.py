@@ -39,6 +39,6 @@ def test_the_draft_is_the_median_and_its_probability_that_of_the_bins_around_it(
         assert probability == pytest.approx(row[max(bin - reach, 0) : bin + reach + 1].sum(), abs=1e-9)
 
 
-def test_a_head_of_nan_is_sure_of_nothing():
-    bins, within = knowledge(np.full((7, 256), np.nan)).head_within(np.full(7, 9.0))
-    assert np.all((0 <= bins) & (bins < 256)) and np.all(within == 0)
+def test_a_head_of_nan_knows_nothing():
+    knows = knowledge(np.full((7, 256), np.nan))
+    assert knows.head_probabilities is None and not len(knows.candidates("head")) and not len(knows.nearest("head"))

@@ -22,6 +22,14 @@ def test_prefill(vla, observations, sources):
         assert np.array_equal(decision.bins, expected.bins) and np.array_equal(decision.action, expected.action)
 
 
+@pytest.mark.parametrize("sources", [["last_action"], ["kalman"], ["head"]])
+def test_jacobi_with_no_radius(vla, observations, sources):
+    plain = factory.make("autoregressive", vla)
+    ours = factory.make("prefill_jacobi", vla, Settings(prefill_sources=sources, jacobi_radius=0.0))
+    for image, history in observations(vla, OBSERVATIONS):
+        assert np.array_equal(ours.decide(image, INSTRUCTION, history).bins, plain.decide(image, INSTRUCTION).bins)
+
+
 @pytest.mark.parametrize("nodes", [1, 20])
 def test_a_tree_of_the_draft_heads_likeliest_actions(vla, observations, nodes):
     plain = factory.make("autoregressive", vla)

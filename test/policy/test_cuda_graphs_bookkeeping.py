@@ -128,7 +128,7 @@ def test_replays_agree_with_eager_passes(captured, plain):
 def test_a_pass_is_captured_once_for_all_places_in_the_cache(captured):
     passes(captured, *CASES[0])
     known = len(recorded)
-    assert known == 4           # vision; prefill with six drafted; a tree of six; one token, which comes at two places
+    assert known == 5           # vision; projector; prefill with six drafted; a tree of six; one token, which comes at two places
     passes(captured, *CASES[1])
     assert len(recorded) == known and max(graph.replays for graph in recorded) == 4
     passes(captured, *CASES[2])

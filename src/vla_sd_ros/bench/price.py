@@ -127,7 +127,7 @@ def price_batch(vla: Vla, rows: int, repeats: int) -> dict[str, float]:
             out.greedy()
 
     return {
-        "vision_ms": median_ms(vla, lambda: batch.observe(images, instructions), repeats),
+        "vision_ms": median_ms(vla, lambda: batch.observe(images, instructions)[0].embeddings, repeats),
         "single_pass_ms": median_ms(vla, lambda: act(shaped(DEPTH), 0), repeats),
         "autoregressive_ms": median_ms(vla, lambda: act(EMPTY, DEPTH), repeats),
     }
@@ -208,7 +208,7 @@ def price_passes(vla: Vla, repeats: int) -> dict[str, float]:
     """Median milliseconds of each stage, by the number of positions."""
     image = np.zeros((*SIZE, 3), np.uint8)
     prompt = vla.observe(image, INSTRUCTION)
-    found = {"vision and projector": median_ms(vla, lambda: vla.observe(image, INSTRUCTION), repeats)}
+    found = {"vision and projector": median_ms(vla, lambda: vla.observe(image, INSTRUCTION).embeddings, repeats)}
     for drafted in (0, DEPTH, TREE):
         found[f"prefill with {drafted} drafted"] = median_ms(
             vla, lambda: vla.prefill(prompt, shaped(drafted)).greedy(), repeats)

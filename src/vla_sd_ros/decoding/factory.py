@@ -28,6 +28,7 @@ RECIPES = {
     "heisd_reference": Recipe(methods.HeisdReference, ("drafter", "database")),
     "prefill": Recipe(lambda s, d: methods.Prefill(s, relaxed=False)),
     "prefill_relaxed": Recipe(lambda s, d: methods.Prefill(s, relaxed=True)),
+    "prefill_jacobi": Recipe(lambda s, d: methods.Jacobi(s)),
     "fused": Recipe(lambda s, d: methods.Fused(s)),
 }
 DECODERS = (Autoregressive.name, *RECIPES)

@@ -7,7 +7,7 @@ import numpy as np
 from vla_sd_ros.decoding.acceptance import Relaxed, SequenceWise, exact, recombined
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.sources import Knowledge
-from vla_sd_ros.decoding.speculative import AUTOREGRESSIVE, DRAFTED_TOKENS, Candidates, Likeliest, Outcome, Plan, Session
+from vla_sd_ros.decoding.speculative import AUTOREGRESSIVE, DRAFTED_TOKENS, Candidates, Iterated, Likeliest, Outcome, Plan, Session
 from vla_sd_ros.kinematics.fused_metric import FusedMetric, Range
 from vla_sd_ros.policy.actions import BINS
 from vla_sd_ros.policy.vla import ACTION_TOKENS
@@ -189,9 +189,7 @@ class Prefill(Simple):
         self._settings, self._relaxed = settings, relaxed
 
     def plan(self, knowledge: Knowledge) -> Plan:
-        return self._verify(knowledge, radius_of(self._settings, knowledge) if self._relaxed else EXACT)
-
-    def _verify(self, knowledge: Knowledge, radius: np.ndarray) -> Plan:
+        radius = radius_of(self._settings, knowledge) if self._relaxed else EXACT
         session = self._session(knowledge, radius)
         if session is None:
             return AUTOREGRESSIVE
@@ -208,8 +206,31 @@ class Prefill(Simple):
         return Candidates(candidates) if len(candidates) else None
 
 
-class Fused(Prefill):
-    """Ours, all together: the draft head's action unverified while it is sure of itself, otherwise verified in the prefill.
+class Jacobi(Simple):
+    """Ours: a whole draft is verified inside the prefill, and every token is the verifier's own, given the draft's before it.
+
+    Jacobi decoding (arXiv 2305.10427; for VLAs PD-VLA, arXiv 2503.02310), whose first guess is a draft and which stops as soon
+    as the guess was near enough: a token hardly depends on small errors of those before it, so that the verifier's tokens are
+    nearer to autoregressive decoding's than a draft that is accepted as it is. Where the draft is off by more than
+    jacobi_radius, another pass follows from there, with what the verifier said as the draft.
+    """
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+
+    def plan(self, knowledge: Knowledge) -> Plan:
+        drafts = (knowledge.nearest(source) for source in self._settings.prefill_sources)
+        known = next((draft for draft in drafts if len(draft)), None)
+        if known is None:
+            return AUTOREGRESSIVE
+        radius = self._settings.jacobi_radius
+        return Plan("prefill", Iterated(known), Relaxed(np.full(ACTION_TOKENS, radius)), in_prefill=True, jacobi=True,
+                    threshold=radius)
+
+
+class Fused(Jacobi):
+    """Ours, all together: the draft head's action unverified while it is sure of itself, otherwise verified as in
+    prefill_jacobi.
 
     How far a draft may be off follows the kinematics: little while the arm moves slowly, which it does where it matters, more
     while it moves fast, where the next step makes up for it. At most skip_run steps in a row go unverified, and a change of the
@@ -217,20 +238,19 @@ class Fused(Prefill):
     """
 
     def __init__(self, settings: Settings):
-        super().__init__(settings, relaxed=True)
+        super().__init__(settings)
         self._run = 0
 
     def plan(self, knowledge: Knowledge) -> Plan:
-        radius = kinematic_radius(self._settings, knowledge)
-        action = self._sure(knowledge, radius) if self._run < self._settings.skip_run else None
+        action = self._sure(knowledge) if self._run < self._settings.skip_run else None
         self._run = self._run + 1 if action is not None else 0
-        return self._verify(knowledge, radius) if action is None else Plan("skip", skip=action)
+        return super().plan(knowledge) if action is None else Plan("skip", skip=action)
 
-    def _sure(self, knowledge: Knowledge, radius: np.ndarray) -> np.ndarray | None:
+    def _sure(self, knowledge: Knowledge) -> np.ndarray | None:
         """The draft head's action (7,) if it need not be verified."""
         if knowledge.head_probabilities is None or not len(knowledge.history):
             return None
-        action, probability = knowledge.head_within(radius)
+        action, probability = knowledge.head_within(kinematic_radius(self._settings, knowledge))
         turned = (action[6] >= HALF_OPEN) != (knowledge.last_action[0, 6] >= HALF_OPEN)
         return None if turned or probability[:6].prod() < self._settings.skip_confidence else action
 

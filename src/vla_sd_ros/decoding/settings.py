@@ -62,7 +62,7 @@ class Settings:
     skip_confidence: float = _setting(
         1.1, "fused: the draft head's own probability that all its tokens would be accepted, from which its action is "
         "executed unverified; above 1: never.", 0.0, 1.1)
-    fused_radius_min: float = _setting(3.0, "fused: distance from the verifier's token that is accepted at rest [bins].", 1.0, 255.0)
+    fused_radius_min: float = _setting(3.0, "fused: error of an unverified action that counts as none at rest [bins].", 1.0, 255.0)
     fused_radius_max: float = _setting(
         20.0, "fused: the same at fused_translation and above [bins]; in proportion between.", 1.0, 255.0)
     fused_translation: float = _setting(0.04, "fused: translation of one action at which the distance is greatest [m].", 1e-4, 1.0)
@@ -76,6 +76,9 @@ class Settings:
     metric_length: list = _setting([0.0, 0.4], "Fused metric: displacement that becomes 0, and that becomes 1 [m].", 0.0, 100.0)
     prefill_sources: list = _setting(
         ["head"], "prefill and fused: sources of the draft in the prefill: " + ", ".join(SOURCES) + ".", choices=SOURCES)
+    jacobi_radius: float = _setting(
+        20.0, "prefill_jacobi and fused: distance from the verifier's token up to which the verifier's later tokens stand [bins]; "
+        "0: exact, 255: one pass whatever the draft is.", 0.0, 255.0)
     head_nodes: int = _setting(
         12, "prefill: most nodes of a tree of the draft head's likeliest actions, where the head is its only source; 0: the "
         "likeliest action alone.", 0, 200)

@@ -56,6 +56,12 @@ class Knowledge:
         """The candidates (k, 7) of a source."""
         return getattr(self, source)
 
+    def nearest(self, source: str) -> np.ndarray:
+        """The one candidate (1, 7) of a source that is nearest to the verifier's tokens on average; (0, 7) for none."""
+        if source == "head" and self.head_probabilities is not None:
+            return self.head_within(np.ones(7))[0][None]
+        return self.candidates(source)[:1]
+
     @cached_property
     def last_action(self) -> np.ndarray:
         """The previous action again."""
@@ -69,8 +75,11 @@ class Knowledge:
 
     @cached_property
     def head_probabilities(self) -> np.ndarray | None:
-        """What the draft head thinks of each bin (7, 256); None without a head."""
-        return self.vla.draft(self.prompt) if self.vla.draft_head is not None else None
+        """What the draft head thinks of each bin (7, 256); None without a head, and where it is not finite."""
+        if self.vla.draft_head is None:
+            return None
+        probabilities = self.vla.draft(self.prompt)
+        return probabilities if np.isfinite(probabilities).all() else None
 
     @cached_property
     def head(self) -> np.ndarray:
@@ -84,11 +93,21 @@ class Knowledge:
         The median of what the head thinks probable, which is nearer to the verifier's token on average, and more often within
         the radius, than the peak; where the radius is 0, the peak.
         """
-        below = np.pad(np.nan_to_num(self.head_probabilities).cumsum(-1), ((0, 0), (1, 0)))
-        bins = np.where(radius > 0, (below[:, 1:] >= 0.5).argmax(-1), self.head[0])
+        bins = np.where(radius > 0, self._head_medians, self.head[0])
         low, high = np.maximum(bins - radius.astype(int), 0), np.minimum(bins + radius.astype(int) + 1, BINS)
         each = np.arange(len(bins))
-        return bins, below[each, high] - below[each, low]
+        return bins, self._head_below[each, high] - self._head_below[each, low]
+
+    @cached_property
+    def _head_below(self) -> np.ndarray:
+        """The head's probability (7, 257) of all bins before each one."""
+        below = np.zeros((len(self.head_probabilities), BINS + 1))
+        np.cumsum(self.head_probabilities, axis=-1, out=below[:, 1:])
+        return below
+
+    @cached_property
+    def _head_medians(self) -> np.ndarray:
+        return (self._head_below[:, 1:] >= 0.5).argmax(-1)
 
     @cached_property
     def neighbours(self):

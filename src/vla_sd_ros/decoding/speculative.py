@@ -53,11 +53,20 @@ class Candidates:
         pass
 
 
+class Iterated(Candidates):
+    """One whole action (7,), known from the start; what is left of it after a pass becomes what the verifier said instead."""
+
+    def revise(self, first: int, opinions: np.ndarray) -> None:
+        """The verifier's bins (n,) of the tokens from the dimension `first` on, each given the draft's before it."""
+        self._bins = self._bins.copy()
+        self._bins[0, first : first + len(opinions)] = opinions
+
+
 class Likeliest:
     """Trees of the most probable actions by the probabilities (7, 256) of a draft head, known from the start."""
 
     def __init__(self, probabilities: np.ndarray, nodes: int, least: float):
-        self._probabilities, self._nodes, self._least = np.nan_to_num(probabilities), nodes, least
+        self._probabilities, self._nodes, self._least = probabilities, nodes, least
 
     def start(self, prompt: Prompt, out: Pass) -> None:
         pass
@@ -79,6 +88,7 @@ class Plan:
 
     path: what DecodeStep reports. in_prefill: draft before the prefill and verify in it. complete: after a rejection, from the
     tokens so far to the whole action (7,), or None for another pass. skip: an action (7,) to execute without the language model.
+    jacobi: with an Iterated session; what is emitted for an accepted token is not the draft's but the verifier's.
     threshold, fused_metric: reported.
     """
 
@@ -88,6 +98,7 @@ class Plan:
     in_prefill: bool = False
     complete: Callable[[list[int]], list[int] | None] = lambda tokens: None
     skip: np.ndarray | None = None
+    jacobi: bool = False
     threshold: float = 0.0
     fused_metric: float = float("nan")
 
@@ -179,6 +190,10 @@ class Speculative:
         if kind == "extend":
             plan.session.follow(np.array(outcome.tokens[-1:] + draft.bins[path].tolist()), out.hidden[nodes])
         outcome.bias[first : first + len(path)] = np.abs(draft.bins[path] - opinions[draft.parents[path] + 1])
-        outcome.tokens += [*draft.bins[path].tolist(), int(opinions[path[-1] + 1 if path else 0])]
+        if plan.jacobi:
+            outcome.tokens += opinions[: len(path) + 1].tolist()
+            plan.session.revise(first, opinions)
+        else:
+            outcome.tokens += [*draft.bins[path].tolist(), int(opinions[path[-1] + 1 if path else 0])]
         outcome.rejected |= len(path) < int(draft.shape.depths.max(initial=-1)) + 1
         outcome.passes.append(PassRecord(kind, len(draft), len(path)))

@@ -31,7 +31,7 @@ class Batch:
 
     @torch.inference_mode()
     def observe(self, images: Sequence[np.ndarray], instructions: Sequence[str]) -> list[Prompt]:
-        """Vision tower and projector over all images (H, W, 3) uint8 RGB at once; sizes may differ. As Vla.observe()."""
+        """Vision tower over all images (H, W, 3) uint8 RGB at once; sizes may differ. As Vla.observe()."""
         return self._vla.observe_all(images, instructions)
 
     @torch.inference_mode()

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verifier: observe an image and an instruction, then run passes of the language model over them.
 
-    prompt = vla.observe(image, instruction)     # vision tower and projector
-    out = vla.prefill(prompt, draft)             # the first pass, over the prompt and a draft of what follows
+    prompt = vla.observe(image, instruction)     # vision tower
+    out = vla.prefill(prompt, draft)             # projector and first pass, over the prompt and a draft of what follows
     out = vla.extend(draft)                      # one more pass, over a draft of what follows the committed tokens
     vla.keep(path)                               # commit the nodes of a path of the latest draft, drop the others
 """
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -40,17 +40,26 @@ def padded(slots: int) -> int:
 
 @dataclass(frozen=True)
 class Prompt:
-    """embeddings (n, hidden): BOS, image, rest of the text. image_tokens: how many of them are the image's.
+    """An image that has been looked at, and its instruction.
 
-    features (vision width,): pooled over the image, for retrieval. cells (1, cells, vision width), text (1, hidden): what a
-    draft head reads.
+    image_tokens: how many of the embeddings are the image's. features (vision width,): pooled over the image, for retrieval.
+    cells (1, cells, vision width), text (1, hidden): what a draft head reads. before, after: embeddings of the text on both
+    sides of the image. project: gives the embeddings (image_tokens, hidden) of the image.
     """
 
-    embeddings: Tensor
     image_tokens: int
     features: Tensor
     cells: Tensor
     text: Tensor
+    before: Tensor
+    after: Tensor
+    project: Callable[[], Tensor]
+
+    @cached_property
+    def embeddings(self) -> Tensor:
+        """(n, hidden): BOS, image, rest of the text. Projected when first asked for: an action that skips the language model
+        has no use for them."""
+        return torch.cat((self.before, self.project(), self.after))
 
 
 @dataclass(frozen=True)
@@ -178,26 +187,33 @@ class Vla:
 
     @torch.inference_mode()
     def observe(self, image: np.ndarray, instruction: str) -> Prompt:
-        """Vision tower and projector over image (H, W, 3) uint8 RGB, with the instruction's cached embeddings."""
+        """Vision tower over image (H, W, 3) uint8 RGB, with the instruction's cached embeddings."""
         return self.observe_all([image], [instruction])[0]
 
     @torch.inference_mode()
     def observe_all(self, images: Sequence[np.ndarray], instructions: Sequence[str]) -> list[Prompt]:
-        """The same for several images, in one pass of the vision tower."""
+        """The same for several images, in one pass of the vision tower, and one of the projector when it is needed."""
         texts = [self._text(instruction) for instruction in instructions]
         pixels = torch.cat([self._pixels(image) for image in images])
-        found = self._run(("image", len(images)), self._look, pixels)
-        prompts = []
-        for (before, after), cells, embeddings, pooled in zip(texts, *found, strict=True):
-            text = torch.cat((before, after)).mean(0, keepdim=True)
-            prompts.append(Prompt(
-                torch.cat((before, embeddings, after)), len(embeddings), pooled, cells[None], text))
-        return prompts
+        cells, pooled = self._run(("image", len(images)), self._look, pixels)
 
-    def _look(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cells (B, cells, width), embeddings (B, tokens, hidden) and pooled features (B, width) of pixels."""
+        @cache
+        @torch.inference_mode()
+        def projected() -> Tensor:
+            return self._run(("projector", len(images)), self._project, cells)[0]
+
+        return [
+            Prompt(self.config.vision.tokens, pooled[i], cells[i : i + 1],
+                   torch.cat((before, after)).mean(0, keepdim=True), before, after, lambda i=i: projected()[i])
+            for i, (before, after) in enumerate(texts)]
+
+    def _look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Cells (B, cells, width) and pooled features (B, width) of pixels."""
         cells = self._model.vision_backbone(pixels)
-        return cells, self._model.projector(cells), cells.mean(1)
+        return cells, cells.mean(1)
+
+    def _project(self, cells: Tensor) -> tuple[Tensor]:
+        return (self._model.projector(cells),)
 
     @torch.inference_mode()
     def prefill(self, prompt: Prompt, draft: Draft = EMPTY) -> Pass:
