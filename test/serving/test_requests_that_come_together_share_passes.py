@@ -14,7 +14,7 @@ from vla_sd_ros.serving.rounds import Rounds
 OTHER = "place it in the basket"
 
 
-@pytest.fixture(scope="module", params=["autoregressive", "prefill", "prefill_relaxed"])
+@pytest.fixture(scope="module", params=["autoregressive", "prefill", "prefill_relaxed", "prefill_jacobi"])
 def local(checkpoint, request):
     return Local(checkpoint, request.param, {"prefill_sources": ["last_action", "head"]})
 

@@ -233,7 +233,7 @@ class Fused(Jacobi):
     prefill_jacobi.
 
     How far a draft may be off follows the kinematics: little while the arm moves slowly, which it does where it matters, more
-    while it moves fast, where the next step makes up for it. At most skip_run steps in a row go unverified, and a change of the
+    while it moves fast, where the next step makes up for it. At most fused_run steps in a row go unverified, and a change of the
     gripper never does.
     """
 
@@ -242,7 +242,7 @@ class Fused(Jacobi):
         self._run = 0
 
     def plan(self, knowledge: Knowledge) -> Plan:
-        action = self._sure(knowledge) if self._run < self._settings.skip_run else None
+        action = self._sure(knowledge) if self._run < self._settings.fused_run else None
         self._run = self._run + 1 if action is not None else 0
         return super().plan(knowledge) if action is None else Plan("skip", skip=action)
 

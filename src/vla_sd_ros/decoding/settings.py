@@ -58,7 +58,8 @@ class Settings:
     skip_adjustment: float = _setting(
         0.0005, "Verify-skip: by how much skip_similarity rises after a rejected draft, and a third of it falls after an "
         "accepted one.", 0.0, 1.0)
-    skip_run: int = _setting(2, "Verify-skip: most steps in a row without verification; 0: never skip.", 0, 100)
+    skip_run: int = _setting(2, "Verify-skip of heisd: most steps in a row without verification; 0: never skip.", 0, 100)
+    fused_run: int = _setting(4, "fused: most steps in a row without verification; 0: never skip.", 0, 100)
     skip_confidence: float = _setting(
         1.1, "fused: the draft head's own probability that all its tokens would be accepted, from which its action is "
         "executed unverified; above 1: never.", 0.0, 1.1)
