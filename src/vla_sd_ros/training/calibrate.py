@@ -18,7 +18,7 @@ from vla_sd_ros.kinematics.fused_metric import DISPLACEMENTS, FusedMetric, Range
 from vla_sd_ros.policy.actions import decode
 
 QUANTILE = 95  # [%], of the values that becomes 1 in the fused metric (HeiSD)
-SKIP_PRECISION = 0.95  # share of the draft head's skipped actions that the verifier would have accepted
+SKIP_PRECISION = 0.93  # share of the draft head's skipped actions that the verifier would have accepted
 RETRIEVAL_PRECISION = 0.7  # the same of retrieved ones: the nearest neighbours of all are not accepted much more often
 NEAR = 3  # [bins] within which the sources of a composite draft compete
 
