@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """pose_target: the target itself; no listener, or a second publisher, which crisp_controllers refuse, are faults."""
 
+import time
+
 import numpy as np
 import pinocchio as pin
 from geometry_msgs.msg import PoseStamped
@@ -23,6 +25,18 @@ def test_the_pose_arrives_as_it_was_sent(bench):
     np.testing.assert_allclose([p.x, p.y, p.z], bench.pose.position)
     np.testing.assert_allclose(pin.Quaternion(o.w, o.x, o.y, o.z).matrix(), bench.pose.rotation, atol=1e-9)
     assert seen[0].header.frame_id == "panda_link0" and arm.fault() == ""
+
+
+def test_the_stamp_is_of_the_moment_that_the_target_is_for(bench):
+    arm, seen = make_arm(bench.node), []
+    bench.robot.create_subscription(PoseStamped, "target_pose", seen.append, 10)
+    bench.until(arm._publisher.get_subscription_count, "the controller")
+    moment, stamp = time.monotonic(), bench.node.get_clock().now().nanoseconds
+    time.sleep(0.2)     # the thread waits for its turn
+    arm.send(moment, bench.pose, bench.pose, bench.q)
+    bench.until(lambda: seen, "a pose")
+    sent = seen[0].header.stamp.sec * 10**9 + seen[0].header.stamp.nanosec
+    assert abs(sent - stamp) < 50e6
 
 
 def test_a_second_publisher_is_a_fault_for_as_long_as_it_is_there(bench):

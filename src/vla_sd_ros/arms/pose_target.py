@@ -7,7 +7,7 @@ their last target on silence; crisp ignores every target while there is more tha
 
 from geometry_msgs.msg import PoseStamped
 
-from vla_sd_ros.arms.wiring import NEWEST, Listeners, stamped
+from vla_sd_ros.arms.wiring import NEWEST, Listeners, stamp_of, stamped
 
 
 class PoseTarget:
@@ -20,7 +20,7 @@ class PoseTarget:
         self._fault = ""
 
     def send(self, now, target, measured, joints):
-        self._publisher.publish(stamped(target, self._frame, self._node.get_clock().now().to_msg()))
+        self._publisher.publish(stamped(target, self._frame, stamp_of(self._node.get_clock(), now)))
         self._fault = self._listeners.fault(now)
 
     def fault(self):

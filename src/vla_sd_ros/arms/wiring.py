@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What several interfaces share: messages from poses, a watch on who is at the other end, the newest goal of an action."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pinocchio as pin
 from geometry_msgs.msg import PoseStamped
 from rclpy.action import ActionClient
+from rclpy.clock import Clock
+from rclpy.duration import Duration
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from vla_sd_ros.control.pose import Pose
@@ -14,6 +17,15 @@ from vla_sd_ros.control.pose import Pose
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 GRAPH_PERIOD = 0.5  # s, between two looks at who is there
 PATIENCE = 1.0  # s, that the other end may take to appear
+
+
+def stamp_of(clock: Clock, moment: float) -> Any:
+    """ROS time, as a message, of a moment of time.monotonic() [s] just now: what was computed for it may have taken its time.
+
+    Simulated time does not go on meanwhile: there it is the present one.
+    """
+    late = 0.0 if clock.ros_time_is_active else time.monotonic() - moment
+    return (clock.now() - Duration(seconds=late)).to_msg()
 
 
 def stamped(pose: Pose, frame: str, stamp: Any) -> PoseStamped:
