@@ -138,7 +138,8 @@ def text(report: dict) -> str:
         lines.append(f"| {row['node']} | {row['minutes']:.1f} | {first['memory']:.1f}, {last['memory']:.1f} | "
                      + " | ".join(f"{first[what]}, {last[what]}" for what in ALLOWED) + " |")
     rounds = sum(report["rounds"].values())
-    wrong = f"{len(report['problems'])} problems." if report["problems"] else "no problem."
+    count = len(report["problems"])
+    wrong = f"{count or 'no'} problem{'s' if count > 1 else ''}."
     return "\n".join([*lines, "", f"{report['minutes']:g} minutes, {rounds} rounds of {len(report['rounds'])} kinds; "
                       f"/diagnostics at most {report['latest_diagnostics_s']:.2f} s after the one before; {wrong} Processes "
                       "that a fault killed early are left out."])
