@@ -82,37 +82,41 @@ def source_of(report: dict) -> str:
 def plot(name: str, report: dict) -> str:
     """Success against latency, path shares, acceptance by position and along the episode, as Markdown that shows them."""
     rows = report["decoders"]
-    figure, ((left, right), (positions, course)) = plt.subplots(2, 2, figsize=(13, 10))
+    colours = dict(zip(rows, plt.get_cmap("tab20").colors))
+    figure, ((left, right), (positions, course)) = plt.subplots(2, 2, figsize=(13, 11))
+    handles = []
     for decoder, row in rows.items():
         low, high = row["ci95"]
         rate, median = row["success_rate"], row["latency_ms"]["median"]
-        left.errorbar(median, 100 * rate, [[100 * (rate - low)], [100 * (high - rate)]], fmt="o", capsize=2)
-        left.annotate(decoder, (median, 100 * rate), textcoords="offset points", xytext=(5, 4), fontsize=7)
+        handles.append(left.errorbar(
+            median, 100 * rate, [[100 * (rate - low)], [100 * (high - rate)]], fmt="o", capsize=2, color=colours[decoder]))
+        if any(row["accepted_by_position"]):
+            positions.plot(DIMENSIONS, row["accepted_by_position"], "o-", color=colours[decoder])
+        tenths = [10 * tenth + 5 for tenth in range(len(row["along"]["passes"]))]
+        course.plot(tenths, row["along"]["passes"], color=colours[decoder])
     left.axvline(report["floor_ms"], linestyle=":", color="grey")
     left.set(xlabel="median latency of one action [ms], dotted: vision + one prefill", ylabel="success [%]")
-    paths = sorted({path for row in rows.values() for path in row["paths"]})
-    start = [0.0] * len(rows)
-    for path in paths:
-        shares = [row["paths"].get(path, 0.0) for row in rows.values()]
-        right.barh(list(rows), shares, left=start, label=path)
-        start = [a + b for a, b in zip(start, shares)]
-    right.invert_yaxis()
-    right.set(xlabel="share of the steps")
-    right.legend(fontsize=7)
-    right.tick_params(labelsize=7)
-    for style, (decoder, row) in enumerate(rows.items()):
-        line = {"label": decoder, "linestyle": "-" if style < 10 else "--"}
-        if any(row["accepted_by_position"]):
-            positions.plot(DIMENSIONS, row["accepted_by_position"], "o", **line)
-        course.plot([10 * tenth + 5 for tenth in range(len(row["along"]["passes"]))], row["along"]["passes"], **line)
     positions.set(ylabel="share of the steps in which this token is an accepted draft", ylim=(0, 1))
-    positions.legend(fontsize=7)
     course.set(xlabel="part of the episode [%]", ylabel="forward passes per action", ylim=(0, 7.2))
-    course.legend(fontsize=7)
-    figure.tight_layout()
+    plot_paths(right, rows)
+    figure.legend(handles, rows, loc="lower center", ncols=4, fontsize=8)
+    figure.tight_layout(rect=(0, 0.09, 1, 1))
     figure.savefig(DOCS / f"{name}.png", dpi=110)
     plt.close(figure)
     return f"![{name}]({name}.png)"
+
+
+def plot_paths(axis: plt.Axes, rows: dict[str, dict]) -> None:
+    """How often each decoder took which path."""
+    start = [0.0] * len(rows)
+    for path in sorted({path for row in rows.values() for path in row["paths"]}):
+        shares = [row["paths"].get(path, 0.0) for row in rows.values()]
+        axis.barh([decoder.replace("@", "\n") for decoder in rows], shares, left=start, label=path)
+        start = [a + b for a, b in zip(start, shares)]
+    axis.invert_yaxis()
+    axis.set(xlabel="share of the steps")
+    axis.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=6)
+    axis.tick_params(labelsize=7)
 
 
 def ablations(report: dict) -> list[str]:
