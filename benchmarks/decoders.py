@@ -146,6 +146,8 @@ def plot_sweeps(name: str, report: dict) -> str:
         other = axis.twinx()
         other.plot(places, [row["bins_off"] for row in rows], "s--", color="tab:orange")
         other.set_ylabel("bins from the verifier's", color="tab:orange")
+    for axis in axes.flat[len(panels):]:
+        axis.set_axis_off()
     figure.tight_layout()
     figure.savefig(DOCS / f"{name}.png", dpi=110)
     plt.close(figure)
