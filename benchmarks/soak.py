@@ -6,8 +6,8 @@
 Each round is a goal that is cancelled, two goals of which the second takes over, or a fault of docs/safety.md, at random.
 After each, at rest, memory, threads, open files and children of every node are noted. Faults that end a node come in a
 tenth of the time more, at the end, so that the memory of one process is seen for all of the time before; a node that such a
-fault ended is started again, and noted anew. Exit code 1 where a node grew by more than 20 MB, has more threads, files or children than it began
-with, published /diagnostics late, or where a fault did not end as it must.
+fault ended is started again, and noted anew. Exit code 1 where a node grew by more than 20 MB, has more threads, files or
+children than it began with, published /diagnostics late, or where a fault did not end as it must.
 """
 import argparse
 import os

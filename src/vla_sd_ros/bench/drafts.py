@@ -82,9 +82,9 @@ def survey(given: Parts, observations: Path, most: int) -> Survey:
 
 
 def _middle(knowledge: Knowledge, settings: Settings) -> tuple[np.ndarray, np.ndarray, float]:
-    radius = kinematic_radius(settings, knowledge)
     if knowledge.head_probabilities is None:
-        return np.full(7, UNKNOWN), radius, np.nan
+        return np.full(7, UNKNOWN), np.zeros(7), np.nan
+    radius = kinematic_radius(settings, knowledge)
     bins, probability = knowledge.head_within(radius)
     return bins, radius, float(probability[:6].prod())
 

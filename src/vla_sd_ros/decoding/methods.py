@@ -297,9 +297,7 @@ def radius_of(settings: Settings, knowledge: Knowledge) -> np.ndarray:
 def kinematic_radius(settings: Settings, knowledge: Knowledge) -> np.ndarray:
     """The radius (7,) of fused in bins, which rises with the length of the head's translation; the gripper's is 0."""
     s = settings
-    if knowledge.head_probabilities is None:
-        return radius_of(s, knowledge)
-    draft, _ = knowledge.head_within(np.append(np.ones(6), 0.0))
+    draft = knowledge.nearest("head")[0]
     length = float(np.linalg.norm(knowledge.vla.action(draft)[:3]))
     radius = s.fused_radius_min + (s.fused_radius_max - s.fused_radius_min) * min(1.0, length / s.fused_translation)
     return np.append(np.full(6, np.floor(radius)), 0.0)

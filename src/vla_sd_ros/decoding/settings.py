@@ -76,7 +76,8 @@ class Settings:
     metric_radius: list = _setting([0.0, 0.5], "Fused metric: radius that becomes 0, and that becomes 1 [m].", 0.0, 1000.0)
     metric_length: list = _setting([0.0, 0.4], "Fused metric: displacement that becomes 0, and that becomes 1 [m].", 0.0, 100.0)
     prefill_sources: list = _setting(
-        ["head"], "prefill and fused: sources of the draft in the prefill: " + ", ".join(SOURCES) + ".", choices=SOURCES)
+        ["head"], "Sources of the draft in the prefill, of which prefill_jacobi and fused take the first that knows anything: "
+        + ", ".join(SOURCES) + ".", choices=SOURCES)
     jacobi_radius: float = _setting(
         20.0, "prefill_jacobi and fused: distance from the verifier's token up to which the verifier's later tokens stand [bins]; "
         "0: exact, 255: one pass whatever the draft is.", 0.0, 255.0)
