@@ -71,7 +71,7 @@ def test_two_publishers_by_turns_end_in_hold():
     assert rig.controller.status(rig.now).moving
 
 
-def test_an_arm_that_stands_still_is_noticed_and_the_target_returns_to_it():
+def test_an_arm_that_stands_still_is_noticed_and_the_hold_is_a_hold():
     rig = Rig(replace(WIDE, follow=FollowLimits(timeout=0.3)))
     stuck = Pose(np.zeros(3), np.eye(3))
     for step in range(300):
@@ -80,8 +80,8 @@ def test_an_arm_that_stands_still_is_noticed_and_the_target_returns_to_it():
         rig.tick(measure=False)
         rig.controller.measure(stuck, rig.now)
     assert rig.controller.status(rig.now).code == Code.ARM_NOT_FOLLOWING
-    assert max(pose.position[0] for pose in rig.sent) > 0.05
-    np.testing.assert_allclose(rig.sent[-1].position, stuck.position, atol=1e-6)
+    held = rig.sent[-1].position
+    assert held[0] > 0.05 and all(np.array_equal(pose.position, held) for pose in rig.sent[-100:])
 
 
 def test_an_arm_far_from_its_target_is_noticed_at_once(rig):
@@ -89,10 +89,10 @@ def test_an_arm_far_from_its_target_is_noticed_at_once(rig):
     rig.measured = pushed
     rig.controller.measure(pushed, rig.now)
     assert rig.controller.status(rig.now).code == Code.ARM_DEVIATES
-    for _ in range(150):
+    for _ in range(90):
         rig.tick(measure=False)
         rig.controller.measure(pushed, rig.now)
-    np.testing.assert_allclose(rig.sent[-1].position, pushed.position, atol=1e-6)
+    assert all(abs(pose.position[1]) < 1e-9 for pose in rig.sent)  # it does not follow the arm
 
 
 def test_an_arm_that_lags_is_not_accused():

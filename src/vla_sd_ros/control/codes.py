@@ -23,6 +23,8 @@ class Code(IntEnum):
     HELD = 1111
     COMMAND_CONFLICT = 1112
     ROBOT_FAULT = 1113
+    LEAD_OFFSET = 1114
+    ARM_RUNS_AWAY = 1115
 
 
 class Fault(NamedTuple):

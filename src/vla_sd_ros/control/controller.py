@@ -13,7 +13,7 @@ import numpy as np
 
 from vla_sd_ros.control.clipping import clip_position, clip_step
 from vla_sd_ros.control.codes import Code, Fault
-from vla_sd_ros.control.following import FollowLimits, FollowWatch, apart
+from vla_sd_ros.control.following import FollowLimits, FollowWatch, advanced, apart
 from vla_sd_ros.control.gripper import GripperSwitch
 from vla_sd_ros.control.pose import Pose, delta_displacement, interpolate
 from vla_sd_ros.control.reach import JointLimits, Kinematics, Reach
@@ -51,6 +51,7 @@ class Config:
     enable_required: bool = False
     enable_timeout: float = 0.5
     joints: JointLimits = JointLimits()
+    dry_run: bool = False  # nothing is sent, so that the arm follows nothing
 
     def settling_time(self) -> float:
         """A bound on the time from the last command of a running goal to rest [s], not counting one tick."""
@@ -126,6 +127,8 @@ class ArmController:
         self._goal_id: bytes | None = None
         self._tracker: Tracker | None = None
         self._segment: Segment | None = None
+        self._reached: Pose | None = None  # how far on its way the arm has let the reference come
+        self._letting_go = False  # nothing is sent any more once the target is at rest
         self._begun_at = -math.inf
         self._superseded: deque[bytes] = deque(maxlen=16)  # goals that a newer one has taken over from
         self._failed: bytes | None = None  # the goal that a fault has ended
@@ -133,7 +136,7 @@ class ArmController:
         self._blocks: dict[str, Fault] = {}  # what is wrong at present, by who found it
         self._enabled_at = -math.inf
         self._gripper = GripperSwitch()
-        self._follow = FollowWatch()
+        self._follow: FollowWatch | None = None  # of the goal
         self._running = False
         self._code, self._message = Code.NO_COMMAND, "no goal has begun"
         self._clipped = self._refused = 0
@@ -146,11 +149,8 @@ class ArmController:
         previous, dt = self.measured, now - self._measured_at
         self.measured, self._measured_at, self._measured_joints = pose, now, joints
         if self._running:
-            fault = self._follow.check(self._tracker.pose, pose, now, self.config.follow)
-            if fault:
-                self._fail(fault)
-                # Back to where the arm is: nothing shall press on, or leap when the arm is freed.
-                self._segment = Segment(pose, pose, 0.0, 0.0)
+            if not self.config.dry_run:
+                self._watch_follow(pose, now)
             return
         if self._tracker is None:
             return
@@ -198,6 +198,8 @@ class ArmController:
             previous = self._segment.end if self._segment else self._tracker.rest_pose
         start = self._segment.at(now) if self._segment else self._tracker.rest_pose
         self._segment = Segment(start, self._target(previous, command), now, command.period)
+        self._reached = self._reached or start
+        self._letting_go = False
         self._running, self._commanded_at = True, now
         self._code, self._message = Code.OK, ""
         return self._gripper.update(command.gripper, self.config.open_above, self.config.close_below)
@@ -222,7 +224,10 @@ class ArmController:
             self._at_rest_since = now
         if self._tracker.refusal:
             self._fail(self._tracker.refusal)
-            self._segment = None
+            self._segment = self._reached = None
+        if self._letting_go and self._tracker.at_rest:
+            self._tracker, self._letting_go = None, False
+            return None
         return pose
 
     @property
@@ -243,6 +248,10 @@ class ArmController:
         """What `who` found is right again: the next goal may begin."""
         self._blocks.pop(who, None)
 
+    def recover(self) -> None:
+        """Whoever operates the arm has looked after what moved it elsewhere as a goal began: the next goal may begin."""
+        self.unblock("follow")
+
     def fault(self, why: str) -> None:
         """The robot's side does not take what is sent: the arm holds, and the goal is over."""
         self._fail(Fault(Code.ROBOT_FAULT, why))
@@ -253,7 +262,7 @@ class ArmController:
 
     def release(self, why: str) -> None:
         """Give up the target: nothing is sent until the next command, which starts from the measured pose."""
-        self._running, self._tracker, self._segment, self._goal_id = False, None, None, None
+        self._running, self._tracker, self._segment, self._reached, self._goal_id = False, None, None, None, None
         self._code, self._message = Code.NO_COMMAND, why
 
     def measured_is_fresh(self, now: float) -> bool:
@@ -281,10 +290,11 @@ class ArmController:
         if self._goal_id is not None:
             self._superseded.append(self._goal_id)
         self._goal_id, self._failed, self._begun_at = goal_id, None, now
-        self._gripper, self._follow = GripperSwitch(), FollowWatch()
+        self._gripper = GripperSwitch()
         if self._tracker is None:
             known = self.kinematics and self._measured_joints is not None
             self._tracker = Tracker(self.measured, Reach(self.kinematics, self._measured_joints) if known else None)
+        self._follow = FollowWatch(self._tracker.pose, self.measured, now)
 
     def _target(self, previous: Pose, command: Command) -> Pose:
         """The new target: the command's delta, clipped, composed onto the previous target, clipped into the box."""
@@ -297,9 +307,9 @@ class ArmController:
         target = previous.moved(step)
         # Against what it presses on the arm does not go on, so its targets must not either; but a moving arm is behind
         # by the whole of the step before.
-        follow = config.follow
-        held = self._near(target, follow.lead_distance + np.linalg.norm(step[:3]),
-                          follow.lead_angle + np.linalg.norm(step[3:]))
+        held = target if config.dry_run else advanced(
+            self.measured, previous, target, config.follow.lead_distance + np.linalg.norm(step[:3]),
+            config.follow.lead_angle + np.linalg.norm(step[3:]))
         position = self._into_box(held.position)
         self._clipped += not (np.array_equal(step, wanted) and held is target
                               and np.array_equal(position, target.position))
@@ -309,19 +319,27 @@ class ArmController:
         """Where the target goes at this time, not too far ahead of the arm; None: to rest."""
         if self._segment is None:
             return None
-        wanted = self._segment.at(now)
-        near = self._near(wanted, self.config.follow.lead_distance, self.config.follow.lead_angle)
-        return near if near is wanted else Pose(self._into_box(near.position), near.rotation)
+        wanted, follow = self._segment.at(now), self.config.follow
+        self._reached = wanted if self.config.dry_run else advanced(
+            self.measured, self._reached, wanted, follow.lead_distance, follow.lead_angle)
+        return self._reached
 
-    def _near(self, pose: Pose, distance: float, angle: float) -> Pose:
-        """The pose, or what is no farther than a distance [m] and an angle [rad] from the arm on the way to it."""
-        ahead = self.measured.displacement_to(pose)
-        allowed = clip_step(ahead, distance, angle)
-        return pose if np.array_equal(allowed, ahead) else self.measured.moved(allowed)
+    def _watch_follow(self, measured: Pose, now: float) -> None:
+        """Ends the goal when the arm does not go where it is sent; the target stays where it is, whatever the arm does."""
+        fault = self._follow.check(self._tracker.pose, measured, now, self.config.follow)
+        if fault is None:
+            return
+        if fault.code == Code.ARM_RUNS_AWAY:
+            # What drives the arm elsewhere is the target: a controller that halts on silence stops at once.
+            self._letting_go = True
+            if self._follow.first:  # each goal would take the arm as far again
+                self._blocks["follow"] = fault._replace(message=f"{fault.message}; it moved as the goal began, so none begins "
+                                                        "until ~/recover is called or arm_node is activated again")
+        self._fail(fault)
 
     def _hold(self, code: Code, message: str) -> None:
         if self._running:
-            self._segment = None
+            self._segment = self._reached = None
         self._running = False
         self._code, self._message = code, message
 

@@ -96,6 +96,12 @@ class ArmNode(ManagedNode):
         ParameterSpec("follow.timeout", 1.0, "Time for which the arm may stand still so far away [s].", 0.1, 10.0),
         ParameterSpec("follow.lead_distance", 0.06, "Farthest that a target goes ahead of the arm [m].", 0.005, 1.0),
         ParameterSpec("follow.lead_angle", 0.5, "The same for the rotation [rad].", 0.05, 3.1),
+        ParameterSpec("follow.away_distance", 0.03, "Distance that the arm may move off the way on which it is sent [m].",
+                      0.002, 1.0),
+        ParameterSpec("follow.away_angle", 0.25, "The same for the rotation [rad].", 0.02, 3.1),
+        ParameterSpec("follow.first_distance", 0.005, "The same as a goal begins, until its target has moved: what moves then "
+                      "shows a controller of another frame [m].", 0.001, 1.0),
+        ParameterSpec("follow.first_angle", 0.04, "The same for the rotation [rad].", 0.01, 3.1),
         ParameterSpec("enable.required", False, "Move only while the topic enable (std_msgs/Bool) says true."),
         ParameterSpec("enable.timeout", 0.5, "Silence of enable after which the arm holds [s].", 0.05, 5.0),
         ParameterSpec("workspace.min", [0.1, -0.5, -0.05], "Lowest x, y, z of the target, base frame [m].",
@@ -229,11 +235,12 @@ class ArmNode(ManagedNode):
                       v["step.max_rotation"], np.array(v["workspace.min"]), np.array(v["workspace.max"]), limits,
                       v["gripper.open_above"], v["gripper.close_below"], v["action_scale"], v["blend_in"],
                       v["command_max_age"], self._follow_limits(), v["enable.required"], v["enable.timeout"],
-                      self._joint_limits())
+                      self._joint_limits(), v["dry_run"])
 
     def _follow_limits(self) -> FollowLimits:
         return FollowLimits(*(self.values[f"follow.{name}"] for name in (
-            "max_distance", "max_angle", "still_distance", "still_angle", "timeout", "lead_distance", "lead_angle")))
+            "max_distance", "max_angle", "still_distance", "still_angle", "timeout", "lead_distance", "lead_angle",
+            "away_distance", "away_angle", "first_distance", "first_angle")))
 
     def _joint_limits(self) -> JointLimits:
         return JointLimits(*(self.values[name] for name in (
