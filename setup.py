@@ -63,6 +63,7 @@ setup(
         "opencv-python>=4.6",
         "pin>=2.7",
         "PyYAML>=6.0",
+        "regex>=2024.5.10",
         "ruckig>=0.19,<1",
         "safetensors>=0.4",
         "scipy>=1.11",

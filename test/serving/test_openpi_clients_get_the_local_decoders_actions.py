@@ -110,7 +110,7 @@ def test_other_keys_of_the_image(connect, local, key):
 @pytest.mark.parametrize("change, sentence", [
     ({"observation/image": np.zeros((3, 8, 8), np.uint8)}, "uint8 of shape (3, 8, 8), but must be RGB"),
     ({"observation/image": "seen.png"}, "'observation/image' is of type str, but must be a numpy array"),
-    ({"prompt": None}, "'prompt' must be there and be printable text"),
+    ({"prompt": None}, "'prompt' is not there, or no text"),
     ({"vla_sd": {"step": 4}}, "'step' is 4, but this connection has seen only 0 steps"),
     ({"vla_sd": {"step": 0, "position": [0, 0, 0]}}, "must be arrays of floats")])
 def test_wrong_input_is_a_sentence_and_the_connection_goes_on(connect, local, change, sentence):

@@ -56,7 +56,7 @@ def test_an_unknown_unnorm_key_is_told_the_known_ones(client, key, status):
     ({"image": np.zeros((8, 8), np.uint8)}, "but must be RGB, uint8 of shape (height, width, 3)"),
     ({"image": np.zeros((8, 8, 3), np.float32)}, "'image' is float32 of shape (8, 8, 3)"),
     ({"instruction": "  "}, "say in words what the arm shall do"),
-    ({"instruction": 3}, "'instruction' must be there and be printable text"),
+    ({"instruction": 3}, "'instruction' is not there, or no text"),
     ({"instruction": "x" * 501}, "501 characters, but at most 500 are allowed"),
     ({"instruction": "a " * 200}, "but at most 128 are read; shorten it"),
     ({"unnorm_key": 3}, "unnorm_key is of type int"),

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from vla_sd_ros.instruction import normalized
+
 PREFIX, SUFFIX = "In: What action should the robot take to ", "?\nOut:"
 UNKNOWN, BOS, EOS = "<unk>", "<s>", "</s>"
 # The fixed parts of the prompt in Llama-2's tokenizer, and what must follow them
@@ -14,7 +16,7 @@ LLAMA2_SUFFIX = [29973, 13, 3744, 29901, 29871]
 
 def prompt_text(instruction: str) -> str:
     """OpenVLA's prompt for an instruction."""
-    return f"{PREFIX}{instruction.strip().lower()}{SUFFIX}"
+    return f"{PREFIX}{normalized(instruction)}{SUFFIX}"
 
 
 def prompt_ids(tokenizer: Tokenizer, instruction: str, end_id: int | None) -> list[int]:
@@ -27,7 +29,7 @@ def prompt_ids(tokenizer: Tokenizer, instruction: str, end_id: int | None) -> li
 
 def word_tokenizer(instructions: Iterable[str]) -> Tokenizer:
     """A tokenizer with one token a word of these instructions, and one for each fixed half of the prompt."""
-    words = sorted({word for instruction in instructions for word in instruction.lower().split()})
+    words = sorted({word for instruction in instructions for word in normalized(instruction).split()})
     vocabulary = {token: i for i, token in enumerate([UNKNOWN, BOS, EOS, PREFIX, SUFFIX, *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in (BOS, EOS, PREFIX, SUFFIX)])

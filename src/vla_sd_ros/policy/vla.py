@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from vla_sd_ros.instruction import normalized
 from vla_sd_ros.policy import engine
 from vla_sd_ros.policy.actions import BINS, ActionStatistics, choose_statistics, decode
 from vla_sd_ros.policy.config import CheckpointError
@@ -310,7 +311,7 @@ class Vla:
     def unknown_words(self, instruction: str) -> list[str]:
         """Words that the policy has never seen, in the order of the instruction; none where words are made of pieces."""
         unknown = self._tokenizer.token_to_id(UNKNOWN)
-        words = instruction.lower().split()
+        words = normalized(instruction).split()
         return [word for word in words if unknown in self._tokenizer.encode(word, add_special_tokens=False).ids]
 
     def synchronise(self) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from vla_sd_ros.retrieval.database import UPCOMING, DatabaseError, Entries, Origin, TrajectoryDatabase, partition_key, unit
+from vla_sd_ros.instruction import normalized
+from vla_sd_ros.retrieval.database import UPCOMING, DatabaseError, Entries, Origin, TrajectoryDatabase, unit
 from vla_sd_ros.retrieval.sources import Episode
 
 MAX_TRANSLATION = 0.5  # [m] in one step; more is not metres
@@ -27,7 +28,7 @@ def build(
     for episode in episodes:
         actions = checked(episode)
         upcoming = following(actions)
-        partition = rows.setdefault(partition_key(episode.instruction), [])
+        partition = rows.setdefault(normalized(episode.instruction), [])
         images = 0
         for step, image in enumerate(episode.images):
             images += 1
@@ -56,7 +57,7 @@ def checked(episode: Episode) -> np.ndarray:
     if actions.ndim != 2 or actions.shape[1] != 7 or not len(actions):
         raise DatabaseError(f"{episode.name} has actions of shape {actions.shape}, not (steps, 7): x, y, z, roll, pitch, "
                             "yaw, gripper")
-    if not partition_key(episode.instruction):
+    if not normalized(episode.instruction):
         raise DatabaseError(f"{episode.name} has no instruction, which says what it demonstrates")
     if not np.isfinite(actions).all():
         raise DatabaseError(f"{episode.name} has an action that is not finite, at step "

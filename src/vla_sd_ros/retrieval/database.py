@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vla_sd_ros.instruction import normalized
 from vla_sd_ros.retrieval.index import EXACT_LIMIT, Graph, exact
 
 FORMAT = 1
@@ -78,11 +79,6 @@ class Origin:
     sources: tuple[str, ...] = ()
 
 
-def partition_key(instruction: str) -> str:
-    """What instructions of one partition have in common: all but case, spacing and a full stop."""
-    return " ".join(instruction.lower().split()).rstrip(".")
-
-
 def unit(features: np.ndarray, size: int) -> np.ndarray:
     """Features (size,) as a float32 vector of unit length. Raises DatabaseError where that is not possible."""
     features = np.asarray(features, np.float32)
@@ -97,7 +93,7 @@ def unit(features: np.ndarray, size: int) -> np.ndarray:
 class TrajectoryDatabase:
     """Entries by instruction, in memory.
 
-    partitions: by partition_key. episode_names: of all episodes, Entries.episodes are indices into it. Raises
+    partitions: by normalised instruction. episode_names: of all episodes, Entries.episodes are indices into it. Raises
     DatabaseError when there are no entries.
     """
 
@@ -126,7 +122,7 @@ class TrajectoryDatabase:
         features of another size, zero or not finite.
         """
         query = unit(features, self.feature_size)
-        key = partition_key(instruction)
+        key = normalized(instruction)
         entries = self.partitions.get(key)
         if entries is None:
             return Neighbours.none()

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from vla_sd_ros.instruction import normalized
 from vla_sd_ros.retrieval.database import (
     ADVICE,
     DatabaseError,
     DatabaseUnavailable,
     Neighbours,
     TrajectoryDatabase,
-    partition_key,
     unit,
 )
 from vla_sd_ros.retrieval.index import CONNECTIONS, EF_CONSTRUCTION, EF_SEARCH
@@ -75,7 +75,7 @@ class QdrantDatabase:
         """
         from qdrant_client import models
 
-        name = self._collection(partition_key(instruction))
+        name = self._collection(normalized(instruction))
         size = self._size(name)
         if size is None:
             return Neighbours.none()

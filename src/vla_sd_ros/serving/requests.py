@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vla_sd_ros.instruction import objection
 from vla_sd_ros.kinematics.motion import Measured
 from vla_sd_ros.serving.wire import WireError, from_json, unpack
 
@@ -88,9 +89,9 @@ def _instruction(name: str, message: dict) -> str:
     text = text.item() if isinstance(text, np.ndarray) and text.ndim == 0 else text
     try:
         text = text.decode() if isinstance(text, bytes) else text
-        words = "".join(text.split()) if isinstance(text, str) else ""
-        if not words or not words.isprintable():
-            raise BadRequest(f"{name!r} must be there and be printable text: say in words what the arm shall do")
+        wrong = objection(text) if isinstance(text, str) else "is not there, or no text"
+        if wrong:
+            raise BadRequest(f"{name!r} {wrong}: say in words what the arm shall do")
     except UnicodeError as error:
         raise BadRequest(f"{name!r} is no valid UTF-8 text") from error
     if len(text) > MAX_INSTRUCTION:
