@@ -104,11 +104,12 @@ def served_here(local: Local, key: str = "", batch: int = 1) -> Iterator[int]:
     """The port of a server in a thread of this process, which uses the model of `local`."""
     from aiohttp import web
 
+    from vla_sd_ros.serving.door import Door
     from vla_sd_ros.serving.server import application
     from vla_sd_ros.serving.service import Service
 
     service = Service(local.vla, local.make, batch)
-    loop, runner = asyncio.new_event_loop(), web.AppRunner(application(service, key), shutdown_timeout=1.0)
+    loop, runner = asyncio.new_event_loop(), web.AppRunner(application(service, key, Door()), shutdown_timeout=1.0)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 

@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need a key")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0: any free one")
     parser.add_argument("--api-key-file", help="file with the key that clients must send")
+    parser.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN",
+                        help="web page that may ask, as http://host:port; without it browsers are refused")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"vla-sd serve: {error}", file=sys.stderr)
         return 2
-    asyncio.run(server.serve(service, bound, key, ready))
+    asyncio.run(server.serve(service, bound, key, ready, arguments.allow_origin))
     return 0
 
 

@@ -10,6 +10,8 @@ import json
 import msgpack
 import numpy as np
 
+MAX_ENTRIES = 10_000    # maps, and entries of lists, in a message; arrays travel as bytes, and count as one map
+MAX_TEXT = 1 << 16      # characters of one text in msgpack
 KINDS = "biufUS"    # of dtypes: booleans, numbers and text; objects and structures have no place in a message
 
 
@@ -24,8 +26,25 @@ def pack(message) -> bytes:
 
 def unpack(data: bytes):
     """The message in openpi's bytes; its arrays are read-only. Raises WireError."""
+    entries = 0
+
+    def count(more: int) -> None:
+        nonlocal entries
+        entries += more
+        if entries > MAX_ENTRIES:
+            raise ValueError(f"more than {MAX_ENTRIES} entries")
+
+    def unpacked(entry: dict):
+        count(1)
+        return _unpacked(entry)
+
+    def listed(entry: list) -> list:
+        count(len(entry))
+        return entry
+
     try:
-        return msgpack.unpackb(data, object_hook=_unpacked)
+        return msgpack.unpackb(data, object_hook=unpacked, list_hook=listed, max_array_len=MAX_ENTRIES, max_map_len=MAX_ENTRIES,
+                               max_str_len=MAX_TEXT, max_ext_len=0)
     except Exception as error:      # malformed bytes make msgpack and numpy raise a dozen kinds
         raise WireError(f"these {len(data)} bytes are no msgpack message with openpi's arrays ({_short(error)})") from error
 
@@ -33,6 +52,9 @@ def unpack(data: bytes):
 def from_json(text: str | bytes):
     """The value in a JSON text with json-numpy's arrays. Raises WireError."""
     try:
+        # Before it is read: each of these may make an object of a hundred bytes. An array is one text, without any of them.
+        if sum(text.count(mark if isinstance(text, str) else mark.encode()) for mark in "[{,:") > MAX_ENTRIES:
+            raise ValueError(f"more than {MAX_ENTRIES} entries")
         return json.loads(text, object_hook=_json_array)
     except Exception as error:
         raise WireError(f"this is no JSON text with json-numpy's arrays ({_short(error)})") from error
