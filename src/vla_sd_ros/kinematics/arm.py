@@ -6,7 +6,9 @@ still converges quadratically: T. Sugihara, "Solvability-Unconcerned Inverse Kin
 Method", 2011. Joints at a limit that the step would leave are taken out of the step; restarts help where it stalls.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from xml.etree import ElementTree
 
 import numpy as np
 import pinocchio as pin
@@ -16,7 +18,7 @@ DAMPING = 1e-9  # added to half the squared error
 LARGEST_CHANGE = 0.7  # rad or m: of any joint in one iteration
 ITERATIONS = 40  # of one attempt; a close start needs three, a far one about ten
 STALLED = 1e-7  # rad or m: an iteration that changes every joint by less has come to its end
-
+MOST_LINKS = 1000  # pinocchio goes down the chain of links by recursion: some thousands overflow the stack of the process
 
 IDENTITY = np.eye(6)
 
@@ -24,36 +26,61 @@ IDENTITY = np.eye(6)
 class ArmKinematics:
     """Pose and twist of one link (the tip) as functions of the arm's joints, and back.
 
-    Joints of the URDF that are not named (fingers, a mobile base) stay at zero. Lengths in metres, angles in radians,
-    everything in the axes of the URDF's root link, which is the robot's base.
+    Lengths in metres, angles in radians, everything in the axes of the base, a link of the URDF. Joints that are not named
+    (fingers, those that carry the base) do not matter: none of them lies between base and tip.
     """
 
-    def __init__(self, urdf: str, tip: str, joint_names: Sequence[str]):
-        """Raises ValueError, with one sentence, when the URDF does not parse or the tip or a joint is not in it."""
-        try:
-            full = pin.buildModelFromXML(urdf)
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(f"the robot description is not a valid URDF: {error}") from error
+    def __init__(self, urdf: str, tip: str, joint_names: Sequence[str], base: str = ""):
+        """base: a link that none of the named joints moves; empty: the root of the URDF.
+
+        Raises ValueError, with one sentence, when the URDF does not parse, tip, base or a joint is not in it, or their
+        order or a limit of a joint makes no sense.
+        """
+        full = _model(urdf)
         links = [frame.name for frame in full.frames if frame.type == pin.FrameType.BODY]
-        if tip not in links:
-            raise ValueError(f"the robot description has no link '{tip}'; its links are: {', '.join(links)}")
+        base = base or links[0]
+        for link in (tip, base):
+            if link not in links:
+                raise ValueError(f"the robot description has no link '{link}'; its links are: {', '.join(links)}")
         joints = list(full.names)[1:]  # the first is pinocchio's own, the universe
         missing = [name for name in joint_names if name not in joints]
         if missing:
             raise ValueError(f"the robot description has no movable joint '{missing[0]}'; its movable joints are: "
                              f"{', '.join(joints)}")
+        _check_order(full, base, tip, joint_names)
         others = [full.getJointId(name) for name in joints if name not in joint_names]
         self._model = pin.buildReducedModel(full, others, pin.neutral(full))
         many = [name for name in joint_names if self._model.joints[self._model.getJointId(name)].nq != 1]
         if many:
             raise ValueError(f"joint '{many[0]}' is not a revolute or prismatic joint with one coordinate")
         self.joint_names = tuple(joint_names)
+        self._root_at(base)
         self._data = self._model.createData()
-        self._tip = self._model.getFrameId(tip)
+        self._tip = self._model.getFrameId(tip, pin.FrameType.BODY)
         # Row of each named joint in pinocchio's vectors, whose order is that of the kinematic tree.
         self._rows = [self._model.joints[self._model.getJointId(name)].idx_v for name in joint_names]
         self.position_limits = (self._model.lowerPositionLimit[self._rows], self._model.upperPositionLimit[self._rows])
         self.velocity_limits = self._model.velocityLimit[self._rows]  # infinite where the URDF gives none
+        self._check_limits()
+
+    def _root_at(self, base: str) -> None:
+        """Express everything in the axes of a link that does not move: the joints next to the root carry all the others."""
+        placement = self._model.frames[self._model.getFrameId(base, pin.FrameType.BODY)].placement.inverse()
+        for joint in range(1, self._model.njoints):
+            if self._model.parents[joint] == 0:
+                self._model.jointPlacements[joint] = placement * self._model.jointPlacements[joint]
+        for frame in self._model.frames:
+            if frame.parentJoint == 0:
+                frame.placement = placement * frame.placement
+
+    def _check_limits(self) -> None:
+        for name, lower, upper, velocity in zip(self.joint_names, *self.position_limits, self.velocity_limits):
+            if not velocity > 0.0:
+                raise ValueError(f"the robot description allows joint '{name}' a velocity of {velocity:g}, so that it could "
+                                 "never move: write its real limit")
+            if not lower < upper:
+                raise ValueError(f"the robot description limits joint '{name}' to {lower:g} .. {upper:g}, so that it could "
+                                 "never move: write its real limits")
 
     def forward(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Position (3,) [m] and rotation (3, 3) of the tip at the joint positions q (n,) [rad or m]."""
@@ -144,6 +171,52 @@ class ArmKinematics:
         ordered = np.empty(len(self._rows))
         ordered[self._rows] = values
         return ordered
+
+
+def _model(urdf: str) -> pin.Model:
+    """Raises ValueError, with one sentence, for what is no robot description."""
+    if (links := urdf.count("<link")) > MOST_LINKS:
+        raise ValueError(f"the robot description has {links} links, but at most {MOST_LINKS} are read")
+    try:
+        return pin.buildModelFromXML(urdf)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"the robot description is not a valid URDF: {_flaw(urdf) or error}") from error
+
+
+def _flaw(urdf: str) -> str:
+    """What pinocchio does not tell of a URDF that it refuses."""
+    try:
+        robot = ElementTree.fromstring(urdf)
+    except ElementTree.ParseError as error:
+        return str(error)
+    for kind in ("link", "joint"):
+        name, times = (Counter(element.get("name") for element in robot.iter(kind)).most_common(1) or [("", 0)])[0]
+        if times > 1:
+            return f"{times} {kind}s are called '{name}'"
+    return ""
+
+
+def _check_order(model: pin.Model, base: str, tip: str, joint_names: Sequence[str]) -> None:
+    """Raises ValueError unless the named joints, and no others, move the tip against the base, which stands still."""
+    if doubled := [name for name, times in Counter(joint_names).items() if times > 1]:
+        raise ValueError(f"joint_names has '{doubled[0]}' twice")
+    carrying, moving = _moved_by(model, base), _moved_by(model, tip)
+    for name in joint_names:
+        if name in carrying:
+            raise ValueError(f"joint '{name}' moves the base frame '{base}' itself: name a link before the arm's first joint")
+    for name in (*carrying, *moving):
+        if (name in carrying) != (name in moving) and name not in joint_names:
+            raise ValueError(f"joint '{name}' lies between the base frame '{base}' and the tip '{tip}', but is not one of "
+                             "joint_names, so its position would not be known")
+
+
+def _moved_by(model: pin.Model, link: str) -> list[str]:
+    """The movable joints between the root and a link."""
+    joint, names = model.frames[model.getFrameId(link, pin.FrameType.BODY)].parentJoint, []
+    while joint:
+        names.append(model.names[joint])
+        joint = model.parents[joint]
+    return names
 
 
 def manipulability(jacobian: np.ndarray) -> float:
