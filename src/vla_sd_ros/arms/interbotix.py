@@ -19,7 +19,7 @@ class JointGroup:
         self._node, self._group = node, node.values["interbotix.group"]
         self._period = 1.0 / node.values["interbotix.rate"]
         self._publisher = node.create_publisher(self._type, "commands/joint_group", NEWEST)
-        self._listeners = Listeners(node, self._publisher)
+        self._listeners = Listeners(self._publisher)
         self._due: float | None = None
         self._unheard = ""
 

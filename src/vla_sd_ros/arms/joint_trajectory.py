@@ -18,7 +18,7 @@ class JointTrajectoryTopic:
         self._node, self._names = node, node.values["joint_names"]
         self._time = Duration(seconds=node.values["joint_trajectory.time_from_start"]).to_msg()
         self._publisher = node.create_publisher(JointTrajectory, "joint_trajectory", NEWEST)
-        self._listeners = Listeners(node, self._publisher)
+        self._listeners = Listeners(self._publisher)
         self._unheard = ""
 
     def send(self, now, target, measured, joints):

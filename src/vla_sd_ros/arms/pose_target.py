@@ -16,7 +16,7 @@ class PoseTarget:
     def __init__(self, node):
         self._node, self._frame = node, node.values["base_frame"]
         self._publisher = node.create_publisher(PoseStamped, "target_pose", NEWEST)
-        self._listeners = Listeners(node, self._publisher, alone=True)
+        self._listeners = Listeners(self._publisher)
         self._fault = ""
 
     def send(self, now, target, measured, joints):

@@ -2,7 +2,7 @@
 """What several interfaces share: messages from poses, a watch on who is at the other end, the newest goal of an action."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pinocchio as pin
@@ -45,13 +45,11 @@ def gripper_position(node: Any, opening: float) -> float:
 
 
 class Listeners:
-    """Whether a controller listens to a publisher, and whether a second publisher spoils it."""
+    """Whether a controller listens to a publisher."""
 
-    def __init__(self, node: Any, publisher: Any, alone: bool = False):
-        """alone: the controller takes targets from a single publisher only."""
-        self._node, self._publisher, self._alone = node, publisher, alone
+    def __init__(self, publisher: Any):
+        self._publisher = publisher
         self._looked_at = self._heard_at = None
-        self._others = 0
 
     def fault(self, now: float) -> str:
         """One sentence, or nothing; `now` [s] of the steady clock."""
@@ -61,17 +59,40 @@ class Listeners:
             self._looked_at = now
             if self._publisher.get_subscription_count():
                 self._heard_at = now
-            self._others = self._node.count_publishers(self._publisher.topic_name) - 1 if self._alone else 0
         if now - self._heard_at > PATIENCE:
             return f"nobody listens to {self._publisher.topic_name}: start the arm's controller, or correct the topic"
-        if self._others > 0:
-            return (f"{self._others} other node{'s' if self._others > 1 else ''} publish{'' if self._others > 1 else 'es'} "
-                    f"on {self._publisher.topic_name} too: the arm must have one master")
         return ""
 
     def forget(self) -> None:
         """Begin anew to wait for the other end."""
         self._heard_at = self._looked_at = None
+
+
+class Rivals:
+    """Whether another node publishes what the robot takes: a second arm_node, a joystick, a driver's own tool.
+
+    The robot would go to the targets of both by turns, or to none. A node that was killed counts until DDS gives it up.
+    """
+
+    def __init__(self, node: Any, publishers: Sequence[Any]):
+        """publishers: those of this node to the robot."""
+        self._node, self._topics = node, [publisher.topic_name for publisher in publishers]
+        self._looked_at = float("-inf")
+        self._fault = ""
+
+    def fault(self, now: float) -> str:
+        """One sentence, or nothing; `now` [s] of the steady clock."""
+        if now - self._looked_at > GRAPH_PERIOD:
+            self._looked_at = now
+            self._fault = next(filter(None, map(self._others, self._topics)), "")
+        return self._fault
+
+    def _others(self, topic: str) -> str:
+        others = self._node.count_publishers(topic) - 1
+        if others < 1:
+            return ""
+        return (f"{others} other node{'s' if others > 1 else ''} publish{'' if others > 1 else 'es'} on {topic} too: the arm must "
+                "have one master")
 
 
 class NewestGoal:

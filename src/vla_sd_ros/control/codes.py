@@ -25,6 +25,8 @@ class Code(IntEnum):
     ROBOT_FAULT = 1113
     LEAD_OFFSET = 1114
     ARM_RUNS_AWAY = 1115
+    DESCRIPTION_CHANGED = 1116
+    TRAJECTORY_FAILED = 1118
 
 
 class Fault(NamedTuple):

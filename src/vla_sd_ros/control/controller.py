@@ -6,7 +6,6 @@ one steady clock, and `tick` returns the pose to send to the robot.
 """
 
 import math
-from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,9 +14,11 @@ from vla_sd_ros.control.clipping import clip_position, clip_step
 from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.following import FollowLimits, FollowWatch, advanced, apart
 from vla_sd_ros.control.gripper import GripperSwitch
+from vla_sd_ros.control.one_master import OneMaster
 from vla_sd_ros.control.pose import Pose, delta_displacement, interpolate
 from vla_sd_ros.control.reach import JointLimits, Kinematics, Reach
 from vla_sd_ros.control.tracker import Limits, Tracker
+from vla_sd_ros.quoting import quoted
 
 # The longest time that one tick makes up for [s]: after a pause of the process the motion goes on, it does not leap.
 LONGEST_TICK = 0.04
@@ -28,6 +29,7 @@ AWAY_DISTANCE, AWAY_ANGLE = 0.05, 0.3  # m, rad
 LEAP_DISTANCE, LEAP_ANGLE = 0.01, 0.05  # m, rad
 SETTLED = 1.0  # s
 
+MOST_FAILED = 32  # goals that are remembered, of those that came while the arm could not begin one
 BLEND_START = 0.1  # share of the velocity limit at which a goal starts
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Command:
     def check(self, config: Config) -> None:
         """Raises ValueError, with one sentence, when the command must not be executed."""
         if self.frame != config.base_frame:
-            raise ValueError(f"its frame is '{self.frame}', but this arm's base frame is '{config.base_frame}'")
+            raise ValueError(f"its frame is {quoted(self.frame)}, but this arm's base frame is '{config.base_frame}'")
         for name in ("translation", "rotation", "gripper", "period"):
             if not np.all(np.isfinite(getattr(self, name))):
                 raise ValueError(f"its {name} is {getattr(self, name)}, which is not finite")
@@ -128,15 +130,14 @@ class ArmController:
         self._tracker: Tracker | None = None
         self._segment: Segment | None = None
         self._reached: Pose | None = None  # how far on its way the arm has let the reference come
-        self._letting_go = False  # nothing is sent any more once the target is at rest
+        self._letting_go = False  # nothing is sent any more once the target is at rest; commands are refused until then
         self._begun_at = -math.inf
-        self._superseded: deque[bytes] = deque(maxlen=16)  # goals that a newer one has taken over from
-        self._failed: bytes | None = None  # the goal that a fault has ended
-        self._failure: Fault | None = None  # that fault
+        self._failed: dict[bytes, Fault] = {}  # goals that a fault has ended, and that fault; none older than the running one
         self._blocks: dict[str, Fault] = {}  # what is wrong at present, by who found it
         self._enabled_at = -math.inf
         self._gripper = GripperSwitch()
         self._follow: FollowWatch | None = None  # of the goal
+        self._master = OneMaster()
         self._running = False
         self._code, self._message = Code.NO_COMMAND, "no goal has begun"
         self._clipped = self._refused = 0
@@ -172,18 +173,18 @@ class ArmController:
         if command.hold:
             self._hold(Code.NO_COMMAND, "vla_node asked to hold")
             return None
+        self._master.see(command.goal_id, now)
+        self._watch_enable(now)
+        self._watch_master(now)
         # The status says so already.
-        if not self.measured_is_fresh(now) or self._blocks:
+        if not self.measured_is_fresh(now) or self._blocks or self._letting_go:
             self._refused += 1
+            if self._blocks:  # or the arm would set out on this goal as soon as all is well again
+                self._give_up(command.goal_id, next(iter(self._blocks.values())))
             return None
-        if command.goal_id == self._failed:
+        if command.goal_id in self._failed:
             self._refused += 1
-            self._code, self._message = self._failure  # a hold or a release may have covered it
-            return None
-        if command.goal_id in self._superseded:
-            self._refused += 1
-            self._fail(Fault(Code.COMMAND_CONFLICT, "commands of two goals come by turns, so the arm holds until a new goal "
-                                                    "begins: look for a second publisher of command"))
+            self._code, self._message = self._failed[command.goal_id]  # a hold or a release may have covered it
             return None
         try:
             command.check(self.config)
@@ -191,7 +192,7 @@ class ArmController:
             self._refused += 1
             self._hold(Code.COMMAND_INVALID, f"a command was refused and the arm holds: {error}")
             return None
-        if command.goal_id != self._goal_id:
+        if command.goal_id != self._goal_id or self._tracker is None:
             self._begin(command.goal_id, now)
             previous = self.measured
         else:
@@ -199,7 +200,6 @@ class ArmController:
         start = self._segment.at(now) if self._segment else self._tracker.rest_pose
         self._segment = Segment(start, self._target(previous, command), now, command.period)
         self._reached = self._reached or start
-        self._letting_go = False
         self._running, self._commanded_at = True, now
         self._code, self._message = Code.OK, ""
         return self._gripper.update(command.gripper, self.config.open_above, self.config.close_below)
@@ -209,6 +209,7 @@ class ArmController:
         dt = min(max(now - self._ticked_at, 0.0), LONGEST_TICK)
         self._ticked_at = now
         self._watch_enable(now)
+        self._watch_master(now)
         if self._running and self._joint_states_stale(now):
             self._hold(Code.NO_COMMAND, "the arm stopped when the joint states went stale")
         elif self._running and now - self._commanded_at > self.config.command_timeout:
@@ -227,7 +228,6 @@ class ArmController:
             self._segment = self._reached = None
         if self._letting_go and self._tracker.at_rest:
             self._tracker, self._letting_go = None, False
-            return None
         return pose
 
     @property
@@ -243,6 +243,7 @@ class ArmController:
         """Something is wrong, by who found it: the arm holds, the goal is over, and none begins until `unblock(who)`."""
         self._blocks[who] = fault
         self._fail(fault)
+        self._give_up(self._goal_id, fault)  # if it pauses
 
     def unblock(self, who: str) -> None:
         """What `who` found is right again: the next goal may begin."""
@@ -262,8 +263,18 @@ class ArmController:
 
     def release(self, why: str) -> None:
         """Give up the target: nothing is sent until the next command, which starts from the measured pose."""
-        self._running, self._tracker, self._segment, self._reached, self._goal_id = False, None, None, None, None
+        self._running, self._tracker, self._segment, self._reached, self._letting_go = False, None, None, None, False
         self._code, self._message = Code.NO_COMMAND, why
+
+    def let_go(self, why: str) -> None:
+        """Come to rest, then give up the target; commands until then are refused."""
+        self._hold(Code.NO_COMMAND, why)
+        self._letting_go = self._tracker is not None
+
+    @property
+    def letting_go(self) -> bool:
+        """Whether the target comes to rest, and is given up then."""
+        return self._letting_go
 
     def measured_is_fresh(self, now: float) -> bool:
         """Whether there is a measured pose from joint states younger than joint_state_timeout."""
@@ -287,9 +298,8 @@ class ArmController:
 
     def _begin(self, goal_id: bytes, now: float) -> None:
         """A new goal: its first step starts from the measured pose, and its gripper from an unknown state."""
-        if self._goal_id is not None:
-            self._superseded.append(self._goal_id)
-        self._goal_id, self._failed, self._begun_at = goal_id, None, now
+        self._goal_id, self._begun_at = goal_id, now
+        self._failed.clear()
         self._gripper = GripperSwitch()
         if self._tracker is None:
             known = self.kinematics and self._measured_joints is not None
@@ -346,14 +356,27 @@ class ArmController:
     def _fail(self, fault: Fault) -> None:
         """Hold, and refuse what comes of this goal; without a running goal there is nothing to end."""
         if self._running:
-            self._failed, self._failure = self._goal_id, fault
+            self._failed[self._goal_id] = fault
             self._hold(*fault)
+
+    def _give_up(self, goal_id: bytes | None, fault: Fault) -> None:
+        """Refuse what comes of a goal that does not run."""
+        if goal_id is not None and goal_id not in self._failed:
+            self._failed[goal_id] = fault
+            if len(self._failed) > MOST_FAILED:
+                self._failed.pop(next(iter(self._failed)))
 
     def _watch_enable(self, now: float) -> None:
         if self.config.enable_required and now - self._enabled_at > self.config.enable_timeout:
             self.block("enable", Fault(Code.DISABLED, "the enabling switch is not held, so the arm holds"))
         else:
             self.unblock("enable")
+
+    def _watch_master(self, now: float) -> None:
+        if fault := self._master.fault(now):
+            self.block("master", fault)
+        else:
+            self.unblock("master")
 
     def _blend(self, now: float) -> float:
         """The share of the velocity limit in force: it rises from BLEND_START to 1 while a goal begins."""

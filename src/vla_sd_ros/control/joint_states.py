@@ -16,6 +16,31 @@ TRUST = 0.1  # s without a contradiction, after which joint states are believed 
 FASTEST = 10.0  # rad/s: of a joint whose limit robot_description does not give
 
 
+def picked(wanted: Sequence[str], names: Sequence[str], positions: Sequence[float]) -> np.ndarray | None:
+    """The positions (n,) of the wanted joints in a message with names and positions.
+
+    None where it has none of them: it is from something else that shares the topic, such as a gripper. ValueError, with one
+    sentence, where it lacks one, or has one twice.
+    """
+    here = dict(zip(names, positions))
+    if not any(name in here for name in wanted):
+        return None
+    for name in wanted:
+        if name not in here:
+            raise ValueError(f"joint_states lacks the position of '{name}'")
+        if names.count(name) > 1:
+            raise ValueError(f"joint_states names '{name}' {names.count(name)} times in one message")
+    return np.array([here[name] for name in wanted])
+
+
+def late(age: float, timeout: float) -> str:
+    """Why joint states that are so old by their stamps [s] do not tell where the arm is; empty where they do."""
+    if age <= timeout:
+        return ""
+    return (f"they come, but are {age:.2f} s old by their stamps: see whether their publisher falls behind, and whether the "
+            "clocks agree")
+
+
 class JointStateWatch:
     """Compares each joint state with the limits of the arm and with the one before."""
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from ruckig import ControlInterface, InputParameter, Result, Ruckig, Synchronization, Trajectory
 
-from vla_sd_ros.control.codes import Fault
+from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.pose import Pose
 from vla_sd_ros.control.reach import JointLimits, Reach
 
@@ -24,6 +24,7 @@ AXES = 6  # x, y, z, and the rotation vector, in base axes
 TOLERANCE = 1e-9
 # Largest distances between two points at which the way to rest is examined, and the most of them.
 POINT_TIME, POINT_DISTANCE, POINT_ANGLE, MOST_POINTS = 0.04, 0.02, 0.08, 24  # s, m, rad
+PATIENCE = 0.2  # s, for which no motion can be computed, before it is given up
 EARLY = 0.25, 0.5, 0.75  # shares of the time to the first point, at which the joints' speeds are examined too
 
 
@@ -75,6 +76,8 @@ class Tracker:
         self._anchor = pose
         self._way: Trajectory | None = None
         self._time = 0.0
+        # Why the last motions could not be computed, and for how long that has been so.
+        self._error, self._failing = "", 0.0
 
     @property
     def at_rest(self) -> bool:
@@ -88,7 +91,9 @@ class Tracker:
 
     @property
     def refusal(self) -> Fault | None:
-        """Why the joints do not allow what the reference asks for, even slowly."""
+        """Why the joints do not allow what the reference asks for, even slowly; or why no motion can be computed."""
+        if self._failing > PATIENCE:
+            return Fault(Code.TRAJECTORY_FAILED, f"the motion to the target cannot be computed, so the arm holds: {self._error}")
         return self.reach.refusal if self.reach else None
 
     def step(self, reference: Pose | None, dt: float, limits: Limits, low: np.ndarray, high: np.ndarray,
@@ -104,22 +109,31 @@ class Tracker:
             displacement = self.pose.displacement_to(reference)
             if self.at_rest and np.abs(displacement).max() < TOLERANCE:
                 return self.pose
-            if self._adopts(displacement, dt, limits, low, high, joints, measured):
+            if self._adopts_surely(displacement, dt, limits, low, high, joints, measured):
                 return self.pose
+        else:
+            self._failing = 0.0
         self._brake(dt)
         return self.pose
+
+    def _adopts_surely(self, displacement, dt, limits, low, high, joints, measured) -> bool:
+        """`_adopts`, where no error of the mathematics keeps the arm from braking."""
+        try:
+            adopted = self._adopts(displacement, dt, limits, low, high, joints, measured)
+        except Exception as error:  # of ruckig, which derives its own from no other; of linear algebra
+            self._error = f"{type(error).__name__}: {error}".splitlines()[0]
+            self._failing += dt
+            return False
+        self._failing = 0.0
+        return adopted
 
     def _adopts(self, displacement, dt, limits, low, high, joints, measured) -> bool:
         share = 1.0
         if self.reach:
             share = self.reach.share(displacement, limits.linear_velocity, limits.angular_velocity, joints)
         plan = planned(self.velocity, self.acceleration, limits.slowed(share), displacement)
-        if plan is None:
-            return False
         moved, velocity, acceleration = (np.array(values) for values in plan.at_time(min(dt, plan.duration)))
         way = planned(velocity, acceleration, limits, None)
-        if way is None:
-            return False
         # While it brakes an axis is never faster than |v| + |a| T: extrema, which take longer, are needed near a wall only.
         farthest = ((np.abs(velocity) + np.abs(acceleration) * way.duration) * way.duration)[:3]
         pose = self.pose.moved(moved)
@@ -161,9 +175,9 @@ def inside(lowest: np.ndarray, highest: np.ndarray, low: np.ndarray, high: np.nd
                 and (highest <= np.maximum(high, here) + TOLERANCE).all())
 
 
-def planned(velocity: np.ndarray, acceleration: np.ndarray, limits: Limits, displacement: np.ndarray | None
-            ) -> Trajectory | None:
-    """The time-optimal plan to rest after a displacement (6,), or to rest anywhere; None when ruckig finds none."""
+def planned(velocity: np.ndarray, acceleration: np.ndarray, limits: Limits, displacement: np.ndarray | None) -> Trajectory:
+    """The time-optimal plan to rest after a displacement (6,), or to rest anywhere. Raises when ruckig finds none: its own
+    RuckigError, which is no RuntimeError, ValueError for a result that its enumeration lacks, or ArithmeticError."""
     problem = InputParameter(AXES)
     problem.synchronization = Synchronization.No  # each axis as fast as it can
     problem.current_position = [0.0] * AXES
@@ -177,11 +191,10 @@ def planned(velocity: np.ndarray, acceleration: np.ndarray, limits: Limits, disp
     else:
         problem.target_position = displacement.tolist()
     plan = Trajectory(AXES)
-    try:
-        result = Ruckig(AXES).calculate(problem, plan)
-    except (RuntimeError, ValueError):  # ValueError: a result that ruckig's own enumeration lacks, such as -101
-        return None
-    return plan if result in (Result.Working, Result.Finished) else None
+    result = Ruckig(AXES).calculate(problem, plan)
+    if result not in (Result.Working, Result.Finished):
+        raise ArithmeticError(f"ruckig finds no trajectory ({result})")
+    return plan
 
 
 def points(pose: Pose, way: Trajectory, dense: bool) -> tuple[list[float], list[tuple[Pose, np.ndarray]]]:

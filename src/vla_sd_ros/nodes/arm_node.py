@@ -21,11 +21,11 @@ from std_srvs.srv import SetBool
 from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
 
 from vla_sd_ros import arms
-from vla_sd_ros.arms.wiring import stamped
+from vla_sd_ros.arms.wiring import Rivals, stamped
 from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.controller import ArmController, Command, Config
 from vla_sd_ros.control.following import FollowLimits
-from vla_sd_ros.control.joint_states import JointStateWatch
+from vla_sd_ros.control.joint_states import JointStateWatch, late, picked
 from vla_sd_ros.control.pose import Pose
 from vla_sd_ros.control.reach import JointLimits
 from vla_sd_ros.control.tracker import Limits
@@ -126,10 +126,17 @@ class ArmNode(ManagedNode):
         ParameterSpec("dry_run", False, "Compute everything, send nothing to arm and gripper."),
     )
 
+    def __init__(self, name: str, **options):
+        self._held: Fault | None = None  # by ~/hold, which holds in every state of the lifecycle until it is released
+        super().__init__(name, **options)
+        self._hold = self.create_service(SetBool, "~/hold", self._on_hold)
+
     def check(self, values):
         for axis, low, high in zip("xyz", values["workspace.min"], values["workspace.max"]):
             if low >= high:
                 raise ValueError(f"workspace.min is {low} and workspace.max is {high} in {axis}: min must be below max")
+        if len(set(values["joint_names"])) < len(values["joint_names"]):
+            raise ValueError(f"joint_names has a name twice: {', '.join(values['joint_names'])}")
         if values["singularity.hold_below"] > values["singularity.slow_below"]:
             raise ValueError(f"singularity.hold_below ({values['singularity.hold_below']}) must not be above "
                              f"singularity.slow_below ({values['singularity.slow_below']})")
@@ -139,12 +146,15 @@ class ArmNode(ManagedNode):
 
     def configure(self):
         self._kinematics: ArmKinematics | None = None
-        self._held: Fault | None = None
+        self._described = self._used = ""  # robot_description: the newest, and the one that is used
+        self._dry = self.values["dry_run"]
         self._controller = ArmController(self._config(), time.monotonic())
         self._controller.unmeasured = "no robot_description has come yet"
         self._sent_status = None
         self._ticks, self._ticks_since, self._longest_period, self._last_tick = 0, time.monotonic(), 0.0, math.nan
+        before = set(self.publishers)
         self._arm = arms.make_arm(self)
+        self._rivals = Rivals(self, [publisher for publisher in self.publishers if publisher not in before])
         self._gripper = arms.make_gripper(self)
         self._measured = self.create_publisher(PoseStamped, "measured_pose", 10)
         self._view, self._commanded = View(self), None
@@ -155,7 +165,6 @@ class ArmNode(ManagedNode):
             self.create_subscription(EndEffectorCommand, "command", self._on_command, NEWEST),
             self.create_subscription(Bool, "enable", self._on_enable, NEWEST),
         ]
-        self._hold = self.create_service(SetBool, "~/hold", self._on_hold)
         # Steady time: neither a jump of the system clock nor simulated time may stop or rush the control loop.
         self._loops = [
             self.create_timer(1.0 / self.values["rate"], self._tick, clock=STEADY),
@@ -170,6 +179,9 @@ class ArmNode(ManagedNode):
         unmeasured = self._controller.unmeasured
         self._controller = ArmController(self._config(), time.monotonic())
         self._controller.unmeasured, self._controller.kinematics = unmeasured, self._kinematics
+        if self._described != self._used:
+            self._use_description()
+        self._dry = self.values["dry_run"]
         if self._held:
             self._controller.block("hold", self._held)
         self._arm.rest()
@@ -191,7 +203,6 @@ class ArmNode(ManagedNode):
             self.destroy_subscription(subscription)
         for publisher in (self._measured, self._status):
             self.destroy_publisher(publisher)
-        self.destroy_service(self._hold)
         self._view.close()
         self._arm.close()
         self._gripper.close()
@@ -201,8 +212,8 @@ class ArmNode(ManagedNode):
             return
         self._controller.config = self._config()
         if "dry_run" in changed:
-            # The target went on without the arm, or the arm is about to be left alone: start from the arm again.
-            self._controller.release("dry_run was changed")
+            # The target went on without the arm, or the arm is about to be left alone: brake, then start from the arm again.
+            self._controller.let_go("dry_run was changed")
 
     def diagnose(self):
         if self.state == "unconfigured":
@@ -248,37 +259,51 @@ class ArmNode(ManagedNode):
             "singularity.hold_below")))
 
     def _on_description(self, message: String) -> None:
+        """Take the description, but not while it matters: a tip or a base that changes would move the arm."""
+        self._described = message.data
+        if not self.active or self._kinematics is None:
+            self._use_description()
+        elif self._described == self._used:
+            self._controller.unblock("description")
+        else:
+            self._controller.block("description", Fault(
+                Code.DESCRIPTION_CHANGED, "robot_description changed while arm_node is active, so the arm holds: deactivate and "
+                "activate arm_node to take the new one, or look for a second publisher of it"))
+
+    def _use_description(self) -> None:
+        self._used = self._described
         try:
-            self._kinematics = ArmKinematics(message.data, self.values["tip_link"], self.values["joint_names"])
+            self._kinematics = ArmKinematics(self._used, self.values["tip_link"], self.values["joint_names"],
+                                             self.values["base_frame"])
             self._watch = JointStateWatch(self._kinematics.joint_names, *self._kinematics.position_limits,
                                           self._kinematics.velocity_limits)
-            self._controller.kinematics, self._controller.unmeasured = self._kinematics, "no joint states have come yet"
+            self._controller.unmeasured = "no joint states have come yet"
         except ValueError as error:
             self._kinematics = None
             self.get_logger().error(f"{self.get_name()} cannot use robot_description: {error}")
             self._controller.unmeasured = str(error)
+        self._controller.kinematics = self._kinematics
 
     def _on_joint_states(self, message: JointState) -> None:
         if self._kinematics is None:
             return
-        names = self._kinematics.joint_names
-        here = dict(zip(message.name, message.position))
-        if not any(name in here for name in names):
-            return  # from something else that shares the topic, such as a gripper
-        missing = [name for name in names if name not in here]
         now, stamp = time.monotonic(), message.header.stamp
-        if missing:
-            fault = Fault(Code.JOINT_STATES_INVALID, f"joint_states lacks the position of '{missing[0]}'")
-        else:
-            q = np.array([here[name] for name in names])
-            fault = self._watch.check(q, stamp.sec + 1e-9 * stamp.nanosec, now)
-        if fault:
+        try:
+            q = picked(self._kinematics.joint_names, message.name, message.position)
+        except ValueError as error:
+            self._controller.block("joint states", Fault(Code.JOINT_STATES_INVALID, str(error)))
+            return
+        if q is None:
+            return
+        if fault := self._watch.check(q, stamp.sec + 1e-9 * stamp.nanosec, now):
             self._controller.block("joint states", fault)
             return
         self._controller.unblock("joint states")
+        self._controller.unmeasured = late(self._age(stamp), self.values["joint_state_timeout"])
+        if self._controller.unmeasured:
+            return  # the last pose goes stale
         self._measured_stamp = stamp
         self._controller.measure(Pose(*self._kinematics.forward(q)), now, q)
-        self._controller.unmeasured = ""
 
     def _on_enable(self, message: Bool) -> None:
         self._controller.enable(message.data, time.monotonic())
@@ -286,11 +311,12 @@ class ArmNode(ManagedNode):
     def _on_hold(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """Hold, in any state of the lifecycle, until the service says otherwise."""
         self._held = Fault(Code.HELD, "the service ~/hold was called, so the arm holds") if request.data else None
-        if self._held:
-            self._controller.block("hold", self._held)
-        else:
-            self._controller.unblock("hold")
-        self._publish_status_on_change()
+        if self.state != "unconfigured":
+            if self._held:
+                self._controller.block("hold", self._held)
+            else:
+                self._controller.unblock("hold")
+            self._publish_status_on_change()
         response.success = True
         response.message = "the arm holds; call it with data: false to let the next goal move" if self._held else ""
         return response
@@ -303,7 +329,7 @@ class ArmNode(ManagedNode):
                           np.array([t.x, t.y, t.z]), np.array([r.x, r.y, r.z]), message.gripper,
                           message.period.sec + 1e-9 * message.period.nanosec, self._age(message.header.stamp))
         opening = self._controller.command(command, time.monotonic())
-        if opening is not None and not self.values["dry_run"]:
+        if opening is not None and not self._dry:
             self._gripper.send(time.monotonic(), opening)
         self._publish_status_on_change()
 
@@ -320,14 +346,28 @@ class ArmNode(ManagedNode):
         if not math.isnan(self._last_tick):
             self._longest_period = max(self._longest_period, now - self._last_tick)
         self._last_tick = now
+        if not self._controller.letting_go:
+            self._dry = self.values["dry_run"]
+        rivals = self._watch_rivals(now)
         pose = self._commanded = self._controller.tick(now)
-        if pose is None or self.values["dry_run"]:
+        if rivals and pose is not None and self._controller.at_rest:
+            self._controller.release("the target is given up, because the arm had two masters")
+        if pose is None or self._dry:
             self._arm.rest()
         else:
             self._arm.send(now, pose, self._controller.measured, self._controller.joints)
             if fault := self._arm.fault():
                 self._controller.fault(fault)
         self._publish_status_on_change()
+
+    def _watch_rivals(self, now: float) -> str:
+        """While another node commands the robot too, the arm comes to rest, and neither goes on."""
+        rivals = "" if self._dry else self._rivals.fault(now)
+        if rivals:
+            self._controller.block("rivals", Fault(Code.ROBOT_FAULT, rivals))
+        else:
+            self._controller.unblock("rivals")
+        return rivals
 
     def _publish_measured(self) -> None:
         now = time.monotonic()

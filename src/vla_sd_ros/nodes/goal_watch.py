@@ -5,7 +5,7 @@ All times in seconds. `steady` times come from a clock that never jumps; `elapse
 simulated time where use_sim_time is set.
 """
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ class Code(IntEnum):
     NODE_DEACTIVATED = 1008
     IMAGE_FROZEN = 1009
     IMAGE_BLANK = 1010
+    CLIENT_GONE = 1012
     ARM_FAULT = 1100
 
 
@@ -69,6 +70,7 @@ class Limits:
     joint_states_grace: float
     arm_grace: float
     image_contrast: float = 0.0
+    client_timeout: float = 0.0     # 0: a goal goes on without its client
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class View:
     arm_message: str = ""
     image_unchanged: float = 0.0    # for how long the picture has been the same while the arm moved
     image_contrast: float = math.inf
+    client_gone: float = 0.0        # for how long the client has been gone
 
 
 @dataclass
@@ -118,6 +121,9 @@ class GoalWatch:
         if view.elapsed >= limits.time_limit:
             return Verdict(ending=Ending(Code.TIME_LIMIT, "time_limit", f"The time limit of {limits.time_limit:g} s "
                                                                         "ran out before success was signalled."))
+        if 0.0 < limits.client_timeout <= view.client_gone:
+            return Verdict(ending=Ending(Code.CLIENT_GONE, "fault", f"The client has been gone for {view.client_gone:.1f} s "
+                                         f"(limit {limits.client_timeout:g} s, goal.client_timeout)."))
         verdicts = (self._check_age(self._image, view.steady, "camera image", view.image_age, limits.image_timeout,
                                     limits.image_grace, Code.IMAGE_STALE),
                     self._check_frozen(view, limits), self._check_blank(view, limits),
@@ -163,6 +169,25 @@ class GoalWatch:
             return Verdict(ending=Ending(Code.ARM_FAULT, "fault", f"arm_node has been silent for {view.arm_age:.1f} s; "
                                                                   "start it again."))
         return Verdict()
+
+
+class ClientWatch:
+    """Whether anybody who may have sent the goal is still there.
+
+    ROS does not tell who sent it, but every action client listens to the feedback: one of those who do as the goal begins did.
+    """
+    DISCOVERY = 1.0     # s, in which a client that sent a goal is discovered
+
+    def __init__(self) -> None:
+        self._listeners: set[bytes] = set()
+        self._gone = _Since()
+
+    def gone(self, listeners: Set[bytes], elapsed: float, steady: float) -> float:
+        """For how long all have been gone [s]. listeners: who hears the feedback now; elapsed: since the goal began [s]."""
+        if elapsed < self.DISCOVERY:
+            self._listeners |= listeners
+            return 0.0
+        return self._gone.seconds(not self._listeners & listeners, steady)
 
 
 class PictureWatch:

@@ -34,13 +34,18 @@ from vla_sd_ros.images import compressed_to_rgb, to_rgb
 from vla_sd_ros.kinematics.motion import Measured
 from vla_sd_ros.kinematics.pose_buffer import PoseBuffer
 from vla_sd_ros.nodes import messages
-from vla_sd_ros.nodes.goal_watch import (CANCELED, DEACTIVATED, PREEMPTED, SUCCESS, Code, Ending, GoalWatch, Latest,
-                                         Limits, Pacer, PictureWatch, Sample, View, inference_failed)
+from vla_sd_ros.nodes.goal_watch import (CANCELED, DEACTIVATED, PREEMPTED, SUCCESS, ClientWatch, Code, Ending, GoalWatch,
+                                         Latest, Limits, Pacer, PictureWatch, Sample, View, inference_failed)
 from vla_sd_ros.nodes.lifecycle import OK, WARN, ManagedNode, ParameterSpec, run as run_node, sentence
+from vla_sd_ros.quoting import control_character, quoted
 
 MAX_TIME_LIMIT = 3600.0     # s
 MAX_STEP_LIMIT = 100_000
 SUPERVISION_PERIOD = 0.02   # s, between two looks at a running goal
+FEEDBACK = "execute_instruction/_action/feedback"
+LONGEST_FRAME_ID = 255
+CLIENT_PERIOD = 0.2         # s, between two looks at whether its client is there
+STATUS_SILENCE = 1.0        # s, after which what arm_node said last is not asked any more; it speaks at 10 Hz
 POSES = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)  # of two images
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -70,8 +75,12 @@ class Run:
     handle: object
     accepted: float                     # s, node clock
     accepted_wall: int                  # ns, wall clock, as the middleware stamps messages
+    began: float = field(default_factory=time.monotonic)
     watch: GoalWatch = field(default_factory=GoalWatch)
     picture: PictureWatch = field(default_factory=PictureWatch)
+    client: ClientWatch = field(default_factory=ClientWatch)
+    client_seen: float = -math.inf      # s, steady: the last look at it
+    client_gone: float = 0.0            # s, as of that look
     decisions: list = field(default_factory=list)
     history: object = None              # of the decoders; made with the first step
     last_step: float = -math.inf        # s, steady
@@ -133,6 +142,8 @@ class VlaNode(ManagedNode):
                       0.02, 5.0),
         ParameterSpec("goal.time_limit", 120.0, "Time limit of a goal that names none [s].", 0.1, MAX_TIME_LIMIT),
         ParameterSpec("goal.step_limit", 400, "Limit of actions of a goal that names none.", 1, MAX_STEP_LIMIT),
+        ParameterSpec("goal.client_timeout", 0.0, "Time for which the client may be gone before its goal is aborted [s]; 0: the "
+                      "goal goes on without it.", 0.0, 600.0),
         ParameterSpec("image.timeout", 1.0, "Age of the newest image beyond which the arm holds [s].", 0.05, 60.0),
         ParameterSpec("image.grace", 2.0, "Time of holding for an image after which the goal is aborted [s].",
                       0.0, 600.0),
@@ -398,12 +409,17 @@ class VlaNode(ManagedNode):
             return f"{self.get_name()} is {self.state}, not active; configure and activate it first."
         if not goal.instruction.strip():
             return "the instruction is empty; say in words what the arm shall do."
+        if character := control_character(goal.instruction):
+            return f"the instruction contains the control character {quoted(character)}; say in words what the arm shall do."
         if not 0.0 <= goal.time_limit <= MAX_TIME_LIMIT:
             return (f"time_limit is {goal.time_limit:g} s; it must lie in 0 .. {MAX_TIME_LIMIT:g} s, where 0 means "
                     "the node's parameter goal.time_limit.")
         if goal.step_limit > MAX_STEP_LIMIT:
             return (f"step_limit is {goal.step_limit}; it must lie in 0 .. {MAX_STEP_LIMIT}, where 0 means the "
                     "node's parameter goal.step_limit.")
+        arm = self._arm.sample
+        if arm and arm.message.code == ArmStatus.HELD and time.monotonic() - arm.received < STATUS_SILENCE:
+            return f"the arm is held: {arm.message.message}; call ~/hold of arm_node with data: false first."
         vla = self._vla
         return vla.too_long(goal.instruction) if vla else ""
 
@@ -463,14 +479,23 @@ class VlaNode(ManagedNode):
         return View(steady, clock - run.accepted, len(run.decisions), steady - run.last_step,
                     self._images.age(clock, steady), self._joint_states.age(clock, steady),
                     *((steady - arm.received, arm.message.code, arm.message.message) if arm else ()),
-                    image_unchanged=run.picture.unchanged(steady), image_contrast=run.picture.contrast)
+                    image_unchanged=run.picture.unchanged(steady), image_contrast=run.picture.contrast,
+                    client_gone=self._client_gone(run, steady))
+
+    def _client_gone(self, run: Run, steady: float) -> float:
+        """For how long the goal's client has been gone [s]; looked at now and again, where somebody wants to know."""
+        if self.values["goal.client_timeout"] and steady - run.client_seen > CLIENT_PERIOD:
+            there = {bytes(info.endpoint_gid) for info in self.get_subscriptions_info_by_topic(FEEDBACK)}
+            run.client_seen = steady
+            run.client_gone = run.client.gone(there, steady - run.began, steady)
+        return run.client_gone
 
     def _limits(self, goal: ExecuteInstruction.Goal) -> Limits:
         value = self.values
         return Limits(goal.time_limit or value["goal.time_limit"], goal.step_limit or value["goal.step_limit"],
                       value["control_period"], value["image.timeout"], value["image.grace"],
                       value["joint_states.timeout"], value["joint_states.grace"], value["arm_status.grace"],
-                      value["image.min_contrast"])
+                      value["image.min_contrast"], value["goal.client_timeout"])
 
     def _end(self, run: Run, ending: Ending) -> None:
         """Ends the goal, if nobody did before: the arm holds at once, except where a newer goal moves it on."""
@@ -578,6 +603,7 @@ class VlaNode(ManagedNode):
 
     def _publish_step(self, run: Run, image: Sample, decision) -> None:
         source, step = image.message.header, len(run.decisions)
+        source.frame_id = source.frame_id[:LONGEST_FRAME_ID]     # it goes out with every step
         header = Header(stamp=source.stamp, frame_id=self.values["base_frame"])
         self._commands.publish(messages.command(decision, run.goal_id, step, header, self.values["control_period"]))
         run.decisions.append(decision)

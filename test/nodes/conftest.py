@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An arm_node in this process, before an arm that is at once where it is sent; the test calls what its executor would."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "ros"))  # so that tests can say `from panda import ...`
+
+
+class ArmBench:
+    """`node`; `sent`: the poses that went to the robot; `q`: where its joints are."""
+
+    def __init__(self, domain, name="arm_node", **parameters):
+        import rclpy
+        from geometry_msgs.msg import PoseStamped
+        from panda import HOME, NAMES, urdf
+        from rclpy.context import Context
+        from rclpy.parameter import Parameter
+        from rclpy.signals import SignalHandlerOptions
+
+        from vla_sd_ros.kinematics.arm import ArmKinematics
+        from vla_sd_ros.nodes.arm_node import ArmNode
+
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=domain.id, signal_handler_options=SignalHandlerOptions.NO)
+        given = [Parameter(name, value=value) for name, value in parameters.items()]
+        self.node = ArmNode(name, context=self.context, namespace="/vla", parameter_overrides=given)
+        self.kinematics, self.q, self.sent = ArmKinematics(urdf(), "panda_tcp", NAMES), np.array(HOME), []
+        self.node.create_subscription(PoseStamped, "target_pose", lambda message: None, 1)  # somebody listens
+
+    def start(self, urdf_text=None):
+        """Configured and activated, and its joints known."""
+        from panda import urdf
+
+        self.node.trigger_configure()
+        self.describe(urdf_text or urdf())
+        self.activate()
+        self.measure()
+        return self
+
+    def activate(self):
+        self.node.trigger_activate()
+        publisher = self.node._arm._publisher
+        publisher.publish = self.sent.append
+
+    def describe(self, text):
+        from std_msgs.msg import String
+
+        self.node._on_description(String(data=text))
+
+    def measure(self, age=0.0, **changes):
+        """One message of joint states, stamped `age` [s] ago; changes: of its fields."""
+        from panda import NAMES
+        from rclpy.duration import Duration
+        from sensor_msgs.msg import JointState
+
+        message = JointState(**({"name": NAMES, "position": self.q.tolist()} | changes))
+        message.header.stamp = (self.node.get_clock().now() - Duration(seconds=age)).to_msg()
+        self.node._on_joint_states(message)
+
+    def command(self, **fields):
+        from panda import command
+
+        self.node._on_command(command(**fields))
+
+    def run(self, seconds, **measured):
+        """Tick at 100 Hz while the arm follows; measured: arguments of `measure`."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(0.01)
+            before = len(self.sent)
+            self.node._tick()
+            if len(self.sent) > before:
+                pose = self.sent[-1].pose
+                self.q = self._joints(pose)
+            self.measure(**measured)
+
+    def drive(self, commands=3, **fields):
+        """Some commands of a goal, 0.2 s each."""
+        for step in range(commands):
+            self.command(**({"step": step, "translation": (0.02, 0.0, 0.0)} | fields))
+            self.run(0.2)
+
+    def hold(self, on):
+        from std_srvs.srv import SetBool
+
+        return self.node._on_hold(SetBool.Request(data=on), SetBool.Response())
+
+    def lifecycle(self, *transitions):
+        for transition in transitions:
+            getattr(self.node, f"trigger_{transition}")()
+
+    @property
+    def status(self):
+        return self.node._controller.status(time.monotonic())
+
+    @property
+    def path(self):
+        """(n, 3) positions that were sent."""
+        return np.array([[m.pose.position.x, m.pose.position.y, m.pose.position.z] for m in self.sent]).reshape(-1, 3)
+
+    @property
+    def tip(self):
+        """Where the tip is, base axes."""
+        return self.kinematics.forward(self.q)[0]
+
+    def _joints(self, pose):
+        from pinocchio import Quaternion
+
+        p, o = pose.position, pose.orientation
+        q = self.kinematics.inverse(np.array([p.x, p.y, p.z]), Quaternion(o.w, o.x, o.y, o.z).matrix(), self.q)
+        return self.q if q is None else q
+
+    def close(self):
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+
+@pytest.fixture
+def make_arm():
+    """make_arm(name, **parameters) -> ArmBench, not yet started; all of one test in one ROS domain."""
+    from processes import Domain
+
+    domain, made = Domain(), []
+
+    def make(name="arm_node", **parameters):
+        made.append(ArmBench(domain, name, **parameters))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.close()
+    domain.release()
+
+
+@pytest.fixture
+def arm(make_arm):
+    """An active one."""
+    return make_arm().start()
