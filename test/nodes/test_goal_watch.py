@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vla_sd_ros.nodes.goal_watch import Code, GoalWatch, Latest, Limits, Pacer, PictureWatch, Sample, View
+from vla_sd_ros.nodes.goal_watch import ClientWatch, Code, GoalWatch, Latest, Limits, Pacer, PictureWatch, Sample, View
 
 LIMITS = Limits(time_limit=60.0, step_limit=10, control_period=0.2, image_timeout=1.0, image_grace=2.0,
                 joint_states_timeout=0.5, joint_states_grace=3.0, arm_grace=2.0, image_contrast=4.0)
@@ -42,6 +42,23 @@ def test_a_picture_that_tells_nothing_holds_and_past_the_grace_time_ends_the_goa
     assert watch.check(at(0.0, **picture), LIMITS).hold and watch.check(at(1.99, **picture), LIMITS).ending is None
     ending = watch.check(at(2.0, **picture), LIMITS).ending
     assert (ending.code, ending.reason) == (code, "fault") and words in ending.message
+
+
+def test_a_client_that_is_gone_ends_the_goal_only_where_somebody_wants_that():
+    gone = at(0.0, client_gone=3.0)
+    assert GoalWatch().check(gone, LIMITS) == (False, "", None)
+    assert GoalWatch().check(gone, replace(LIMITS, client_timeout=3.1)) == (False, "", None)
+    ending = GoalWatch().check(gone, replace(LIMITS, client_timeout=3.0)).ending
+    assert (ending.code, ending.reason) == (Code.CLIENT_GONE, "fault") and "gone for 3.0 s (limit 3 s" in ending.message
+
+
+def test_a_client_is_one_of_those_who_listened_when_the_goal_began():
+    watch, ours, other, later = ClientWatch(), b"1", b"2", b"3"
+    assert watch.gone(set(), 0.1, 10.1) == 0.0, "not discovered yet"
+    assert watch.gone({ours, other}, 0.5, 10.5) == 0.0
+    assert watch.gone({other, later}, 2.0, 12.0) == 0.0, "it may be the other's goal"
+    assert watch.gone({later}, 3.0, 13.0) == 0.0 and watch.gone({later}, 4.5, 14.5) == pytest.approx(1.5)
+    assert watch.gone({ours}, 5.0, 15.0) == 0.0, "it was the network"
 
 
 def picture(seed: int) -> np.ndarray:

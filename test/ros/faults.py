@@ -14,9 +14,12 @@ import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from xml.etree import ElementTree
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
+from processes import LATCHED
+from std_msgs.msg import String
 from system import System, motion
 from vla_sd_msgs.msg import ArmStatus
 
@@ -264,7 +267,10 @@ class Starved:
 
 
 class Intruder:
-    """Commands of a goal of its own, at 5 Hz."""
+    """Commands of a goal of its own, at 5 Hz. anew: each command is of another goal."""
+
+    def __init__(self, anew: bool = False):
+        self._anew = anew
 
     def inject(self, system: System) -> None:
         self._over = threading.Event()
@@ -272,8 +278,10 @@ class Intruder:
         self._thread.start()
 
     def _intrude(self, system: System) -> None:
-        goal = np.random.default_rng().integers(0, 256, 16, np.uint8)
+        rng = np.random.default_rng()
+        goal = rng.integers(0, 256, 16, np.uint8)
         while not self._over.is_set():
+            goal = rng.integers(0, 256, 16, np.uint8) if self._anew else goal
             system.command(goal, np.array([0.0, 0.02, 0.0]))
             self._over.wait(0.2)
 
@@ -292,7 +300,28 @@ class SecondMaster:
         system.ros.node.destroy_publisher(self._publisher)
 
 
-STARVED, INTRUDER, MASTER = Starved(), Intruder(), SecondMaster()
+class OtherDescription:
+    """A second robot_description, in which the tip lies 10 cm farther out."""
+
+    def inject(self, system: System) -> None:
+        seen = system.ros.listen(String, "robot_description", LATCHED)
+        self._own = system.ros.wait_until(lambda: seen, "robot_description")[-1][1]
+        robot = ElementTree.fromstring(self._own.data)
+        tip = system.values["arm_node"]["tip_link"]
+        (origin,) = (joint.find("origin") for joint in robot.iter("joint") if joint.find("child").get("link") == tip)
+        x, y, z = map(float, origin.get("xyz").split())
+        origin.set("xyz", f"{x} {y} {z + 0.1}")
+        self._publish(system, String(data=ElementTree.tostring(robot, encoding="unicode")))
+
+    def heal(self, system: System) -> None:
+        self._publish(system, self._own)
+
+    @staticmethod
+    def _publish(system: System, description: String) -> None:
+        system.ros.publish(String, "robot_description", description, LATCHED)
+
+
+STARVED, INTRUDER, USURPER, MASTER, DESCRIPTION = Starved(), Intruder(), Intruder(anew=True), SecondMaster(), OtherDescription()
 
 HOLD = "tick + braking + delivery"  # from the moment when arm_node sees that something is wrong
 FAULTS = (
@@ -330,6 +359,10 @@ FAULTS = (
           sentence="arm_node has been silent"),
     Fault("two publishers of command", "a second node sends commands of its own, at 5 Hz", INTRUDER.inject,
           f"control_period + control_period + {HOLD}", (Arm.COMMAND_CONFLICT,), (Arm.COMMAND_CONFLICT,), INTRUDER.heal),
+    Fault("a second publisher of command, a new goal each time", "its goals take over from vla_node's, at 5 Hz", USURPER.inject,
+          f"control_period + control_period + {HOLD}", (Arm.COMMAND_CONFLICT,), (Arm.COMMAND_CONFLICT,), USURPER.heal),
+    Fault("robot_description changes", "another node publishes one with another tip", DESCRIPTION.inject,
+          HOLD, (Arm.DESCRIPTION_CHANGED,), (Arm.DESCRIPTION_CHANGED,), DESCRIPTION.heal, sentence="deactivate and activate"),
     Fault("two publishers of target_pose", "a second node announces itself", MASTER.inject,
           f"graph period + {HOLD}", (Arm.ROBOT_FAULT,), (Arm.ROBOT_FAULT,), MASTER.heal, sentence="one master"),
 )

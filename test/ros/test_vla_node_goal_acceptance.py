@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A goal that cannot be executed is rejected with one sentence that says why; unknown words are no reason."""
+import time
+
 import pytest
+from processes import LATCHED
 from vla import NODE
+from vla_sd_msgs.msg import ArmStatus
 
 from vla_sd_ros.client import GoalRejected
 
@@ -10,6 +14,8 @@ from vla_sd_ros.client import GoalRejected
     (dict(instruction=""), "the instruction is empty; say in words what the arm shall do."),
     (dict(instruction="pick " * 200), "the instruction makes a prompt of 203 tokens, but at most 128 are read; shorten it."),
     (dict(instruction="  \n"), "the instruction is empty; say in words what the arm shall do."),
+    (dict(instruction="pick up \x07the milk"), r"the instruction contains the control character '\x07'; say in words what"),
+    (dict(instruction="\x1b[31mgo"), r"the instruction contains the control character '\x1b'; say in words what"),
     (dict(instruction="go", time_limit=-1.0), "time_limit is -1 s; it must lie in 0 .. 3600 s"),
     (dict(instruction="go", time_limit=float("nan")), "time_limit is nan s; it must lie in 0 .. 3600 s"),
     (dict(instruction="go", time_limit=1e6), "time_limit is 1e+06 s; it must lie in 0 .. 3600 s"),
@@ -29,6 +35,22 @@ def test_a_node_that_is_not_active_rejects_and_says_its_state(vla):
             vla.client.start("pick up the milk")
     finally:
         assert vla.ros.change_state(NODE, "activate")
+
+
+def test_while_the_arm_is_held_goals_are_rejected_with_its_reason(vla):
+    def report(code, message):
+        vla.ros.publish(ArmStatus, "arm_node/status", ArmStatus(code=code, message=message), LATCHED)
+        time.sleep(0.1)
+
+    try:
+        report(ArmStatus.HELD, "the service ~/hold was called, so the arm holds")
+        with pytest.raises(GoalRejected, match="the arm is held: the service ~/hold was called, so the arm holds; call ~/hold of "
+                                               "arm_node with data: false first"):
+            vla.client.start("pick up the milk")
+        report(ArmStatus.NO_COMMAND, "")
+        vla.start_moving()
+    finally:
+        assert vla.ros.change_state(NODE, "deactivate") and vla.ros.change_state(NODE, "activate")
 
 
 def test_unknown_words_are_accepted(vla):
