@@ -127,7 +127,7 @@ class InstructionClient:
         self.close()
 
     def close(self) -> None:
-        """Release the node. A goal that still runs goes on: cancel it first, or let it."""
+        """Release the node. A goal that still runs goes on, unless goal.client_timeout of vla_node says otherwise."""
         self._client.destroy()
         self._executor.shutdown()
         self.node.destroy_node()
