@@ -25,6 +25,7 @@ class Code(IntEnum):
     ROBOT_FAULT = 1113
     LEAD_OFFSET = 1114
     ARM_RUNS_AWAY = 1115
+    COMMANDS_CLIPPED = 1117
 
 
 class Fault(NamedTuple):
