@@ -2,6 +2,8 @@
 """Images that are no pictures count as missing ones: single ones are skipped, lasting ones end the goal with the reason; an
 encoding that cannot be read is told when the first image comes.
 """
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -36,6 +38,7 @@ def skipped(vla) -> int:
 def test_single_cut_images_are_skipped_and_counted_and_lasting_ones_end_the_goal(compressed):
     vla = compressed
     vla.world.jpeg = lambda number: CUT if number % 7 == 3 else WHOLE
+    time.sleep(0.5)             # some of them
     vla.start_moving(steps=20)
     assert vla.client.running and not vla.holds()
     assert 1 <= skipped(vla) <= 10
