@@ -45,7 +45,8 @@ CLOCK_FAULTS = (
     Fault("/clock jumps ahead", "use_sim_time: + 10 s", clock(10), HOLD, (Arm.NO_COMMAND, Arm.COMMAND_INVALID),
           (Goal.IMAGE_STALE, Goal.JOINT_STATES_STALE, Arm.COMMAND_INVALID), faults.heal_relay),
     Fault("/clock jumps back", "use_sim_time: - 10 s", clock(-10), f"camera period + control_period + {HOLD}",
-          (Arm.COMMAND_INVALID,), (Arm.COMMAND_INVALID,), faults.heal_relay, sentence="see whether the clocks agree"),
+          (Arm.NO_COMMAND, Arm.COMMAND_INVALID), (Goal.IMAGE_STALE, Goal.JOINT_STATES_STALE, Arm.COMMAND_INVALID),
+          faults.heal_relay),
 )
 
 

@@ -12,6 +12,7 @@
 import time
 from collections.abc import Callable
 
+from action_msgs.msg import GoalStatus
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Log
@@ -20,6 +21,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from vla_sd_msgs.action import ExecuteInstruction
+
+LOOK_PERIOD = 1.0   # s, between two looks at who offers the action
+MOST_QUESTIONS = 10     # about a goal, to who was not there when it began
 
 
 class GoalRejected(RuntimeError):
@@ -42,8 +46,7 @@ class InstructionClient:
         # Latched, as /rosout is: a sentence that came before the subscription was matched is delivered nevertheless.
         self.node.create_subscription(Log, "/rosout", self._keep_warning,
                                       QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL))
-        self._handle = self._result = None
-        self.feedback: ExecuteInstruction.Feedback | None = None
+        self._forget()
 
     def wait_for_node(self, timeout: float = 10.0) -> None:
         """Returns when the action server is there; TimeoutError, one sentence, when it is not within `timeout` s."""
@@ -77,7 +80,7 @@ class InstructionClient:
         Raises GoalRejected with the node's sentence, TimeoutError when no answer comes.
         """
         self.wait_for_node(timeout)
-        self.feedback, self._handle, self._result = None, None, None
+        self._forget()
         self._logs.clear()
         goal = ExecuteInstruction.Goal(instruction=instruction, time_limit=float(time_limit), step_limit=step_limit)
         sent_wall = time.time()
@@ -87,13 +90,15 @@ class InstructionClient:
         handle = sent.result()
         if not handle.accepted:
             raise GoalRejected(self._sentence_of_rejection(sent_wall))
-        self._handle, self._result = handle, handle.get_result_async()
+        self._handle, self._result, self._servers = handle, handle.get_result_async(), self._servers_now()
 
     def is_complete(self, timeout: float = 0.1) -> bool:
         """Whether the goal has ended; waits for that at most `timeout` s. ConnectionError when vla_node is gone."""
         done = self.spin_until(self._started().done, timeout)
-        if not done and not self._client.server_is_ready():
-            raise ConnectionError("vla_node is gone and took the goal with it; start it and send the goal again")
+        self._lost = self._lost or self._is_lost()
+        if self._lost:
+            raise ConnectionError("vla_node is gone and took the goal with it; start it, unless that was done already, and send "
+                                  "the goal again")
         return done
 
     def cancel(self, timeout: float = 5.0) -> bool:
@@ -105,15 +110,17 @@ class InstructionClient:
         return bool(answer.result().goals_canceling)
 
     def result(self, timeout: float = float("inf")) -> ExecuteInstruction.Result:
-        """The result, waiting at most `timeout` s for it; TimeoutError when it does not come."""
-        if not self.spin_until(self._started().done, timeout):
-            raise TimeoutError(f"the goal did not end within {timeout:g} s")
+        """The result, waiting at most `timeout` s for it; TimeoutError when it does not come, ConnectionError as is_complete."""
+        deadline = time.monotonic() + timeout
+        while not self.is_complete(max(0.0, min(0.1, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"the goal did not end within {timeout:g} s")
         return self._result.result().result
 
     @property
     def running(self) -> bool:
         """Whether an accepted goal has no result yet, as far as this client has heard."""
-        return self._result is not None and not self._result.done()
+        return self._result is not None and not self._result.done() and not self._lost
 
     @property
     def status(self) -> int:
@@ -131,6 +138,35 @@ class InstructionClient:
         self._client.destroy()
         self._executor.shutdown()
         self.node.destroy_node()
+
+    def _forget(self) -> None:
+        self.feedback: ExecuteInstruction.Feedback | None = None
+        self._handle = self._result = None
+        self._servers: set[bytes] = set()   # those that offered the action when the goal began
+        self._questions: list = []          # about the goal, to others that do so now
+        self._look_at, self._lost = 0.0, False
+
+    def _is_lost(self) -> bool:
+        """Whether the goal has gone with the vla_node that accepted it; another one may offer the action already.
+
+        DDS misses a killed node after 20 s. One that was started in its place is new in the graph: asked for the result, it
+        answers that it knows no such goal.
+        """
+        if self._result.done():
+            return self._result.result().status == GoalStatus.STATUS_UNKNOWN
+        if not self._client.server_is_ready():
+            return True
+        now = time.monotonic()
+        if now >= self._look_at and len(self._questions) < MOST_QUESTIONS:
+            self._look_at = now + LOOK_PERIOD
+            if self._servers_now() - self._servers:
+                self._questions.append(self._handle.get_result_async())
+        return any(answer.done() and answer.result().status == GoalStatus.STATUS_UNKNOWN for answer in self._questions)
+
+    def _servers_now(self) -> set[bytes]:
+        """Who offers the action: what tells them apart is the identity of a publisher, which no restarted node has again."""
+        return {bytes(info.endpoint_gid)
+                for info in self.node.get_publishers_info_by_topic(f"{self.action_name}/_action/status")}
 
     def _started(self):
         if self._result is None:

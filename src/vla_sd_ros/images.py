@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera messages to RGB arrays. Plain numpy: cv_bridge is not everywhere, and breaks on numpy 2 in places."""
+"""Camera messages to RGB arrays, or one sentence why not. No cv_bridge: it is not everywhere, and breaks on numpy 2 in places."""
+import cv2
 import numpy as np
+import simplejpeg
 
 # encoding (sensor_msgs/image_encodings.hpp): bytes per channel, number of channels, places of red, green, blue
 _LAYOUTS = {
@@ -11,6 +13,30 @@ _LAYOUTS = {
     "rgba16": (2, 4, (0, 1, 2)), "bgra16": (2, 4, (2, 1, 0)),
     "mono16": (2, 1, (0, 0, 0)),
 }
+# Two pixels in four bytes, as webcams have them; each name has an older one.
+_YUV = {"uyvy": cv2.COLOR_YUV2RGB_UYVY, "yuv422": cv2.COLOR_YUV2RGB_UYVY,
+        "yuyv": cv2.COLOR_YUV2RGB_YUY2, "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2}
+JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"     # how a file of each begins
+MAX_PIXELS = 2 ** 25    # a picture of 8K; a few bytes can claim far more
+PARTS = 8               # along each side of a picture, of whose mean values the contrast is
+
+
+def objection(message) -> str:
+    """Why no picture can be made of messages of this kind, with what mends it; empty where it can. Looks at no pixels.
+
+    message: a sensor_msgs/Image or CompressedImage.
+    """
+    if hasattr(message, "format"):
+        known = any(name in message.format.lower() for name in ("jpeg", "jpg", "png"))
+        return "" if known or bytes(message.data[:len(PNG)]).startswith((JPEG, PNG)) else (
+            f"the format of the compressed images is {message.format[:40]!r}, neither jpeg nor png: set that of the camera's driver "
+            "or of image_transport")
+    if message.encoding in _LAYOUTS or message.encoding in _YUV:
+        return ""
+    mend = ("run image_proc's debayer node between" if message.encoding.startswith("bayer") else
+            "let the camera's driver convert it (usb_cam: pixel_format yuyv2rgb or mjpeg2rgb)")
+    return (f"image encoding {message.encoding[:40]!r} is not supported: {mend}, or use one of "
+            f"{', '.join((*_LAYOUTS, *_YUV))}")
 
 
 def to_rgb(message) -> np.ndarray:
@@ -19,15 +45,21 @@ def to_rgb(message) -> np.ndarray:
     Honours `step` (padded rows), `encoding` and `is_bigendian`. ValueError, one sentence, where the message is not
     a picture in one of the known encodings.
     """
-    if message.encoding not in _LAYOUTS:
-        raise ValueError(f"image encoding {message.encoding!r} is not supported; use one of {', '.join(_LAYOUTS)}")
-    size, channels, rgb = _LAYOUTS[message.encoding]
+    if problem := objection(message):
+        raise ValueError(problem)
+    size, channels, rgb = _LAYOUTS.get(message.encoding, (1, 2, None))
     height, width, row = message.height, message.width, message.width * channels * size
+    _check_size(height, width)
     data = np.frombuffer(message.data, np.uint8)
     if not height or not width or message.step < row or data.size < height * message.step:
         raise ValueError(f"an image of {width}x{height} {message.encoding} needs {row} bytes a row, but it has step "
                          f"{message.step} and {data.size} bytes in all; correct the camera driver")
     pixels = data[:height * message.step].reshape(height, message.step)[:, :row]
+    if message.encoding in _YUV:
+        if width % 2:
+            raise ValueError(f"an image of {width}x{height} {message.encoding} has half a pair of pixels in each row; correct the "
+                             "camera driver")
+        return cv2.cvtColor(np.ascontiguousarray(pixels).reshape(height, width, 2), _YUV[message.encoding])
     pixels = pixels.reshape(height, width, channels, size)
     pixels = pixels[..., 0 if message.is_bigendian else size - 1]        # the more significant byte
     return np.ascontiguousarray(pixels[..., rgb])
@@ -36,13 +68,59 @@ def to_rgb(message) -> np.ndarray:
 def compressed_to_rgb(message) -> np.ndarray:
     """RGB pixels, uint8 (height, width, 3), of a sensor_msgs/CompressedImage (jpeg or png).
 
-    ValueError, one sentence, where the data cannot be decoded.
+    ValueError, one sentence, where the data cannot be decoded to the end: what is lost on the way is no picture, though
+    OpenCV would fill it with grey.
     """
-    import cv2
+    data = bytes(message.data)
+    try:
+        if data.startswith(JPEG):
+            return _decode_jpeg(data)
+        if data.startswith(PNG):
+            return _decode_png(data)
+        raise ValueError("it is neither jpeg nor png")
+    except (ValueError, cv2.error) as error:
+        raise ValueError(f"a compressed image of {len(data)} bytes and format {message.format[:40]!r} cannot be decoded "
+                         f"({str(error).strip().rstrip('.')})") from error
 
-    data = np.frombuffer(message.data, np.uint8)
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+
+def _decode_jpeg(data: bytes) -> np.ndarray:
+    height, width, *_ = simplejpeg.decode_jpeg_header(data)
+    _check_size(height, width)
+    return simplejpeg.decode_jpeg(data)     # strict: a warning of libjpeg is an error
+
+
+def _decode_png(data: bytes) -> np.ndarray:
+    # After the signature: length and name of the first chunk, then width and height, four bytes each.
+    _check_size(int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big"))
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if bgr is None:
-        raise ValueError(f"a compressed image of {data.size} bytes and format {message.format!r} cannot be decoded; "
-                         "send jpeg or png")
+        raise ValueError("its data are incomplete or damaged")
     return np.ascontiguousarray(bgr[..., ::-1])
+
+
+def _check_size(height: int, width: int) -> None:
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"{width}x{height} are more than {MAX_PIXELS} pixels")
+
+
+def contrast(pixels: np.ndarray) -> float:
+    """How much there is to see in pixels, uint8 (height, width, 3): 0 for one colour, at least 10 for a lit scene.
+
+    Standard deviation of the means of PARTS x PARTS parts of the picture, of the channel that has most. Means are free of the
+    sensor's noise; and what a quadratic function of the place explains is taken off first, for that is how a lens that is
+    covered, or a wall close to it, gets darker towards its edges. Channels differ in any colour, which tells nothing.
+    """
+    # As float: rounded means would hide what little a dark scene has.
+    means = cv2.resize(pixels.astype(np.float32), (PARTS, PARTS), interpolation=cv2.INTER_AREA)
+    left = _BEYOND_QUADRATIC @ means.reshape(-1, 3)
+    return float(np.sqrt((left ** 2).sum(axis=0).max() / (len(left) - 6)))
+
+
+def _beyond_quadratic() -> np.ndarray:
+    """The matrix (n, n) that takes a quadratic function of the place off the values of n = PARTS * PARTS parts."""
+    y, x = (axis.ravel() for axis in np.mgrid[-1:1:PARTS * 1j, -1:1:PARTS * 1j])
+    functions = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+    return np.eye(len(x)) - functions @ np.linalg.pinv(functions)
+
+
+_BEYOND_QUADRATIC = _beyond_quadratic()

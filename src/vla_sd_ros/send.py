@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
             result = execute(client, arguments.instruction, signals.check, arguments.time_limit, arguments.step_limit)
         except (GoalRejected, TimeoutError, ConnectionError) as error:
             print(error, file=sys.stderr)
-            return 2
+            return 1 if isinstance(error, ConnectionError) else 2  # vla_node is gone in the middle of the goal
         except Interrupted as error:
             print(f"{error}; the goal is cancelled", file=sys.stderr)
             return 128 + error.number

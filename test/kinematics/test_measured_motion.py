@@ -39,6 +39,15 @@ def test_between_two_poses_it_interpolates():
     assert np.allclose(found.rotation, at_x(0.125).rotation)
 
 
+def test_across_a_gap_nothing_is_interpolated():
+    buffer = PoseBuffer()
+    for stamp in (0.0, 0.1, 1.1):
+        buffer.add(stamp, at_x(stamp))
+    assert buffer.at(0.6) is None and buffer.at(0.25) is None
+    assert buffer.at(0.15).position[0] == 0.1 and buffer.at(1.05).position[0] == 1.1
+    assert buffer.at(0.05).position[0] == pytest.approx(0.05)
+
+
 def test_outside_of_them_only_a_near_pose_counts():
     buffer = PoseBuffer()
     assert buffer.at(1.0) is None

@@ -8,6 +8,26 @@ from hypothesis import strategies as st
 from vla_sd_ros.policy.actions import ActionStatistics, decode, encode, read_statistics, statistics_of, write_statistics
 
 
+def statistics(largest: float, dimension: int, masked: bool = True) -> ActionStatistics:
+    """Steps of 0.02 m, 0.05 rad, except along one dimension."""
+    q99 = np.array([0.02] * 3 + [0.05] * 3 + [1.0])
+    q99[dimension] = largest
+    mask = np.array([True] * 6 + [False])
+    mask[dimension] = masked
+    return ActionStatistics(-0.5 * q99, q99, mask)
+
+
+def test_steps_in_other_units_than_metres_and_radians_are_told():
+    statistics(0.2, 1).check_units(0.25, 1.25)
+    statistics(5.0, 6).check_units(0.25, 1.25)          # the gripper has no unit
+    with pytest.raises(ValueError, match="hold steps of 0.94 m in z, more than 0.25 m"):
+        statistics(0.94, 2).check_units(0.25, 1.25)
+    with pytest.raises(ValueError, match="hold steps of 20 rad in yaw, more than 1.25 rad"):
+        statistics(-20.0, 5).check_units(0.25, 1.25)
+    with pytest.raises(ValueError, match="hold steps of 1 m in x"):
+        statistics(0.02, 0, masked=False).check_units(0.25, 1.25)
+
+
 def test_every_bin_decodes_to_the_middle_of_its_edges():
     edges = np.linspace(-1, 1, 256)
     for digit in range(1, 257):  # token id = end - digit; index = clip(digit - 1, 0, 254)

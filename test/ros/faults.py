@@ -186,6 +186,32 @@ def dark(image):
     return image
 
 
+def blue(image):
+    """What a capture device shows without a signal, with noise."""
+    colour = np.random.default_rng().normal((0, 0, 230), 5.0, (len(image.data) // 3, 3))
+    image.data = array("B", np.clip(colour, 0, 255).astype(np.uint8).tobytes())
+    return image
+
+
+def cut(image):
+    image.data = image.data[:len(image.data) // 4]
+    return image
+
+
+class Zigzag:
+    """Stamps that are 0.3 s late and early by turns."""
+
+    def __init__(self):
+        self._early = False
+
+    def __call__(self, image):
+        self._early = not self._early
+        stamp = image.header.stamp
+        moment = stamp.sec * 10 ** 9 + stamp.nanosec + (3 if self._early else -3) * 10 ** 8
+        stamp.sec, stamp.nanosec = divmod(moment, 10 ** 9)
+        return image
+
+
 def later(seconds: float):
     """Stamps of a clock that is ahead (or behind, negative)."""
     def shift(message):
@@ -331,13 +357,20 @@ FAULTS = (
           f"image.timeout + control_period + {HOLD}", (Arm.NO_COMMAND,), (Goal.IMAGE_FROZEN,), heal_relay),
     Fault("camera goes dark", "pictures of noise of 0 to 3 of 255", falsify("image", always(dark)),
           f"camera period + control_period + {HOLD}", (Arm.NO_COMMAND,), (Goal.IMAGE_BLANK,), heal_relay),
+    Fault("camera shows one colour", "blue with noise, as without a signal", falsify("image", always(blue)),
+          f"camera period + control_period + {HOLD}", (Arm.NO_COMMAND,), (Goal.IMAGE_BLANK,), heal_relay),
+    Fault("images are cut", "a quarter of each arrives", falsify("image", always(cut)),
+          f"control_period + command_timeout + {HOLD}", (Arm.COMMAND_STALE, Arm.NO_COMMAND), (Goal.IMAGE_UNDECODABLE,),
+          heal_relay),
+    Fault("stamps of the camera zigzag", "0.3 s late and early by turns", falsify("image", Zigzag), "", (), (GOES_ON,),
+          heal_relay),
     Fault("clock of the camera jumps ahead", "stamps of its images + 10 s", falsify("image", lambda: later(10)),
-          f"camera period + control_period + {HOLD}", (Arm.COMMAND_INVALID,), (Arm.COMMAND_INVALID,), heal_relay,
-          sentence="see whether the clocks agree"),
+          f"camera period + control_period + {HOLD}", (Arm.NO_COMMAND,), (Goal.IMAGE_STALE,), heal_relay,
+          sentence="in the future"),
     Fault("clock of the camera jumps back", "stamps of its images - 10 s", falsify("image", lambda: later(-10)),
           f"camera period + control_period + {HOLD}", (Arm.NO_COMMAND,), (Goal.IMAGE_STALE,), heal_relay),
     Fault("clock of the arm's driver jumps", "stamps of joint_states + 10 s", falsify("joint_states", lambda: later(10)),
-          HOLD, (Arm.CLOCK_JUMP,), (Arm.CLOCK_JUMP,), heal_relay),
+          HOLD, (Arm.CLOCK_JUMP,), (Arm.CLOCK_JUMP, Goal.JOINT_STATES_STALE), heal_relay),
     Fault("joint states stop", "they are no longer delivered", falsify("joint_states", always(nothing)),
           f"joint_state_timeout + {HOLD}", (Arm.JOINT_STATES_STALE,), (Arm.JOINT_STATES_STALE, Goal.JOINT_STATES_STALE),
           heal_relay),

@@ -18,7 +18,8 @@ def without_arm_afterwards(vla):
 
 
 def report(vla, seconds: float, **status) -> None:
-    """arm_node's status at 10 Hz for some time, or until the goal is over."""
+    """This status of arm_node at 10 Hz, and no other, for some time or until the goal is over."""
+    vla.world.arm = False
     end = time.monotonic() + seconds
     while time.monotonic() < end and not vla.client.is_complete(0.1):
         vla.ros.publish(ArmStatus, "arm_node/status", ArmStatus(**status), LATCHED)
@@ -43,3 +44,13 @@ def test_an_arm_node_that_falls_silent_ends_the_goal(vla):
     result = vla.client.result(3.0)
     assert (result.error_code, result.termination_reason) == (ExecuteInstruction.Result.ARM_FAULT, "fault")
     assert "arm_node has been silent for" in result.error_msg
+
+
+def test_an_arm_node_that_was_never_heard_ends_the_goal(vla):
+    vla.world.arm = False
+    assert vla.ros.change_state(NODE, "deactivate") and vla.ros.change_state(NODE, "activate")
+    vla.client.start("pick up the milk")
+    result = vla.client.result(5.0)
+    assert (result.error_code, result.termination_reason) == (ExecuteInstruction.Result.ARM_FAULT, "fault")
+    assert "No status of arm_node has come for 1.0 s" in result.error_msg and "start and activate arm_node" in result.error_msg
+    assert 0.9 < result.elapsed_time < 2.0

@@ -27,6 +27,11 @@ def test_an_unknown_checkpoint_fails_configure_and_a_right_one_helps(start, ros,
     assert "oracle" in complaints(process)[1] and "autoregressive" in complaints(process)[1]
 
     assert ros.set_parameter("vla_node", "decoder.name", "autoregressive").successful
+    assert ros.set_parameter("vla_node", "policy.largest_translation", 0.001).successful
+    assert not ros.change_state("vla_node", "configure")
+    assert "m in x, more than 0.001 m: they must be in metres and radians" in complaints(process)[2]
+
+    assert ros.set_parameter("vla_node", "policy.largest_translation", 0.25).successful
     assert ros.change_state("vla_node", "configure") and ros.change_state("vla_node", "activate")
     assert ros.state("vla_node") == "active"
     assert ros.change_state("vla_node", "deactivate") and ros.change_state("vla_node", "cleanup")

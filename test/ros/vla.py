@@ -5,10 +5,10 @@ import time
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
-from processes import Domain, NodeProcess, Ros, node_command
+from processes import LATCHED, Domain, NodeProcess, Ros, node_command
 from rclpy.duration import Duration
-from sensor_msgs.msg import Image, JointState
-from vla_sd_msgs.msg import DecodeStep, EndEffectorCommand
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from vla_sd_msgs.msg import ArmStatus, DecodeStep, EndEffectorCommand
 
 from vla_sd_ros.client import InstructionClient
 
@@ -21,7 +21,7 @@ PARAMETERS = {
 
 
 class World:
-    """A camera at `camera_rate` Hz and joint states at 50 Hz, each of which can be switched off.
+    """A camera at `camera_rate` Hz, joint states at 50 Hz and the status of an arm_node, each of which can be switched off.
 
     The picture is always the same, which is fine as long as the joints stand still.
     """
@@ -31,7 +31,9 @@ class World:
         self._node, self._pixels = ros.node, np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8).tobytes()
         self._joint = 0.0
         self._images = ros.node.create_publisher(Image, "image", 1)
+        self._files, self._sent = ros.node.create_publisher(CompressedImage, "image/compressed", 1), 0
         self._joints = ros.node.create_publisher(JointState, "joint_states", 10)
+        self._arm = ros.node.create_publisher(ArmStatus, "arm_node/status", LATCHED)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -39,14 +41,15 @@ class World:
     def reset(self) -> None:
         """Everything on. delay: age of the images when they are published [s]; stamped: joint states have stamps.
 
-        joint_speed: of each joint [rad/s]. light: factor of the pixels.
+        joint_speed: of each joint [rad/s]. light: factor of the pixels. colour: of the whole picture, with noise.
+        jpeg: of the images a file instead, by its number; None: none, raw images.
         """
-        self.camera = self.joint_states = self.stamped = True
-        self.joint_speed, self.light = 0.0, 1.0
+        self.camera = self.joint_states = self.stamped = self.arm = True
+        self.joint_speed, self.light, self.colour, self.jpeg = 0.0, 1.0, None, None
         self.camera_rate, self.encoding, self.delay = 10.0, "rgb8", 0.0
 
     def _run(self) -> None:
-        next_image = time.monotonic()
+        next_image = next_status = time.monotonic()
         while not self._over.wait(0.02):
             now = self._node.get_clock().now()
             self._joint += 0.02 * self.joint_speed
@@ -55,15 +58,26 @@ class World:
                 if self.stamped:
                     message.header.stamp = now.to_msg()
                 self._joints.publish(message)
+            if self.arm and time.monotonic() >= next_status:
+                next_status = time.monotonic() + 0.1
+                self._arm.publish(ArmStatus(state=ArmStatus.MOVING))
             if time.monotonic() >= next_image:
                 next_image = max(next_image + 1.0 / self.camera_rate, time.monotonic() - 0.02)
-                if self.camera:
+                if self.camera and self.jpeg:
+                    message = CompressedImage(format="jpeg", data=self.jpeg(self._sent))
+                    message.header.stamp = now.to_msg()
+                    self._sent += 1
+                    self._files.publish(message)
+                elif self.camera:
                     message = Image(height=64, width=64, encoding=self.encoding, step=192, data=self._picture())
                     message.header.frame_id = "camera_optical_frame"
                     message.header.stamp = (now - Duration(seconds=self.delay)).to_msg()
                     self._images.publish(message)
 
     def _picture(self) -> bytes:
+        if self.colour:
+            noisy = np.random.default_rng().normal(self.colour, 5.0, (64, 64, 3))
+            return np.clip(noisy, 0, 255).astype(np.uint8).tobytes()
         if self.light == 1.0:
             return self._pixels
         return (self.light * np.frombuffer(self._pixels, np.uint8)).astype(np.uint8).tobytes()
@@ -93,7 +107,8 @@ class Vla:
         self.process.wait_for_line("is active", 240.0)
         self.client.wait_for_node(60.0)
         self.ros.wait_until(lambda: self.ros.node.count_publishers("command"), "the publisher of commands")
-        self.ros.wait_until(lambda: self.ros.node.count_subscribers("image"), "the subscription to images")
+        images = "image/compressed" if self.parameters.get("image.compressed") else "image"
+        self.ros.wait_until(lambda: self.ros.node.count_subscribers(images), "the subscription to images")
         self.clear()
 
     def clear(self) -> None:

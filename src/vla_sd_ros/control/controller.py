@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vla_sd_ros import stamps
 from vla_sd_ros.control.clipping import clip_position, clip_step
 from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.following import FollowLimits, FollowWatch, advanced, apart
@@ -18,6 +19,7 @@ from vla_sd_ros.control.one_master import OneMaster
 from vla_sd_ros.control.pose import Pose, delta_displacement, interpolate
 from vla_sd_ros.control.reach import JointLimits, Kinematics, Reach
 from vla_sd_ros.control.tracker import Limits, Tracker
+from vla_sd_ros.control.units import UnitsWatch
 from vla_sd_ros.quoting import quoted
 
 # The longest time that one tick makes up for [s]: after a pause of the process the motion goes on, it does not leap.
@@ -71,7 +73,7 @@ class Command:
     rotation: np.ndarray
     gripper: float
     period: float
-    age: float = 0.0  # of the image on which it was decided [s]
+    age: float = 0.0  # of the image on which it was decided [s], see stamps.py
 
     def check(self, config: Config) -> None:
         """Raises ValueError, with one sentence, when the command must not be executed."""
@@ -81,7 +83,7 @@ class Command:
             if not np.all(np.isfinite(getattr(self, name))):
                 raise ValueError(f"its {name} is {getattr(self, name)}, which is not finite")
         if not abs(self.age) <= config.command_max_age:
-            raise ValueError(f"the image it was decided on is {self.age:.3g} s old by its stamp, but command_max_age is "
+            raise ValueError(f"the image it was decided on {stamps.told(self.age)}, but command_max_age is "
                              f"{config.command_max_age:.3g} s; see whether the clocks agree")
         if not 0.0 < self.period <= config.command_timeout:
             raise ValueError(f"its period is {self.period:.3g} s, but must be positive and no longer than "
@@ -138,6 +140,7 @@ class ArmController:
         self._gripper = GripperSwitch()
         self._follow: FollowWatch | None = None  # of the goal
         self._master = OneMaster()
+        self._units = UnitsWatch()
         self._running = False
         self._code, self._message = Code.NO_COMMAND, "no goal has begun"
         self._clipped = self._refused = 0
@@ -202,6 +205,10 @@ class ArmController:
         self._reached = self._reached or start
         self._running, self._commanded_at = True, now
         self._code, self._message = Code.OK, ""
+        wanted = self.config.action_scale * np.concatenate([command.translation, command.rotation])
+        if fault := self._units.check(wanted, self.config.max_translation, self.config.max_rotation):
+            self._fail(fault)
+            return None
         return self._gripper.update(command.gripper, self.config.open_above, self.config.close_below)
 
     def tick(self, now: float) -> Pose | None:
@@ -281,6 +288,11 @@ class ArmController:
         return self.measured is not None and not self._joint_states_stale(now)
 
     @property
+    def mostly_clipped(self) -> bool:
+        """Whether most of the goal's newest commands went beyond the limits of one step."""
+        return self._running and self._units.mostly_clipped
+
+    @property
     def at_rest(self) -> bool:
         """Whether no motion is under way."""
         return not self._running and (self._tracker is None or self._tracker.at_rest)
@@ -300,7 +312,7 @@ class ArmController:
         """A new goal: its first step starts from the measured pose, and its gripper from an unknown state."""
         self._goal_id, self._begun_at = goal_id, now
         self._failed.clear()
-        self._gripper = GripperSwitch()
+        self._gripper, self._units = GripperSwitch(), UnitsWatch()
         if self._tracker is None:
             known = self.kinematics and self._measured_joints is not None
             self._tracker = Tracker(self.measured, Reach(self.kinematics, self._measured_joints) if known else None)

@@ -9,7 +9,7 @@ from pinocchio import exp3, log3
 from vla_sd_ros.kinematics.motion import Measured
 
 LENGTH = 2.0  # [s] that is kept
-TOLERANCE = 0.1  # [s] between an image and the nearest pose, where it lies outside of them
+TOLERANCE = 0.1  # [s] between an image and the nearest pose where it lies outside of them, and between two poses around it
 
 
 class PoseBuffer:
@@ -31,15 +31,18 @@ class PoseBuffer:
             self._poses.popleft()
 
     def at(self, stamp: float) -> Measured | None:
-        """The pose at a time: interpolated, or the nearest one within TOLERANCE; None where there is none."""
+        """The pose at a time: interpolated, or the nearest one within TOLERANCE; None where there is none.
+
+        Across a gap nothing is interpolated: the arm may have gone anywhere meanwhile.
+        """
         index = bisect_left(self._poses, stamp, key=lambda entry: entry[0])
         after = self._poses[index] if index < len(self._poses) else None
         before = self._poses[index - 1] if index else None
-        if before and after:
+        if before and after and after[0] - before[0] <= TOLERANCE:
             share = (stamp - before[0]) / (after[0] - before[0])
             return _between(before[1], after[1], share)
-        nearest = before or after
-        return nearest[1] if nearest and abs(nearest[0] - stamp) <= TOLERANCE else None
+        near = [entry for entry in (before, after) if entry and abs(entry[0] - stamp) <= TOLERANCE]
+        return min(near, key=lambda entry: abs(entry[0] - stamp))[1] if near else None
 
 
 def _between(first: Measured, second: Measured, share: float) -> Measured:

@@ -20,7 +20,7 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import SetBool
 from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
 
-from vla_sd_ros import arms
+from vla_sd_ros import arms, stamps
 from vla_sd_ros.arms.wiring import Rivals, stamped
 from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.controller import ArmController, Command, Config
@@ -233,6 +233,9 @@ class ArmNode(ManagedNode):
         level = OK if status.code in (Code.OK, Code.NO_COMMAND) else ERROR
         if level == OK and self.values["dry_run"]:
             return WARN, "dry run: nothing is sent to the robot", values
+        if level == OK and self._controller.mostly_clipped:
+            return WARN, ("most commands are shortened to step.max_translation and step.max_rotation, so the arm does less than "
+                          "the policy means: raise them, or lower action_scale"), values
         problem = self._gripper.problem()
         if level == OK and problem:
             return WARN, f"gripper: {problem}", values
@@ -302,7 +305,7 @@ class ArmNode(ManagedNode):
         self._controller.unmeasured = late(self._age(stamp), self.values["joint_state_timeout"])
         if self._controller.unmeasured:
             return  # the last pose goes stale
-        self._measured_stamp = stamp
+        self._measured_stamp = stamp if stamp.sec or stamp.nanosec else self.get_clock().now().to_msg()
         self._controller.measure(Pose(*self._kinematics.forward(q)), now, q)
 
     def _on_enable(self, message: Bool) -> None:
@@ -334,9 +337,9 @@ class ArmNode(ManagedNode):
         self._publish_status_on_change()
 
     def _age(self, stamp) -> float:
-        """Age of a stamp on the node's clock [s]; 0 where there is none."""
-        seconds = stamp.sec + 1e-9 * stamp.nanosec
-        return self.get_clock().now().nanoseconds * 1e-9 - seconds if seconds else 0.0
+        """Age of what came just now with a stamp, on the node's clock [s]; see stamps.py."""
+        now = self.get_clock().now().nanoseconds * 1e-9
+        return stamps.age(stamps.seconds(stamp, now), now)
 
     def _tick(self) -> None:
         if not self.active:

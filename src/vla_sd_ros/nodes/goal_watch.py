@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vla_sd_ros import stamps
+from vla_sd_ros.images import contrast
+
 
 class Code(IntEnum):
     """Error codes of vla_sd_msgs/action/ExecuteInstruction."""
@@ -28,6 +31,7 @@ class Code(IntEnum):
     IMAGE_FROZEN = 1009
     IMAGE_BLANK = 1010
     CLIENT_GONE = 1012
+    IMAGE_UNDECODABLE = 1011
     ARM_FAULT = 1100
 
 
@@ -75,7 +79,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class View:
-    """What the node sees at one moment. Ages are infinite for what never came."""
+    """What the node sees at one moment. Ages are infinite for what never came, negative for stamps ahead of the clock."""
     steady: float                   # now
     elapsed: float                  # since the goal was accepted
     steps: int                      # actions executed
@@ -88,6 +92,8 @@ class View:
     image_unchanged: float = 0.0    # for how long the picture has been the same while the arm moved
     image_contrast: float = math.inf
     client_gone: float = 0.0        # for how long the client has been gone
+    image_unread: float = 0.0       # for how long no picture could be decoded though images came
+    image_problem: str = ""         # why not
 
 
 @dataclass
@@ -110,8 +116,10 @@ class GoalWatch:
     _image: _Since = field(default_factory=_Since)
     _frozen: _Since = field(default_factory=_Since)
     _blank: _Since = field(default_factory=_Since)
+    _unread: _Since = field(default_factory=_Since)
     _joint_states: _Since = field(default_factory=_Since)
     _arm: _Since = field(default_factory=_Since)
+    _unheard: _Since = field(default_factory=_Since)
 
     def check(self, view: View, limits: Limits) -> Verdict:
         """The verdict at this moment: limits first, then stale inputs, then the arm."""
@@ -126,7 +134,7 @@ class GoalWatch:
                                          f"(limit {limits.client_timeout:g} s, goal.client_timeout)."))
         verdicts = (self._check_age(self._image, view.steady, "camera image", view.image_age, limits.image_timeout,
                                     limits.image_grace, Code.IMAGE_STALE),
-                    self._check_frozen(view, limits), self._check_blank(view, limits),
+                    self._check_unread(view, limits), self._check_frozen(view, limits), self._check_blank(view, limits),
                     self._check_age(self._joint_states, view.steady, "joint state", view.joint_states_age,
                                     limits.joint_states_timeout, limits.joint_states_grace, Code.JOINT_STATES_STALE),
                     self._check_arm(view, limits))
@@ -134,9 +142,15 @@ class GoalWatch:
 
     def _check_age(self, since: _Since, now: float, name: str, age: float, timeout: float, grace: float,
                    code: Code) -> Verdict:
-        what = f"The newest {name} is {age:.1f} s old" if math.isfinite(age) else f"No {name} has come yet"
-        why = f"{what} (limit {timeout:g} s)" if age > timeout else ""
+        what = f"The newest {name} {stamps.told(age)}" if math.isfinite(age) else f"No {name} has come yet"
+        why = f"{what} (limit {timeout:g} s)" if abs(age) > timeout else ""
         return self._hold(since, now, why, grace, code, "check the publisher and its clock")
+
+    def _check_unread(self, view: View, limits: Limits) -> Verdict:
+        why = (f"No picture could be made of the camera's images for {view.image_unread:.1f} s (limit {limits.image_timeout:g} "
+               f"s): {view.image_problem.rstrip('.')}" if view.image_unread > limits.image_timeout else "")
+        return self._hold(self._unread, view.steady, why, limits.image_grace, Code.IMAGE_UNDECODABLE,
+                          "check the camera's driver and the network")
 
     def _check_frozen(self, view: View, limits: Limits) -> Verdict:
         why = (f"The camera has shown the same picture for {view.image_unchanged:.1f} s while the arm moved (limit "
@@ -165,9 +179,14 @@ class GoalWatch:
         fault = view.arm_code in ARM_FAULTS
         if self._arm.seconds(fault, view.steady) >= limits.arm_grace and fault:
             return Verdict(ending=Ending(view.arm_code, "fault", view.arm_message or "arm_node reports a fault."))
-        if math.isfinite(view.arm_age) and view.arm_age > max(limits.arm_grace, 1.0):       # status comes at 10 Hz
+        heard, patience = math.isfinite(view.arm_age), max(limits.arm_grace, 1.0)      # status comes at 10 Hz
+        if heard and view.arm_age > patience:
             return Verdict(ending=Ending(Code.ARM_FAULT, "fault", f"arm_node has been silent for {view.arm_age:.1f} s; "
                                                                   "start it again."))
+        unheard = self._unheard.seconds(not heard, view.steady)
+        if unheard >= patience:
+            return Verdict(ending=Ending(Code.ARM_FAULT, "fault", f"No status of arm_node has come for {unheard:.1f} s, so nobody "
+                                         "executes this goal; start and activate arm_node, in this namespace and ROS domain."))
         return Verdict()
 
 
@@ -191,7 +210,7 @@ class ClientWatch:
 
 
 class PictureWatch:
-    """Whether the picture tells of the world: it changes while the arm moves, and it has contrast.
+    """Whether the picture tells of the world: it can be decoded, it changes while the arm moves, and it has contrast.
 
     A simulated picture may well stay the same to the last bit, but only as long as nothing moves; one of a camera never
     does.
@@ -202,19 +221,30 @@ class PictureWatch:
         self._joints: dict[str, float] = {}     # at the first sight of this picture
         self._since = 0.0
         self._moved = False
-        self.contrast = math.inf                # standard deviation of the values of all channels, 0 .. 127
+        self._read_at: float | None = None      # the newest picture, or the first image that was none
+        self.problem = ""                       # why the newest image was no picture; empty where it was one
+        self.contrast = math.inf                # contrast(pixels)
 
     def see(self, pixels: np.ndarray, joints: Mapping[str, float], motion: float, steady: float) -> None:
         """Take a picture, uint8 (height, width, 3), and the positions of the joints by name [rad] at this time [s].
 
         motion: of one joint, during which the picture must change [rad]; 0: it need not.
         """
-        self.contrast = float(np.std(pixels[::4, ::4]))
+        self._read_at, self.problem, self.contrast = steady, "", contrast(pixels)
         if self._pixels is None or not np.array_equal(pixels, self._pixels):
             self._pixels, self._joints, self._since, self._moved = pixels, {}, steady, False
         self._joints = self._joints or dict(joints)
         ways = [abs(joints[name] - before) for name, before in self._joints.items() if name in joints]
         self._moved |= motion > 0.0 and any(way > motion for way in ways)
+
+    def miss(self, problem: str, steady: float) -> None:
+        """Take notice of an image of which no picture could be made, for a reason in one sentence, at this time [s]."""
+        self.problem = problem
+        self._read_at = steady if self._read_at is None else self._read_at
+
+    def unread(self, steady: float) -> float:
+        """For how long no picture could be made of the images that came [s]; 0 where the newest one is a picture."""
+        return steady - self._read_at if self.problem else 0.0
 
     def unchanged(self, steady: float) -> float:
         """For how long the picture has been the same while the arm moved [s]; 0 where it changes, or nothing moved."""
@@ -222,7 +252,7 @@ class PictureWatch:
 
 
 class Sample(NamedTuple):
-    """One received message; stamp on the node's clock (of receipt where the header has none), received steady."""
+    """One received message; stamp on the node's clock (see stamps.py), received steady."""
     message: Any
     stamp: float
     received: float
@@ -235,32 +265,43 @@ class Latest:
         self.sample: Sample | None = None
 
     def age(self, clock: float, steady: float) -> float:
-        """Seconds by the older of stamp and receipt: a silent driver and a late one are both stale. inf: nothing."""
+        """Seconds by stamp and receipt, see stamps.py; negative for a stamp ahead of the clock. inf: nothing."""
         sample = self.sample
-        return math.inf if sample is None else max(clock - sample.stamp, steady - sample.received)
+        return math.inf if sample is None else stamps.age(sample.stamp, clock, steady - sample.received)
 
 
 class Pacer:
     """One action per control period, each on an image that was not used before.
 
-    An image whose stamp lies a period after that of the last used one is taken when it comes, so that a camera at the
-    control rate adds no delay. Cameras whose frames fall otherwise are sampled by time.
+    The time that passes here decides: an action may come sooner than a period after the one before only as far as that one
+    came late, so that over any time there are no more actions than periods, whatever the stamps say. Within that, an image
+    whose stamp lies a period after that of the last used one is taken when it comes: a camera at the control rate adds no
+    delay. Cameras whose frames fall otherwise are sampled by time.
     """
     SPACING = 0.95      # of a period, between the stamps of two images; leaves room for jitter
     PATIENCE = 1.1      # of a period, since the last action, after which an image with less spacing will do
-    HASTE = 0.5         # of a period, since the last action: no sooner, whatever the stamps say
+    HASTE = 0.5         # of a period, by which an action may come early after one that came late
+    PACE = 0.98         # of a period, between actions in the long run: cameras and clocks differ by so much
 
     def __init__(self) -> None:
-        self._stamp: float | None = None
-        self._started = -math.inf
+        self._seen: float | None = None         # stamp of the last image that was taken, used or not
+        self._stamp: float | None = None        # of the last used one
+        self._started = self._due = -math.inf   # the last action, and when the next one would be on time
 
     def wait(self, sample: Sample | None, steady: float, period: float) -> float:
         """Seconds until this image may be used; 0: now; inf: it has been used, or there is none."""
-        if sample is None or sample.stamp == self._stamp:
+        if sample is None or sample.stamp == self._seen:
             return math.inf
         close = self._stamp is not None and 0.0 < sample.stamp - self._stamp < self.SPACING * period
         # Negative: the clock was set back, and the stamps say nothing.
-        return max(0.0, self._started + (self.PATIENCE if close else self.HASTE) * period - steady)
+        free = max(self._started + (self.PATIENCE if close else self.HASTE) * period, self._due - self.HASTE * period)
+        return max(0.0, free - steady)
 
-    def use(self, sample: Sample, steady: float) -> None:
-        self._stamp, self._started = sample.stamp, steady
+    def use(self, sample: Sample, steady: float, period: float) -> None:
+        """An action is decided on this image."""
+        self._seen = self._stamp = sample.stamp
+        self._started, self._due = steady, max(self._due, steady) + self.PACE * period
+
+    def skip(self, sample: Sample) -> None:
+        """No action came of this image: the next one may be used at once."""
+        self._seen = sample.stamp

@@ -29,15 +29,16 @@ from std_msgs.msg import Bool, Header
 from vla_sd_msgs.action import ExecuteInstruction
 from vla_sd_msgs.msg import ArmStatus, DecodeStep, EndEffectorCommand
 
+from vla_sd_ros import stamps
 from vla_sd_ros.decoding.settings import Settings
-from vla_sd_ros.images import compressed_to_rgb, to_rgb
+from vla_sd_ros.images import compressed_to_rgb, objection, to_rgb
+from vla_sd_ros.instruction import objection
 from vla_sd_ros.kinematics.motion import Measured
 from vla_sd_ros.kinematics.pose_buffer import PoseBuffer
 from vla_sd_ros.nodes import messages
 from vla_sd_ros.nodes.goal_watch import (CANCELED, DEACTIVATED, PREEMPTED, SUCCESS, ClientWatch, Code, Ending, GoalWatch,
                                          Latest, Limits, Pacer, PictureWatch, Sample, View, inference_failed)
 from vla_sd_ros.nodes.lifecycle import OK, WARN, ManagedNode, ParameterSpec, run as run_node, sentence
-from vla_sd_ros.quoting import control_character, quoted
 
 MAX_TIME_LIMIT = 3600.0     # s
 MAX_STEP_LIMIT = 100_000
@@ -118,6 +119,9 @@ class VlaNode(ManagedNode):
         ParameterSpec("policy.device", "cpu", f"Torch device of the model: cpu, cuda, cuda:1. {UNCONFIGURED_ONLY}"),
         ParameterSpec("policy.unnorm_key", "", "Key of the action statistics in the checkpoint; empty where it has "
                                                "only one. Effective at the next step."),
+        ParameterSpec("policy.largest_translation", 0.25, "Largest translation along an axis that the action statistics may "
+                      f"hold [m]; more are other units, and refused. {UNCONFIGURED_ONLY}", 0.001, 10.0),
+        ParameterSpec("policy.largest_rotation", 1.25, f"The same for the rotation [rad]. {UNCONFIGURED_ONLY}", 0.005, 10.0),
         ParameterSpec("policy.threads", 0, f"CPU threads of the model; 0: the library's choice. {UNCONFIGURED_ONLY}",
                       0, 256),
         ParameterSpec("policy.dtype", "", "Precision of OpenVLA's weights; empty: as they are stored. "
@@ -149,8 +153,8 @@ class VlaNode(ManagedNode):
                       0.0, 600.0),
         ParameterSpec("image.frozen_motion", 0.05, "Motion of a joint [rad] during which the picture must change; the arm "
                       "holds when it stays the same for image.timeout. 0: not watched.", 0.0, 6.3),
-        ParameterSpec("image.min_contrast", 4.0, "Standard deviation of the pixels' values, 0 .. 255, below which the arm "
-                      "holds: dark, covered, over-exposed. 0: not watched.", 0.0, 64.0),
+        ParameterSpec("image.min_contrast", 2.0, "Standard deviation of the values of the picture's parts, 0 .. 255, below which "
+                      "the arm holds: dark, covered, over-exposed, of one colour. 0: not watched.", 0.0, 64.0),
         ParameterSpec("image.compressed", False, "Subscribe to sensor_msgs/CompressedImage on image/compressed "
                                                  "instead of sensor_msgs/Image on image.", read_only=True),
         ParameterSpec("joint_states.timeout", 0.5, "Age of the newest joint state beyond which the arm holds [s].",
@@ -170,7 +174,8 @@ class VlaNode(ManagedNode):
         self._vla = self._database = self._drafter = self._decoder = self._new_decoder = self._remote = None
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
         self._poses = PoseBuffer()                      # used by the inference thread alone
-        self._pacer = Pacer()
+        self._pacer = Pacer()                           # used by the inference thread alone
+        self._undecodable = 0                           # images of which no picture could be made
         self._new_key = None                            # of statistics, for the next step
         self._new_history = None                        # makes the record of a goal that the decoder reads
         self._recent: deque = deque(maxlen=100)         # (steady time, latency [ms]) of the newest actions
@@ -213,11 +218,22 @@ class VlaNode(ManagedNode):
         vla = policy.load(self.values["policy.checkpoint"], self.values["policy.device"],
                           self.values["policy.unnorm_key"], self.values["policy.threads"],
                           self.values["policy.dtype"], quantization=self.values["policy.quantization"])
+        self._check_units(vla, vla.unnorm_key)
         self.get_logger().info(vla.self_test())
         self._database, self._drafter = self._open_database(vla), self._open_drafter(vla)
         decoder = self._make_decoder(self.values, vla)
         _warm_up(decoder)
         self._vla, self._decoder, self._new_history = vla, decoder, lambda: History(vla.statistics)
+
+    def _check_units(self, vla, key: str) -> None:
+        """Raises ValueError, with one sentence, when the statistics of a key are not in metres and radians of a step."""
+        try:
+            vla.statistics_of(key).check_units(
+                self.values["policy.largest_translation"], self.values["policy.largest_rotation"])
+        except ValueError as error:
+            raise ValueError(f"the action statistics {key!r} {error}: they must be in metres and radians of one control period; "
+                             "choose other ones with policy.unnorm_key, or raise policy.largest_translation and "
+                             "policy.largest_rotation where arm_node's step limits or its action_scale make up for it") from error
 
     def _connect(self) -> None:
         """The policy server in place of model and decoder. Raises with one sentence."""
@@ -313,7 +329,7 @@ class VlaNode(ManagedNode):
             if self._remote:
                 raise ValueError("parameter 'policy.unnorm_key' has no effect with policy.remote: start the policy server "
                                  "with --unnorm-key")
-            self._vla.key_of(values["policy.unnorm_key"])
+            self._check_units(self._vla, self._vla.key_of(values["policy.unnorm_key"]))
         if decoder and self._vla is not None:
             self._new_decoder = values, self._make_decoder(values, self._vla)
 
@@ -358,32 +374,38 @@ class VlaNode(ManagedNode):
 
     def _keep(self, latest: Latest, message, waited: float = 0.0) -> None:
         """Puts the message into its buffer; it came `waited` seconds ago."""
-        stamp = Time.from_msg(message.header.stamp).nanoseconds * 1e-9
-        latest.sample = Sample(message, stamp or self._now() - waited, time.monotonic() - waited)
+        latest.sample = Sample(message, stamps.seconds(message.header.stamp, self._now() - waited), time.monotonic() - waited)
 
     def _poll_joint_states(self) -> None:
         taken = self._joint_input.handle.take_message(JointState, False)
         if taken:
             message, info = taken
-            received = info["received_timestamp"] * 1e-9            # wall clock; 0 where the middleware has none
-            self._keep(self._joint_states, message, max(0.0, time.time() - received) if received else 0.0)
+            self._keep(self._joint_states, message, _waited(info))
 
     def _pose_at(self, stamp: float) -> Measured | None:
         """Where arm_node measured the end effector at a time [s]; None where it did not."""
         while taken := self._pose_input.handle.take_message(PoseStamped, False):
-            message = taken[0]
+            message, info = taken
             if message.header.frame_id != self.values["base_frame"]:
                 continue
             where, turn = message.pose.position, message.pose.orientation
             pose = Measured(np.array([where.x, where.y, where.z]),
                             np.asarray(Quaternion(turn.w, turn.x, turn.y, turn.z).matrix()))
-            self._poses.add(Time.from_msg(message.header.stamp).nanoseconds * 1e-9, pose)
+            self._poses.add(stamps.seconds(message.header.stamp, self._now() - _waited(info)), pose)
         return self._poses.at(stamp)
 
     def _on_image(self, message) -> None:
         with self._news:
             self._keep(self._images, message)
             self._news.notify_all()
+        if problem := self._camera_problem():
+            self.get_logger().warning(problem, throttle_duration_sec=60.0)
+
+    def _camera_problem(self) -> str:
+        """Why no picture can be made of this camera's kind of images, as a sentence; empty where none has come."""
+        image = self._images.sample
+        problem = objection(image.message) if image else ""
+        return f"The camera's images cannot be used: {problem}." if problem else ""
 
     def _on_success(self, message: Bool, info: dict) -> None:
         """Ends the goal, unless the message is a latched one from before the goal."""
@@ -407,10 +429,8 @@ class VlaNode(ManagedNode):
             return f"{self.get_name()} is still loading the model; send the goal when it is active."
         if not self.active:
             return f"{self.get_name()} is {self.state}, not active; configure and activate it first."
-        if not goal.instruction.strip():
-            return "the instruction is empty; say in words what the arm shall do."
-        if character := control_character(goal.instruction):
-            return f"the instruction contains the control character {quoted(character)}; say in words what the arm shall do."
+        if wrong := objection(goal.instruction):
+            return f"the instruction {wrong}; say in words what the arm shall do."
         if not 0.0 <= goal.time_limit <= MAX_TIME_LIMIT:
             return (f"time_limit is {goal.time_limit:g} s; it must lie in 0 .. {MAX_TIME_LIMIT:g} s, where 0 means "
                     "the node's parameter goal.time_limit.")
@@ -420,6 +440,8 @@ class VlaNode(ManagedNode):
         arm = self._arm.sample
         if arm and arm.message.code == ArmStatus.HELD and time.monotonic() - arm.received < STATUS_SILENCE:
             return f"the arm is held: {arm.message.message}; call ~/hold of arm_node with data: false first."
+        if problem := self._camera_problem():
+            return problem
         vla = self._vla
         return vla.too_long(goal.instruction) if vla else ""
 
@@ -480,7 +502,8 @@ class VlaNode(ManagedNode):
                     self._images.age(clock, steady), self._joint_states.age(clock, steady),
                     *((steady - arm.received, arm.message.code, arm.message.message) if arm else ()),
                     image_unchanged=run.picture.unchanged(steady), image_contrast=run.picture.contrast,
-                    client_gone=self._client_gone(run, steady))
+                    client_gone=self._client_gone(run, steady),
+                    image_unread=run.picture.unread(steady), image_problem=run.picture.problem)
 
     def _client_gone(self, run: Run, steady: float) -> float:
         """For how long the goal's client has been gone [s]; looked at now and again, where somebody wants to know."""
@@ -566,11 +589,16 @@ class VlaNode(ManagedNode):
             if wait > 0.0:
                 self._news.wait(min(wait, 0.1))
                 return None, None
-            self._pacer.use(image, steady)
             return run, image
 
     def _step(self, run: Run, image: Sample) -> None:
-        pixels = (compressed_to_rgb if self.values["image.compressed"] else to_rgb)(image.message)
+        started = time.monotonic()
+        try:
+            pixels = (compressed_to_rgb if self.values["image.compressed"] else to_rgb)(image.message)
+        except ValueError as error:
+            self._skip(run, image, str(error))
+            return
+        self._pacer.use(image, started, self.values["control_period"])
         with self._lock:
             self._look(run, pixels)
             if run.ending or run.holding:
@@ -584,6 +612,14 @@ class VlaNode(ManagedNode):
             self._supervise(run)            # the world may have changed while the model was thinking
             if not run.ending and not run.holding:
                 self._publish_step(run, image, decision)
+
+    def _skip(self, run: Run, image: Sample, problem: str) -> None:
+        """An image that is no picture counts as one that did not come; holds when there are no others."""
+        self._pacer.skip(image)
+        self._undecodable += 1
+        with self._lock:
+            run.picture.miss(problem, time.monotonic())
+            self._supervise(run)
 
     def _look(self, run: Run, pixels: np.ndarray) -> None:
         """Holds when the picture tells nothing of the world; called while holding too, to see when that is over."""
@@ -604,6 +640,8 @@ class VlaNode(ManagedNode):
     def _publish_step(self, run: Run, image: Sample, decision) -> None:
         source, step = image.message.header, len(run.decisions)
         source.frame_id = source.frame_id[:LONGEST_FRAME_ID]     # it goes out with every step
+        if not Time.from_msg(source.stamp).nanoseconds:     # it counts from its arrival, for arm_node too
+            source.stamp = Time(nanoseconds=round(1e9 * image.stamp)).to_msg()
         header = Header(stamp=source.stamp, frame_id=self.values["base_frame"])
         self._commands.publish(messages.command(decision, run.goal_id, step, header, self.values["control_period"]))
         run.decisions.append(decision)
@@ -628,7 +666,10 @@ class VlaNode(ManagedNode):
         values = {"state": self.state, "checkpoint": where or self.values["policy.checkpoint"],
                   "device": "remote" if where else self.values["policy.device"], "decoder": self._decoder_name,
                   "goal": running.goal.instruction if running else "none", "image age [s]": f"{age:.2f}",
+                  "images not decoded": self._undecodable,
                   "rate [Hz]": f"{sum(t > steady - 5.0 for t, _ in recent) / 5.0:.1f}"}
+        if problem := self._camera_problem():
+            return WARN, problem, values
         if not recent:
             return OK, self.state, values
         median, p95 = messages.latency([ms for _, ms in recent])
@@ -639,6 +680,12 @@ class VlaNode(ManagedNode):
         if running and running.holding:
             return WARN, running.why, values
         return OK, "executing a goal" if running else self.state, values
+
+
+def _waited(info: dict) -> float:
+    """How long a message has lain in its subscription [s], of what the middleware tells about it."""
+    received = info["received_timestamp"] * 1e-9            # wall clock; 0 where the middleware has none
+    return max(0.0, time.time() - received) if received else 0.0
 
 
 def _warm_up(decoder) -> None:

@@ -38,6 +38,14 @@ class ActionStatistics:
         scaled = 0.5 * (normalised + 1.0) * (self.q99 - self.q01) + self.q01
         return np.where(self.mask, scaled, normalised)
 
+    def check_units(self, translation: float, rotation: float) -> None:
+        """Raises ValueError, with the end of a sentence, when a step goes farther along an axis [m], turns farther [rad]."""
+        largest = np.where(self.mask, np.maximum(np.abs(self.q01), np.abs(self.q99)), 1.0)
+        for i, (name, unit, limit) in enumerate([(name, "m", translation) for name in DIMENSIONS[:3]]
+                                                + [(name, "rad", rotation) for name in DIMENSIONS[3:6]]):
+            if largest[i] > limit:
+                raise ValueError(f"hold steps of {largest[i]:.3g} {unit} in {name}, more than {limit:g} {unit}")
+
     def normalise(self, actions: np.ndarray) -> np.ndarray:
         """The inverse of unnormalise, clipped to [-1, 1]."""
         span = np.where(self.mask, self.q99 - self.q01, 1.0)
