@@ -158,8 +158,8 @@ class ArmNode(ManagedNode):
             self.create_subscription(EndEffectorCommand, "command", self._on_command, NEWEST),
             self.create_subscription(Bool, "enable", self._on_enable, NEWEST),
         ]
-        self._services = [self.create_service(SetBool, "~/hold", self._on_hold),
-                          self.create_service(Trigger, "~/home_gripper", self._on_home_gripper)]
+        self._offered = [self.create_service(SetBool, "~/hold", self._on_hold),
+                         self.create_service(Trigger, "~/home_gripper", self._on_home_gripper)]
         # Steady time: neither a jump of the system clock nor simulated time may stop or rush the control loop.
         self._loops = [
             self.create_timer(1.0 / self.values["rate"], self._tick, clock=STEADY),
@@ -196,7 +196,7 @@ class ArmNode(ManagedNode):
             self.destroy_subscription(subscription)
         for publisher in (self._measured, self._status):
             self.destroy_publisher(publisher)
-        for service in self._services:
+        for service in self._offered:
             self.destroy_service(service)
         self._view.close()
         self._arm.close()

@@ -133,7 +133,7 @@ class SimArmNode(PlainNode):
             return
         self._motors.command(Pose(position, pin.Quaternion(o.w, o.x, o.y, o.z).matrix()))  # crisp ignores frame_id
 
-    async def _on_gripper(self, result, width, handle):
+    def _on_gripper(self, result, width, handle):
         self._grip(0.5 * width(handle.request))
         handle.succeed()
         said = {"position": self._finger_goal, "reached_goal": True} if hasattr(result, "reached_goal") else {"success": True}
