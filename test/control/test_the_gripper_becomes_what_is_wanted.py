@@ -168,3 +168,14 @@ def test_at_rest_nothing_begins_and_only_opening_is_asked_for_anew():
     assert bench.sent == [Act.CLOSE, Act.OPEN]
     bench.run(1.0, OPEN)
     assert bench.is_(OPEN) and bench.goals.state == State.OPEN
+
+
+def test_homing_that_was_cut_off_does_not_begin_by_itself_when_the_driver_is_back():
+    bench = Bench(hand=Hand(max_width=0.0))
+    bench.goals.home(bench.now, TIMEOUT)
+    bench.run(0.3)
+    bench.there, bench.mail, bench.unfinished = False, [], 0
+    bench.run(1.0)
+    bench.there = True
+    bench.run(5.0)
+    assert bench.sent == [Act.HOME] and bench.goals.problem == "nobody is there"

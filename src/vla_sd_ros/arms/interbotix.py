@@ -53,9 +53,9 @@ class JointGroup:
 class JointSingle(Unconfirmed):
     """The gripper.
 
-    In a mode of effort (PWM, current) the motor pushes until it is told otherwise. As in Interbotix's own driver it is told
-    so when the fingers are at the end of their way, where nothing is between them. gripper.finger is the joint that shows it;
-    without one the commands are positions, which end by themselves.
+    In a mode of effort (PWM, current) the motor pushes until it is told otherwise: here, as by Interbotix's own driver, when
+    the fingers are at the end of their way and nothing is between them. gripper.finger is the joint that shows it; without
+    one the commands are positions, which end by themselves.
     """
 
     def __init__(self, node):

@@ -162,7 +162,7 @@ class GripperGoals:
             if now - self._cancelled_at > self.ENDING:
                 self._running = self._cancelled_at = None
         elif gone := self._driver.missing(self._running):  # and with it the answer
-            self._running = None
+            self._running, self._homing = None, False
             self._fail(gone)
         elif now - self._sent_at > timeout:
             self._failures, self._homing = self.ATTEMPTS - 1, False

@@ -310,7 +310,7 @@ class ArmNode(ManagedNode):
         elif self.values["dry_run"]:
             response.message = "dry_run is on, so nothing is sent to the gripper"
         elif self._controller.status(now).moving:
-            response.message = "the arm executes a goal, and homing drops what the gripper holds: wait until the goal is over"
+            response.message = "the arm executes a goal, and homing drops what the gripper holds: wait until it is over"
         else:
             response.message = self._gripper.home(now)
         response.success = not response.message

@@ -136,8 +136,7 @@ class SimArmNode(PlainNode):
     def _on_gripper(self, result, width, handle):
         self._grip(0.5 * width(handle.request))
         handle.succeed()
-        said = {"position": self._finger_goal, "reached_goal": True} if hasattr(result, "reached_goal") else {"success": True}
-        return result(**said)
+        return result(success=True) if hasattr(result, "success") else result(position=self._finger_goal, reached_goal=True)
 
     def _grip(self, position: float) -> None:
         if np.isfinite(position):
