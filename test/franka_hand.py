@@ -3,8 +3,9 @@
 
 The server takes every goal at once into a thread of its own, which returns when the hand has done it, and looks for a cancel
 every 33 ms; it answers a cancel with stop(), which stops whatever the hand does THEN, and which lets go of what it holds.
-The hand knows one command at a time: a new one ends the one before. It refuses widths beyond max_width, which is 0 until
-homing has measured it, a width of the fingers that is published nowhere. A grasp while it holds returns false.
+The hand knows one command at a time. What a new one does to the one before is documented nowhere; here it takes over the
+fingers, and both are answered when they come to rest, so that a stop for the one hits the other. The hand refuses widths
+beyond max_width, which is 0 until homing has measured it and is published nowhere. A grasp while it holds returns false.
 """
 
 from dataclasses import dataclass, field
@@ -23,10 +24,10 @@ class Hand:
     object: float | None = None
     holding: bool = False
     running: list | None = None  # what it does: [name, target [m], speed [m/s], outcome or None]
+    replaced: list = field(default_factory=list)  # commands before that one which were not answered yet
 
     def command(self, name, target=0.0, speed=0.1, inner=0.0, outer=0.0):
         """Begin; the list's last entry becomes (success, error) when it has ended."""
-        self._end(False, "Command aborted!")
         begun = [name, target, speed, None]
         if name == "grasp" and self.holding:
             begun[3] = False, ""
@@ -35,6 +36,7 @@ class Hand:
         elif name == "grasp" and self.max_width == 0.0:
             begun[3] = False, "Command failed!"
         else:
+            self.replaced += [self.running] if self.running else []
             self.running, self.holding, self._epsilon = begun, False, (inner, outer)
             if name == "homing":
                 self.running[1] = 0.0
@@ -68,6 +70,8 @@ class Hand:
     def _end(self, success, error=""):
         if self.running is not None:
             self.running[3], self.running = (success, error), None
+        while self.replaced:
+            self.replaced.pop()[3] = False, "Command aborted!"
 
 
 @dataclass

@@ -113,7 +113,7 @@ class GripperActions:
     def __init__(self, node: Any, actions: Mapping[Act, tuple[type, str]]):
         """actions: type and name of the action for each act that the driver can do. gripper.timeout [s]: for a result."""
         self._node = node
-        clients = {name: ActionClient(node, kind, name) for kind, name in actions.values()}
+        clients = {name: ActionClient(node, kind, name) for kind, name in dict.fromkeys(actions.values())}
         self._clients = {act: clients[name] for act, (_, name) in actions.items()}
         self._names = {act: node.resolve_topic_name(name) for act, (_, name) in actions.items()}
         self._number, self._handle, self._unwanted = 0, None, False  # of the newest goal
