@@ -99,7 +99,7 @@ FRANKA = (
     Argument("controller", "crisp", "Controller that takes the targets.", tuple(FRANKA_CONTROLLERS)),
     Argument("controller_name", "", "Controller to load and activate with the driver; empty: it is active already."),
     Argument("controllers_yaml", "", "Parameter file of the driver's controllers; empty: that of franka_bringup."),
-    Argument("gripper", "franka_gripper/gripper_action", "Action of the gripper (interface gripper_command).", ),
+    Argument("gripper", "franka_gripper", "What comes before the names of the gripper's actions (gripper.action of arm_node)."),
     Argument("joint_states_topic", "/franka/joint_states", "Joint states: not the merged ones, which come at 30 Hz only."),
     Argument("robot_description_topic", "/robot_description", "Topic of the robot's description."),
 )

@@ -7,6 +7,7 @@ from processes import LATCHED
 from std_msgs.msg import Float64
 
 from vla_sd_ros.arms import make_gripper
+from vla_sd_ros.control.gripper import Act, GripperGoals, State
 
 pytestmark = pytest.mark.usefixtures("standins")
 
@@ -29,25 +30,39 @@ def server(bench, **result):
 
 def test_gripper_command_takes_half_the_width_and_a_stalled_grasp_is_no_failure(bench):
     driver, closing = server(bench, stalled=True), franka_command(bench)
-    bench.until(closing._goals._client.server_is_ready, "the driver")
-    closing.send(bench.now, 1.0)
-    bench.until(lambda: len(driver.goals) == 1, "the first goal")
+    bench.until(lambda: not closing.missing(Act.OPEN), "the driver")
     closing.send(bench.now, 0.0)
-    bench.until(lambda: len(driver.goals) == 2, "the second goal")
-    assert [(g.command.position, g.command.max_effort) for g in driver.goals] == [(0.04, 30.0), (0.0, 30.0)]
-    bench.until(lambda: closing._goals._goal is None, "the result")
+    bench.until(lambda: closing.state() == State.CLOSED, "a closed gripper")
+    driver.result.stalled, driver.result.reached_goal = False, True
+    closing.send(bench.now, 1.0)
+    bench.until(lambda: closing.state() == State.OPEN, "an open gripper")
+    assert [(g.command.position, g.command.max_effort) for g in driver.goals] == [(0.0, 30.0), (0.04, 30.0)]
     assert closing.problem() == ""
 
 
-def test_a_goal_that_never_returns_is_cancelled_for_the_next_and_given_up_after_its_time(bench):
+def test_an_opening_gripper_that_stalls_has_failed(bench):
+    server(bench, stalled=True)
+    opening = franka_command(bench)
+    bench.until(lambda: not opening.missing(Act.OPEN), "the driver")
+    opening.send(bench.now, 1.0)
+    bench.until(opening.problem, "a problem")
+    assert "stalled" in opening.problem() and opening.state() == State.UNKNOWN
+
+
+def test_a_goal_that_never_returns_is_cancelled_for_the_next_and_given_up(bench):
     driver, closing = server(bench), franka_command(bench)
-    bench.until(closing._goals._client.server_is_ready, "the driver")
+    bench.until(lambda: not closing.missing(Act.OPEN), "the driver")
     closing.send(bench.now, 0.0)
-    bench.until(lambda: driver.goals and closing._goals._handle, "the first goal")
+    bench.until(lambda: driver.goals and closing._handle, "the first goal")
     closing.send(bench.now, 1.0)
-    bench.until(lambda: len(driver.goals) == 2 and driver.cancelled == 1 and closing._goals._handle, "the second goal")
+    bench.until(lambda: driver.cancelled == 1, "the cancel")
+    bench.settle()
+    assert len(driver.goals) == 1, "the second goal was sent before the first one had ended"
+    bench.now += GripperGoals.ENDING + 0.1
+    closing.poll(bench.now)
+    bench.until(lambda: len(driver.goals) == 2 and closing._handle, "the second goal")
     closing.poll(bench.now + 9.9)
-    assert closing.problem() == ""
+    assert closing.problem() == "" and closing.state() == State.MOVING
     closing.poll(bench.now + 10.1)
     assert "did not return" in closing.problem()
     bench.until(lambda: driver.cancelled == 2, "the second cancel")
@@ -59,7 +74,7 @@ def test_a_driver_that_comes_late_gets_the_newest_wish_only(bench):
     closing.send(bench.now, 1.0)
     assert "nobody offers the action /vla/franka_gripper/gripper_action" in closing.problem()
     driver = server(bench, reached_goal=True)
-    bench.until(closing._goals._client.server_is_ready, "the driver")
+    bench.until(lambda: not closing.missing(Act.OPEN), "the driver")
     closing.poll(bench.now)
     bench.until(lambda: driver.goals, "a goal")
     bench.settle()
@@ -67,18 +82,20 @@ def test_a_driver_that_comes_late_gets_the_newest_wish_only(bench):
     assert closing.problem() == ""
 
 
-def test_a_refused_goal_and_a_failed_one_are_problems_until_the_next(bench):
+def test_a_refused_goal_and_a_failed_one_are_problems_until_one_succeeds(bench):
     driver, closing = server(bench, reached_goal=False), franka_command(bench)
-    bench.until(closing._goals._client.server_is_ready, "the driver")
+    bench.until(lambda: not closing.missing(Act.OPEN), "the driver")
     driver.accepts = False
     closing.send(bench.now, 0.0)
     bench.until(closing.problem, "a problem")
     assert "refused" in closing.problem()
-    driver.accepts = True
-    closing.send(bench.now, 0.0)
-    assert closing.problem() == ""
-    bench.until(closing.problem, "a problem")
-    assert "neither reached" in closing.problem()
+    driver.accepts, bench.now = True, bench.now + GripperGoals.RETRY
+    closing.poll(bench.now)
+    bench.until(lambda: "neither reached" in closing.problem(), "another problem")
+    driver.result.reached_goal, bench.now = True, bench.now + GripperGoals.RETRY
+    closing.poll(bench.now)
+    bench.until(lambda: closing.state() == State.CLOSED, "a closed gripper")
+    assert closing.problem() == "" and len(driver.goals) == 2
 
 
 def test_a_parallel_gripper_is_told_the_joint(bench):
@@ -88,38 +105,40 @@ def test_a_parallel_gripper_is_told_the_joint(bench):
     driver = GripperServer(bench, ParallelGripperCommand, "gripper_controller/gripper_cmd", result)
     closing = gripper(bench, "parallel_gripper_command", action="gripper_controller/gripper_cmd", joint="left",
                       open_position=0.044, closed_position=0.0, effort=0.0)
-    bench.until(closing._goals._client.server_is_ready, "the driver")
+    bench.until(lambda: not closing.missing(Act.OPEN), "the driver")
     closing.send(bench.now, 1.0)
     bench.until(lambda: driver.goals, "a goal")
     command = driver.goals[0].command
     assert (list(command.name), list(command.position), list(command.effort)) == (["left"], [0.044], [])
 
 
-def test_franka_moves_to_open_and_grasps_to_close(bench):
-    from franka_msgs.action import Grasp, Move
+def test_a_franka_grasps_with_a_wide_tolerance_and_says_what_failed(bench):
+    from franka_msgs.action import Grasp
 
-    move = GripperServer(bench, Move, "franka_gripper/move", Move.Result(success=True))
     grasp = GripperServer(bench, Grasp, "franka_gripper/grasp", Grasp.Result(success=False, error="no object"))
     closing = gripper(bench, "franka", action="franka_gripper", open_position=0.08, closed_position=0.0, effort=30.0)
-    for goals in (closing._move, closing._grasp):
-        bench.until(goals._client.server_is_ready, "the driver")
-    closing.send(bench.now, 1.0)
-    bench.until(lambda: move.goals, "a move")
+    bench.until(lambda: not closing.missing(Act.CLOSE), "the driver")
     closing.send(bench.now, 0.0)
-    bench.until(lambda: grasp.goals, "a grasp")
-    assert (move.goals[0].width, move.goals[0].speed) == (0.08, 0.1)
-    goal = grasp.goals[0]
-    assert (goal.width, goal.force, goal.epsilon.outer) == (0.0, 30.0, 0.08)
     bench.until(closing.problem, "what the driver says")
-    assert "no object" in closing.problem()
+    goal = grasp.goals[0]
+    assert (goal.width, goal.speed, goal.force, goal.epsilon.inner, goal.epsilon.outer) == (0.0, 0.1, 30.0, 0.08, 0.08)
+    assert "/vla/franka_gripper/grasp says: no object" in closing.problem()
+
+
+def test_only_a_franka_can_be_homed(bench):
+    assert "gripper_command has no homing" in franka_command(bench).home(bench.now)
+    assert "topic has no homing" in gripper(bench, "topic").home(bench.now)
 
 
 def test_a_topic_gets_the_positions_of_the_driver(bench):
     seen = []
     closing = gripper(bench, "topic", open_position=0.8, closed_position=0.1)
-    closing.send(bench.now, 0.0)
+    closing.send(bench.now, 0.0, b"one goal")
     bench.robot.create_subscription(Float64, "gripper_command", lambda m: seen.append(m.data), LATCHED)
     bench.until(lambda: seen, "the latched value")
-    closing.send(bench.now, 1.0)
+    closing.send(bench.now, 1.0, b"one goal")
+    closing.send(bench.now, 1.0, b"one goal")
     bench.until(lambda: len(seen) == 2, "the second value")
-    assert seen == [0.1, 0.8]
+    closing.send(bench.now, 1.0, b"another goal")  # a simulator may have been reset meanwhile
+    bench.until(lambda: len(seen) == 3, "the third value")
+    assert seen == [0.1, 0.8, 0.8] and closing.state() == State.OPEN

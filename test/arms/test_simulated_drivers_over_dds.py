@@ -9,7 +9,9 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 
+from vla_sd_ros.arms import make_gripper
 from vla_sd_ros.arms.wiring import stamped
+from vla_sd_ros.control.gripper import Act, State
 from vla_sd_ros.control.pose import Pose
 
 pytestmark = pytest.mark.usefixtures("standins")
@@ -56,6 +58,13 @@ def test_the_widowx_goes_to_the_positions_of_its_group_and_moves_its_gripper(ben
     opened = node.seen[-1].position[6]
     single.publish(JointSingleCommand(name="gripper", cmd=-250.0))
     bench.until(lambda: node.seen[-1].position[6] == pytest.approx(0.015), "a closed gripper")
+    single.publish(JointSingleCommand(name="gripper", cmd=250.0))
+    bench.until(lambda: node.seen[-1].position[6] > 0.02, "an opening gripper")
+    single.publish(JointSingleCommand(name="gripper", cmd=0.0))
+    bench.settle(50)
+    assert node.seen[-1].position[6] == node._finger_goal < 0.037, "without effort it stays where it is"
+    single.publish(JointSingleCommand(name="gripper", cmd=-250.0))
+    bench.until(lambda: node.seen[-1].position[6] == pytest.approx(0.015), "a closed gripper")
     assert opened == pytest.approx(0.037) and node.seen[-1].position[7] == pytest.approx(-0.015)
     group.publish(JointGroupCommand(name="arm", cmd=[1.0]))
     bench.settle(50)
@@ -82,3 +91,16 @@ def test_the_franka_follows_one_publisher_and_refuses_two(bench, simulate):
     bench.until(lambda: time.monotonic() > end, "half a second")
     assert np.abs(at().displacement_to(target)).max() < 1e-3, "the arm moved for one of two publishers"
     bench.robot.destroy_publisher(other)
+
+
+def test_the_simulated_hand_closes_opens_and_homes(bench, simulate):
+    node = simulate(robot="franka", prefix="fr3")
+    bench.node.values |= {"gripper.interface": "franka", "gripper.action": "franka_gripper", "gripper.open_position": 0.078}
+    gripper = make_gripper(bench.node)
+    bench.until(lambda: not any(gripper.missing(act) for act in Act), "the hand")
+    for opening, state, finger in ((0.0, State.CLOSED, 0.0), (1.0, State.OPEN, 0.039)):
+        gripper.send(bench.now, opening)
+        bench.until(lambda: gripper.state() == state, state.name)
+        bench.until(lambda: node.seen[-1].position[7] == pytest.approx(finger), "the fingers")
+    assert gripper.home(bench.now) == "" and gripper.state() == State.MOVING
+    bench.until(lambda: gripper.state() == State.OPEN, "what was wanted before homing")

@@ -155,8 +155,9 @@ def test_every_default_of_the_launch_files_is_allowed(file, given):
         allowed = policy()[f"/vla/{process.executable}", process.executable]
         names = set().union(*(of for kind, of in allowed.items() if kind.startswith("topics")))
         assert set(process.remaps.values()) <= names
-        if process.parameters.get("gripper.action"):
-            assert process.parameters["gripper.action"] in allowed["actions call"]
+        if action := process.parameters.get("gripper.action"):
+            names = {f"{action}/{act}" for act in ("move", "grasp", "homing")} if "franka" in action else {action}
+            assert names <= allowed["actions call"]
 
 
 def test_the_tools_of_sros2_accept_it():

@@ -5,7 +5,7 @@
     arm.send(now, target, measured, joints)      # at every tick, from the first command on
     arm.fault()                                  # one sentence while the robot does not take what is sent
     gripper = make_gripper(node)                 # parameter gripper.interface
-    gripper.send(now, 1.0)                       # on transitions only: 1.0 open, 0.0 closed
+    gripper.send(now, 1.0, goal)                 # with every command: 1.0 open, 0.0 closed; only what changes goes out
 
 `node` is an rclpy node whose parameters are the dictionary `node.values`, always the newest. Like nodes/, which uses
 it, this room knows ROS; what is sent has been limited in control/ before.
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from vla_sd_ros.control.gripper import State
 from vla_sd_ros.control.pose import Pose
 
 ARMS = ("pose_target", "servo_twist", "servo_pose", "joint_trajectory", "interbotix_joint_group")
@@ -39,16 +40,29 @@ class Arm(Protocol):
 
 
 class Gripper(Protocol):
-    """What takes transitions of the gripper to its driver. No method waits for anything."""
+    """What takes openings of the gripper to its driver. No method waits for anything."""
 
-    def send(self, now: float, opening: float) -> None:
-        """Open (1.0) or close (0.0), at time `now` [s, steady]."""
+    def send(self, now: float, opening: float, goal: bytes) -> None:
+        """Open (1.0) or close (0.0), at time `now` [s, steady], for the goal of this id; said with every command of it.
+
+        A driver that confirms what it did is sent what it has not confirmed yet, one that does not what changes, and
+        everything anew for a new goal.
+        """
 
     def poll(self, now: float) -> None:
         """Called at 10 Hz with the steady time [s]: for what can only be done later."""
 
+    def home(self, now: float) -> str:
+        """Home the fingers; returns one sentence where that cannot be, otherwise nothing."""
+
+    def state(self) -> State:
+        """Where the gripper is, as its driver has confirmed it; where it confirms nothing, what it was sent."""
+
     def problem(self) -> str:
         """One sentence while the driver does not do what was asked; empty otherwise."""
+
+    def rest(self) -> None:
+        """arm_node does not watch over it from here on until the next `send`: nothing begins, no motor goes on pushing."""
 
     def close(self) -> None:
         """Release what was created on the node."""

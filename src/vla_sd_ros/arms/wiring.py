@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several interfaces share: messages from poses, a watch on who is at the other end, the newest goal of an action."""
+"""What several interfaces share: messages from poses, a watch on who is at the other end, goals of a gripper's actions."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pinocchio as pin
+from action_msgs.msg import GoalStatus
 from geometry_msgs.msg import PoseStamped
 from rclpy.action import ActionClient
 from rclpy.clock import Clock
 from rclpy.duration import Duration
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
+from vla_sd_ros.control.gripper import Act, GripperGoals, State
 from vla_sd_ros.control.pose import Pose
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+SENSOR = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 GRAPH_PERIOD = 0.5  # s, between two looks at who is there
 PATIENCE = 1.0  # s, that the other end may take to appear
 
@@ -95,63 +99,114 @@ class Rivals:
                 "have one master")
 
 
-class NewestGoal:
-    """Goals of one action, of which only the newest counts. A server that is late, refuses, or never answers costs nothing.
+class Unconfirmed:
+    """A gripper by a topic, whose driver never says what became of it: sent are changes, and the first of each goal."""
 
-    A goal that still runs is cancelled before the next is sent, because drivers of grippers run goals side by side.
-    """
+    def __init__(self, node: Any):
+        self._node = node
+        self._sent: tuple[float, bytes] | None = None
 
-    def __init__(self, node: Any, kind: type, name: str, failed: Callable[[Any], str]):
-        """failed: the sentence about a result, empty where it is good. gripper.timeout [s]: for a result."""
-        self._client = ActionClient(node, kind, name)
-        self.name, self._node, self._failed = node.resolve_topic_name(name), node, failed
-        self._goal = self._handle = None  # the goal that counts, and its handle once it is accepted
-        self._sent_at: float | None = None
-        self.problem = ""
+    def publish(self, now: float, opening: float) -> None:
+        """Send the driver an opening, 1.0 or 0.0, at time `now` [s, steady]."""
+        raise NotImplementedError
 
-    def send(self, now: float, goal: Any) -> None:
-        self.cancel()
-        self._goal = goal
-        self.poll(now)
+    def send(self, now, opening, goal=b""):
+        if self._sent != (opening, goal):
+            self._sent = opening, goal
+            self.publish(now, opening)
 
-    def cancel(self) -> None:
-        """Whatever runs is no longer wanted."""
+    def poll(self, now):
+        pass
+
+    def home(self, now):
+        return f"the gripper's interface {self._node.values['gripper.interface']} has no homing"
+
+    def state(self):
+        return State.UNKNOWN if self._sent is None else State.OPEN if self._sent[0] > 0.5 else State.CLOSED
+
+    def rest(self):
+        self._sent = None
+
+
+class GripperActions:
+    """A gripper whose driver offers actions: their clients. control/gripper.py decides what is sent when."""
+
+    def __init__(self, node: Any, actions: Mapping[Act, tuple[type, str]]):
+        """actions: type and name of the action for each act that the driver can do. gripper.timeout [s]: for a result."""
+        self._node = node
+        clients = {name: ActionClient(node, kind, name) for kind, name in dict.fromkeys(actions.values())}
+        self._clients = {act: clients[name] for act, (_, name) in actions.items()}
+        self._names = {act: node.resolve_topic_name(name) for act, (_, name) in actions.items()}
+        self._number, self._handle, self._unwanted = 0, None, False  # of the newest goal
+        self._goals = GripperGoals(self)
+
+    def goal(self, act: Act) -> Any:
+        """The message of a goal."""
+        raise NotImplementedError
+
+    def failure(self, act: Act, result: Any) -> str:
+        """One sentence about a result that is not what was asked for; empty where it is."""
+        raise NotImplementedError
+
+    # What arms.Gripper says.
+
+    def send(self, now, opening, goal=b""):
+        self._goals.want(now, opening, self._node.values["gripper.timeout"])
+
+    def poll(self, now):
+        self._goals.poll(now, self._node.values["gripper.timeout"])
+
+    def home(self, now):
+        if Act.HOME not in self._clients:
+            return f"the gripper's interface {self._node.values['gripper.interface']} has no homing"
+        if missing := self.missing(Act.HOME):
+            return missing
+        self._goals.home(now, self._node.values["gripper.timeout"])
+        return ""
+
+    def state(self):
+        return self._goals.state
+
+    def problem(self):
+        return self._goals.problem
+
+    def rest(self):
+        self._goals.rest()
+
+    def close(self):
+        for client in set(self._clients.values()):
+            client.destroy()
+
+    # What control.gripper.Driver says.
+
+    def missing(self, act):
+        if self._clients[act].server_is_ready():
+            return ""
+        return f"nobody offers the action {self._names[act]}: start the gripper's driver, or correct gripper.action"
+
+    def begin(self, act, number):
+        self._number, self._handle, self._unwanted = number, None, False
+        future = self._clients[act].send_goal_async(self.goal(act))
+        future.add_done_callback(lambda answer: self._answered(act, number, answer.result()))
+
+    def cancel(self):
+        self._unwanted = True
         if self._handle is not None:
             self._handle.cancel_goal_async()
-        self._goal = self._handle = self._sent_at = None
-        self.problem = ""
 
-    def poll(self, now: float) -> None:
-        """Send what could not be sent yet; give up what takes too long."""
-        if self._goal is None:
+    def _answered(self, act: Act, number: int, handle: Any) -> None:
+        if not handle.accepted:
+            self._goals.ended(number, f"{self._names[act]} refused a goal")
             return
-        if self._sent_at is None:
-            if not self._client.server_is_ready():
-                self.problem = f"nobody offers the action {self.name}: start the gripper's driver, or correct gripper.action"
-                return
-            self._sent_at, self.problem, goal = now, "", self._goal
-            self._client.send_goal_async(goal).add_done_callback(lambda future: self._answered(goal, future))
-        elif now - self._sent_at > self._node.values["gripper.timeout"]:
-            self.cancel()
-            self.problem = f"{self.name} did not return within gripper.timeout and was given up"
-
-    def close(self) -> None:
-        self._goal = self._handle = self._sent_at = None
-        self._client.destroy()
-
-    def _answered(self, goal: Any, future: Any) -> None:
-        handle = future.result()
-        if goal is not self._goal:  # overtaken while it was on its way
-            if handle.accepted:
-                handle.cancel_goal_async()
-        elif not handle.accepted:
-            self._goal, self.problem = None, f"{self.name} refused a goal"
-        else:
+        if number != self._number or self._unwanted:  # its end was asked for, or given up, while it was on its way
+            handle.cancel_goal_async()
+        if number == self._number:
             self._handle = handle
-            handle.get_result_async().add_done_callback(lambda done: self._ended(goal, done))
+        handle.get_result_async().add_done_callback(lambda done: self._ended(act, number, done.result()))
 
-    def _ended(self, goal: Any, future: Any) -> None:
-        if goal is self._goal:
-            self._goal = self._handle = self._sent_at = None
-            said = self._failed(future.result().result)
-            self.problem = f"{self.name} says: {said}" if said else ""
+    def _ended(self, act: Act, number: int, answer: Any) -> None:
+        if answer.status == GoalStatus.STATUS_CANCELED:  # whatever its result says: the driver has stopped the fingers
+            said = "its goal was cancelled"
+        else:
+            said = self.failure(act, answer.result)
+        self._goals.ended(number, f"{self._names[act]} says: {said}" if said else "")

@@ -172,7 +172,7 @@ class ArmController:
                              "target, so that target is given up")
 
     def command(self, command: Command, now: float) -> float | None:
-        """Take one command; returns the opening to send to the gripper (0.0 or 1.0), or None when it stays."""
+        """Take one command; returns the opening that the gripper shall have (0.0 or 1.0), None when it stays as it is."""
         if command.hold:
             self._hold(Code.NO_COMMAND, "vla_node asked to hold")
             return None
@@ -309,10 +309,9 @@ class ArmController:
         return Status(code == Code.OK, code, message, self._clipped, self._refused)
 
     def _begin(self, goal_id: bytes, now: float) -> None:
-        """A new goal: its first step starts from the measured pose, and its gripper from an unknown state."""
-        self._goal_id, self._begun_at = goal_id, now
+        """A new goal: its first step starts from the measured pose. The gripper is where the goal before has left it."""
+        self._goal_id, self._begun_at, self._units = goal_id, now, UnitsWatch()
         self._failed.clear()
-        self._gripper, self._units = GripperSwitch(), UnitsWatch()
         if self._tracker is None:
             known = self.kinematics and self._measured_joints is not None
             self._tracker = Tracker(self.measured, Reach(self.kinematics, self._measured_joints) if known else None)

@@ -2,8 +2,8 @@
 """The node that owns the commanded target: deltas of single steps in, a smooth and limited stream of poses out.
 
 In:  command (vla_sd_msgs/EndEffectorCommand), joint_states, robot_description; enable (std_msgs/Bool) where
-     enable.required says so; the service ~/hold (std_srvs/SetBool).
-Out: what the robot's side takes (arms/; by default target_pose, and gripper_command on transitions), measured_pose,
+     enable.required says so; the services ~/hold (std_srvs/SetBool) and ~/home_gripper (std_srvs/Trigger).
+Out: what the robot's side takes (arms/; by default target_pose, and gripper_command), measured_pose,
      ~/status, /diagnostics; for viewers commanded_pose and measured_path (view.py).
 All decisions are in control/controller.py; this file is the wiring.
 """
@@ -17,14 +17,15 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
-from std_srvs.srv import SetBool
+from std_srvs.srv import SetBool, Trigger
 from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
 
 from vla_sd_ros import arms, stamps
 from vla_sd_ros.arms.wiring import Rivals, stamped
 from vla_sd_ros.control.codes import Code, Fault
-from vla_sd_ros.control.controller import ArmController, Command, Config
+from vla_sd_ros.control.controller import ArmController, Command, Config, Status
 from vla_sd_ros.control.following import FollowLimits
+from vla_sd_ros.control.gripper import State
 from vla_sd_ros.control.joint_states import JointStateWatch, late, picked
 from vla_sd_ros.control.pose import Pose
 from vla_sd_ros.control.reach import JointLimits
@@ -54,8 +55,10 @@ ROBOT = (
                   read_only=True),
     ParameterSpec("gripper.interface", "topic", "How the gripper is commanded.", choices=arms.GRIPPERS, read_only=True),
     ParameterSpec("gripper.action", "franka_gripper/gripper_action", "Name of the gripper's action; of interface franka: "
-                  "what comes before /move and /grasp.", read_only=True),
+                  "what comes before /move, /grasp and /homing.", read_only=True),
     ParameterSpec("gripper.joint", "gripper", "Joint of the gripper, where the interface names it.", read_only=True),
+    ParameterSpec("gripper.finger", "", "interbotix_joint_single: joint of the fingers, at whose limits the effort is taken "
+                  "back; empty: commands are positions.", read_only=True),
     ParameterSpec("gripper.open_position", 1.0, "What opens the gripper, in the units of its driver.", -1000.0, 1000.0),
     ParameterSpec("gripper.closed_position", 0.0, "What closes the gripper, in the units of its driver.", -1000.0,
                   1000.0),
@@ -150,7 +153,7 @@ class ArmNode(ManagedNode):
         self._dry = self.values["dry_run"]
         self._controller = ArmController(self._config(), time.monotonic())
         self._controller.unmeasured = "no robot_description has come yet"
-        self._sent_status = None
+        self._sent_status = None  # ArmController's, the gripper's state and its problem
         self._ticks, self._ticks_since, self._longest_period, self._last_tick = 0, time.monotonic(), 0.0, math.nan
         before = set(self.publishers)
         self._arm = arms.make_arm(self)
@@ -165,6 +168,7 @@ class ArmNode(ManagedNode):
             self.create_subscription(EndEffectorCommand, "command", self._on_command, NEWEST),
             self.create_subscription(Bool, "enable", self._on_enable, NEWEST),
         ]
+        self._homing = self.create_service(Trigger, "~/home_gripper", self._on_home_gripper)
         # Steady time: neither a jump of the system clock nor simulated time may stop or rush the control loop.
         self._loops = [
             self.create_timer(1.0 / self.values["rate"], self._tick, clock=STEADY),
@@ -194,6 +198,7 @@ class ArmNode(ManagedNode):
         while not self._controller.at_rest and time.monotonic() < end:
             time.sleep(period)
             self._tick()
+        self._gripper.rest()
         self._publish_status()
 
     def cleanup(self):
@@ -203,6 +208,7 @@ class ArmNode(ManagedNode):
             self.destroy_subscription(subscription)
         for publisher in (self._measured, self._status):
             self.destroy_publisher(publisher)
+        self.destroy_service(self._homing)
         self._view.close()
         self._arm.close()
         self._gripper.close()
@@ -214,6 +220,7 @@ class ArmNode(ManagedNode):
         if "dry_run" in changed:
             # The target went on without the arm, or the arm is about to be left alone: brake, then start from the arm again.
             self._controller.let_go("dry_run was changed")
+            self._gripper.rest()
 
     def diagnose(self):
         if self.state == "unconfigured":
@@ -324,6 +331,22 @@ class ArmNode(ManagedNode):
         response.message = "the arm holds; call it with data: false to let the next goal move" if self._held else ""
         return response
 
+    def _on_home_gripper(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Begin to home the gripper; ~/status tells how that ends."""
+        now = time.monotonic()
+        if not self.active:
+            response.message = f"{self.get_name()} is {self.state}, not active; configure and activate it first"
+        elif self.values["dry_run"]:
+            response.message = "dry_run is on, so nothing is sent to the gripper"
+        elif self._controller.status(now).moving:
+            response.message = "the arm executes a goal, and homing drops what the gripper holds: wait until it is over"
+        else:
+            response.message = self._gripper.home(now)
+        response.success = not response.message
+        response.message = response.message or "homing has begun; ~/status says when it is over (gripper) or why it failed"
+        self._publish_status_on_change()
+        return response
+
     def _on_command(self, message: EndEffectorCommand) -> None:
         if not self.active:
             return
@@ -333,7 +356,7 @@ class ArmNode(ManagedNode):
                           message.period.sec + 1e-9 * message.period.nanosec, self._age(message.header.stamp))
         opening = self._controller.command(command, time.monotonic())
         if opening is not None and not self._dry:
-            self._gripper.send(time.monotonic(), opening)
+            self._gripper.send(time.monotonic(), opening, command.goal_id)
         self._publish_status_on_change()
 
     def _age(self, stamp) -> float:
@@ -380,20 +403,26 @@ class ArmNode(ManagedNode):
             self._view.update(now, self._commanded, measured)
 
     def _publish_status_on_change(self) -> None:
-        status = self._controller.status(time.monotonic())
-        if status != self._sent_status:
+        if self._statuses() != self._sent_status:
             self._publish_status()
+
+    def _statuses(self) -> tuple[Status, State, str]:
+        """Of the arm; the gripper's state and its problem."""
+        return self._controller.status(time.monotonic()), self._gripper.state(), self._gripper.problem()
 
     def _publish_status(self) -> None:
         if not self.active:
             return
         self._gripper.poll(time.monotonic())
-        previous, status = self._sent_status, self._controller.status(time.monotonic())
-        self._sent_status = status
-        if status.code > Code.NO_COMMAND and (previous is None or previous.message != status.message):
+        previous, self._sent_status = self._sent_status, self._statuses()
+        status, gripper, problem = self._sent_status
+        if status.code > Code.NO_COMMAND and (previous is None or previous[0].message != status.message):
             self.get_logger().warning(status.message)
+        if problem and (previous is None or previous[2] != problem):
+            self.get_logger().warning(f"gripper: {problem}")
         message = ArmStatus(state=ArmStatus.MOVING if status.moving else ArmStatus.HOLDING, code=int(status.code),
-                            message=status.message, clipped=status.clipped, refused=status.refused)
+                            message=status.message, clipped=status.clipped, refused=status.refused, gripper=int(gripper),
+                            gripper_message=problem)
         message.header.stamp = self.get_clock().now().to_msg()
         message.header.frame_id = self.values["base_frame"]
         self._status.publish(message)

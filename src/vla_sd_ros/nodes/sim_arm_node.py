@@ -3,9 +3,10 @@
 
 widowx: Interbotix xs_sdk of a WidowX 250 S: commands/joint_group, commands/joint_single, joint_states, robot_description.
 franka: a Franka under crisp_controllers: target_pose (it holds on silence, and ignores every target while there is more
-than one publisher), joint_states, robot_description, and the gripper's action where control_msgs is installed.
+than one publisher), joint_states, robot_description, and franka_gripper's actions where their messages are installed.
 """
 
+import functools
 import sys
 import threading
 import time
@@ -38,7 +39,7 @@ class SimArmNode(PlainNode):
         ParameterSpec("prefix", "wx250s", "What the arm's links (and a Franka's joints) begin with.", read_only=True),
         ParameterSpec("modes", "", "widowx: the mode_configs file of the driver; empty: the driver's own default, 2 s.",
                       read_only=True),
-        ParameterSpec("gripper_action", "franka_gripper/gripper_action", "franka: name of the gripper's action.",
+        ParameterSpec("gripper_action", "franka_gripper", "franka: what comes before the names of the gripper's actions.",
                       read_only=True),
         ParameterSpec("joint_state_rate", 100.0, "Rate of joint_states [Hz].", 20.0, 200.0, read_only=True),
         ParameterSpec("camera_rate", 5.0, "Rate of image [Hz].", 0.5, 30.0, read_only=True),
@@ -53,7 +54,7 @@ class SimArmNode(PlainNode):
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
         self._description = self.create_publisher(String, "robot_description", LATCHED)
         self._image = self.create_publisher(Image, "image", 1)
-        self._server = None
+        self._servers: list[ActionServer] = []
         (self._start_widowx if self.values["robot"] == "widowx" else self._start_franka)()
         self._description.publish(String(data=self._arm.urdf))
         self.create_timer(1.0 / self.values["joint_state_rate"], self._step, clock=STEADY)
@@ -81,18 +82,24 @@ class SimArmNode(PlainNode):
         self._motors = PoseFollower(self._arm, self._now)
         self._target = self.create_subscription(PoseStamped, "target_pose", self._on_target, 1)
         self.create_subscription(Float64, "gripper_command", lambda m: self._grip(0.04 * m.data), LATCHED)
-        try:
-            actions = required("control_msgs.action", "gripper_command")
-        except ImportError as error:
-            self.get_logger().warning(f"there is no action of the gripper: {error}")
-            return
-        self._result = actions.GripperCommand.Result
-        self._server = ActionServer(self, actions.GripperCommand, self.values["gripper_action"], self._on_gripper)
+        widest = 2.0 * self._arm.finger_range[1]
+        for module, kind, name, width in (
+                ("control_msgs.action", "GripperCommand", "gripper_action", lambda goal: 2.0 * goal.command.position),
+                ("franka_msgs.action", "Move", "move", lambda goal: goal.width),
+                ("franka_msgs.action", "Grasp", "grasp", lambda goal: goal.width),
+                ("franka_msgs.action", "Homing", "homing", lambda goal: widest)):
+            try:
+                action = getattr(required(module, name), kind)
+            except ImportError as error:
+                self.get_logger().warning(f"the gripper has no action {name}: {error}")
+                continue
+            done = functools.partial(self._on_gripper, action.Result, width)
+            self._servers.append(ActionServer(self, action, f"{self.values['gripper_action']}/{name}", done))
 
     def destroy_node(self) -> None:
-        """Leave the graph at once; the action server would hold on to the node."""
-        if self._server:
-            self._server.destroy()
+        """Leave the graph at once; the action servers would hold on to the node."""
+        for server in self._servers:
+            server.destroy()
         super().destroy_node()
 
     def _on_group(self, message) -> None:
@@ -108,7 +115,8 @@ class SimArmNode(PlainNode):
         if message.name != "gripper":
             self.get_logger().error(f"only the gripper is simulated alone, not '{message.name}'", throttle_duration_sec=1.0)
         elif self._gripper_mode == "pwm":  # pushes until something stops it, here the end of the way
-            self._grip(self._arm.finger_range[1] if message.cmd > 0.0 else self._arm.finger_range[0])
+            low, high = self._arm.finger_range
+            self._grip(high if message.cmd > 0.0 else low if message.cmd < 0.0 else self._finger)
         else:
             self._grip(message.cmd)
 
@@ -125,10 +133,10 @@ class SimArmNode(PlainNode):
             return
         self._motors.command(Pose(position, pin.Quaternion(o.w, o.x, o.y, o.z).matrix()))  # crisp ignores frame_id
 
-    async def _on_gripper(self, handle):
-        self._grip(handle.request.command.position)  # half of the width, as franka_gripper's gripper_action
+    def _on_gripper(self, result, width, handle):
+        self._grip(0.5 * width(handle.request))
         handle.succeed()
-        return self._result(position=self._finger_goal, reached_goal=True)
+        return result(success=True) if hasattr(result, "success") else result(position=self._finger_goal, reached_goal=True)
 
     def _grip(self, position: float) -> None:
         if np.isfinite(position):

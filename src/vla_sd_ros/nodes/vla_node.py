@@ -650,8 +650,10 @@ class VlaNode(ManagedNode):
         self._recent.append((run.last_step, decision.timings_ms["total"]))
         report = messages.decode_step(decision, run.goal_id, step, source, self._now() - image.stamp)
         self._steps.publish(report)
+        arm = self._arm.sample.message if self._arm.sample else ArmStatus()
         run.handle.publish_feedback(ExecuteInstruction.Feedback(
-            step=len(run.decisions), elapsed_time=max(0.0, self._now() - run.accepted), decode=report))
+            step=len(run.decisions), elapsed_time=max(0.0, self._now() - run.accepted), decode=report,
+            gripper=arm.gripper, gripper_message=arm.gripper_message))
 
     def _publish_hold(self, run: Run) -> None:
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.values["base_frame"])
