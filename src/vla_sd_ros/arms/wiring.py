@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pinocchio as pin
 from geometry_msgs.msg import PoseStamped
 from rclpy.action import ActionClient
@@ -17,6 +18,7 @@ from vla_sd_ros.control.pose import Pose
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 GRAPH_PERIOD = 0.5  # s, between two looks at who is there
 PATIENCE = 1.0  # s, that the other end may take to appear
+HERE = Pose(np.zeros(3), np.eye(3))  # the offset of a link from itself
 
 
 def stamp_of(clock: Clock, moment: float) -> Any:
