@@ -19,7 +19,7 @@ import zipfile
 from pathlib import Path
 
 HERE = Path(__file__).parent / "interfaces"
-NAMES = ("control_msgs", "franka_msgs", "interbotix_xs_msgs", "moveit_msgs")
+NAMES = ("control_msgs", "controller_manager_msgs", "franka_msgs", "interbotix_xs_msgs", "moveit_msgs")
 # Debug code compiles in half the time.
 PYPROJECT = """[build-system]
 build-backend = "scikit_build_core.build"
@@ -36,10 +36,10 @@ cmake.define.BUILD_TESTING = "OFF"
 
 
 def requirements() -> list[str]:
-    """What builds msg/ builds these, and sensor_msgs, which ParallelGripperCommand uses."""
+    """What builds msg/ builds these, and the packages whose types they use."""
     build = tomllib.loads((HERE.parents[1] / "msg" / "pyproject.toml").read_text())["build-system"]["requires"]
-    version = next(line.partition("==")[2] for line in build if line.startswith("ros-std-msgs"))
-    return [*build, f"ros-sensor-msgs=={version}"]
+    version = {line.partition("==")[0]: line.partition("==")[2] for line in build}
+    return [*build, f"ros-sensor-msgs=={version['ros-std-msgs']}", f"ros-lifecycle-msgs=={version['ros-action-msgs']}"]
 
 
 def digest() -> str:

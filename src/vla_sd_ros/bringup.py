@@ -81,13 +81,14 @@ SIM = (
     Argument("initial_state", "", "franka: index of the initial state, 0..49; empty: that of the parameter file."),
 )
 
-# How a controller is reached: arm.interface of arm_node, the node's own topic, and the controller's.
+# How a controller is reached: arm.interface of arm_node, the node's own topic, the controller's, and its usual name. crisp's
+# has the name that its user gives it; MoveIt Servo hands on to a controller of its own configuration.
 FRANKA_CONTROLLERS = {
-    "crisp": ("pose_target", "target_pose", "/target_pose"),
-    "cartesian": ("pose_target", "target_pose", "/cartesian_motion_controller/target_frame"),
-    "servo_twist": ("servo_twist", "", ""),
-    "servo_pose": ("servo_pose", "", ""),
-    "joint_trajectory": ("joint_trajectory", "joint_trajectory", "/joint_trajectory_controller/joint_trajectory"),
+    "crisp": ("pose_target", "target_pose", "/target_pose", ""),
+    "cartesian": ("pose_target", "target_pose", "/{name}/target_frame", "cartesian_motion_controller"),
+    "servo_twist": ("servo_twist", "", "", ""),
+    "servo_pose": ("servo_pose", "", "", ""),
+    "joint_trajectory": ("joint_trajectory", "joint_trajectory", "/{name}/joint_trajectory", "fr3_arm_controller"),
 }
 
 FRANKA = (
@@ -97,7 +98,12 @@ FRANKA = (
              ("fr3", "fr3v2", "fp3", "fer", "panda")),
     Argument("arm_prefix", "", "What is put before the names of joints and links, without its last underscore."),
     Argument("controller", "crisp", "Controller that takes the targets.", tuple(FRANKA_CONTROLLERS)),
-    Argument("controller_name", "", "Controller to load and activate with the driver; empty: it is active already."),
+    Argument("controller_name", "", "Controller to load and activate with the driver, and to watch; empty: it is active "
+             "already, and watched by its usual name (crisp, Servo: not watched)."),
+    Argument("target_topic", "", "Topic of the targets, of crisp, cartesian, joint_trajectory; empty: the controller's usual."),
+    Argument("servo_node", "/servo_node", "Node of MoveIt Servo, of servo_twist and servo_pose."),
+    Argument("controller_tip", "", "Link that the controller moves; empty: link8 of the robot with MoveIt Servo, where the group "
+             "fr3_arm ends, that of the parameter file with the others."),
     Argument("controllers_yaml", "", "Parameter file of the driver's controllers; empty: that of franka_bringup."),
     Argument("gripper", "franka_gripper", "What comes before the names of the gripper's actions (gripper.action of arm_node)."),
     Argument("joint_states_topic", "/franka/joint_states", "Joint states: not the merged ones, which come at 30 Hz only."),
@@ -110,6 +116,7 @@ WIDOWX = (
     Argument("ip_address", "192.168.1.2", "Address of the arm's controller (WidowX AI)."),
     Argument("arm_variant", "base", "End effector of the WidowX AI.", ("base", "leader", "follower")),
     Argument("robot_name", "wx250s", "Namespace of the Interbotix driver, and prefix of its links."),
+    Argument("target_topic", "", "Topic of the joint positions; empty: that of the driver."),
     Argument("mode_configs", "config/widowx_modes.yaml", "Operating modes and profiles of the motors (Interbotix)."),
 )
 
@@ -131,13 +138,21 @@ def franka(given: Mapping[str, str]) -> Plan:
     """franka.launch.py."""
     prefix = f"{given['arm_prefix']}_" if given["arm_prefix"] else ""
     robot = prefix + given["robot_type"]
-    interface, own, theirs = FRANKA_CONTROLLERS[given["controller"]]
+    interface, own, theirs, usual = FRANKA_CONTROLLERS[given["controller"]]
+    name = given["controller_name"] or usual
+    theirs = given["target_topic"] or theirs.format(name=name)
+    tip = given["controller_tip"] or (f"{robot}_link8" if interface.startswith("servo") else "")
     inputs = {"joint_states": given["joint_states_topic"], "robot_description": given["robot_description_topic"]}
     parameters = {
         "base_frame": f"{robot}_link0", "tip_link": f"{robot}_hand_tcp",
         "joint_names": [f"{robot}_joint{i}" for i in range(1, 8)], "arm.interface": interface,
-        "servo.node": "/servo_node", "gripper.action": "/" + given["gripper"].lstrip("/"),
-    }
+        "servo.node": given["servo_node"], "gripper.action": "/" + given["gripper"].lstrip("/"),
+    } | ({"arm.tip_link": tip} if tip else {})
+    if given["driver"] != "sim":  # the simulated one has no controllers and no faults
+        space = f"/{given['arm_prefix']}" if given["arm_prefix"] else ""
+        parameters |= ({"controller.name": name} if name else {}) | {
+            "controller.hardware": f"{prefix}FrankaHardwareInterface",
+            "controller.recovery_action": f"{space}/action_server/error_recovery"}
     plan: Plan = []
     if given["driver"] == "real":
         if not given["robot_ip"]:
@@ -172,6 +187,7 @@ def _wx250s(given: Mapping[str, str]) -> Plan:
     parameters = {"base_frame": f"{name}/base_link", "tip_link": f"{name}/ee_gripper_link"}
     remaps = {topic: f"/{name}/{topic}" for topic in ("joint_states", "robot_description", "commands/joint_group",
                                                       "commands/joint_single")}
+    remaps["commands/joint_group"] = given["target_topic"] or remaps["commands/joint_group"]
     plan: Plan = []
     if given["driver"] == "real":
         arguments = {"robot_model": given["model"], "robot_name": name, "mode_configs": given["mode_configs"],
@@ -194,13 +210,13 @@ def _wxai(given: Mapping[str, str]) -> Plan:
     plan: Plan = [Include("trossen_arm_bringup", "trossen_arm.launch.py", arguments)] if given["driver"] == "real" else []
     parameters = {
         "base_frame": "base_link", "tip_link": "ee_gripper_link", "joint_names": [f"joint_{i}" for i in range(6)],
-        "arm.interface": "joint_trajectory", "gripper.interface": "parallel_gripper_command",
+        "arm.interface": "joint_trajectory", "controller.name": "arm_controller", "gripper.interface": "parallel_gripper_command",
         "gripper.action": "/gripper_controller/gripper_cmd", "gripper.joint": "left_carriage_joint",
         "gripper.open_position": 0.044, "gripper.closed_position": 0.0, "gripper.effort": 0.0,
     }
     inputs = {"joint_states": "/joint_states", "robot_description": "/robot_description"}
     nodes = _nodes(given["nodes"], given, parameters,
-                   inputs | {"joint_trajectory": "/arm_controller/joint_trajectory"},
+                   inputs | {"joint_trajectory": given["target_topic"] or "/arm_controller/joint_trajectory"},
                    {"joint_states": "/joint_states"} | _camera(given))
     return plan + nodes + _rviz(given, parameters["base_frame"], inputs)
 

@@ -15,8 +15,6 @@ from rclpy.signals import SignalHandlerOptions
 for folder in ("", "ros", "arms"):
     sys.path.insert(0, str(Path(__file__).parents[1] / folder))
 
-DT = 0.01  # s, one tick
-
 
 class Bench:
     """`node` is what arms/ are made on, `robot` the node of the controllers; `tick` sends and lets both sides work."""

@@ -67,3 +67,21 @@ def test_what_is_wrong_is_said_in_one_sentence(urdf, tip, joints, words):
 def test_a_wrong_number_of_joint_values_is_an_error(arm):
     with pytest.raises(ValueError, match="expected 3 joint values"):
         arm.forward(np.zeros(7))
+
+
+@given(angles)
+def test_a_link_that_is_fixed_to_the_tip_stays_at_its_offset(arm, q):
+    position, rotation = arm.offset("fore")
+    tip, turned = arm.forward(q)
+    at, axes = ArmKinematics(URDF, "fore", JOINTS).forward(q)
+    np.testing.assert_allclose(tip + turned @ position, at, atol=1e-12)
+    np.testing.assert_allclose(turned @ rotation, axes, atol=1e-12)
+
+
+@pytest.mark.parametrize("link, words", [
+    ("finger", "the link 'finger' is not fixed to the tip 'tip': a joint lies between them; these links are: fore, tip"),
+    ("upper", "is not fixed to the tip"), ("flange", "has no link 'flange'; its links are: base, carriage"),
+])
+def test_a_link_that_moves_against_the_tip_has_no_offset(arm, link, words):
+    with pytest.raises(ValueError, match=words):
+        arm.offset(link)

@@ -23,7 +23,8 @@ for folder in ("", "ros"):
 FOLDER = Path(__file__).parents[2] / "config" / "security"
 INCLUDE = "{http://www.w3.org/2001/XInclude}include"
 OTHERS = ("/camera/", "/franka", "/wx250s/", "/joint_states", "/robot_description", "/target_pose", "/servo_node/",
-          "/cartesian_motion_controller/", "/joint_trajectory_controller/", "/arm_controller/", "/gripper_controller/")
+          "/cartesian_motion_controller/", "/fr3_arm_controller/", "/arm_controller/", "/gripper_controller/",
+          "/controller_manager/", "/action_server/")
 
 
 def rules(element) -> list:

@@ -3,7 +3,8 @@
 
     arm = make_arm(node)                         # parameter arm.interface; ImportError: its message package is missing
     arm.send(now, target, measured, joints)      # at every tick, from the first command on
-    arm.fault()                                  # one sentence while the robot does not take what is sent
+    arm.fault(now)                               # one sentence while the robot does not take what is sent
+    controllers = Controllers(node)              # (controllers.py) whether its controller is active, and the way back
     gripper = make_gripper(node)                 # parameter gripper.interface
     gripper.send(now, 1.0, goal)                 # with every command: 1.0 open, 0.0 closed; only what changes goes out
 
@@ -26,11 +27,20 @@ GRIPPERS = ("topic", "gripper_command", "parallel_gripper_command", "franka", "i
 class Arm(Protocol):
     """What takes the stream of limited targets to the controller of an arm. No method waits for anything."""
 
+    offset: Pose
+    """Of the link that the controller moves, in the axes of the link that the targets are for; joints need none."""
+
     def send(self, now: float, target: Pose, measured: Pose, joints: np.ndarray) -> None:
         """Send the target pose at time `now` [s, steady] and its joint positions (n,) [rad]; measured: the arm's pose."""
 
-    def fault(self) -> str:
-        """One sentence that says why the robot does not follow what is sent; empty while nothing is known against it."""
+    def fault(self, now: float) -> str:
+        """One sentence that says why the robot does not follow what is sent; empty while nothing is known against it.
+
+        To be asked at every tick of which `send` is called, before it.
+        """
+
+    def leave(self, measured: Pose) -> None:
+        """The controller is inactive, the arm here: what the controller keeps for its next activation must be this."""
 
     def rest(self) -> None:
         """Nothing is sent from here on until the next `send`, which may be elsewhere."""
@@ -90,7 +100,7 @@ def make_gripper(node: Any) -> Gripper:
     return dict(zip(GRIPPERS, makers, strict=True))[node.values["gripper.interface"]](node)
 
 
-def required(module: str, interface: str) -> Any:
+def required(module: str, interface: str, instead: str = "choose another interface") -> Any:
     """A module of message types that not every machine has; ImportError with one sentence where it is missing."""
     package = module.partition(".")[0]
     try:
@@ -98,4 +108,4 @@ def required(module: str, interface: str) -> Any:
     except ImportError as error:
         raise ImportError(f"the interface {interface} needs the ROS package {package}, which cannot be imported "
                           f"({error}): install it (ros-$ROS_DISTRO-{package.replace('_', '-')} or from source) and "
-                          "source it, or choose another interface") from error
+                          f"source it, or {instead}") from error

@@ -14,7 +14,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from vla_sd_ros.arms import required
-from vla_sd_ros.arms.wiring import LATCHED, NEWEST, SENSOR, Listeners, Unconfirmed, gripper_position
+from vla_sd_ros.arms.wiring import HERE, LATCHED, NEWEST, SENSOR, Listeners, Unconfirmed, gripper_position
 
 END = 0.001  # m, from the limit of the fingers, where they are at the end of their way
 OPENED = 2.0  # s, after which an opening gripper is open: nothing is worth pushing against
@@ -23,6 +23,8 @@ OPENED = 2.0  # s, after which an opening gripper is open: nothing is worth push
 class JointGroup:
     """The arm, at interbotix.rate: each message starts the profiles of all motors anew."""
 
+    offset = HERE
+
     def __init__(self, node):
         self._type = required("interbotix_xs_msgs.msg", "interbotix_joint_group").JointGroupCommand
         self._node, self._group = node, node.values["interbotix.group"]
@@ -30,21 +32,22 @@ class JointGroup:
         self._publisher = node.create_publisher(self._type, "commands/joint_group", NEWEST)
         self._listeners = Listeners(self._publisher)
         self._due: float | None = None
-        self._unheard = ""
 
     def send(self, now, target, measured, joints):
-        self._unheard = self._listeners.fault(now)
         if self._due is not None and now < self._due:
             return
         self._due = max(now, (now if self._due is None else self._due) + self._period)
         self._publisher.publish(self._type(name=self._group, cmd=joints.tolist()))
 
-    def fault(self):
-        return self._unheard
+    def fault(self, now):
+        return self._listeners.fault(now)
+
+    def leave(self, measured):
+        pass
 
     def rest(self):
         self._listeners.forget()
-        self._due, self._unheard = None, ""
+        self._due = None
 
     def close(self):
         self._node.destroy_publisher(self._publisher)

@@ -1,38 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""joint_trajectory: trajectory_msgs/JointTrajectory with one point, for joint_trajectory_controller of ros2_control.
+"""joint_trajectory: trajectory_msgs/JointTrajectory with two points, for joint_trajectory_controller of ros2_control.
 
-Each message replaces the trajectory that runs. The controller goes from where it is to the point within
-joint_trajectory.time_from_start, so that it is late by about that time and smooths out the jitter of the messages.
+Each message replaces the trajectory that runs. Of a single point the controller would go there from the MEASURED state,
+unless its parameter interpolate_from_desired_state says otherwise: with a message every 10 ms a joint that sags under its
+load would never be pushed back. So the first point, at time 0, is where the controller has been told to be by now, and the
+second, after joint_trajectory.time_from_start, the target: the controller is late by that time, and as long as it lasts
+no late message stops the motion.
 """
 
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+import numpy as np
 from rclpy.duration import Duration
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from vla_sd_ros.arms.wiring import NEWEST, Listeners
+from vla_sd_ros.arms.wiring import HERE, NEWEST, Listeners
 
 
 class JointTrajectoryTopic:
     """See the module's docstring."""
 
+    offset = HERE
+
     def __init__(self, node):
         self._node, self._names = node, node.values["joint_names"]
-        self._time = Duration(seconds=node.values["joint_trajectory.time_from_start"]).to_msg()
+        self._time = node.values["joint_trajectory.time_from_start"]
         self._publisher = node.create_publisher(JointTrajectory, "joint_trajectory", NEWEST)
         self._listeners = Listeners(self._publisher)
-        self._unheard = ""
+        self._sent: tuple[float, np.ndarray, np.ndarray] | None = None  # when, and the two points of the last message
 
     def send(self, now, target, measured, joints):
-        self._unheard = self._listeners.fault(now)
+        start = joints if self._sent is None else self._reference(now)
+        self._sent = now, start, joints
         # No stamp: now, by the controller's own clock. No velocity: the controller rejects an end that is not at rest.
-        point = JointTrajectoryPoint(positions=joints.tolist(), time_from_start=self._time)
-        self._publisher.publish(JointTrajectory(joint_names=self._names, points=[point]))
+        points = [JointTrajectoryPoint(positions=at.tolist(), time_from_start=Duration(seconds=time).to_msg())
+                  for time, at in ((0.0, start), (self._time, joints))]
+        self._publisher.publish(JointTrajectory(joint_names=self._names, points=points))
 
-    def fault(self):
-        return self._unheard
+    def fault(self, now):
+        return self._listeners.fault(now)
+
+    def leave(self, measured):
+        pass  # an inactive controller forgets what it is sent
 
     def rest(self):
         self._listeners.forget()
-        self._unheard = ""
+        self._sent = None
 
     def close(self):
         self._node.destroy_publisher(self._publisher)
+
+    def _reference(self, now: float) -> np.ndarray:
+        """Where the controller is on its way (n,) [rad] at this time [s], by the last message."""
+        at, start, end = self._sent
+        return start + min(max(now - at, 0.0) / self._time, 1.0) * (end - start)

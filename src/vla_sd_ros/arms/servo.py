@@ -2,15 +2,19 @@
 """servo_twist and servo_pose: MoveIt Servo, a twist (`delta_twist_cmds`) or a pose (`pose_target_cmds`) at every tick.
 
 Servo takes only the kind of command that its service `switch_command_type` was told, and halts smoothly when the newest
-stamp is older than its incoming_command_timeout (0.1 s). It tells what it does with a command in ~/status. Twists are
-in m/s and rad/s: Servo's command_in_type must be speed_units.
+stamp is older than its incoming_command_timeout (0.1 s). It tells what it does with a command in ~/status, and says nothing
+at all while it is paused, though it answers the service. Twists are in m/s and rad/s: Servo's command_in_type must be
+speed_units. Both kinds are for the tip of its IK solver: a pose of it; its velocity, and the angular velocity about it, in
+the axes of the header's frame as long as Servo's apply_twist_commands_about_ee_frame is true (the default).
 """
+
+import math
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
 
 from vla_sd_ros.arms import required
-from vla_sd_ros.arms.wiring import NEWEST, stamped
+from vla_sd_ros.arms.wiring import HERE, NEWEST, stamped
 from vla_sd_ros.control.clipping import clip_step
 from vla_sd_ros.control.pose import Pose
 
@@ -30,45 +34,51 @@ class Servo:
         self._switch = required("moveit_msgs.srv", interface).ServoCommandType
         self._client = node.create_client(self._switch, f"{self._name}/switch_command_type")
         self._status = node.create_subscription(types.ServoStatus, f"{self._name}/status", self._on_status, 10)
-        self._asked_at: float | None = None
-        self._answer = None
-        self.ready = False
-        self._heard, self._heard_at = False, 0.0  # a status came since the last tick; when one was seen last
-        self._halted = self._refused = ""
+        self._heard_at = -math.inf
+        self.rest()
 
-    def prepare(self, now: float) -> bool:
+    def ready(self, now: float) -> bool:
         """Whether commands can be sent; if not, ask Servo for it, now and again."""
-        if self._heard:
-            self._heard, self._heard_at = False, now
-        if self.ready and now - self._heard_at > SILENCE:
-            self.ready, self._asked_at = False, None  # a Servo that starts again has forgotten the kind
-        if self.ready:
-            return True
-        if self._asked_at is None or now - self._asked_at > RETRY:
-            if self._asked_at is not None:
-                self._refused = self._refused or f"{self._name} does not answer switch_command_type: start MoveIt Servo"
+        speaks = not self._silent(now)
+        self._switched = self._switched and speaks  # a Servo that starts again has forgotten the kind
+        if not self._switched and (self._asked_at is None or now - self._asked_at > RETRY):
             self._asked_at = now
             if self._client.service_is_ready():
                 request = self._switch.Request(command_type=getattr(self._switch.Request, self._kind))
                 self._answer = self._client.call_async(request)
                 self._answer.add_done_callback(self._on_switched)
-        return False
+        return self._switched and now - self._heard_at <= SILENCE
 
-    def fault(self) -> str:
-        return self._refused or self._halted
+    def fault(self, now: float) -> str:
+        if not self._silent(now):
+            return self._refused or self._halted
+        if not self._client.service_is_ready():
+            return f"{self._name} does not answer switch_command_type: start MoveIt Servo, or correct servo.node"
+        return (f"{self._name} sends no status: it is paused (its service pause_servo with data: false ends that) or waits "
+                "for joint states")
 
     def rest(self) -> None:
+        """Whoever uses Servo until the next goal may switch, pause or restart it."""
+        self._since: float | None = None  # when commands began
+        self._asked_at = self._answer = None
+        self._switched = self._heard = False  # _heard: a status came since the last look
         self._refused = self._halted = ""
 
     def close(self) -> None:
         self._node.destroy_client(self._client)
         self._node.destroy_subscription(self._status)
 
+    def _silent(self, now: float) -> bool:
+        self._since = now if self._since is None else self._since
+        if self._heard:
+            self._heard, self._heard_at = False, now
+        return now - max(self._since, self._heard_at) > SILENCE
+
     def _on_switched(self, future) -> None:
         if future is not self._answer:
             return
-        self.ready = self._heard = bool(future.result().success)
-        self._refused = "" if self.ready else f"{self._name} refused to take commands of kind {self._kind}"
+        self._switched = bool(future.result().success)
+        self._refused = "" if self._switched else f"{self._name} refused to take commands of kind {self._kind}"
 
     def _on_status(self, message) -> None:
         self._heard = True
@@ -80,14 +90,19 @@ class ServoPose:
     """The target itself, as a pose."""
 
     def __init__(self, node):
+        self.offset = HERE
         self._servo = Servo(node, "servo_pose", "POSE")
         self._node, self._frame = node, node.values["base_frame"]
         self._publisher = node.create_publisher(PoseStamped, f"{node.values['servo.node']}/pose_target_cmds", NEWEST)
         self.fault, self.rest = self._servo.fault, self._servo.rest
 
     def send(self, now, target, measured, joints):
-        if self._servo.prepare(now):
-            self._publisher.publish(stamped(target, self._frame, self._node.get_clock().now().to_msg()))
+        if self._servo.ready(now):
+            stamp = self._node.get_clock().now().to_msg()
+            self._publisher.publish(stamped(target.attached(self.offset), self._frame, stamp))
+
+    def leave(self, measured):
+        pass
 
     def close(self):
         self._servo.close()
@@ -98,6 +113,7 @@ class ServoTwist:
     """The velocity of the target, corrected by the distance of the arm from it, within the limits of arm_node."""
 
     def __init__(self, node):
+        self.offset = HERE
         self._servo = Servo(node, "servo_twist", "TWIST")
         self._node = node
         self._publisher = node.create_publisher(TwistStamped, f"{node.values['servo.node']}/delta_twist_cmds", NEWEST)
@@ -105,14 +121,18 @@ class ServoTwist:
         self.fault = self._servo.fault
 
     def send(self, now, target, measured, joints):
+        target, measured = target.attached(self.offset), measured.attached(self.offset)
         last, self._last = self._last, (now, target)
-        if not self._servo.prepare(now) or last is None or now <= last[0]:
+        if not self._servo.ready(now) or last is None or now <= last[0]:
             return
         values = self._node.values  # live
         velocity = last[1].displacement_to(target) / (now - last[0])
         twist = velocity + values["servo.gain"] * measured.displacement_to(target)
         twist = clip_step(twist, values["limits.linear_velocity"], values["limits.angular_velocity"])
         self._publish(twist)
+
+    def leave(self, measured):
+        pass
 
     def rest(self):
         self._last = None

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pinocchio as pin
 from action_msgs.msg import GoalStatus
 from geometry_msgs.msg import PoseStamped
@@ -21,6 +22,7 @@ LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability
 SENSOR = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 GRAPH_PERIOD = 0.5  # s, between two looks at who is there
 PATIENCE = 1.0  # s, that the other end may take to appear
+HERE = Pose(np.zeros(3), np.eye(3))  # the offset of a link from itself
 
 
 def stamp_of(clock: Clock, moment: float) -> Any:

@@ -23,6 +23,10 @@ class Pose:
         """The displacement (6,) for which `self.moved(displacement)` is `other`; its rotation is at most pi."""
         return np.concatenate([other.position - self.position, log3(other.rotation @ self.rotation.T)])
 
+    def attached(self, offset: "Pose") -> "Pose":
+        """The pose of what is fixed to this one at `offset`, which is in the axes of this one."""
+        return Pose(self.position + self.rotation @ offset.position, self.rotation @ offset.rotation)
+
 
 def delta_displacement(translation: np.ndarray, rpy: np.ndarray) -> np.ndarray:
     """The delta of one step as a displacement (6,).

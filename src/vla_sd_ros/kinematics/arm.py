@@ -56,7 +56,10 @@ class ArmKinematics:
         self.joint_names = tuple(joint_names)
         self._root_at(base)
         self._data = self._model.createData()
-        self._tip = self._model.getFrameId(tip, pin.FrameType.BODY)
+        self._tip, self._tip_name = self._model.getFrameId(tip, pin.FrameType.BODY), tip
+        # Of the whole model: in the reduced one a finger would be fixed to the hand.
+        self._links = {frame.name: (frame.parentJoint, pin.SE3(frame.placement)) for frame in full.frames
+                       if frame.type == pin.FrameType.BODY}
         # Row of each named joint in pinocchio's vectors, whose order is that of the kinematic tree.
         self._rows = [self._model.joints[self._model.getJointId(name)].idx_v for name in joint_names]
         self.position_limits = (self._model.lowerPositionLimit[self._rows], self._model.upperPositionLimit[self._rows])
@@ -86,6 +89,21 @@ class ArmKinematics:
         """Position (3,) [m] and rotation (3, 3) of the tip at the joint positions q (n,) [rad or m]."""
         pin.framesForwardKinematics(self._model, self._data, self._ordered(q))
         placement = self._data.oMf[self._tip]
+        return placement.translation.copy(), placement.rotation.copy()
+
+    def offset(self, link: str) -> tuple[np.ndarray, np.ndarray]:
+        """Position (3,) [m] and rotation (3, 3) of another link in the tip's axes.
+
+        Raises ValueError, with one sentence, when there is no such link or it is not fixed to the tip.
+        """
+        if link not in self._links:
+            raise ValueError(f"the robot description has no link '{link}'; its links are: {', '.join(self._links)}")
+        (joint, here), (other, there) = self._links[self._tip_name], self._links[link]
+        if joint != other:
+            fixed = [name for name, (parent, _) in self._links.items() if parent == joint]
+            raise ValueError(f"the link '{link}' is not fixed to the tip '{self._tip_name}': a joint lies between them; "
+                             f"these links are: {', '.join(fixed)}")
+        placement = here.actInv(there)
         return placement.translation.copy(), placement.rotation.copy()
 
     def jacobian(self, q: np.ndarray) -> np.ndarray:

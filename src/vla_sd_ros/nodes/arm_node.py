@@ -2,7 +2,7 @@
 """The node that owns the commanded target: deltas of single steps in, a smooth and limited stream of poses out.
 
 In:  command (vla_sd_msgs/EndEffectorCommand), joint_states, robot_description; enable (std_msgs/Bool) where
-     enable.required says so; the services ~/hold (std_srvs/SetBool) and ~/home_gripper (std_srvs/Trigger).
+     enable.required says so; the services ~/hold (std_srvs/SetBool), ~/home_gripper and ~/recover (std_srvs/Trigger).
 Out: what the robot's side takes (arms/; by default target_pose, and gripper_command), measured_pose,
      ~/status, /diagnostics; for viewers commanded_pose and measured_path (view.py).
 All decisions are in control/controller.py; this file is the wiring.
@@ -21,7 +21,8 @@ from std_srvs.srv import SetBool, Trigger
 from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
 
 from vla_sd_ros import arms, stamps
-from vla_sd_ros.arms.wiring import Rivals, stamped
+from vla_sd_ros.arms.controllers import Controllers
+from vla_sd_ros.arms.wiring import HERE, Rivals, stamped
 from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.controller import ArmController, Command, Config, Status
 from vla_sd_ros.control.following import FollowLimits
@@ -31,7 +32,7 @@ from vla_sd_ros.control.pose import Pose
 from vla_sd_ros.control.reach import JointLimits
 from vla_sd_ros.control.tracker import Limits
 from vla_sd_ros.kinematics.arm import ArmKinematics
-from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ManagedNode, ParameterSpec, run
+from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ManagedNode, ParameterSpec, run, sentence
 from vla_sd_ros.nodes.realtime import spare_collector, take_priority
 from vla_sd_ros.nodes.view import View
 
@@ -45,10 +46,18 @@ STATUS_PERIOD = 0.1  # s
 # What concerns the robot's side, in arms/.
 ROBOT = (
     ParameterSpec("arm.interface", "pose_target", "How targets go to the robot.", choices=arms.ARMS, read_only=True),
+    ParameterSpec("arm.tip_link", "", "pose_target, servo_twist, servo_pose: link that the arm's controller moves; empty: "
+                  "tip_link.", read_only=True),
+    ParameterSpec("controller.name", "", "Controller of ros2_control that takes the targets; empty: it is not watched.",
+                  read_only=True),
+    ParameterSpec("controller.manager", "/controller_manager", "Node that loads and activates it.", read_only=True),
+    ParameterSpec("controller.hardware", "", "Hardware component that ~/recover activates; empty: none.", read_only=True),
+    ParameterSpec("controller.recovery_action", "", "Action (franka_msgs/ErrorRecovery) that ~/recover calls first; empty: "
+                  "none.", read_only=True),
     ParameterSpec("servo.node", "servo_node", "servo_twist, servo_pose: name of MoveIt Servo's node.", read_only=True),
     ParameterSpec("servo.gain", 5.0, "servo_twist: share of the distance from the target that is made up for [1/s].",
                   0.0, 20.0),
-    ParameterSpec("joint_trajectory.time_from_start", 0.1, "joint_trajectory: time to the point of a message [s].",
+    ParameterSpec("joint_trajectory.time_from_start", 0.05, "joint_trajectory: time to the point of a message [s].",
                   0.02, 1.0, read_only=True),
     ParameterSpec("interbotix.group", "arm", "interbotix_joint_group: name of the group of motors.", read_only=True),
     ParameterSpec("interbotix.rate", 20.0, "interbotix_joint_group: rate of its messages [Hz].", 5.0, 100.0,
@@ -133,6 +142,9 @@ class ArmNode(ManagedNode):
         self._held: Fault | None = None  # by ~/hold, which holds in every state of the lifecycle until it is released
         super().__init__(name, **options)
         self._hold = self.create_service(SetBool, "~/hold", self._on_hold)
+        self._recovering = False
+        # For as long as the node lives: it may be cleaned up while the answer is under way.
+        self.create_service(Trigger, "~/recover", self._on_recover)
 
     def check(self, values):
         for axis, low, high in zip("xyz", values["workspace.min"], values["workspace.max"]):
@@ -156,8 +168,9 @@ class ArmNode(ManagedNode):
         self._sent_status = None  # ArmController's, the gripper's state and its problem
         self._ticks, self._ticks_since, self._longest_period, self._last_tick = 0, time.monotonic(), 0.0, math.nan
         before = set(self.publishers)
-        self._arm = arms.make_arm(self)
+        self._arm, self._refused = arms.make_arm(self), False
         self._rivals = Rivals(self, [publisher for publisher in self.publishers if publisher not in before])
+        self._controllers = Controllers(self)
         self._gripper = arms.make_gripper(self)
         self._measured = self.create_publisher(PoseStamped, "measured_pose", 10)
         self._view, self._commanded = View(self), None
@@ -173,6 +186,7 @@ class ArmNode(ManagedNode):
         self._loops = [
             self.create_timer(1.0 / self.values["rate"], self._tick, clock=STEADY),
             self.create_timer(MEASURED_POSE_PERIOD, self._publish_measured, clock=STEADY),
+            self.create_timer(STATUS_PERIOD, self._watch_controllers, clock=STEADY),
             self.create_timer(STATUS_PERIOD, self._publish_status, clock=STEADY),
         ]
         if self.values["realtime_priority"]:
@@ -189,6 +203,7 @@ class ArmNode(ManagedNode):
         if self._held:
             self._controller.block("hold", self._held)
         self._arm.rest()
+        self._watch_controllers()
 
     def deactivate(self):
         """Brake smoothly (a fraction of a second), so that the last pose sent is one at rest."""
@@ -210,6 +225,7 @@ class ArmNode(ManagedNode):
             self.destroy_publisher(publisher)
         self.destroy_service(self._homing)
         self._view.close()
+        self._controllers.close()
         self._arm.close()
         self._gripper.close()
 
@@ -283,8 +299,10 @@ class ArmNode(ManagedNode):
     def _use_description(self) -> None:
         self._used = self._described
         try:
-            self._kinematics = ArmKinematics(self._used, self.values["tip_link"], self.values["joint_names"],
-                                             self.values["base_frame"])
+            kinematics = ArmKinematics(self._used, self.values["tip_link"], self.values["joint_names"],
+                                       self.values["base_frame"])
+            self._arm.offset = self._controlled_link(kinematics)
+            self._kinematics = kinematics
             self._watch = JointStateWatch(self._kinematics.joint_names, *self._kinematics.position_limits,
                                           self._kinematics.velocity_limits)
             self._controller.unmeasured = "no joint states have come yet"
@@ -293,6 +311,14 @@ class ArmNode(ManagedNode):
             self.get_logger().error(f"{self.get_name()} cannot use robot_description: {error}")
             self._controller.unmeasured = str(error)
         self._controller.kinematics = self._kinematics
+
+    def _controlled_link(self, kinematics: ArmKinematics) -> Pose:
+        """The link that the arm's controller moves, in the axes of tip_link."""
+        link = self.values["arm.tip_link"]
+        try:
+            return Pose(*kinematics.offset(link)) if link else HERE
+        except ValueError as error:
+            raise ValueError(f"arm.tip_link cannot be the link that the controller moves: {error}") from error
 
     def _on_joint_states(self, message: JointState) -> None:
         if self._kinematics is None:
@@ -378,12 +404,11 @@ class ArmNode(ManagedNode):
         pose = self._commanded = self._controller.tick(now)
         if rivals and pose is not None and self._controller.at_rest:
             self._controller.release("the target is given up, because the arm had two masters")
-        if pose is None or self._dry:
+        if pose is None or self._dry or self._controllers.inactive:
             self._arm.rest()
+            self._refused = False
         else:
-            self._arm.send(now, pose, self._controller.measured, self._controller.joints)
-            if fault := self._arm.fault():
-                self._controller.fault(fault)
+            self._send(now, pose)
         self._publish_status_on_change()
 
     def _watch_rivals(self, now: float) -> str:
@@ -394,6 +419,61 @@ class ArmNode(ManagedNode):
         else:
             self._controller.unblock("rivals")
         return rivals
+
+    def _send(self, now: float, pose: Pose) -> None:
+        """Send a target; one that the robot's side did not take is given up when it takes targets again."""
+        fault = self._arm.fault(now)
+        if fault:
+            self._refused = True
+            self._controller.fault(fault)
+        elif self._refused and self._controller.at_rest:
+            self._controller.release("the robot's side takes targets again: the next goal starts from where the arm is")
+            return
+        self._arm.send(now, pose, self._controller.measured, self._controller.joints)
+
+    def _watch_controllers(self) -> None:
+        """No target goes to a controller that is not active, and none is kept for it: the arm may be moved meanwhile."""
+        now = time.monotonic()
+        self._controllers.poll(now)
+        fault = "" if self.values["dry_run"] else self._controllers.fault(now)
+        if not fault:
+            self._controller.unblock("controller")
+            return
+        self._controller.block("controller", Fault(Code.ROBOT_FAULT, fault))
+        if self._commanded is not None and (self._controllers.inactive or self._controller.at_rest):
+            self._controller.release(fault)
+        if self.active and self._controllers.inactive and self._controller.measured_is_fresh(now):
+            self._arm.leave(self._controller.measured)
+
+    async def _on_recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Bring the robot back after a fault of its own: when somebody asks for it, never by itself."""
+        if self.state == "unconfigured" or self.values["dry_run"]:
+            response.message = "arm_node is not configured, or dry_run: it sends nothing to the robot"
+        elif self._recovering:
+            response.message = "a recovery is under way"
+        elif not self._controller.at_rest:
+            response.message = "the arm moves: cancel the goal first"
+        else:
+            response.message = await self._bring_back()
+        response.success = not response.message
+        response.message = response.message or "the next goal may begin, from where the arm is"
+        self.get_logger().info(f"~/recover: {response.message}")
+        return response
+
+    async def _bring_back(self) -> str:
+        """What prevents a recovery, in one sentence; empty where it succeeded."""
+        self._recovering = True
+        try:
+            problem = await self._controllers.recover(lambda: self._controller.measured_is_fresh(time.monotonic()),
+                                                      lambda: self._arm.leave(self._controller.measured))
+            self._watch_controllers()
+            if not problem:
+                self._controller.recover()
+            return problem
+        except Exception as error:
+            return sentence(error)
+        finally:
+            self._recovering = False
 
     def _publish_measured(self) -> None:
         now = time.monotonic()
