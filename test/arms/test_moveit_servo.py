@@ -59,6 +59,16 @@ def test_the_arm_follows_commands_that_come_only_after_the_switch_and_with_fresh
     assert arm.fault(bench.now) == ""
 
 
+def test_the_last_command_before_silence_is_stale_so_that_servo_halts_at_once(bench, arm):
+    servo = Servo(bench)
+    target = begin(bench, arm, servo)
+    drive(bench, arm, servo, target, 3, STEP)
+    arm.rest()
+    arm.rest()
+    bench.until(lambda: servo.received[-1].header.stamp.sec == 0, "the stale command")
+    assert [m.header.stamp.sec for m in servo.received[-2:]][0] > 0, "it came more than once"
+
+
 def test_an_arm_whose_servo_moves_another_link_follows_with_its_tip(bench, arm):
     """Servo's tip is the flange: 0.21 m and 45 degrees from the tip that the targets are for."""
     servo = Servo(bench, "panda_link7")

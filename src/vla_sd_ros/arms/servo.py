@@ -11,6 +11,7 @@ the axes of the header's frame as long as Servo's apply_twist_commands_about_ee_
 import math
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped, TwistStamped
 
 from vla_sd_ros.arms import required
@@ -18,6 +19,9 @@ from vla_sd_ros.arms.wiring import HERE, NEWEST, stamped
 from vla_sd_ros.control.clipping import clip_step
 from vla_sd_ros.control.pose import Pose
 
+# Stamp of the last command before silence: Servo halts at once, smoothly, instead of going on for its timeout
+# (ServoNode::processPoseCommand and processTwistCommand).
+STALE = Time()
 RETRY = 1.0  # s, between two requests to switch the kind of command
 SILENCE = 1.0  # s, without ~/status, after which Servo is taken for gone
 # Codes of moveit_msgs/ServoStatus with which Servo does not move. With the others it moves, if more slowly.
@@ -94,12 +98,19 @@ class ServoPose:
         self._servo = Servo(node, "servo_pose", "POSE")
         self._node, self._frame = node, node.values["base_frame"]
         self._publisher = node.create_publisher(PoseStamped, f"{node.values['servo.node']}/pose_target_cmds", NEWEST)
-        self.fault, self.rest = self._servo.fault, self._servo.rest
+        self._last: Pose | None = None
+        self.fault = self._servo.fault
 
     def send(self, now, target, measured, joints):
         if self._servo.ready(now):
-            stamp = self._node.get_clock().now().to_msg()
-            self._publisher.publish(stamped(target.attached(self.offset), self._frame, stamp))
+            self._last = target.attached(self.offset)
+            self._publisher.publish(stamped(self._last, self._frame, self._node.get_clock().now().to_msg()))
+
+    def rest(self):
+        if self._last is not None:
+            self._publisher.publish(stamped(self._last, self._frame, STALE))
+        self._last = None
+        self._servo.rest()
 
     def leave(self, measured):
         pass
@@ -129,12 +140,14 @@ class ServoTwist:
         velocity = last[1].displacement_to(target) / (now - last[0])
         twist = velocity + values["servo.gain"] * measured.displacement_to(target)
         twist = clip_step(twist, values["limits.linear_velocity"], values["limits.angular_velocity"])
-        self._publish(twist)
+        self._publish(twist, self._node.get_clock().now().to_msg())
 
     def leave(self, measured):
         pass
 
     def rest(self):
+        if self._last is not None:
+            self._publish(np.zeros(6), STALE)
         self._last = None
         self._servo.rest()
 
@@ -142,9 +155,9 @@ class ServoTwist:
         self._servo.close()
         self._node.destroy_publisher(self._publisher)
 
-    def _publish(self, twist: np.ndarray) -> None:
+    def _publish(self, twist: np.ndarray, stamp: Time) -> None:
         message = TwistStamped()
-        message.header.stamp = self._node.get_clock().now().to_msg()
+        message.header.stamp = stamp
         message.header.frame_id = self._node.values["base_frame"]
         for vector, numbers in ((message.twist.linear, twist[:3]), (message.twist.angular, twist[3:])):
             vector.x, vector.y, vector.z = numbers.tolist()
