@@ -24,7 +24,7 @@ from vla_sd_ros.bringup import LAUNCH_FILES, PACKAGE, Include, Process
 from vla_sd_ros.prepare import node_name, prepare, rewritten
 
 BEGINNING = 0.3  # s, within which a process that is being started when all end is known
-END = 15.0       # s, after which what still runs is killed: launch itself escalates in 5 and 10 s
+POLL = 0.05      # s
 
 
 def description(file: str) -> LaunchDescription:
@@ -60,7 +60,7 @@ class End:
     """Sees to it that nothing outlives the launch, and that it does not end with 0 when a node failed.
 
     launch itself forgets the processes that it had started when an action after them raises, such as a node of the
-    driver whose package is missing, and then ends before them.
+    driver whose package is missing, and then ends before them. While it goes on, its own signals reach them.
     """
 
     def __init__(self):
@@ -90,12 +90,8 @@ class End:
 
     async def _wait(self) -> None:
         await asyncio.sleep(BEGINNING)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + END
-        while self._running and loop.time() < deadline:
-            await asyncio.sleep(0.05)
-        for pid in self._running:
-            os.kill(pid, signal.SIGKILL)
+        while self._running:
+            await asyncio.sleep(POLL)
         if self._failure:
             failure, self._failure = self._failure, ""
             raise RuntimeError(failure)  # the only way to an exit code of launch

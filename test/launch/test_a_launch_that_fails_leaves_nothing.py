@@ -2,6 +2,7 @@
 """With the real `ros2 launch`: what cannot work is one sentence and exit code 1, and no process is left, whenever it fails."""
 import importlib.util
 import os
+import signal
 import stat
 
 import pytest
@@ -87,3 +88,12 @@ def test_a_node_that_cannot_start_is_the_exit_code_of_the_launch(launch, tmp_pat
                        "params_file:=mine.yaml"))
     assert "could not start: parameter 'limits.linear_velocity' is 99.0" in said
     assert "arm_node ended with exit code 1" in said
+
+
+def test_log_level_is_that_of_our_nodes_and_not_of_the_middleware(launch):
+    process = launch("franka.launch.py", "driver:=none", "nodes:=vla", "checkpoint:=nowhere", "log_level:=debug")
+    process.wait_for(r"\[DEBUG\] .*\[vla.vla_node\]: Traceback")
+    process.process.send_signal(signal.SIGINT)
+    said = ends(process, code=0)
+    debug = [line for line in said.splitlines() if "[DEBUG]" in line]
+    assert all("[vla.vla_node]" in line for line in debug) and len(debug) < 100
