@@ -42,28 +42,25 @@ def prepare(file: str, given: Mapping[str, str], share: Path, prefix_of: Callabl
     arguments, make = LAUNCH_FILES[file]
     given = located(arguments, {a.name: a.default for a in arguments} | dict(given))
     plan = make(given)
-    base = read(share / parameter_file(file, given))
-    yours = read(given["params_file"]) if given["params_file"] else []
-    ours = {node_name(p, given): p for p in plan if isinstance(p, Process) and p.package == PACKAGE}
-    refuse_lost(given["params_file"], yours, ours, strangers=False)
-    notes, done = [], {}
-    frame = next((values_of(yours, node).get("base_frame") for node, p in ours.items() if p.executable == "arm_node"), None)
-    for node, process in ours.items():
-        own, user = values_of(base, node), values_of(yours, node)
-        refuse_unknown(given["params_file"], yours, node, {*own, *process.derived, *process.parameters})
-        derived = dict(process.derived)
-        if process.executable == "vla_node" and frame:
-            derived["base_frame"] = frame  # one frame for both
-        notes += [f"{process.executable}: {name} is {user[name]} as {given['params_file']} says, not {value} as the arguments "
-                  "of the launch file would have it" for name, value in derived.items() if user.get(name, value) != value]
-        done[id(process)] = replace(process, parameters={**own, **derived, **user, **process.parameters}, derived={})
-    ready = [done.get(id(part), part) for part in plan]
-    frames = {p.executable: p.parameters["base_frame"] for p in done.values() if "base_frame" in p.parameters}
-    if len(set(frames.values())) > 1:
-        raise ValueError(f"base_frame of arm_node is {frames['arm_node']}, and of vla_node {frames['vla_node']}: the arm would "
-                         "refuse every command; give both the same")
-    for part in ready:
+    ours = {node_name(part, given): part for part in plan if _is_ours(part)}
+    path, own = given["params_file"], read(share / parameter_file(file, given))
+    yours = read(path) if path else []
+    refuse_lost(path, yours, ours, strangers=False)
+    frame = values_of(yours, node_name(Process("arm_node"), given)).get("base_frame")
+    ready, notes = [], []
+    for part in plan:
+        if _is_ours(part):
+            node = node_name(part, given)
+            refuse_unknown(path, yours, node, {*values_of(own, node), *part.derived, *part.parameters})
+            # vla_node commands in the frame of arm_node, wherever that runs.
+            derived = part.derived | ({"base_frame": frame} if part.executable == "vla_node" and frame else {})
+            user = values_of(yours, node)
+            notes += [f"{part.executable}: {name} is {user[name]} as {path} says, not {value} as the arguments of the launch "
+                      "file would have it" for name, value in derived.items() if user.get(name, value) != value]
+            part = replace(part, parameters={**values_of(own, node), **derived, **user, **part.parameters}, derived={})
         _refuse_missing(part, prefix_of)
+        ready.append(part)
+    _refuse_two_frames(ready)
     _refuse_controllers(ready, share)
     return Ready(ready, notes)
 
@@ -85,6 +82,10 @@ def node_name(process: Process, given: Mapping[str, str]) -> str:
     """Full name of a node of this package."""
     namespace = given["namespace"] if process.namespace is None else process.namespace
     return "/" + "/".join([*filter(None, namespace.split("/")), process.executable])
+
+
+def _is_ours(part: Process | Include) -> bool:
+    return isinstance(part, Process) and part.package == PACKAGE
 
 
 def rewritten(text: str, renamed: Mapping[str, str]) -> str:
@@ -127,6 +128,14 @@ def _prefix(package: str, prefix_of: Callable[[str], str], sentence: str) -> str
         return prefix_of(package)
     except LookupError as error:
         raise ValueError(sentence.format(package, advice(package))) from error
+
+
+def _refuse_two_frames(plan: Iterable[Process | Include]) -> None:
+    frames = {part.executable: part.parameters["base_frame"] for part in plan
+              if _is_ours(part) and "base_frame" in part.parameters}
+    if len(set(frames.values())) > 1:
+        raise ValueError(f"base_frame of arm_node is {frames['arm_node']}, and of vla_node {frames['vla_node']}: the arm would "
+                         "refuse every command; give both the same")
 
 
 def _refuse_controllers(plan: Iterable[Process | Include], share: Path) -> None:

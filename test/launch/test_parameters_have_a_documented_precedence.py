@@ -91,6 +91,8 @@ def test_the_base_frame_of_the_arm_is_that_of_the_policy_too(tmp_path):
     mine = written(tmp_path / "mine.yaml", {"/vla/arm_node": {"base_frame": "table"}})
     taken, _ = nodes("franka.launch.py", {"driver": "none"}, params_file=mine)
     assert taken["/vla/vla_node"]["base_frame"] == taken["/vla/arm_node"]["base_frame"] == "table"
+    elsewhere, _ = nodes("franka.launch.py", {"driver": "none", "nodes": "vla"}, params_file=mine)
+    assert elsewhere["/vla/vla_node"]["base_frame"] == "table"
 
 
 def test_two_base_frames_are_refused(tmp_path):
