@@ -5,6 +5,8 @@ launching.py turns it into launch's own objects. Here nothing of ROS is imported
 argument, parameter and remap without launch.
 
     plan = franka({argument.name: argument.default for argument in FRANKA} | {"driver": "sim"})
+
+prepare.py checks all that a plan needs before the first process starts, and says which value of a parameter wins.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 
 PACKAGE = "vla_sd_ros"
 BOOLEAN = ("true", "false")
+OF_THE_FILE = ("", *BOOLEAN)  # empty: as the parameter file says
 LEVELS = ("debug", "info", "warn", "error", "fatal")
 DRIVERS = ("real", "sim", "none")
 PARTS = ("all", "arm", "vla")
@@ -25,11 +28,17 @@ class Argument:
     default: str
     description: str
     choices: tuple[str, ...] = ()
+    file: bool = False  # names a file, from the current folder on
 
 
 @dataclass(frozen=True)
 class Process:
-    """A node. What is set here comes after the parameter file and wins; `remaps` are from the node's relative names."""
+    """A node. `remaps` are from the node's relative names; a value that begins with config/ is a file of this package.
+
+    parameters: what an argument was given for; wins over every parameter file.
+    derived: what follows from names, drivers and controllers; wins over the package's parameter file, not over the user's.
+    needs: ROS packages that it uses beside its own. asked: the argument that it is started for.
+    """
 
     executable: str
     parameters: Mapping[str, object] = field(default_factory=dict)
@@ -37,32 +46,38 @@ class Process:
     package: str = PACKAGE
     namespace: str | None = None  # None: that of the launch argument
     arguments: tuple[str, ...] = ()
+    derived: Mapping[str, object] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    asked: str = ""
 
 
 @dataclass(frozen=True)
 class Include:
-    """A launch file of another package. It sees these arguments and nothing of ours, whatever has the same name."""
+    """A launch file of another package. It sees these arguments and nothing of ours, whatever has the same name.
+
+    renamed: what is written otherwise in the file of config/ that one of the arguments names: text, by text.
+    """
 
     package: str
     file: str
     arguments: Mapping[str, str]
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 Plan = list[Process | Include]
 
 
-def nav2(config: str) -> tuple[Argument, ...]:
-    """The arguments that every launch file has, named as Nav2's; `config`: the parameter file in config/."""
-    return (
-        Argument("namespace", "vla", "Namespace of this package's nodes and of their topics."),
-        Argument("params_file", f"config/{config}", "Parameter file of the nodes; config/...: that of the package."),
-        Argument("autostart", "true", "Configure and activate vla_node and arm_node at once.", BOOLEAN),
-        Argument("use_sim_time", "false", "Take time from /clock.", BOOLEAN),
-        Argument("use_respawn", "false", "Start a node that ended again, instead of stopping all.", BOOLEAN),
-        Argument("log_level", "info", "Least severe log message that is shown.", LEVELS),
-        Argument("checkpoint", "", "Policy of vla_node; empty: that of the parameter file."),
-        Argument("use_rviz", "false", "Start RViz with the package's view of camera, arm, target and path.", BOOLEAN),
-    )
+NAV2 = (  # the arguments that every launch file has, named as Nav2's
+    Argument("namespace", "vla", "Namespace of this package's nodes and of their topics."),
+    Argument("params_file", "", "Your parameter file, over the package's own, so that it needs only what differs.", file=True),
+    Argument("autostart", "", "Configure and activate vla_node and arm_node at once; empty: as the parameter file says, and "
+             "the package's says true.", OF_THE_FILE),
+    Argument("use_sim_time", "", "Take time from /clock; empty: as the parameter file says, else false.", OF_THE_FILE),
+    Argument("use_respawn", "false", "Start a node that ended again, instead of stopping all.", BOOLEAN),
+    Argument("log_level", "info", "Least severe log message of this package's nodes that is shown.", LEVELS),
+    Argument("checkpoint", "", "Policy of vla_node; empty: that of the parameter file."),
+    Argument("use_rviz", "false", "Start RViz with the package's view of camera, arm, target and path.", BOOLEAN),
+)
 
 
 REAL = (
@@ -73,7 +88,7 @@ REAL = (
 )
 
 SIM = (
-    *nav2("sim.yaml"),
+    *NAV2,
     Argument("arm", "franka", "franka: a scene of LIBERO; widowx: a simulated WidowX 250 S before its camera.",
              ("franka", "widowx")),
     Argument("suite", "", "franka: LIBERO suite of the scene; empty: that of the parameter file."),
@@ -91,46 +106,54 @@ FRANKA_CONTROLLERS = {
     "joint_trajectory": ("joint_trajectory", "joint_trajectory", "/{name}/joint_trajectory", "fr3_arm_controller"),
 }
 
+CRISP_FILE, CRISP_CONTROLLER = "config/franka_controllers.yaml", "cartesian_impedance_controller"
+MODES_FILE = "config/widowx_modes.yaml"
+
 FRANKA = (
-    *nav2("franka.yaml"), *REAL,
+    *NAV2, *REAL,
     Argument("robot_ip", "", "Address of the robot's control box, for driver:=real."),
     Argument("robot_type", "fr3", "Type of the robot, which its joints and links are named after.",
-             ("fr3", "fr3v2", "fp3", "fer", "panda")),
+             ("fr3", "fr3v2", "fr3v2_1", "fp3", "fer")),
     Argument("arm_prefix", "", "What is put before the names of joints and links, without its last underscore."),
-    Argument("controller", "crisp", "Controller that takes the targets.", tuple(FRANKA_CONTROLLERS)),
-    Argument("controller_name", "", "Controller to load and activate with the driver, and to watch; empty: it is active "
-             "already, and watched by its usual name (crisp, Servo: not watched)."),
     Argument("target_topic", "", "Topic of the targets, of crisp, cartesian, joint_trajectory; empty: the controller's usual."),
     Argument("servo_node", "/servo_node", "Node of MoveIt Servo, of servo_twist and servo_pose."),
     Argument("controller_tip", "", "Link that the controller moves; empty: link8 of the robot with MoveIt Servo, where the group "
              "fr3_arm ends, that of the parameter file with the others."),
-    Argument("controllers_yaml", "", "Parameter file of the driver's controllers; empty: that of franka_bringup."),
+    Argument("load_gripper", "true", "Whether the arm carries Franka's hand; without it the tip is link8.", BOOLEAN),
+    Argument("controller", "crisp", "Controller that takes the targets. MoveIt Servo (servo_...) is yours to start.",
+             tuple(FRANKA_CONTROLLERS)),
+    Argument("controllers_yaml", "", "Parameter file of the driver's controllers; empty: with crisp the package's own, else "
+             "that of franka_bringup.", file=True),
+    Argument("controller_name", "", "Controller to load and activate with the driver, and to watch; empty: crisp's of the package's "
+             "own file; else it is active already, and watched by its usual name (Servo: not watched)."),
     Argument("gripper", "franka_gripper", "What comes before the names of the gripper's actions (gripper.action of arm_node)."),
     Argument("joint_states_topic", "/franka/joint_states", "Joint states: not the merged ones, which come at 30 Hz only."),
     Argument("robot_description_topic", "/robot_description", "Topic of the robot's description."),
 )
 
 WIDOWX = (
-    *nav2("widowx.yaml"), *REAL,
+    *NAV2, *REAL,
     Argument("model", "wx250s", "wx250s: Interbotix WidowX 250 S; wxai: Trossen WidowX AI.", ("wx250s", "wxai")),
     Argument("ip_address", "192.168.1.2", "Address of the arm's controller (WidowX AI)."),
     Argument("arm_variant", "base", "End effector of the WidowX AI.", ("base", "leader", "follower")),
+    Argument("arm_side", "none", "Side of a WidowX AI follower.", ("none", "left", "right")),
     Argument("robot_name", "wx250s", "Namespace of the Interbotix driver, and prefix of its links."),
     Argument("target_topic", "", "Topic of the joint positions; empty: that of the driver."),
-    Argument("mode_configs", "config/widowx_modes.yaml", "Operating modes and profiles of the motors (Interbotix)."),
+    Argument("mode_configs", "", "Operating modes and profiles of the motors (Interbotix); empty: the package's own.", file=True),
 )
 
 
 def sim(given: Mapping[str, str]) -> Plan:
     """sim.launch.py."""
-    if given["arm"] == "widowx":
-        defaults = {argument.name: argument.default for argument in WIDOWX}
-        config = defaults["params_file"] if given["params_file"] == SIM[1].default else given["params_file"]
-        common = {name: given[name] for name in defaults if name in given}
-        return widowx(defaults | common | {"driver": "sim", "params_file": config})
-    scene: dict[str, object] = {name: int(given[name]) for name in ("task", "initial_state") if given[name]}
+    scene: dict[str, object] = {name: _index(name, given[name]) for name in ("task", "initial_state") if given[name]}
     if given["suite"]:
         scene["suite"] = given["suite"]
+    if given["arm"] == "widowx":
+        if scene:
+            raise ValueError(f"{next(iter(scene))} is of LIBERO's scenes, which have a Franka: leave it out with arm:=widowx")
+        defaults = {argument.name: argument.default for argument in WIDOWX}
+        return widowx(defaults | {name: given[name] for name in defaults if name in given} | {"driver": "sim"})
+    scene |= _clock(given)
     return [Process("sim_node", scene), *_nodes("all", given, {}, {}, {}), *_rviz(given, "panda_link0", {})]
 
 
@@ -138,13 +161,16 @@ def franka(given: Mapping[str, str]) -> Plan:
     """franka.launch.py."""
     prefix = f"{given['arm_prefix']}_" if given["arm_prefix"] else ""
     robot = prefix + given["robot_type"]
+    hand = given["load_gripper"] == "true"
     interface, own, theirs, usual = FRANKA_CONTROLLERS[given["controller"]]
-    name = given["controller_name"] or usual
+    shipped = given["driver"] == "real" and given["controller"] == "crisp" and not given["controllers_yaml"]
+    loaded = given["controller_name"] or (CRISP_CONTROLLER if shipped else "")
+    name = loaded or usual
     theirs = given["target_topic"] or theirs.format(name=name)
     tip = given["controller_tip"] or (f"{robot}_link8" if interface.startswith("servo") else "")
     inputs = {"joint_states": given["joint_states_topic"], "robot_description": given["robot_description_topic"]}
     parameters = {
-        "base_frame": f"{robot}_link0", "tip_link": f"{robot}_hand_tcp",
+        "base_frame": f"{robot}_link0", "tip_link": f"{robot}_hand_tcp" if hand else f"{robot}_link8",
         "joint_names": [f"{robot}_joint{i}" for i in range(1, 8)], "arm.interface": interface,
         "servo.node": given["servo_node"], "gripper.action": "/" + given["gripper"].lstrip("/"),
     } | ({"arm.tip_link": tip} if tip else {})
@@ -153,25 +179,30 @@ def franka(given: Mapping[str, str]) -> Plan:
         parameters |= ({"controller.name": name} if name else {}) | {
             "controller.hardware": f"{prefix}FrankaHardwareInterface",
             "controller.recovery_action": f"{space}/action_server/error_recovery"}
+    if not hand:
+        parameters["gripper.interface"] = "topic"  # of whatever else is there; nobody has to listen
     plan: Plan = []
     if given["driver"] == "real":
         if not given["robot_ip"]:
             raise ValueError("driver:=real needs robot_ip:=ADDRESS of the robot; give driver:=none where the driver runs "
                              "elsewhere")
         arguments = {"robot_ip": given["robot_ip"], "robot_type": given["robot_type"], "arm_prefix": given["arm_prefix"],
-                     "load_gripper": "true"}
-        if given["controllers_yaml"]:
-            arguments["controllers_yaml"] = given["controllers_yaml"]
-        plan.append(Include("franka_bringup", "franka.launch.py", arguments))
-        if given["controller_name"]:
-            plan.append(Process("spawner", package="controller_manager", namespace="",
-                                arguments=(given["controller_name"],)))
+                     "load_gripper": given["load_gripper"]}
+        if file := CRISP_FILE if shipped else given["controllers_yaml"]:
+            arguments["controllers_yaml"] = file
+        names = {"fr3_hand_tcp": parameters["tip_link"], "fr3_": f"{robot}_"} if shipped else {}
+        plan.append(Include("franka_bringup", "franka.launch.py", arguments, names))
+        if loaded:
+            plan.append(Process("spawner", package="controller_manager", namespace="", arguments=(loaded,),
+                                needs=("crisp_controllers",) if shipped else (), asked=f"controller_name:={loaded}"))
     elif given["driver"] == "sim":
         if interface != "pose_target":
             raise ValueError("the simulated Franka takes targets as crisp does: driver:=sim needs controller:=crisp")
+        if not hand:
+            raise ValueError("the simulated Franka has a hand: load_gripper:=false needs driver:=real or driver:=none")
         topics = inputs | {"target_pose": theirs, "image": given["image_topic"]}
         driver = {"robot": "franka", "prefix": robot, "gripper_action": parameters["gripper.action"]}
-        plan.append(Process("sim_arm_node", driver, topics, namespace=""))
+        plan.append(Process("sim_arm_node", _clock(given), topics, namespace="", derived=driver))
     nodes = _nodes(given["nodes"], given, parameters, inputs | ({own: theirs} if own else {}),
                    {"joint_states": inputs["joint_states"]} | _camera(given))
     return plan + nodes + _rviz(given, parameters["base_frame"], inputs)
@@ -188,14 +219,14 @@ def _wx250s(given: Mapping[str, str]) -> Plan:
     remaps = {topic: f"/{name}/{topic}" for topic in ("joint_states", "robot_description", "commands/joint_group",
                                                       "commands/joint_single")}
     remaps["commands/joint_group"] = given["target_topic"] or remaps["commands/joint_group"]
+    modes = given["mode_configs"] or MODES_FILE
     plan: Plan = []
     if given["driver"] == "real":
-        arguments = {"robot_model": given["model"], "robot_name": name, "mode_configs": given["mode_configs"],
-                     "use_rviz": "false"}
+        arguments = {"robot_model": given["model"], "robot_name": name, "mode_configs": modes, "use_rviz": "false"}
         plan.append(Include("interbotix_xsarm_control", "xsarm_control.launch.py", arguments))
     elif given["driver"] == "sim":
-        plan.append(Process("sim_arm_node", {"robot": "widowx", "prefix": name, "modes": given["mode_configs"]},
-                            {"image": given["image_topic"]}, namespace=name))
+        plan.append(Process("sim_arm_node", _clock(given), {"image": given["image_topic"]}, namespace=name,
+                            derived={"robot": "widowx", "prefix": name, "modes": modes}, needs=("interbotix_xs_msgs",)))
     nodes = _nodes(given["nodes"], given, parameters, remaps,
                    {"joint_states": remaps["joint_states"]} | _camera(given))
     return plan + nodes + _rviz(given, parameters["base_frame"], remaps)
@@ -205,8 +236,10 @@ def _wxai(given: Mapping[str, str]) -> Plan:
     """Names and types of trossen_arm_ros: its controllers arm_controller and gripper_controller, link ee_gripper_link."""
     if given["driver"] == "sim":
         raise ValueError("there is no simulated WidowX AI: give driver:=real, driver:=none, or model:=wx250s")
-    arguments = {"robot_model": "wxai", "arm_variant": given["arm_variant"], "ip_address": given["ip_address"],
-                 "use_rviz": "false"}
+    if given["arm_side"] != "none" and given["arm_variant"] != "follower":
+        raise ValueError("of the WidowX AI only arm_variant:=follower has a left and a right side: leave arm_side out")
+    arguments = {"robot_model": "wxai", "arm_variant": given["arm_variant"], "arm_side": given["arm_side"],
+                 "ip_address": given["ip_address"], "use_rviz": "false"}
     plan: Plan = [Include("trossen_arm_bringup", "trossen_arm.launch.py", arguments)] if given["driver"] == "real" else []
     parameters = {
         "base_frame": "base_link", "tip_link": "ee_gripper_link", "joint_names": [f"joint_{i}" for i in range(6)],
@@ -227,13 +260,23 @@ def _camera(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _nodes(which: str, given: Mapping[str, str], arm: dict, arm_remaps: dict, vla_remaps: dict) -> Plan:
-    """arm_node and vla_node; `arm`: parameters of arm_node, whose base frame is that of vla_node too."""
-    autostart = {"autostart": given["autostart"] == "true"}
+    """arm_node and vla_node; `arm`: derived parameters of arm_node, whose base frame is that of vla_node too."""
+    common = _clock(given) | ({"autostart": given["autostart"] == "true"} if given["autostart"] else {})
     policy = {"policy.checkpoint": given["checkpoint"]} if given["checkpoint"] else {}
     frame = {"base_frame": arm["base_frame"]} if "base_frame" in arm else {}
-    nodes = {"arm": Process("arm_node", autostart | arm, arm_remaps),
-             "vla": Process("vla_node", autostart | frame | policy, vla_remaps)}
+    nodes = {"arm": Process("arm_node", common, arm_remaps, derived=arm),
+             "vla": Process("vla_node", common | policy, vla_remaps, derived=frame)}
     return [node for name, node in nodes.items() if which in ("all", name)]
+
+
+def _clock(given: Mapping[str, str]) -> dict[str, object]:
+    return {"use_sim_time": given["use_sim_time"] == "true"} if given["use_sim_time"] else {}
+
+
+def _index(name: str, value: str) -> int:
+    if not value.isascii() or not value.isdigit():
+        raise ValueError(f"{name}:={value} is no index: give a whole number, 0 or more")
+    return int(value)
 
 
 def _rviz(given: Mapping[str, str], frame: str, topics: Mapping[str, str]) -> Plan:
@@ -243,9 +286,16 @@ def _rviz(given: Mapping[str, str], frame: str, topics: Mapping[str, str]) -> Pl
     remaps = {name: topics[name] for name in ("robot_description",) if name in topics}
     if "image_topic" in given:
         remaps["image"] = given["image_topic"]
-    return [Process("rviz2", package="rviz2", remaps=remaps, arguments=("-d", "config/vla_sd_ros.rviz", "-f", frame))]
+    return [Process("rviz2", package="rviz2", remaps=remaps, arguments=("-d", "config/vla_sd_ros.rviz", "-f", frame),
+                    asked="use_rviz:=true")]
 
 
 LAUNCH_FILES: dict[str, tuple[tuple[Argument, ...], Callable[[Mapping[str, str]], Plan]]] = {
     "sim.launch.py": (SIM, sim), "franka.launch.py": (FRANKA, franka), "widowx.launch.py": (WIDOWX, widowx),
 }
+
+
+def parameter_file(file: str, given: Mapping[str, str]) -> str:
+    """The package's own parameter file, which the user's comes over."""
+    name = "widowx" if given.get("arm") == "widowx" else file.partition(".")[0]
+    return f"config/{name}.yaml"

@@ -13,9 +13,11 @@ import pytest
 import yaml
 
 from vla_sd_ros.arms import gripper_topic, interbotix, joint_trajectory, pose_target
-from vla_sd_ros.bringup import FRANKA, FRANKA_CONTROLLERS, LAUNCH_FILES, PACKAGE, WIDOWX, Include, Process
+from vla_sd_ros.bringup import (FRANKA, FRANKA_CONTROLLERS, LAUNCH_FILES, PACKAGE, WIDOWX, Include, Process,
+                                parameter_file)
 from vla_sd_ros.nodes import arm_node, sim_arm_node, vla_node
 from vla_sd_ros.nodes.lifecycle import ManagedNode
+from vla_sd_ros.parameter_files import flat
 
 ROOT = Path(__file__).parents[2]
 SPECS = {
@@ -31,7 +33,7 @@ CASES = [
     *(("franka.launch.py", {"driver": "none", "controller": name}) for name in FRANKA_CONTROLLERS),
     ("franka.launch.py", {"driver": "sim"}),
     ("franka.launch.py", {"robot_ip": "172.16.0.2", "controller_name": "cartesian", "arm_prefix": "left"}),
-    ("franka.launch.py", {"nodes": "arm", "driver": "none", "robot_type": "panda"}),
+    ("franka.launch.py", {"nodes": "arm", "driver": "none", "robot_type": "fer"}),
     ("franka.launch.py", {"nodes": "vla", "driver": "none", "checkpoint": "libero"}),
     ("widowx.launch.py", {}), ("widowx.launch.py", {"driver": "sim", "robot_name": "left"}),
     ("widowx.launch.py", {"model": "wxai", "driver": "none"}), ("widowx.launch.py", {"model": "wxai"}),
@@ -50,13 +52,6 @@ def ours(file, given):
     return [p for p in plan(file, given) if isinstance(p, Process) and p.package == PACKAGE and p.executable in SPECS]
 
 
-def flat(tree, prefix=""):
-    items = {}
-    for key, value in tree.items():
-        items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return items
-
-
 @pytest.mark.parametrize("file", LAUNCH_FILES)
 def test_there_is_a_file_of_that_name_with_the_arguments_of_nav2(file):
     arguments, _ = LAUNCH_FILES[file]
@@ -71,11 +66,13 @@ def test_no_launch_file_is_unknown():
     assert {path.name for path in (ROOT / "launch").iterdir() if path.suffix == ".py"} == set(LAUNCH_FILES)
 
 
-@pytest.mark.parametrize("file", LAUNCH_FILES)
-def test_the_files_that_arguments_name_are_there(file):
-    for argument in LAUNCH_FILES[file][0]:
-        if argument.default.startswith("config/"):
-            assert (ROOT / argument.default).is_file()
+@pytest.mark.parametrize("file, given", CASES)
+def test_the_files_of_the_package_that_a_plan_names_are_there(file, given):
+    values = [parameter_file(file, given)]
+    for part in plan(file, given):
+        values += part.arguments.values() if isinstance(part, Include) else [*part.arguments, *part.derived.values()]
+    named = [value for value in values if str(value).startswith("config/")]
+    assert named and all((ROOT / value).is_file() for value in named)
 
 
 @pytest.mark.parametrize("name", ["franka.yaml", "sim.yaml", "widowx.yaml"])
@@ -93,7 +90,9 @@ def test_each_parameter_file_is_a_manual_of_all_declared_parameters(name, node):
 @pytest.mark.parametrize("file, given", CASES)
 def test_parameters_are_declared_and_valid(file, given):
     for process in ours(file, given):
-        for name, value in process.parameters.items():
+        for name, value in (process.derived | process.parameters).items():
+            if name == "use_sim_time":
+                continue
             spec = SPECS[process.executable][name]
             assert type(value) is type(spec.default), name
             spec.check(value)
@@ -113,8 +112,8 @@ def test_every_remapped_name_is_one_that_the_node_uses(file, given):
 def test_driver_and_nodes_meet_on_the_same_topics(file, given):
     processes = {p.executable: p for p in ours(file, given)}
     driver, arm, vla = (processes.get(name) for name in ("sim_arm_node", "arm_node", "vla_node"))
-    if arm and vla and "base_frame" in arm.parameters:
-        assert arm.parameters["base_frame"] == vla.parameters["base_frame"]
+    if arm and vla and "base_frame" in arm.derived:
+        assert arm.derived["base_frame"] == vla.derived["base_frame"]
         assert arm.remaps["joint_states"] == vla.remaps["joint_states"]
     if driver:
         def of(name):
@@ -132,11 +131,9 @@ def test_the_simulated_arm_has_the_joints_and_links_that_arm_node_is_told(file, 
 
     processes = {p.executable: p for p in ours(file, given)}
     if "sim_arm_node" in processes:
-        driver = processes["sim_arm_node"].parameters
-        config = next(a.default for a in LAUNCH_FILES[file][0] if a.name == "params_file")
-        config = "config/widowx.yaml" if driver["robot"] == "widowx" else config
-        values = flat(yaml.safe_load((ROOT / config).read_text())["/**/arm_node"]["ros__parameters"])
-        values |= processes["arm_node"].parameters
+        driver = processes["sim_arm_node"].derived
+        values = flat(yaml.safe_load((ROOT / parameter_file(file, given)).read_text())["/**/arm_node"]["ros__parameters"])
+        values |= processes["arm_node"].derived
         description = Description(driver["robot"], driver["prefix"])
         assert description.joints == values["joint_names"]
         assert (description.base, description.tip) == (values["base_frame"], values["tip_link"])
@@ -145,13 +142,17 @@ def test_the_simulated_arm_has_the_joints_and_links_that_arm_node_is_told(file, 
 def test_drivers_get_the_arguments_that_they_document():
     franka = plan("franka.launch.py", {"robot_ip": "172.16.0.2"})[0]
     assert isinstance(franka, Include) and (franka.package, franka.file) == ("franka_bringup", "franka.launch.py")
-    assert franka.arguments == {"robot_ip": "172.16.0.2", "robot_type": "fr3", "arm_prefix": "", "load_gripper": "true"}
+    assert franka.arguments == {"robot_ip": "172.16.0.2", "robot_type": "fr3", "arm_prefix": "", "load_gripper": "true",
+                                "controllers_yaml": "config/franka_controllers.yaml"}
+    bare = plan("franka.launch.py", {"robot_ip": "172.16.0.2", "load_gripper": "false", "controller": "servo_twist"})[0]
+    assert bare.arguments == {"robot_ip": "172.16.0.2", "robot_type": "fr3", "arm_prefix": "", "load_gripper": "false"}
     widowx = plan("widowx.launch.py", {})[0]
     assert (widowx.package, widowx.file) == ("interbotix_xsarm_control", "xsarm_control.launch.py")
     assert {"robot_model": "wx250s", "robot_name": "wx250s"}.items() <= widowx.arguments.items()
     wxai = plan("widowx.launch.py", {"model": "wxai", "ip_address": "192.168.1.4"})[0]
     assert (wxai.package, wxai.file) == ("trossen_arm_bringup", "trossen_arm.launch.py")
-    assert wxai.arguments == {"robot_model": "wxai", "arm_variant": "base", "ip_address": "192.168.1.4", "use_rviz": "false"}
+    assert wxai.arguments == {"robot_model": "wxai", "arm_variant": "base", "arm_side": "none", "ip_address": "192.168.1.4",
+                              "use_rviz": "false"}
 
 
 @pytest.mark.parametrize("file, given, frame, image", [
@@ -173,11 +174,21 @@ def test_rviz_is_started_where_it_is_asked_for_with_the_frame_and_the_camera_of_
 @pytest.mark.parametrize("file, given, sentence", [
     ("franka.launch.py", {}, "needs robot_ip"),
     ("franka.launch.py", {"driver": "sim", "controller": "servo_twist"}, "needs controller:=crisp"),
+    ("franka.launch.py", {"driver": "sim", "load_gripper": "false"}, "load_gripper:=false needs driver"),
     ("widowx.launch.py", {"model": "wxai", "driver": "sim"}, "no simulated WidowX AI"),
+    ("widowx.launch.py", {"model": "wxai", "arm_side": "left"}, "only arm_variant:=follower"),
+    ("sim.launch.py", {"task": "abc"}, "task:=abc is no index: give a whole number"),
+    ("sim.launch.py", {"initial_state": "-1"}, "initial_state:=-1 is no index"),
+    ("sim.launch.py", {"arm": "widowx", "task": "3"}, "task is of LIBERO's scenes"),
 ])
 def test_what_does_not_fit_together_is_one_sentence(file, given, sentence):
     with pytest.raises(ValueError, match=sentence):
         plan(file, given)
+
+
+def test_an_arm_without_hand_has_its_tip_at_the_flange_and_no_action_of_a_gripper():
+    (arm,) = [p for p in ours("franka.launch.py", {"driver": "none", "load_gripper": "false"}) if p.executable == "arm_node"]
+    assert arm.derived["tip_link"] == "fr3_link8" and arm.derived["gripper.interface"] == "topic"
 
 
 def test_two_machines_together_run_what_one_would():

@@ -241,8 +241,12 @@ def test_with_use_sim_time_it_publishes_the_clock_and_stamps_are_simulated_time(
     from rosgraph_msgs.msg import Clock
 
     clock, joint_states = ros.listen(Clock, "/clock"), ros.listen(JointState, "joint_states", BEST_EFFORT)
+    diagnostics = ros.listen(DiagnosticArray, "/diagnostics")
     start(MODULE, {"use_sim_time": True})
     ros.wait_until(lambda: len(joint_states) > 50 and len(clock) > 50, "joint states", 60.0)
     now = clock[-1][1].clock
     assert stamp(joint_states[-1][1]) == pytest.approx(now.sec + 1e-9 * now.nanosec, abs=0.1)
     assert stamp(joint_states[-1][1]) < 60.0
+    assert not [m for _, m in diagnostics if "/clock" in m.status[0].message]
+    ros.node.create_publisher(Clock, "/clock", 10)
+    ros.wait_until(lambda: "2 nodes publish /clock" in diagnostics[-1][1].status[0].message, "the second clock", 10.0)

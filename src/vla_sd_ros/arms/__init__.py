@@ -19,6 +19,7 @@ import numpy as np
 
 from vla_sd_ros.control.gripper import State
 from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.sources import advice
 
 ARMS = ("pose_target", "servo_twist", "servo_pose", "joint_trajectory", "interbotix_joint_group")
 GRIPPERS = ("topic", "gripper_command", "parallel_gripper_command", "franka", "interbotix_joint_single")
@@ -107,5 +108,4 @@ def required(module: str, interface: str, instead: str = "choose another interfa
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(f"the interface {interface} needs the ROS package {package}, which cannot be imported "
-                          f"({error}): install it (ros-$ROS_DISTRO-{package.replace('_', '-')} or from source) and "
-                          f"source it, or {instead}") from error
+                          f"({error}): {advice(package)}; or {instead}") from error

@@ -38,6 +38,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
+from vla_sd_ros import parameter_files
+
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
@@ -111,6 +113,8 @@ class TableNode:
 
     def start_table(self) -> None:
         self._specs = {spec.name: spec for spec in self.TABLE}
+        for path in parameter_files.given(sys.argv):
+            parameter_files.refuse_lost(path, parameter_files.read(path), [self.get_fully_qualified_name()])
         self._refuse_unknown_overrides()
         self.values = {spec.name: self._declare(spec) for spec in self.TABLE}
         self.check(self.values)

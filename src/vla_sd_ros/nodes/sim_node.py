@@ -20,7 +20,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Bool, Float64, String
 from vla_sd_msgs.srv import ResetScene
 
-from vla_sd_ros.nodes.lifecycle import OK, WARN, ParameterSpec, PlainNode, run, sentence
+from vla_sd_ros.nodes.lifecycle import ERROR, OK, WARN, ParameterSpec, PlainNode, run, sentence
 from vla_sd_ros.sim import urdf
 from vla_sd_ros.sim.realtime import Listener, RealTimeScene
 from vla_sd_ros.sim.scene import INITIAL_STATES, SUITES, TASKS_PER_SUITE, LiberoScene, find_task
@@ -200,6 +200,8 @@ class SimNode(PlainNode):
             "realtime ratio": f"{pacer.ratio:.3f}", "simulated time [s]": f"{pacer.simulated:.3f}",
             "wall time [s]": f"{pacer.wall:.3f}", "skipped images": self._simulation.skipped_images,
         }
+        if self._clock_topic and (clocks := self.count_publishers(self._clock_topic.topic_name)) > 1:
+            return ERROR, f"{clocks} nodes publish /clock: give each simulator a ROS_DOMAIN_ID of its own", values
         if pacer.ratio < REAL_TIME:
             return WARN, f"the simulator falls behind real time: {pacer.ratio:.2f} simulated seconds per second", values
         return OK, "running in real time", values
