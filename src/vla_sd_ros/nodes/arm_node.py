@@ -2,7 +2,7 @@
 """The node that owns the commanded target: deltas of single steps in, a smooth and limited stream of poses out.
 
 In:  command (vla_sd_msgs/EndEffectorCommand), joint_states, robot_description; enable (std_msgs/Bool) where
-     enable.required says so; the service ~/hold (std_srvs/SetBool).
+     enable.required says so; scene_reset (std_msgs/Empty) of a simulator; the service ~/hold (std_srvs/SetBool).
 Out: what the robot's side takes (arms/; by default target_pose, and gripper_command on transitions), measured_pose,
      ~/status, /diagnostics; for viewers commanded_pose and measured_path (view.py).
 All decisions are in control/controller.py; this file is the wiring.
@@ -16,7 +16,7 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, String
+from std_msgs.msg import Bool, Empty, String
 from std_srvs.srv import SetBool
 from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
 
@@ -154,6 +154,7 @@ class ArmNode(ManagedNode):
             self.create_subscription(JointState, "joint_states", self._on_joint_states, SENSOR),
             self.create_subscription(EndEffectorCommand, "command", self._on_command, NEWEST),
             self.create_subscription(Bool, "enable", self._on_enable, NEWEST),
+            self.create_subscription(Empty, "scene_reset", self._on_scene_reset, NEWEST),
         ]
         self._hold = self.create_service(SetBool, "~/hold", self._on_hold)
         # Steady time: neither a jump of the system clock nor simulated time may stop or rush the control loop.
@@ -283,6 +284,13 @@ class ArmNode(ManagedNode):
     def _on_enable(self, message: Bool) -> None:
         self._controller.enable(message.data, time.monotonic())
 
+    def _on_scene_reset(self, message: Empty) -> None:
+        """The simulator is about to put the arm elsewhere: the goal is over, and the leap of the joints is no fault."""
+        if self._kinematics is not None:
+            self._watch.forget()
+        self._controller.abandon("the simulator's scene was reset, so the goal is over")
+        self._publish_status_on_change()
+
     def _on_hold(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """Hold, in any state of the lifecycle, until the service says otherwise."""
         self._held = Fault(Code.HELD, "the service ~/hold was called, so the arm holds") if request.data else None
@@ -348,7 +356,8 @@ class ArmNode(ManagedNode):
         previous, status = self._sent_status, self._controller.status(time.monotonic())
         self._sent_status = status
         if status.code > Code.NO_COMMAND and (previous is None or previous.message != status.message):
-            self.get_logger().warning(status.message)
+            started = self._controller.measured is not None  # before that, the robot is still on its way
+            (self.get_logger().warning if started else self.get_logger().info)(status.message)
         message = ArmStatus(state=ArmStatus.MOVING if status.moving else ArmStatus.HOLDING, code=int(status.code),
                             message=status.message, clipped=status.clipped, refused=status.refused)
         message.header.stamp = self.get_clock().now().to_msg()

