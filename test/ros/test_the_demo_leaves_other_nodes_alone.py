@@ -38,10 +38,7 @@ def test_an_arm_node_of_somebody_else_is_neither_configured_nor_joined(domain, s
     arm = start(MODULE)
     assert ros.state("arm_node") == "unconfigured"
     demo = DemoProcess(domain, tmp_path)
-    try:
-        code, duration = demo.end()
-    finally:
-        demo.kill()
+    code, duration = demo.end()
     assert code == 2 and duration < 20.0 and "Traceback" not in demo.output
     assert f"vla-sd demo: in ROS domain {domain.id} there is /vla/arm_node that the demo did not start; leave" in demo.output
     assert ros.state("arm_node") == "unconfigured" and demo.nodes() == [arm.process.pid]
@@ -51,9 +48,6 @@ def test_the_domain_in_the_environment_is_left_alone(domain, start, ros, tmp_pat
     start(MODULE)
     assert ros.state("arm_node") == "unconfigured"
     demo = DemoProcess(domain, tmp_path, "--checkpoint", "no_such_policy", named=False)
-    try:
-        code, _ = demo.end()
-    finally:
-        demo.kill()
+    code, _ = demo.end()
     assert code == 2 and "'no_such_policy' was not found" in demo.output  # so it came as far as its own vla_node
     assert f"in ROS domain {domain.id} " not in demo.output and ros.state("arm_node") == "unconfigured"

@@ -356,8 +356,10 @@ class ArmNode(ManagedNode):
         previous, status = self._sent_status, self._controller.status(time.monotonic())
         self._sent_status = status
         if status.code > Code.NO_COMMAND and (previous is None or previous.message != status.message):
-            started = self._controller.measured is not None  # before that, the robot is still on its way
-            (self.get_logger().warning if started else self.get_logger().info)(status.message)
+            if self._controller.measured is not None:
+                self.get_logger().warning(status.message)
+            else:
+                self.get_logger().info(status.message)  # the robot's side has not started yet
         message = ArmStatus(state=ArmStatus.MOVING if status.moving else ArmStatus.HOLDING, code=int(status.code),
                             message=status.message, clipped=status.clipped, refused=status.refused)
         message.header.stamp = self.get_clock().now().to_msg()
