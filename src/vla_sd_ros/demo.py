@@ -128,7 +128,7 @@ class Demo:
 
         expected: how many of each name are ours. Nodes that were not yet discovered cannot be counted.
         """
-        ours = {f"{self.client.node.get_namespace()}/{name}" for name in NODES}
+        ours = {f"{self.client.node.get_namespace().rstrip('/')}/{name}" for name in NODES}
 
         def there() -> list[str]:
             found = [f"{namespace.rstrip('/')}/{name}" for name, namespace in

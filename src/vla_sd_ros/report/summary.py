@@ -53,8 +53,9 @@ def _replace(path: Path, write: Callable[[Path], object]) -> str:
         part.replace(path)
         return ""
     except (ValueError, OSError, ImportError) as error:
-        part.unlink(missing_ok=True)
         return f"{path.name}: {error}"
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def latency(episode: Episode) -> dict:
