@@ -11,6 +11,7 @@ _LAYOUTS = {
     "rgba16": (2, 4, (0, 1, 2)), "bgra16": (2, 4, (2, 1, 0)),
     "mono16": (2, 1, (0, 0, 0)),
 }
+MAX_PIXELS = 2 ** 25    # a picture of 8K; a few bytes can claim far more
 
 
 def to_rgb(message) -> np.ndarray:
