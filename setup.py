@@ -69,7 +69,7 @@ setup(
         "scipy>=1.11",
         "simplejpeg>=1.6,<2",
         "tokenizers>=0.20",
-        "torch>=2.4,<3",
+        "torch>=2.6,<3",
         "transformers>=4.45,<6",
     ],
     extras_require={

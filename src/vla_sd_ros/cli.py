@@ -27,16 +27,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="vla-sd", description="Drives an arm from a camera and a sentence.")
     subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
     run = None
-    for name, (module, summary) in SUBCOMMANDS.items():
-        subparser = subparsers.add_parser(name, help=summary, description=summary)
-        if name in arguments[:1]:
-            chosen = import_module(module)
-            chosen.add_arguments(subparser)
-            run = chosen.run
-    parsed = parser.parse_args(arguments)
-    if run is None:
-        parser.error("name the subcommand first")
     try:
+        for name, (module, summary) in SUBCOMMANDS.items():
+            subparser = subparsers.add_parser(name, help=summary, description=summary)
+            if name in arguments[:1]:
+                chosen = import_module(module)
+                chosen.add_arguments(subparser)
+                run = chosen.run
+        parsed = parser.parse_args(arguments)
+        if run is None:
+            parser.error("name the subcommand first")
         return run(parsed)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -19,8 +19,10 @@ NODES = ("sim_node", "arm_node", "vla_node")
 MANAGED = ("arm_node", "vla_node")
 TIMES = ("simulated time [s]", "wall time [s]")  # in the diagnostics of sim_node
 SCENE = ("suite", "task", "initial_state", "seed")  # there too
+DISCOVERY = 1.5  # [s] in which nodes that are there already are seen
 STARTUP_TIMEOUT = 180.0  # [s], for each stage of the start; the first start on a machine reads everything from disk
 RECORDED_TAIL = 1.2  # [s] recorded after the goal: the arm comes to rest, one more /diagnostics
+ELSEWHERE = ("ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER")  # nodes beyond this machine, whatever the domain
 DOMAINS = range(1, 100)  # the ports of higher ones collide with Linux's ephemeral ports
 
 
@@ -33,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", type=int, help="index of the task, 0..9")
     parser.add_argument("--initial-state", type=int, help="index of the initial state, 0..49")
     parser.add_argument("--seed", type=int, help="seed that shifts the objects; 0: none")
-    parser.add_argument("--checkpoint", help="policy; default: that of the parameter file")
+    parser.add_argument("--checkpoint", help="policy: ./directory, or a shipped one; default: that of the parameter file")
     parser.add_argument("--instruction", help="the sentence; default: the task's own")
     parser.add_argument("--params", type=Path, metavar="FILE", help="parameters; default: the installed config/sim.yaml")
     parser.add_argument("--namespace", default="vla", help="namespace of the nodes")
-    parser.add_argument("--domain-id", type=int, help="ROS domain; default: ROS_DOMAIN_ID, or one that nobody uses")
+    parser.add_argument("--domain-id", type=int, help="ROS domain; default: one that nobody on this machine uses")
     parser.add_argument("--output-dir", type=Path, default=Path("runs"), help="folder for the runs' reports")
     parser.add_argument("--time-limit", type=float, default=0.0, help="limit of the goal [s]; 0: the node's own")
 
@@ -53,8 +55,12 @@ def run(arguments: argparse.Namespace) -> int:
             outcome = Demo(arguments, supervisor, parameters, folder).run()
     except StartupFailed as error:
         print(f"vla-sd demo: {error}", file=sys.stderr)
-        print(f"The processes' own words are in {folder / 'logs'}.", file=sys.stderr)
+        if (folder / "logs").is_dir() and any((folder / "logs").iterdir()):
+            print(f"The processes' own words are in {folder / 'logs'}.", file=sys.stderr)
         return 2
+    except Interrupted as error:
+        print(f"vla-sd demo: {error} before the goal began", file=sys.stderr)
+        return 128 + error.number
     print("writing the report ...", flush=True)
     from vla_sd_ros.report.summary import write_report
 
@@ -108,15 +114,34 @@ class Demo:
         began = time.monotonic()
         say(f"starting {', '.join(NODES)} in ROS domain {os.environ['ROS_DOMAIN_ID']} ...")
         try:
+            self._refuse_others(expected=0)
             for node in NODES:
                 self._supervisor.start(node, self._command(node))
             self._listen()
             self._activate()
         except ChildEnded as error:
             raise StartupFailed(str(error)) from error
-        except Interrupted as error:
-            raise StartupFailed(f"{error} during the start") from error
         say(f"ready after {time.monotonic() - began:.0f} s")
+
+    def _refuse_others(self, expected: int) -> None:
+        """StartupFailed when there are more nodes of these names than we have started: they would obey us, and move an arm.
+
+        expected: how many of each name are ours. Nodes that were not yet discovered cannot be counted.
+        """
+        ours = {f"{self.client.node.get_namespace().rstrip('/')}/{name}" for name in NODES}
+
+        def there() -> list[str]:
+            found = [f"{namespace.rstrip('/')}/{name}" for name, namespace in
+                     self.client.node.get_node_names_and_namespaces()]
+            return sorted(name for name in ours if found.count(name) > expected)
+
+        deadline = time.monotonic() + (DISCOVERY if expected == 0 else 0.0)
+        while not there() and time.monotonic() < deadline:
+            self._supervisor.check()
+            self.client.spin_until(there, 0.1)
+        if there():
+            raise StartupFailed(f"in ROS domain {os.environ['ROS_DOMAIN_ID']} there is {' and '.join(there())} that the demo "
+                                "did not start; leave --domain-id out for a domain of the demo's own, or give another one")
 
     def _command(self, module: str) -> list[str]:
         """The command line of a node; what the command line sets comes last and wins over the file."""
@@ -130,7 +155,7 @@ class Demo:
         given = {name: value for name, value in overrides.items() if value is not None}
         pairs = [part for name, value in given.items() for part in ("-p", f"{name}:={value}")]
         return [
-            sys.executable, "-m", f"vla_sd_ros.nodes.{module}", "--ros-args", "-r", f"__ns:=/{a.namespace.strip('/')}",
+            sys.executable, "-m", "vla_sd_ros.nodes", module, "--ros-args", "-r", f"__ns:=/{a.namespace.strip('/')}",
             "--params-file", str(self._parameters), *pairs,
         ]
 
@@ -163,6 +188,7 @@ class Demo:
         for node, service in clients.items():
             self._wait(service.service_is_ready, f"{node} to come up")
         for label in ("configure", "activate"):
+            self._refuse_others(expected=1)
             if label == "activate":  # the model is loading meanwhile
                 self._wait(lambda: self._instruction and self._times, "sim_node to simulate")
                 recorder = self._supervisor.start("recorder", self._command("recorder"))
@@ -173,7 +199,7 @@ class Demo:
             for node, answer in answers.items():
                 self._wait(answer.done, f"{node} to {label}")
                 if not answer.result().success:
-                    raise StartupFailed(f"{node}: {self._supervisor.children[node].sentence()}")
+                    raise StartupFailed(f"{node} did not {label}: {self._supervisor.children[node].sentence()}")
 
     def _wait(self, condition: Callable[[], object], what: str) -> None:
         deadline = time.monotonic() + STARTUP_TIMEOUT
@@ -246,6 +272,8 @@ def new_run_folder(output: Path) -> Path:
             return folder
         except FileExistsError:
             continue
+        except OSError as error:
+            raise StartupFailed(f"{folder} cannot be made: {error.strerror}; give another --output-dir") from error
     raise StartupFailed(f"{stem} exists already")
 
 
@@ -264,15 +292,21 @@ def parameter_file(given: Path | None) -> Path:
 
 
 def prepare_environment(domain: int | None) -> dict[str, str]:
-    """Set what ROS and the libraries read, for this process and its children; returns the children's environment."""
+    """Set what ROS and the libraries read, for this process and its children; returns the children's environment.
+
+    domain: None for one of the demo's own, on this machine alone, whatever the shell says: in the shell's domain there may
+    be a real arm, and a domain that is free here may be in use on another machine.
+    """
     from vla_sd_ros.ament import use_wheel_prefix
 
     use_wheel_prefix()
-    if domain is not None:
-        os.environ["ROS_DOMAIN_ID"] = str(domain)
+    if domain is None:
+        os.environ |= {"ROS_DOMAIN_ID": str(free_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+        for name in ELSEWHERE:
+            os.environ.pop(name, None)
     else:
-        os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain()))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        os.environ["ROS_DOMAIN_ID"] = str(domain)
+        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("MUJOCO_GL", "egl")
     # Inference takes one core; with more threads each, the processes would fight for what is left.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

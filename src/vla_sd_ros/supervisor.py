@@ -44,14 +44,16 @@ class Child:
         return self.process.poll() is None
 
     def sentence(self) -> str:
-        """The error that the process told last; else how it ended."""
-        text = self.log.read_text(errors="replace")
+        """The error that the process told last, where it failed or refused something; else how it ended."""
+        text, code = self.log.read_text(errors="replace"), self.process.poll()
         told = ERROR_LINES.findall(text)
-        if told:
+        if told and (code is None or code > 0):  # otherwise the error was not its end
             return told[-1]
         lines = [line for line in text.splitlines() if line.strip()]
-        code = self.process.poll()
-        how = f"ended by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
+        if code is None:
+            how = "it gave no reason"
+        else:
+            how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return f"{how}; its last line: {lines[-1].strip()}" if lines else how
 
     def signal(self, number: int) -> None:

@@ -2,6 +2,7 @@
 """`vla-sd doctor --checkpoint` loads a checkpoint, tests it and prints its action for an image, or says what is wrong."""
 import os
 import re
+import zlib
 import sys
 from pathlib import Path
 
@@ -49,6 +50,17 @@ def test_an_image_of_ones_own(capsys, tmp_path):
     assert code == 0 and "seen.png: bins" in text and "jpeg=True" in text
     code, text = examine(capsys, "random-tiny-openvla", "--image", tmp_path / "absent.png")
     assert code == 1 and "absent.png is no image" in text
+
+
+def test_a_picture_that_only_claims_to_be_one_is_one_line(capsys, tmp_path):
+    """60000 x 60000 pixels in a hundred bytes, which would take 10 GB; and a text."""
+    size = (60000).to_bytes(4, "big")
+    chunk = b"IHDR" + size + size + bytes([8, 2, 0, 0, 0])
+    png = b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    for content in (png, b"no picture"):
+        (tmp_path / "claim.png").write_bytes(content)
+        code, text = examine(capsys, "random-tiny-openvla", "--image", tmp_path / "claim.png")
+        assert code == 1 and "claim.png is no image: " in text and text.count("\n") == 1
 
 
 def test_a_bad_one_is_one_line_with_the_reason(capsys, tmp_path):

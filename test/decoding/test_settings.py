@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vla_sd_ros.decoding.settings import Settings
+from vla_sd_ros.decoding import factory
+from vla_sd_ros.decoding.settings import DECODERS, Settings
 
 
 @pytest.mark.parametrize(("bad", "sentence"), [
@@ -14,6 +15,8 @@ from vla_sd_ros.decoding.settings import Settings
     ({"kalman_model": "magic"}, "kalman_model is 'magic', but must be one of constant_velocity, decaying"),
     ({"prefill_sources": ["head", "crystal"]}, "prefill_sources is 'crystal', but must be one of last_action"),
     ({"kalman_decay": [0.9]}, "kalman_decay has 1 entries, but needs 6"),
+    ({"metric_radius": [0.5, 0.0]}, r"metric_radius is \[0.5, 0\], but its first value, which becomes 0, must lie below its second"),
+    ({"metric_length": [0.2, 0.2]}, r"metric_length is \[0.2, 0.2\], but its first value"),
     ({"kerv_radius_min": 20.0}, "kerv_radius_min is larger than kerv_radius_max"),
 ])
 def test_a_bad_value_is_one_sentence(bad, sentence):
@@ -28,3 +31,7 @@ def test_the_parameter_file_has_every_setting_with_its_default():
     assert written.keys() - {"name"} == defaults.keys()
     assert {name: type(value) for name, value in written.items() if name != "name"} == {
         name: type(value) for name, value in defaults.items()}
+
+
+def test_the_names_of_the_decoders_are_those_that_can_be_made():
+    assert DECODERS == ("autoregressive", *factory.RECIPES)

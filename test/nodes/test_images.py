@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vla_sd_ros.images import JPEG, MAX_PIXELS, compressed_to_rgb, objection, to_rgb
+from vla_sd_ros.images import JPEG, MAX_PIXELS, compressed_to_rgb, unreadable, to_rgb
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GRAY = np.repeat(RGB[..., :1], 3, axis=2)
@@ -57,10 +57,10 @@ def test_webcams_pairs_of_pixels_are_read(encoding, luma, code):
 @pytest.mark.parametrize("encoding, mend", [("bayer_rggb8", "image_proc's debayer"), ("nv21", "pixel_format yuyv2rgb"), ("", "rgb8")])
 def test_an_unknown_encoding_is_refused_with_what_mends_it_before_any_pixel_is_looked_at(encoding, mend):
     message = SimpleNamespace(encoding=encoding, data=b"")
-    assert mend in objection(message) and "use one of rgb8, bgr8" in objection(message)
+    assert mend in unreadable(message) and "use one of rgb8, bgr8" in unreadable(message)
     with pytest.raises(ValueError, match="is not supported"):
         to_rgb(message)
-    assert not any(objection(SimpleNamespace(encoding=known, data=b"")) for known in ("rgb8", "mono16", "yuv422_yuy2"))
+    assert not any(unreadable(SimpleNamespace(encoding=known, data=b"")) for known in ("rgb8", "mono16", "yuv422_yuy2"))
 
 
 def test_too_little_data_is_refused():
@@ -148,5 +148,5 @@ def test_what_is_neither_jpeg_nor_png_is_told(data):
 @pytest.mark.parametrize("name, data, fine", [
     ("jpeg", b"damaged", True), ("bgr8; png compressed bgr8", b"", True), ("", JPEG, True), ("h264", b"\0\0\0\1", False)])
 def test_a_format_that_cannot_be_read_is_told_and_a_damaged_file_is_no_format(name, data, fine):
-    problem = objection(SimpleNamespace(format=name, data=data))
+    problem = unreadable(SimpleNamespace(format=name, data=data))
     assert not problem if fine else "'h264', neither jpeg nor png: set that of the camera's driver" in problem

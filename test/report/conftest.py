@@ -34,10 +34,10 @@ class Recording:
         stamp = self.make("builtin_interfaces/msg/Time", sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
         return self.make("std_msgs/msg/Header", stamp=stamp, frame_id="panda_link0")
 
-    def image(self, time, value):
-        pixels = np.full(32 * 32 * 3, value, np.uint8)
-        self.add("image", time, header=self.header(time), height=32, width=32, encoding="rgb8", is_bigendian=0, step=96,
-                 data=pixels)
+    def image(self, time, value, size=32):
+        pixels = np.full(size * size * 3, value, np.uint8)
+        self.add("image", time, header=self.header(time), height=size, width=size, encoding="rgb8", is_bigendian=0,
+                 step=3 * size, data=pixels)
 
     def pose(self, name, time, x, y, z):
         position = self.make("geometry_msgs/msg/Point", x=x, y=y, z=z)

@@ -50,11 +50,3 @@ def test_an_existing_bag_is_never_overwritten(episode_folder):
 
     with pytest.raises(WriterError, match="exists already"):
         bag.EpisodeWriter(episode_folder, {})
-
-
-def test_images_in_unknown_encodings_are_refused():
-    class Depth:
-        encoding = "16UC1"
-
-    with pytest.raises(ValueError, match="16UC1"):
-        bag.to_rgb(Depth())

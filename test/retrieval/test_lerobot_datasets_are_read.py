@@ -219,3 +219,10 @@ def test_incomplete_and_unknown_datasets_are_refused(tmp_path):
     refused(tmp_path, "version v1.6: convert it")
     (tmp_path / "meta" / "info.json").write_text("{}")
     refused(tmp_path, "cannot be read .KeyError: 'codebase_version'")
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_a_video_of_more_pixels_than_a_camera_has_is_refused_before_it_takes_memory(tmp_path, monkeypatch, codec):
+    write_v21(tmp_path, codec=codec)
+    monkeypatch.setattr("vla_sd_ros.retrieval.sources.lerobot.MAX_PIXELS", 64 * 48 - 1)
+    refused(tmp_path, "cannot be decoded")

@@ -12,12 +12,12 @@ from processes import Domain
 
 
 class DemoProcess:
-    """The command, its output, and the processes that it started."""
+    """The command, its output, and the processes that it started. named: the domain by --domain-id, else in the environment."""
 
-    def __init__(self, domain: Domain, folder: Path, *arguments: str):
+    def __init__(self, domain: Domain, folder: Path, *arguments: str, named: bool = True):
         self.runs = folder / "runs"
         self._domain = f"ROS_DOMAIN_ID={domain.id}".encode()
-        options = ["--domain-id", str(domain.id), "--output-dir", str(self.runs), *arguments]
+        options = ["--domain-id", str(domain.id)] * named + ["--output-dir", str(self.runs), *arguments]
         command = [sys.executable, "-m", "vla_sd_ros.cli", "demo", *options]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=domain.environment()
@@ -46,7 +46,7 @@ class DemoProcess:
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 variables = (entry / "environ").read_bytes().split(b"\0")
-                if self._domain in variables and b"vla_sd_ros.nodes." in (entry / "cmdline").read_bytes():
+                if self._domain in variables and b"vla_sd_ros.nodes" in (entry / "cmdline").read_bytes():
                     found.append(int(entry.name))
             except OSError:  # it ended meanwhile
                 continue

@@ -93,7 +93,7 @@ def test_a_logged_error_is_the_sentence_and_a_traceback_is_not(tmp_path):
         "[FATAL] [1.3] [vla.vla_node]: Traceback (most recent call last):\nValueError\n"
     )
     with Supervisor(dict(os.environ), tmp_path) as children:
-        child = children.start("vla_node", python("import sys; print(sys.argv[1])", log))
+        child = children.start("vla_node", python("import sys; print(sys.argv[1]); sys.exit(1)", log))
         wait_for(lambda: not child.alive, "the child's end")
         assert child.sentence() == "checkpoint 'x' was not found"
 
@@ -102,6 +102,16 @@ def test_a_killed_child_is_told_by_its_signal(tmp_path):
     with Supervisor(dict(os.environ), tmp_path) as children:
         child = children.start("node", python(POLITE))
         wait_for(lambda: is_up(child), "the child")
+        child.process.kill()
+        wait_for(lambda: not child.alive, "the child's end")
+        assert child.sentence() == "ended by SIGKILL; its last line: up"
+
+
+def test_an_error_of_the_past_is_not_why_a_killed_child_ended(tmp_path):
+    with Supervisor(dict(os.environ), tmp_path) as children:
+        child = children.start("node", python("print('[ERROR] [1.2] [vla.arm_node]: the camera is dark');" + POLITE))
+        wait_for(lambda: is_up(child), "the child")
+        assert child.sentence() == "the camera is dark"
         child.process.kill()
         wait_for(lambda: not child.alive, "the child's end")
         assert child.sentence() == "ended by SIGKILL; its last line: up"

@@ -94,7 +94,7 @@ def _print(report: dict) -> None:
 
 def success_on(checkpoint: Path, suite: str, states: list[int], workers: int = 2) -> tuple[int, int]:
     """Successes and episodes of autoregressive decoding over all tasks of a suite from these initial states."""
-    given = Parts(str(checkpoint), ("autoregressive",))
+    given = Parts(str(checkpoint.resolve()), ("autoregressive",))
     episodes = _run_all([Assignment(given, suite, task, tuple(states), 0) for task in range(TASKS_PER_SUITE)], workers)
     return sum(episode.success for episode in episodes), len(episodes)
 

@@ -69,7 +69,7 @@ def variant(decoder: str) -> tuple[str, dict]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", default="libero", help="directory, or name of a shipped one")
+    parser.add_argument("--checkpoint", default="libero", help="./directory, or name of a shipped one")
     parser.add_argument("--decoder", default="autoregressive", help="one or more names, separated by commas; with "
                         "settings of its own as spec_vla@relaxed_radius=15, those of a list parted by +")
     parser.add_argument("--settings", help="parameter file of vla-sd calibrate, or of a node: its decoder's settings")

@@ -283,6 +283,10 @@ class ArmController:
         """Whether the target comes to rest, and is given up then."""
         return self._letting_go
 
+    def abandon(self, why: str) -> None:
+        """The goal is over without a fault: the arm holds, and refuses what still comes of this goal."""
+        self._fail(Fault(Code.NO_COMMAND, why))
+
     def measured_is_fresh(self, now: float) -> bool:
         """Whether there is a measured pose from joint states younger than joint_state_timeout."""
         return self.measured is not None and not self._joint_states_stale(now)

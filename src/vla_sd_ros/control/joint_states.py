@@ -68,6 +68,10 @@ class JointStateWatch:
             self._doubt, self._trusted_from = contradiction, now + TRUST
         return self._doubt if now < self._trusted_from else None
 
+    def forget(self) -> None:
+        """The next joint states may lie anywhere: the arm was put elsewhere, which only a simulator can do."""
+        self._q = None
+
     def _contradiction(self, q: np.ndarray, stamp: float, now: float) -> Fault | None:
         passed = now - self._now
         if stamp and self._stamp and abs(stamp - self._stamp - passed) > CLOCK_JUMP:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from vla_sd_ros.decoding import methods
 from vla_sd_ros.decoding.autoregressive import Autoregressive
-from vla_sd_ros.decoding.settings import Settings
+from vla_sd_ros.decoding.settings import DECODERS, Settings
 from vla_sd_ros.decoding.speculative import Speculative
 
 
@@ -31,7 +31,6 @@ RECIPES = {
     "prefill_jacobi": Recipe(lambda s, d: methods.Jacobi(s)),
     "fused": Recipe(lambda s, d: methods.Fused(s)),
 }
-DECODERS = (Autoregressive.name, *RECIPES)
 
 
 def make(name: str, vla, settings: Settings = Settings(), drafter=None, database=None) -> Autoregressive | Speculative:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+# All decoders by name; factory.py makes them. Here, because naming them must not wait for torch.
+DECODERS = ("autoregressive", "naive_sd", "spec_vla", "kerv", "kerv_repeat", "kerv_reference", "retrieval_only", "heisd",
+            "heisd_reference", "prefill", "prefill_relaxed", "prefill_jacobi", "fused")
 SOURCES = ("last_action", "kalman", "head", "retrieval", "median", "composite")
 
 
@@ -97,6 +100,11 @@ class Settings:
         for name, count in (("kalman_decay", 6), ("metric_radius", 2), ("metric_length", 2), ("composite", 7)):
             if len(getattr(self, name)) != count:
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries, but needs {count}")
+        for name in ("metric_radius", "metric_length"):
+            low, high = getattr(self, name)
+            if low >= high:
+                raise ValueError(f"{name} is [{low:g}, {high:g}], but its first value, which becomes 0, must lie below its "
+                                 "second, which becomes 1")
         if self.kerv_radius_min > self.kerv_radius_max:
             raise ValueError("kerv_radius_min is larger than kerv_radius_max")
         if self.fused_radius_min > self.fused_radius_max:

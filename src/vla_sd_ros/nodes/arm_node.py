@@ -2,7 +2,8 @@
 """The node that owns the commanded target: deltas of single steps in, a smooth and limited stream of poses out.
 
 In:  command (vla_sd_msgs/EndEffectorCommand), joint_states, robot_description; enable (std_msgs/Bool) where
-     enable.required says so; the services ~/hold (std_srvs/SetBool), ~/home_gripper and ~/recover (std_srvs/Trigger).
+     enable.required says so; scene_reset (std_msgs/Empty) of a simulator; the services ~/hold (std_srvs/SetBool),
+     ~/home_gripper and ~/recover (std_srvs/Trigger).
 Out: what the robot's side takes (arms/; by default target_pose, and gripper_command), measured_pose,
      ~/status, /diagnostics; for viewers commanded_pose and measured_path (view.py).
 All decisions are in control/controller.py; this file is the wiring.
@@ -16,7 +17,7 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, String
+from std_msgs.msg import Bool, Empty, String
 from std_srvs.srv import SetBool, Trigger
 from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
 
@@ -180,6 +181,7 @@ class ArmNode(ManagedNode):
             self.create_subscription(JointState, "joint_states", self._on_joint_states, SENSOR),
             self.create_subscription(EndEffectorCommand, "command", self._on_command, NEWEST),
             self.create_subscription(Bool, "enable", self._on_enable, NEWEST),
+            self.create_subscription(Empty, "scene_reset", self._on_scene_reset, NEWEST),
         ]
         self._homing = self.create_service(Trigger, "~/home_gripper", self._on_home_gripper)
         # Steady time: neither a jump of the system clock nor simulated time may stop or rush the control loop.
@@ -344,6 +346,13 @@ class ArmNode(ManagedNode):
     def _on_enable(self, message: Bool) -> None:
         self._controller.enable(message.data, time.monotonic())
 
+    def _on_scene_reset(self, message: Empty) -> None:
+        """The simulator is about to put the arm elsewhere: the goal is over, and the leap of the joints is no fault."""
+        if self._kinematics is not None:
+            self._watch.forget()
+        self._controller.abandon("the simulator's scene was reset, so the goal is over")
+        self._publish_status_on_change()
+
     def _on_hold(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """Hold, in any state of the lifecycle, until the service says otherwise."""
         self._held = Fault(Code.HELD, "the service ~/hold was called, so the arm holds") if request.data else None
@@ -497,7 +506,10 @@ class ArmNode(ManagedNode):
         previous, self._sent_status = self._sent_status, self._statuses()
         status, gripper, problem = self._sent_status
         if status.code > Code.NO_COMMAND and (previous is None or previous[0].message != status.message):
-            self.get_logger().warning(status.message)
+            if self._controller.measured is not None:
+                self.get_logger().warning(status.message)
+            else:
+                self.get_logger().info(status.message)  # the robot's side has not started yet
         if problem and (previous is None or previous[2] != problem):
             self.get_logger().warning(f"gripper: {problem}")
         message = ArmStatus(state=ArmStatus.MOVING if status.moving else ArmStatus.HOLDING, code=int(status.code),

@@ -30,8 +30,9 @@ class Code(IntEnum):
     NODE_DEACTIVATED = 1008
     IMAGE_FROZEN = 1009
     IMAGE_BLANK = 1010
-    CLIENT_GONE = 1012
     IMAGE_UNDECODABLE = 1011
+    CLIENT_GONE = 1012
+    SCENE_RESET = 1013
     ARM_FAULT = 1100
 
 
@@ -49,6 +50,7 @@ SUCCESS = Ending(Code.NONE, "success")
 CANCELED = Ending(Code.CANCELED, "cancelled", "The client cancelled the goal.")
 PREEMPTED = Ending(Code.PREEMPTED, "preempted", "A newer goal took over.")
 DEACTIVATED = Ending(Code.NODE_DEACTIVATED, "fault", "vla_node was deactivated or shut down during the goal.")
+SCENE_RESET = Ending(Code.SCENE_RESET, "fault", "The simulator's scene was reset during the goal; send it again.")
 
 
 def inference_failed(why: object) -> Ending:

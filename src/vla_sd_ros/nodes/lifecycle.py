@@ -46,6 +46,10 @@ STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 # Time that a node has for its clean stop before the process ends regardless [s].
 STOP_DEADLINE = 2.0
 
+USAGE = """Parameters, remappings and the namespace are given as to every node:
+--ros-args --params-file FILE -p NAME:=VALUE -r FROM:=TO -r __ns:=/NAMESPACE
+Each parameter is explained in the files of the package's config folder, and by `ros2 param describe`."""
+
 
 @dataclass(frozen=True)
 class ParameterSpec:
@@ -298,7 +302,12 @@ def run(make_node: Callable[[], Any], threads: int = 1, args: Sequence[str] | No
 
     Signals are handled here, not by rclpy, which would shut the context down before the last message is out.
     Exit code 0: stopped by a signal. 1: the node could not start (returned) or one of its callbacks failed.
+    With --help it only says what the node is.
     """
+    given = list(sys.argv[1:] if args is None else args)
+    if {"-h", "--help"} & set(given[:given.index("--ros-args")] if "--ros-args" in given else given):
+        print(f"{sys.modules[make_node.__module__].__doc__.strip()}\n\n{USAGE}")
+        return 0
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())

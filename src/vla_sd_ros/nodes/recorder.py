@@ -18,7 +18,7 @@ PATIENCE = 5.0  # [s] to wait for publishers before saying that some topics have
 
 
 class Recorder(PlainNode):
-    """Records from its start to its end; the bag is complete when the process has ended."""
+    """Records from its start to its end, or until there is no more room; the bag is complete when the process has ended."""
 
     TABLE = (ParameterSpec("folder", "episode", "Folder of the bag; must not exist yet.", read_only=True),)
 
@@ -44,14 +44,19 @@ class Recorder(PlainNode):
     def _open(self, topics: dict[str, Topic]) -> EpisodeWriter:
         try:
             return EpisodeWriter(self.values["folder"], topics)
-        except WriterError as error:
-            raise RuntimeError(str(error)) from error
+        except (WriterError, OSError) as error:
+            raise RuntimeError(f"the episode cannot be recorded: {error}") from error
 
     def _record(self, resolved: str, topic: Topic) -> None:
         # Without the message's info, whose received_timestamp would be exacter: rclpy 9.1's events executor fails with
         # "null argument to internal routine" on every callback that takes it.
         def write(serialized: bytes) -> None:
-            self._writer.write(resolved, time.time_ns(), serialized)
+            try:
+                self._writer.write(resolved, time.time_ns(), serialized)
+            except OSError as error:
+                self.stop()  # before the error is logged, which may want room on the same disk
+                raise RuntimeError(f"there is no more room for the episode ({error.strerror}); what was recorded until now "
+                                   "can be read") from error
 
         durability = DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE
         reliability = ReliabilityPolicy.BEST_EFFORT if topic.best_effort else ReliabilityPolicy.RELIABLE
@@ -59,7 +64,9 @@ class Recorder(PlainNode):
         self.create_subscription(message_class(topic.type), resolved, write, qos, raw=True)
 
     def stop(self) -> None:
-        self._writer.close()
+        writer, self._writer = self._writer, None
+        if writer:
+            writer.close()
 
 
 def message_class(name: str) -> type:

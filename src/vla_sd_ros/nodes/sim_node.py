@@ -17,7 +17,7 @@ from rclpy.task import Future
 from rosgraph_msgs.msg import Clock
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image, JointState
-from std_msgs.msg import Bool, Float64, String
+from std_msgs.msg import Bool, Empty, Float64, String
 from vla_sd_msgs.srv import ResetScene
 
 from vla_sd_ros.nodes.lifecycle import ERROR, OK, WARN, ParameterSpec, PlainNode, run, sentence
@@ -61,7 +61,7 @@ class SimNode(PlainNode):
         self._create_topics()
         period = PHYSICS_STEP * round(1 / (self.values["joint_state_rate"] * PHYSICS_STEP))
         listener = Listener(
-            self._on_state, self._on_success, self._stamp, self._on_scene, self._on_image, self._on_failed
+            self._on_state, self._on_success, self._on_restart, self._stamp, self._on_scene, self._on_image, self._on_failed
         )
         self._simulation = RealTimeScene(self._make_scene, period, 1 / self.values["camera_rate"], listener)
         self._simulation.start()
@@ -73,6 +73,7 @@ class SimNode(PlainNode):
         self._robot_description = publisher(String, "robot_description", LATCHED)
         self._task_success = publisher(Bool, "task_success", LATCHED)
         self._task_instruction = publisher(String, "task_instruction", LATCHED)
+        self._scene_reset = publisher(Empty, "scene_reset", 1)
         self._clock_topic = publisher(Clock, "/clock", 10) if self._simulated_clock else None
         self.create_subscription(PoseStamped, "target_pose", self._on_target, 1)
         self.create_subscription(Float64, "gripper_command", self._on_gripper, LATCHED)
@@ -112,6 +113,9 @@ class SimNode(PlainNode):
         self._task_success.publish(Bool(data=success))
         if success:
             self.get_logger().info("the task's goal is reached")
+
+    def _on_restart(self) -> None:
+        self._scene_reset.publish(Empty())
 
     def _on_scene(self, scene: LiberoScene) -> None:
         matrix, position, rotation = scene.camera_info()

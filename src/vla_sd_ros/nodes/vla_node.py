@@ -20,25 +20,26 @@ from dataclasses import MISSING, dataclass, field, fields
 import numpy as np
 from pinocchio import Quaternion
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import Bool, Header
+from std_msgs.msg import Bool, Empty, Header
 from vla_sd_msgs.action import ExecuteInstruction
 from vla_sd_msgs.msg import ArmStatus, DecodeStep, EndEffectorCommand
 
 from vla_sd_ros import stamps
-from vla_sd_ros.decoding.settings import Settings
-from vla_sd_ros.images import compressed_to_rgb, objection, to_rgb
+from vla_sd_ros.decoding.settings import DECODERS, Settings
+from vla_sd_ros.images import compressed_to_rgb, to_rgb, unreadable
 from vla_sd_ros.instruction import objection
 from vla_sd_ros.kinematics.motion import Measured
 from vla_sd_ros.kinematics.pose_buffer import PoseBuffer
 from vla_sd_ros.nodes import messages
-from vla_sd_ros.nodes.goal_watch import (CANCELED, DEACTIVATED, PREEMPTED, SUCCESS, ClientWatch, Code, Ending, GoalWatch,
+from vla_sd_ros.nodes.goal_watch import (CANCELED, DEACTIVATED, PREEMPTED, SCENE_RESET, SUCCESS, ClientWatch, Code, Ending, GoalWatch,
                                          Latest, Limits, Pacer, PictureWatch, Sample, View, inference_failed)
 from vla_sd_ros.nodes.lifecycle import OK, WARN, ManagedNode, ParameterSpec, run as run_node, sentence
+from vla_sd_ros.nodes.polling import PolledOnly, PolledTime
 
 MAX_TIME_LIMIT = 3600.0     # s
 MAX_STEP_LIMIT = 100_000
@@ -52,22 +53,6 @@ NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 LIVE = ("policy.unnorm_key",)      # of the parameters of the policy
 UNCONFIGURED_ONLY = "Changeable only while the node is unconfigured."
-
-
-class PolledOnly(CallbackGroup):
-    """A group whose subscriptions no executor waits on: they are read when needed, with `take_message`.
-
-    At 100 Hz and more, waking the executor for each message costs more time than all the rest of this node.
-    """
-
-    def can_execute(self, entity) -> bool:
-        return False
-
-    def beginning_execution(self, entity) -> bool:
-        return False
-
-    def ending_execution(self, entity) -> None:
-        pass
 
 
 @dataclass
@@ -110,12 +95,13 @@ def decoder_parameters() -> tuple[ParameterSpec, ...]:
         for entry in fields(Settings))
 
 
-class VlaNode(ManagedNode):
+class VlaNode(PolledTime, ManagedNode):
     """The lifecycle node; see the module's docstring."""
 
     TABLE = (
         ParameterSpec("policy.checkpoint", "libero",
-                      f"Checkpoint directory, or the name of one that ships with the package. {UNCONFIGURED_ONLY}"),
+                      "Checkpoint directory, as a path with a / in it, or the name of one that ships with the "
+                      f"package. {UNCONFIGURED_ONLY}"),
         ParameterSpec("policy.device", "cpu", f"Torch device of the model: cpu, cuda, cuda:1. {UNCONFIGURED_ONLY}"),
         ParameterSpec("policy.unnorm_key", "", "Key of the action statistics in the checkpoint; empty where it has "
                                                "only one. Effective at the next step."),
@@ -140,7 +126,8 @@ class VlaNode(ManagedNode):
                                                     f"{UNCONFIGURED_ONLY}"),
         ParameterSpec("policy.remote_image_key", "observation/image", "Under which the policy server expects the image. "
                                                                       f"{UNCONFIGURED_ONLY}"),
-        ParameterSpec("decoder.name", "autoregressive", "Decoder of the action tokens; effective at the next step."),
+        ParameterSpec("decoder.name", "autoregressive", "Decoder of the action tokens; effective at the next step.",
+                      choices=DECODERS),
         *decoder_parameters(),
         ParameterSpec("control_period", 0.2, "Time over which one action is executed, and between two actions [s].",
                       0.02, 5.0),
@@ -310,6 +297,7 @@ class VlaNode(ManagedNode):
         self._pose_input = listen(PoseStamped, "measured_pose", lambda message: None, POSES, PolledOnly)
         listen(ArmStatus, "arm_node/status", lambda message: self._keep(self._arm, message), LATCHED)
         listen(Bool, "task_success", self._on_success, LATCHED)
+        listen(Empty, "scene_reset", self._on_scene_reset, 1)
 
     # Parameters
 
@@ -404,7 +392,7 @@ class VlaNode(ManagedNode):
     def _camera_problem(self) -> str:
         """Why no picture can be made of this camera's kind of images, as a sentence; empty where none has come."""
         image = self._images.sample
-        problem = objection(image.message) if image else ""
+        problem = unreadable(image.message) if image else ""
         return f"The camera's images cannot be used: {problem}." if problem else ""
 
     def _on_success(self, message: Bool, info: dict) -> None:
@@ -413,6 +401,12 @@ class VlaNode(ManagedNode):
             published = info["source_timestamp"] or time.time_ns()
             if message.data and self._run and published > self._run.accepted_wall:
                 self._end(self._run, SUCCESS)
+
+    def _on_scene_reset(self, message: Empty) -> None:
+        """The simulator is about to put arm and objects elsewhere: what the goal wanted is no longer there."""
+        with self._lock:
+            if self._run:
+                self._end(self._run, SCENE_RESET)
 
     # Goals: acceptance, cancel, preemption
 

@@ -46,7 +46,7 @@ def load(
     checkpoint: str | Path, device: str = "cpu", unnorm_key: str = "", threads: int = 0, dtype: str = "",
     images: ImageSettings | None = None, quantization: str = NONE,
 ) -> Vla:
-    """Load a checkpoint: a directory, the name of a shipped one, or random-7b or random-tiny-openvla to measure with.
+    """Load a checkpoint: a directory (a path with a / in it), the name of a shipped one, or random-7b or random-tiny-openvla.
 
     unnorm_key: entry of the action statistics; may be empty when there is only one. threads: CPU threads of torch in
     this process; 0 leaves them as they are. dtype: of OpenVLA's weights, "bfloat16", "float16" or "float32"; empty: as
@@ -189,14 +189,20 @@ def _openvla_statistics(directory: Path) -> dict[str, ActionStatistics]:
     return statistics
 
 
+def is_path(source: str | Path) -> bool:
+    """Whether a directory or file is meant, and not a name: ./libero, not libero, which is always the shipped one."""
+    return isinstance(source, Path) or "/" in source or source in (".", "..")
+
+
 def find(checkpoint: str | Path) -> Path:
-    """The directory of a checkpoint, given as such or by the name of a shipped one. Raises CheckpointError."""
-    for directory in (Path(checkpoint), SHIPPED / str(checkpoint)):
-        if str(checkpoint) and directory.is_dir():
-            return directory
+    """The directory of a checkpoint, given as a path or by the name of a shipped one. Raises CheckpointError."""
+    directory = Path(checkpoint) if is_path(checkpoint) else SHIPPED / checkpoint
+    if str(checkpoint) and directory.is_dir():
+        return directory
+    hint = f"; for the directory that is here give ./{checkpoint}" if Path(checkpoint).is_dir() and str(checkpoint) else ""
     raise CheckpointError(
-        f"checkpoint {str(checkpoint)!r} was not found: give a checkpoint directory or one of the shipped ones "
-        f"({', '.join(shipped()) or 'none in this installation'})"
+        f"checkpoint {str(checkpoint)!r} was not found: give a checkpoint directory, as a path with a / in it, or one of the "
+        f"shipped ones ({', '.join(shipped()) or 'none in this installation'}){hint}"
     )
 
 

@@ -10,7 +10,6 @@ stands for the hidden state at that token, which the verifier's own output layer
     draft = drafter.propose(root, room)                # root: the token that the verifier has decided last
     drafter.follow(bins, hidden)                       # the root and what else the verifier has kept below it
 """
-import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from vla_sd_ros.policy.config import TextConfig
 from vla_sd_ros.policy.draft import EMPTY, Draft
 from vla_sd_ros.policy.model import llama_config
 from vla_sd_ros.policy.vla import ACTION_TOKENS, MAX_DRAFT_NODES, MAX_PROMPT_TOKENS, Pass, Prompt, Vla
+from vla_sd_ros.policy.weights import load_plain
 
 FILE = "drafter.safetensors"  # in a checkpoint's directory
 RELEASED_FILE = "pytorch_model.bin"  # in that of a released drafter
@@ -209,7 +209,10 @@ def _first(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 def comes_with(source: str | Path) -> bool:
     """Whether a checkpoint, a directory or a shipped one's name, has a drafter of its own."""
-    return any((folder / FILE).is_file() for folder in (Path(source), checkpoint.SHIPPED / str(source)))
+    try:
+        return (checkpoint.find(source) / FILE).is_file()
+    except checkpoint.CheckpointError:
+        return False
 
 
 def load_drafter(source: str | Path, vla: Vla) -> Drafter:
@@ -226,7 +229,7 @@ def load_drafter(source: str | Path, vla: Vla) -> Drafter:
 
 
 def _locate(source: str | Path) -> Path:
-    if Path(source).is_file():
+    if checkpoint.is_path(source) and Path(source).is_file():
         return Path(source)
     directory = checkpoint.find(source)
     for name in (FILE, RELEASED_FILE):
@@ -241,10 +244,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise checkpoint.CheckpointError(f"drafter {path} cannot be read: {reason}") from error
+        weights = load_plain(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise checkpoint.CheckpointError(f"drafter {path} cannot be read: {error}") from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise checkpoint.CheckpointError(f"drafter {path} holds no plain weights: give the released {RELEASED_FILE}")
     return weights

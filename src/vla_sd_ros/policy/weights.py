@@ -5,6 +5,7 @@ A model of 15 GB must not need 15 GB twice, nor 15 GB of the host for a GPU. The
 meta device); each tensor is mapped from its file, copied once, straight to its device and type, and unmapped.
 """
 import json
+import pickle
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.torch_version import TorchVersion
 
 from vla_sd_ros.policy import engine, quantization
 from vla_sd_ros.policy.config import CheckpointError, VlaConfig
@@ -21,10 +23,25 @@ from vla_sd_ros.policy.model import VlaModel
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+SAFE = TorchVersion("2.6")      # the first whose weights_only holds what it says
 OVERHEAD = 1.07         # KV cache and activations on top of the weights
 GPU_SIZES = (8, 12, 16, 24, 32, 40, 48, 80)     # GB
 DRIVER = 1e9            # bytes of a GPU that its driver and the libraries take
 LAYER = re.compile(r"language_model\.model\.layers\.(\d+)\.")
+
+
+def load_plain(path: Path, device: torch.device | str = "cpu") -> object:
+    """What torch.save wrote: tensors, numbers, strings and containers of them. Raises ValueError, with one sentence.
+
+    Such a file is a pickle, which could run code of whoever made it: nothing else is unpickled, and by no torch that could
+    be talked round (CVE-2025-32434).
+    """
+    if torch.__version__ < SAFE:
+        raise ValueError(f"torch {torch.__version__} may run code that is hidden in such a file; install torch {SAFE} or newer")
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise ValueError(str(error).partition("\n")[0]) from error
 
 
 @dataclass(frozen=True)

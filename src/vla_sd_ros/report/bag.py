@@ -3,10 +3,14 @@
 
 Written with rosbags, so that a machine without the rosbag2 packages can record; `ros2 bag` and Foxglove open the result.
 """
+import io
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
@@ -14,7 +18,12 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from vla_sd_ros.images import to_rgb
+
 MESSAGE_PACKAGE = "vla_sd_msgs"
+AHEAD = 4 << 20  # [bytes] of the disk claimed before they are needed: for the chunk in memory, index and metadata
+MAGIC = b"\x89MCAP0\r\n"
+DATA_END = 0x0F  # the record of MCAP that comes after all messages, before index and footer
 
 
 @dataclass(frozen=True)
@@ -78,15 +87,38 @@ def _qos(latched: bool) -> Qos:
     )
 
 
+class _Claimed(io.BufferedWriter):
+    """A file that is longer than its content until it is closed, so that what is still to be written has its place."""
+
+    def close(self) -> None:
+        if not self.closed:
+            self.truncate(self.tell())
+        super().close()
+
+
 class EpisodeWriter:
     """A bag being written: folder with NAME.mcap and metadata.yaml. Not thread safe.
 
-    topics: absolute name -> Topic. Raises rosbags.rosbag2.WriterError when the folder exists.
+    The disk is claimed ahead: a message for which there is no more room is an OSError, after which the bag can be closed as
+    ever. topics: absolute name -> Topic. Raises rosbags.rosbag2.WriterError when the folder exists, OSError without room.
     """
 
     def __init__(self, folder: Path, topics: dict[str, Topic]):
         self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
+        storage = self._writer.storage
+        storage.bio.close()
+        storage.bio = self._file = _Claimed(io.FileIO(storage.path, "r+"))
+        self._file.seek(0, os.SEEK_END)
+        self._claimed = 0
+        self._metadata = storage.path.with_name("metadata.claimed")  # in whose place metadata.yaml will come
+        try:
+            self._claim(0)
+            with self._metadata.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, 1 << 16)
+        except OSError:
+            self._writer.abort()
+            raise
         store = typestore()
         self._connections = {
             name: self._writer.add_connection(
@@ -96,20 +128,66 @@ class EpisodeWriter:
         }
 
     def write(self, name: str, stamp: int, serialized: bytes) -> None:
-        """Append one message. stamp: time of reception [ns]. serialized: CDR as a raw subscription gives it."""
+        """Append one message. stamp: time of reception [ns]. serialized: CDR as a raw subscription gives it.
+
+        OSError, with the bag as it was before, when disk, quota or file size are at their limit.
+        """
+        self._claim(len(serialized))
         self._writer.write(self._connections[name], stamp, serialized)
 
     def close(self) -> None:
         """Write index and metadata; the bag is complete after this."""
+        self._metadata.unlink(missing_ok=True)
         self._writer.close()
+
+    def _claim(self, size: int) -> None:
+        """Room for a message of this size [bytes], and for all that closing the bag takes; the index grows with the file."""
+        end = self._file.tell()
+        needed = end + end // 256 + AHEAD + size
+        if needed > self._claimed:
+            os.posix_fallocate(self._file.fileno(), self._claimed, needed - self._claimed)
+            self._claimed = needed
 
 
 def read(folder: Path) -> Iterator[tuple[str, int, object]]:
-    """Messages of a bag in order of time: topic, time of reception [ns], message."""
+    """Messages of a bag in order of time: topic, time of reception [ns], message.
+
+    Of a bag that was never closed, because its recorder was killed, those that had been written.
+    """
     store = typestore()
-    with Reader(folder) as reader:
+    with ExitStack() as stack:
+        bag = folder if (folder / "metadata.yaml").exists() else stack.enter_context(_closed(folder))
+        reader = stack.enter_context(Reader(bag))
         for connection, stamp, data in reader.messages():
             yield connection.topic, stamp, store.deserialize_cdr(data, connection.msgtype)
+
+
+@contextmanager
+def _closed(folder: Path) -> Iterator[Path]:
+    """A file with the whole chunks of a bag whose recorder was killed. FileNotFoundError where there is no bag."""
+    files = sorted(folder.glob("*.mcap"))
+    if not files:
+        raise FileNotFoundError(f"{folder} has no bag in it")
+    with files[0].open("rb") as file, NamedTemporaryFile(suffix=".mcap") as closed:
+        size = os.fstat(file.fileno()).st_size
+        end = len(MAGIC)
+        file.seek(end)
+        while len(head := file.read(9)) == 9 and 0 < head[0] < DATA_END and end + 9 + _size(head) <= size:
+            end += 9 + _size(head)
+            file.seek(end)
+        copied = 0
+        while copied < end:
+            copied += os.sendfile(closed.fileno(), file.fileno(), copied, end - copied)
+        closed.seek(end)
+        closed.write(bytes([DATA_END]) + (4).to_bytes(8, "little") + bytes(4))
+        closed.write(bytes([2]) + (20).to_bytes(8, "little") + bytes(20) + MAGIC)  # a footer without index: it is read through
+        closed.flush()
+        yield Path(closed.name)
+
+
+def _size(head: bytes) -> int:
+    """Of a record [bytes], from its opcode and length."""
+    return int.from_bytes(head[1:9], "little")
 
 
 @dataclass
@@ -156,15 +234,6 @@ def read_episode(folder: Path) -> Episode:
     episode.measured = np.array(measured).reshape(-1, 4)
     episode.gripper = np.array(gripper).reshape(-1, 2)
     return episode
-
-
-def to_rgb(image) -> np.ndarray:
-    """Pixels (H, W, 3) uint8 RGB of a sensor_msgs/Image in rgb8 or bgr8. Raises ValueError for another encoding."""
-    if image.encoding not in ("rgb8", "bgr8"):
-        raise ValueError(f"cannot draw images in encoding {image.encoding!r}: only rgb8 and bgr8")
-    rows = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)
-    pixels = rows[:, : 3 * image.width].reshape(image.height, image.width, 3)
-    return pixels if image.encoding == "rgb8" else pixels[..., ::-1]
 
 
 def _header_time(message, start: int) -> float:

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -36,13 +37,25 @@ def write_report(run: Path, outcome: dict) -> dict:
         ("video.mp4", lambda path: write_video(episode, instruction, path)),
         ("report.png", lambda path: write_figure(episode, _title(outcome), path)),
     ):
-        try:
-            write(run / name)
-        except (ValueError, OSError, ImportError) as error:
-            missing.append(f"{name}: {error}")
+        if why := _replace(run / name, write):
+            missing.append(why)
     summary = provenance() | outcome | latency(episode) | {"messages": episode.counts, "missing": missing}
-    (run / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    if why := _replace(run / "summary.json", lambda path: path.write_text(json.dumps(summary, indent=2) + "\n")):
+        missing.append(why)
     return summary
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> str:
+    """Let `write` make the file, and only a whole one take its place; else why not, in one sentence."""
+    part = path.with_name(f"part.{path.name}")
+    try:
+        write(part)
+        part.replace(path)
+        return ""
+    except (ValueError, OSError, ImportError) as error:
+        return f"{path.name}: {error}"
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def latency(episode: Episode) -> dict:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="directory of the database")
-    parser.add_argument("--checkpoint", default="libero", help="of the policy that will ask: directory or shipped name")
+    parser.add_argument("--checkpoint", default="libero", help="of the policy that will ask: ./directory or shipped name")
     parser.add_argument(
         "--source", type=Path, nargs="+", default=[],
         help="folders with demonstrations of vla-sd collect, bags, LeRobot datasets; searched below",

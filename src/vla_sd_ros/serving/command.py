@@ -10,7 +10,7 @@ MOST = 32       # requests in a batch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", default="libero", help="directory, or name of a shipped one")
+    parser.add_argument("--checkpoint", default="libero", help="./directory, or name of a shipped one")
     parser.add_argument("--decoder", default="autoregressive", help="name of a decoder")
     parser.add_argument("--settings", help="parameter file of vla-sd calibrate, or of a node: its decoder's settings")
     parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, cuda:1")

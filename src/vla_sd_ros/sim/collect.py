@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--noise", type=float, default=1.0, help="scale of the expert's injected noise")
     parser.add_argument("--workers", type=int, default=multiprocessing.cpu_count())
     parser.add_argument(
-        "--policy", type=Path, help="checkpoint that drives while the expert labels (a DAgger round); default: the expert"
+        "--policy", help="checkpoint that drives while the expert labels (a DAgger round); default: the expert"
     )
 
 

@@ -21,6 +21,7 @@ PLATFORM = os.environ.get("MUJOCO_GL")  # as mujoco has read it; robosuite overw
 MAX_DEBT = 0.25  # [s] of simulated time that may be caught up at once; more is given up, and the ratio shows it
 WINDOW = 1.0  # [s] over which the ratio is taken
 SUCCESS_PERIOD = 0.05  # [s]
+NOTICE = 0.05  # [s] from the news of a reset to the reset: everybody shall know before the arm leaps
 NEAR = (0.05, 0.3)  # [m], [rad]: a target this near to the end effector is one for the scene as it is now
 
 
@@ -59,11 +60,12 @@ class Pacer:
 class Listener:
     """What happens in the scene, as callbacks. None may take long.
 
-    state, success and stamp are called by the physics thread, scene and image by the camera's, failed by either.
+    state, success, reset and stamp are called by the physics thread, scene and image by the camera's, failed by either.
     """
 
     state: Callable[[LiberoScene], None]
     success: Callable[[bool], None]  # on change, and after each new start of the scene
+    reset: Callable[[], None]  # the scene is about to be reset or replaced
     stamp: Callable[[], Any]  # the time of the state that is about to be rendered
     scene: Callable[[LiberoScene], None]  # another scene, its camera is ready
     image: Callable[[np.ndarray, Any], None]  # (H, W, 3) uint8 RGB, what stamp() gave
@@ -164,6 +166,9 @@ class RealTimeScene:
         """Take up what was wished since the last tick."""
         with self._lock:
             wishes, self._wishes = self._wishes, {}
+        if "replace" in wishes or "reset" in wishes:
+            self._listener.reset()
+            time.sleep(NOTICE)
         if "replace" in wishes:
             self.scene, done = wishes["replace"]
             self._restarted(state)

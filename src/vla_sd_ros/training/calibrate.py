@@ -24,7 +24,7 @@ NEAR = 3  # [bins] within which the sources of a composite draft compete
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", default="libero", help="directory, or name of a shipped one")
+    parser.add_argument("--checkpoint", default="libero", help="./directory, or name of a shipped one")
     parser.add_argument("--observations", type=Path, required=True, help="what vla-sd bench libero --record wrote")
     parser.add_argument("--database", default="", help="directory of a trajectory database")
     parser.add_argument("--most", type=int, default=3000, help="observations at most")

@@ -16,6 +16,8 @@ import torch.distributed as distributed
 import torch.multiprocessing as multiprocessing
 from torch import nn
 
+from vla_sd_ros.policy.weights import load_plain
+
 
 def spawn(train, arguments: tuple, processes: int) -> None:
     """Run train(rank, *arguments) in that many processes of one group."""
@@ -63,6 +65,16 @@ def save_state(path: Path, state: dict) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
     temporary.rename(path)
+
+
+def load_state(path: Path, device: torch.device | str = "cpu") -> dict | None:
+    """What save_state wrote; None where there is nothing. Raises ValueError, with one sentence, for anything else."""
+    if not path.exists():
+        return None
+    try:
+        return load_plain(path, device)
+    except ValueError as error:
+        raise ValueError(f"the state of the training in {path} cannot be read ({error}); remove it to begin anew") from error
 
 
 class Log:

@@ -8,6 +8,7 @@ import argparse
 import copy
 import csv
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from vla_sd_ros.policy.model import VlaModel
 from vla_sd_ros.policy.prompt import prompt_ids, word_tokenizer
 from vla_sd_ros.policy.vla import normalise_pixels
 from vla_sd_ros.training.data import Batch, Batches, Frames, open_frames, pack, vary_colours
-from vla_sd_ros.training.loop import Log, average_gradients, learning_rate, multiplies_bf16, save_state, spawn
+from vla_sd_ros.training.loop import Log, average_gradients, learning_rate, load_state, multiplies_bf16, save_state, spawn
 from vla_sd_ros.training.losses import AuxiliaryHead, action_loss, auxiliary_loss
 from vla_sd_ros.training.muon import Muon
 
@@ -32,6 +33,7 @@ EMA_DECAY = 0.998
 AUXILIARY_WEIGHT = 0.3
 WARM_UP = 200  # steps
 STATISTICS_KEY = "libero_5hz"
+STATE = "state.pt"  # of an interrupted training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--start-from", type=Path, help="checkpoint whose weights to begin with")
+    parser.add_argument("--start-from", help="checkpoint whose weights to begin with: ./directory, or a shipped one")
     parser.add_argument("--repack", action="store_true", help="read the demonstrations again")
     parser.add_argument("--evaluate", type=int, default=1, metavar="N", help="closed-loop episodes per task at the end")
 
@@ -52,6 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
     work = arguments.output / "training"
     if arguments.repack or not (work / "meta.json").exists():
         pack(arguments.demonstrations, work)
+    try:
+        if arguments.start_from:
+            arguments.start_from = checkpoint.find(arguments.start_from)
+        load_state(work / STATE)  # says what is wrong before any process starts
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     spawn(_train, (arguments, work), arguments.processes)
     if arguments.evaluate:
         _evaluate(arguments, work)
@@ -90,9 +99,9 @@ def _train(rank: int, arguments: argparse.Namespace, work: Path) -> None:
     statistics = _statistics(arguments, frames)
     tokenizer = word_tokenizer(known_sentences(frames.sentences))
     trainee = _new_trainee(arguments, rank)
-    saved = work / "state.pt"
-    if saved.exists():
-        trainee.restore(torch.load(saved, weights_only=False))
+    saved = work / STATE
+    if state := load_state(saved):
+        trainee.restore(state)
     ids = [torch.tensor(prompt_ids(tokenizer, sentence, None)) for sentence in frames.sentences]
     seed = [arguments.seed, rank, trainee.step]
     batches = Batches(frames, statistics, arguments.batch_size // arguments.processes, seed)

@@ -29,14 +29,15 @@ from vla_sd_ros.policy.draft import Draft, chain
 from vla_sd_ros.policy.drafter import FILE, Budget, Drafter, DrafterModel
 from vla_sd_ros.policy.vla import ACTION_TOKENS, Vla
 from vla_sd_ros.training.data import episode_files
-from vla_sd_ros.training.loop import Log, average_gradients, learning_rate, multiplies_bf16, save_state, spawn
+from vla_sd_ros.training.loop import Log, average_gradients, learning_rate, load_state, multiplies_bf16, save_state, spawn
 
 DRAFTED = ACTION_TOKENS - 1  # the first token is always the verifier's
 EVALUATE_EVERY = 500  # steps
+STATE = "state.pt"  # of an interrupted training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", default="libero", help="the policy: a directory, or the name of a shipped one")
+    parser.add_argument("--checkpoint", default="libero", help="the policy: ./directory, or the name of a shipped one")
     parser.add_argument("--unnorm-key", default="", help="entry of dataset_statistics.json, where there are several")
     parser.add_argument("--demonstrations", type=Path, nargs="+", default=[Path("demonstrations")])
     parser.add_argument("--output", type=Path, help=f"directory for {FILE}; default: the policy's")
@@ -70,6 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
     output = arguments.output or directory
     work = output / "drafter_training"
     _forget_another_verifier(work, directory)
+    try:
+        load_state(work / STATE)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     spawn(_train, (arguments, directory, output, work, episodes), arguments.processes)
     return 0
 
@@ -234,9 +240,8 @@ def _train(
     torch.manual_seed(arguments.seed)
     model = DrafterModel(vla.config.text).to(vla.device)
     optimizer = torch.optim.AdamW(model.parameters(), betas=tuple(arguments.betas))
-    step, saved = 0, work / "state.pt"
-    if saved.exists():
-        state = torch.load(saved, map_location=vla.device)
+    step, saved = 0, work / STATE
+    if state := load_state(saved, vla.device):
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         step = state["step"]

@@ -33,7 +33,7 @@ NEAR = 9  # [bins], the published radius of relaxed acceptance
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", default="libero", help="the policy: a directory, or the name of a shipped one")
+    parser.add_argument("--checkpoint", default="libero", help="the policy: ./directory, or the name of a shipped one")
     parser.add_argument("--unnorm-key", default="", help="entry of dataset_statistics.json, where there are several")
     parser.add_argument("--demonstrations", type=Path, nargs="+", default=[Path("demonstrations")])
     parser.add_argument("--every", type=int, default=1, metavar="N", help="use each N-th image of an episode")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_sd_ros.images import compressed_to_rgb
+from vla_sd_ros.images import MAX_PIXELS, compressed_to_rgb
 from vla_sd_ros.retrieval.database import DatabaseError
 from vla_sd_ros.retrieval.sources import Episode, Options
 
@@ -210,6 +210,7 @@ def video_frames(path: Path, times: np.ndarray, tolerance: float) -> Iterator[np
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # a small file can claim a picture of gigabytes
             container.seek(int(max(times[0] - tolerance, 0.0) / stream.time_base), stream=stream)  # a key frame before
             frames = container.decode(stream)
             for time in times:

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m vla_sd_ros.nodes NAME ...`: a node as a process, which a signal ends quietly even while it is importing."""
+import os
+import signal
+import sys
+from importlib import import_module
+
+NODES = ("arm_node", "recorder", "sim_arm_node", "sim_node", "vla_node")
+
+
+def main() -> int:
+    if sys.argv[1:2] == [] or sys.argv[1] not in NODES:
+        print(f"name the node: {', '.join(NODES)}", file=sys.stderr)
+        return 2
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(0))  # until the node's own handlers; nothing has begun yet
+    return import_module(f"vla_sd_ros.nodes.{sys.argv.pop(1)}").main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
