@@ -85,6 +85,7 @@ class View:
     arm_message: str = ""
     image_unchanged: float = 0.0    # for how long the picture has been the same while the arm moved
     image_contrast: float = math.inf
+    image_advice: str = "check the publisher and its clock"     # where no image comes
 
 
 @dataclass
@@ -119,7 +120,7 @@ class GoalWatch:
             return Verdict(ending=Ending(Code.TIME_LIMIT, "time_limit", f"The time limit of {limits.time_limit:g} s "
                                                                         "ran out before success was signalled."))
         verdicts = (self._check_age(self._image, view.steady, "camera image", view.image_age, limits.image_timeout,
-                                    limits.image_grace, Code.IMAGE_STALE),
+                                    limits.image_grace, Code.IMAGE_STALE, view.image_advice),
                     self._check_frozen(view, limits), self._check_blank(view, limits),
                     self._check_age(self._joint_states, view.steady, "joint state", view.joint_states_age,
                                     limits.joint_states_timeout, limits.joint_states_grace, Code.JOINT_STATES_STALE),
@@ -127,10 +128,10 @@ class GoalWatch:
         return next((v for v in verdicts if v.ending), next((v for v in verdicts if v.hold), Verdict()))
 
     def _check_age(self, since: _Since, now: float, name: str, age: float, timeout: float, grace: float,
-                   code: Code) -> Verdict:
+                   code: Code, advice: str = "check the publisher and its clock") -> Verdict:
         what = f"The newest {name} is {age:.1f} s old" if math.isfinite(age) else f"No {name} has come yet"
         why = f"{what} (limit {timeout:g} s)" if age > timeout else ""
-        return self._hold(since, now, why, grace, code, "check the publisher and its clock")
+        return self._hold(since, now, why, grace, code, advice)
 
     def _check_frozen(self, view: View, limits: Limits) -> Verdict:
         why = (f"The camera has shown the same picture for {view.image_unchanged:.1f} s while the arm moved (limit "
