@@ -88,10 +88,11 @@ class World:
 
 
 class Vla:
-    """The process, the world, a client, and what the node has published."""
+    """The process, the world, a client, and what the node has published. wrap: what comes before the process's command."""
 
-    def __init__(self, checkpoint, folder, **parameters):
+    def __init__(self, checkpoint, folder, wrap=(), discovery="LOCALHOST", **parameters):
         self.domain = Domain()
+        self.domain.discovery = discovery
         self.ros = Ros(self.domain)
         self.world = World(self.ros)
         self.commands = self.ros.listen(EndEffectorCommand, "command")
@@ -100,7 +101,7 @@ class Vla:
         self.parameters = PARAMETERS | {"policy.checkpoint": str(checkpoint)} | parameters
         folder.mkdir(exist_ok=True)
         command = node_command("vla_sd_ros.nodes.vla_node", self.parameters, folder)
-        self.process = NodeProcess(command, self.domain, folder / "vla_node.log")
+        self.process = NodeProcess([*wrap, *command], self.domain, folder / "vla_node.log")
         self.client = InstructionClient("vla", context=self.ros.context)
 
     def wait_until_active(self) -> None:

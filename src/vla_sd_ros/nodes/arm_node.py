@@ -9,6 +9,7 @@ Out: what the robot's side takes (arms/; by default target_pose, and gripper_com
 All decisions are in control/controller.py; this file is the wiring.
 """
 
+import gc
 import math
 import sys
 import time
@@ -34,7 +35,7 @@ from vla_sd_ros.control.reach import JointLimits
 from vla_sd_ros.control.tracker import Limits
 from vla_sd_ros.kinematics.arm import ArmKinematics
 from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ManagedNode, ParameterSpec, run, sentence
-from vla_sd_ros.nodes.realtime import spare_collector, take_priority
+from vla_sd_ros.nodes.realtime import give_priority_back, spare_collector, take_priority
 from vla_sd_ros.nodes.view import View
 
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -170,29 +171,30 @@ class ArmNode(ManagedNode):
         self._ticks, self._ticks_since, self._longest_period, self._last_tick = 0, time.monotonic(), 0.0, math.nan
         before = set(self.publishers)
         self._arm, self._refused = arms.make_arm(self), False
+        self.made.append(self._arm.close)
         self._rivals = Rivals(self, [publisher for publisher in self.publishers if publisher not in before])
         self._controllers = Controllers(self)
+        self.made.append(self._controllers.close)
         self._gripper = arms.make_gripper(self)
+        self.made.append(self._gripper.close)
         self._measured = self.create_publisher(PoseStamped, "measured_pose", 10)
         self._view, self._commanded = View(self), None
         self._status = self.create_publisher(ArmStatus, "~/status", LATCHED)
-        self._inputs = [
-            self.create_subscription(String, "robot_description", self._on_description, LATCHED),
-            self.create_subscription(JointState, "joint_states", self._on_joint_states, SENSOR),
-            self.create_subscription(EndEffectorCommand, "command", self._on_command, NEWEST),
-            self.create_subscription(Bool, "enable", self._on_enable, NEWEST),
-            self.create_subscription(Empty, "scene_reset", self._on_scene_reset, NEWEST),
-        ]
-        self._homing = self.create_service(Trigger, "~/home_gripper", self._on_home_gripper)
+        self.create_subscription(String, "robot_description", self._on_description, LATCHED)
+        self.create_subscription(JointState, "joint_states", self._on_joint_states, SENSOR)
+        self.create_subscription(EndEffectorCommand, "command", self._on_command, NEWEST)
+        self.create_subscription(Bool, "enable", self._on_enable, NEWEST)
+        self.create_subscription(Empty, "scene_reset", self._on_scene_reset, NEWEST)
+        self.create_service(Trigger, "~/home_gripper", self._on_home_gripper)
         # Steady time: neither a jump of the system clock nor simulated time may stop or rush the control loop.
-        self._loops = [
-            self.create_timer(1.0 / self.values["rate"], self._tick, clock=STEADY),
-            self.create_timer(MEASURED_POSE_PERIOD, self._publish_measured, clock=STEADY),
-            self.create_timer(STATUS_PERIOD, self._watch_controllers, clock=STEADY),
-            self.create_timer(STATUS_PERIOD, self._publish_status, clock=STEADY),
-        ]
+        self.create_timer(1.0 / self.values["rate"], self._tick, clock=STEADY)
+        self.create_timer(MEASURED_POSE_PERIOD, self._publish_measured, clock=STEADY)
+        self.create_timer(STATUS_PERIOD, self._watch_controllers, clock=STEADY)
+        self.create_timer(STATUS_PERIOD, self._publish_status, clock=STEADY)
         if self.values["realtime_priority"]:
+            self.made.append(give_priority_back)
             take_priority(self.values["realtime_priority"])
+        self.made.append(gc.unfreeze)
         spare_collector()
 
     def activate(self):
@@ -217,19 +219,6 @@ class ArmNode(ManagedNode):
             self._tick()
         self._gripper.rest()
         self._publish_status()
-
-    def cleanup(self):
-        for timer in self._loops:
-            self.destroy_timer(timer)
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        for publisher in (self._measured, self._status):
-            self.destroy_publisher(publisher)
-        self.destroy_service(self._homing)
-        self._view.close()
-        self._controllers.close()
-        self._arm.close()
-        self._gripper.close()
 
     def apply(self, changed):
         if self.state == "unconfigured":

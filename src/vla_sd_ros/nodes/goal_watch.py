@@ -96,6 +96,7 @@ class View:
     client_gone: float = 0.0        # for how long the client has been gone
     image_unread: float = 0.0       # for how long no picture could be decoded though images came
     image_problem: str = ""         # why not
+    image_advice: str = "check the publisher and its clock"     # where no image comes
 
 
 @dataclass
@@ -135,7 +136,7 @@ class GoalWatch:
             return Verdict(ending=Ending(Code.CLIENT_GONE, "fault", f"The client has been gone for {view.client_gone:.1f} s "
                                          f"(limit {limits.client_timeout:g} s, goal.client_timeout)."))
         verdicts = (self._check_age(self._image, view.steady, "camera image", view.image_age, limits.image_timeout,
-                                    limits.image_grace, Code.IMAGE_STALE),
+                                    limits.image_grace, Code.IMAGE_STALE, view.image_advice),
                     self._check_unread(view, limits), self._check_frozen(view, limits), self._check_blank(view, limits),
                     self._check_age(self._joint_states, view.steady, "joint state", view.joint_states_age,
                                     limits.joint_states_timeout, limits.joint_states_grace, Code.JOINT_STATES_STALE),
@@ -143,10 +144,10 @@ class GoalWatch:
         return next((v for v in verdicts if v.ending), next((v for v in verdicts if v.hold), Verdict()))
 
     def _check_age(self, since: _Since, now: float, name: str, age: float, timeout: float, grace: float,
-                   code: Code) -> Verdict:
+                   code: Code, advice: str = "check the publisher and its clock") -> Verdict:
         what = f"The newest {name} {stamps.told(age)}" if math.isfinite(age) else f"No {name} has come yet"
         why = f"{what} (limit {timeout:g} s)" if abs(age) > timeout else ""
-        return self._hold(since, now, why, grace, code, "check the publisher and its clock")
+        return self._hold(since, now, why, grace, code, advice)
 
     def _check_unread(self, view: View, limits: Limits) -> Verdict:
         why = (f"No picture could be made of the camera's images for {view.image_unread:.1f} s (limit {limits.image_timeout:g} "

@@ -7,7 +7,6 @@
         def configure(self): ...      # an exception is one logged sentence, and the transition fails
         def activate(self): ...
         def deactivate(self): ...     # also called before the process ends
-        def cleanup(self): ...
         def check(self, values): ...  # raise ValueError to refuse a combination of parameters
         def apply(self, changed): ... # parameters have changed; self.values holds the new ones
         def diagnose(self): return OK, "holding", {"rate [Hz]": 99.8}
@@ -16,6 +15,7 @@
 """
 
 import difflib
+import functools
 import math
 import os
 import re
@@ -30,13 +30,19 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.action import ActionClient
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
+from rclpy.service import Service
 from rclpy.signals import SignalHandlerOptions
+from rclpy.subscription import Subscription
+from rclpy.timer import Timer
 
 from vla_sd_ros import parameter_files
 
@@ -187,10 +193,12 @@ class PlainNode(TableNode, Node):
 
 
 class ManagedNode(TableNode, LifecycleNode):
-    """A lifecycle node. Derived classes override configure, activate, deactivate and cleanup, and simply raise.
+    """A lifecycle node. Derived classes override configure, activate and deactivate, and simply raise.
 
     rclpy swallows exceptions in transitions: here each becomes one logged sentence, and the node stays in, or goes
-    back to, the state before. With the parameter `autostart` the node configures and activates itself.
+    back to, the state before. Whatever configure has made, in part or in whole, one function takes away again
+    (`_release`): after a configure that failed, at cleanup, after an error, at shutdown from any state.
+    With the parameter `autostart` the node configures and activates itself.
     """
 
     AUTOSTART = ParameterSpec(
@@ -199,6 +207,8 @@ class ManagedNode(TableNode, LifecycleNode):
     def __init__(self, name: str, **options: Any):
         self.TABLE = (self.AUTOSTART, *self.TABLE)
         self.state = "unconfigured"
+        self.made: list[Callable[[], None]] = []  # to be called to undo configure, the newest first
+        self._created: list = []  # by configure, on this node
         LifecycleNode.__init__(self, name, **options)
         # A long configure must not block the parameter services or the question for the state: the two services of
         # the lifecycle leave the default group, before an executor sees them.
@@ -219,7 +229,11 @@ class ManagedNode(TableNode, LifecycleNode):
         return self.state == "active"
 
     def configure(self) -> None:
-        """Override: acquire what activation needs. Raise with one sentence when that is impossible."""
+        """Override: acquire what activation needs. Raise with one sentence when that is impossible.
+
+        Append to `self.made` what undoes each step, before the step where it may be left half done. What is created on this
+        node by then (publishers, subscriptions, services, clients, timers, actions) is destroyed without an entry.
+        """
 
     def activate(self) -> None:
         """Override: begin to act."""
@@ -227,11 +241,15 @@ class ManagedNode(TableNode, LifecycleNode):
     def deactivate(self) -> None:
         """Override: come to rest."""
 
-    def cleanup(self) -> None:
-        """Override: release what configure acquired."""
-
     def on_configure(self, state) -> TransitionCallbackReturn:
-        return self._transition("configure", "inactive", self.configure)
+        before = self._entities()
+        self.state = "configuring"
+        result = self._transition("configure", "inactive", self.configure)
+        self._created = [entity for entity in self._entities() if entity not in before]
+        if result != TransitionCallbackReturn.SUCCESS:
+            self._release()  # not while the exception lives: its traceback holds what is to go
+            self.state = "unconfigured"
+        return result
 
     def on_activate(self, state) -> TransitionCallbackReturn:
         return self._transition("activate", "active", self.activate)
@@ -240,13 +258,15 @@ class ManagedNode(TableNode, LifecycleNode):
         return self._transition("deactivate", "inactive", self.deactivate, TransitionCallbackReturn.ERROR)
 
     def on_cleanup(self, state) -> TransitionCallbackReturn:
-        return self._transition("clean up", "unconfigured", self.cleanup, TransitionCallbackReturn.ERROR)
+        return self._transition("clean up", "unconfigured", self._release, TransitionCallbackReturn.ERROR)
 
     def on_shutdown(self, state) -> TransitionCallbackReturn:
-        return self._transition("shut down", "finalized", self._wind_down)
+        result = self._transition("shut down", "finalized", self._wind_down)
+        self.state = "finalized"  # as for rclpy, whatever failed
+        return result
 
     def on_error(self, state) -> TransitionCallbackReturn:
-        return self._transition("recover from an error", "unconfigured", self.cleanup)
+        return self._transition("recover from an error", "unconfigured", self._release)
 
     def stop(self) -> None:
         """The last act before the process ends: come to rest, whatever the state."""
@@ -259,9 +279,36 @@ class ManagedNode(TableNode, LifecycleNode):
         self._state_machine = None
 
     def _wind_down(self) -> None:
-        if self.active:
-            self.deactivate()
-        self.cleanup()
+        try:
+            if self.active:
+                self.deactivate()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        """Undo what configure did, however far it came. What fails is told, and keeps nothing else from being undone."""
+        while self.made:
+            self._tell_failure(self.made.pop())
+        created, self._created = self._created, []
+        left = self._entities()
+        # Timers first: they use the others.
+        for kind, destroy in ((Timer, self.destroy_timer), (Subscription, self.destroy_subscription),
+                              (Service, self.destroy_service), (Client, self.destroy_client),
+                              (Publisher, self.destroy_publisher), (ActionClient, ActionClient.destroy)):
+            for entity in created:
+                if isinstance(entity, kind) and entity in left:
+                    self._tell_failure(functools.partial(destroy, entity))
+
+    def _entities(self) -> list:
+        """Everything that hangs on this node."""
+        return [*self.timers, *self.subscriptions, *self.services, *self.clients, *self.publishers, *self.waitables]
+
+    def _tell_failure(self, act: Callable[[], Any]) -> None:
+        try:
+            act()
+        except Exception as error:
+            self.get_logger().error(f"{self.get_name()} could not undo a step of its configuration: {sentence(error)}")
+            self.get_logger().debug(traceback.format_exc())
 
     def _transition(self, verb: str, reached: str, act: Callable[[], None],
                     failed=TransitionCallbackReturn.FAILURE) -> TransitionCallbackReturn:

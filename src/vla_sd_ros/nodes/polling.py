@@ -12,7 +12,11 @@ from rosgraph_msgs.msg import Clock
 
 
 class PolledOnly(CallbackGroup):
-    """A group whose subscriptions no executor waits on: they are read when needed, with `take_message`."""
+    """A group whose subscriptions no executor waits on: they are read when needed, with `take_message`.
+
+    An image that has come in part wakes an executor again and again, too, which keeps the rest of it from coming: a whole core
+    is busy then.
+    """
 
     def can_execute(self, entity) -> bool:
         return False

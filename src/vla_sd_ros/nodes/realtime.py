@@ -21,7 +21,16 @@ def take_priority(priority: int) -> None:
                            f"{priority} in /etc/security/limits.conf, or set realtime_priority to 0") from error
 
 
+def give_priority_back() -> None:
+    """Put every thread of this process under the ordinary scheduler again."""
+    for thread in Path("/proc/self/task").iterdir():
+        os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
+
+
 def spare_collector() -> None:
-    """Keep what is loaded by now out of the garbage collector's passes, each of which would take milliseconds."""
+    """Keep what is loaded by now out of the garbage collector's passes, each of which would take milliseconds.
+
+    Undone by gc.unfreeze; else what is loaded by now would never go.
+    """
     gc.collect()
     gc.freeze()

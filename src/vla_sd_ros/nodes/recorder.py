@@ -7,10 +7,11 @@ import os
 import time
 from importlib import import_module
 
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosbags.rosbag2 import WriterError
 
 from vla_sd_ros.nodes.lifecycle import STEADY, ParameterSpec, PlainNode, run
+from vla_sd_ros.nodes.matching import GRAPH_PERIOD, MatchedSubscription
 from vla_sd_ros.report.bag import EPISODE_TOPICS, EpisodeWriter, Topic
 
 QUEUE = 200  # messages that may wait while the disk is busy
@@ -58,10 +59,13 @@ class Recorder(PlainNode):
                 raise RuntimeError(f"there is no more room for the episode ({error.strerror}); what was recorded until now "
                                    "can be read") from error
 
+        kind = message_class(topic.type)
+        if topic.best_effort:
+            matched = MatchedSubscription(self, kind, resolved, write, QUEUE, raw=True)
+            self.create_timer(GRAPH_PERIOD, matched.look, clock=STEADY)
+            return
         durability = DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE
-        reliability = ReliabilityPolicy.BEST_EFFORT if topic.best_effort else ReliabilityPolicy.RELIABLE
-        qos = QoSProfile(depth=QUEUE, durability=durability, reliability=reliability)
-        self.create_subscription(message_class(topic.type), resolved, write, qos, raw=True)
+        self.create_subscription(kind, resolved, write, QoSProfile(depth=QUEUE, durability=durability), raw=True)
 
     def stop(self) -> None:
         writer, self._writer = self._writer, None

@@ -34,7 +34,3 @@ class View:
         if now - self._sent_at >= 1.0 and self._path.get_subscription_count():
             self._sent_at = now
             self._path.publish(PoseArray(header=measured.header, poses=list(self._trail)))
-
-    def close(self) -> None:
-        self._node.destroy_publisher(self._commanded)
-        self._node.destroy_publisher(self._path)

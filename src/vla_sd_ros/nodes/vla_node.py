@@ -8,6 +8,7 @@ ended goal no motion of that goal can follow.
 """
 import contextlib
 import functools
+import gc
 import inspect
 import math
 import sys
@@ -39,6 +40,7 @@ from vla_sd_ros.nodes import messages
 from vla_sd_ros.nodes.goal_watch import (CANCELED, DEACTIVATED, PREEMPTED, SCENE_RESET, SUCCESS, ClientWatch, Code, Ending, GoalWatch,
                                          Latest, Limits, Pacer, PictureWatch, Sample, View, inference_failed)
 from vla_sd_ros.nodes.lifecycle import OK, WARN, ManagedNode, ParameterSpec, run as run_node, sentence
+from vla_sd_ros.nodes.matching import QOS, MatchedSubscription
 from vla_sd_ros.nodes.polling import PolledOnly, PolledTime
 
 MAX_TIME_LIMIT = 3600.0     # s
@@ -48,6 +50,7 @@ FEEDBACK = "execute_instruction/_action/feedback"
 LONGEST_FRAME_ID = 255
 CLIENT_PERIOD = 0.2         # s, between two looks at whether its client is there
 STATUS_SILENCE = 1.0        # s, after which what arm_node said last is not asked any more; it speaks at 10 Hz
+IMAGE_PERIOD = 0.005        # s, between two looks for a new image while a goal waits for one
 POSES = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)  # of two images
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -144,6 +147,8 @@ class VlaNode(PolledTime, ManagedNode):
                       "the arm holds: dark, covered, over-exposed, of one colour. 0: not watched.", 0.0, 64.0),
         ParameterSpec("image.compressed", False, "Subscribe to sensor_msgs/CompressedImage on image/compressed "
                                                  "instead of sensor_msgs/Image on image.", read_only=True),
+        ParameterSpec("image.qos", "auto", "Reliability to ask of the camera's driver; auto: what it offers.", choices=QOS,
+                      read_only=True),
         ParameterSpec("joint_states.timeout", 0.5, "Age of the newest joint state beyond which the arm holds [s].",
                       0.02, 60.0),
         ParameterSpec("joint_states.grace", 2.0, "Time of holding for a joint state after which the goal is aborted "
@@ -156,7 +161,7 @@ class VlaNode(PolledTime, ManagedNode):
 
     def __init__(self, name: str = "vla_node", **options):
         self._lock = threading.RLock()
-        self._news = threading.Condition(self._lock)    # a new image, a new goal, or the end
+        self._news = threading.Condition(self._lock)    # a new goal, or the end
         self._run: Run | None = None                    # the goal that commands the arm
         self._vla = self._database = self._drafter = self._decoder = self._new_decoder = self._remote = None
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
@@ -167,8 +172,7 @@ class VlaNode(PolledTime, ManagedNode):
         self._new_history = None                        # makes the record of a goal that the decoder reads
         self._recent: deque = deque(maxlen=100)         # (steady time, latency [ms]) of the newest actions
         self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
-        self._inputs: list = []
+        self._camera: MatchedSubscription | None = None
         self._joint_input = self._pose_input = None
         super().__init__(name, **options)
         self._commands = self.create_publisher(EndEffectorCommand, "command", 1)
@@ -183,15 +187,12 @@ class VlaNode(PolledTime, ManagedNode):
     # Lifecycle
 
     def configure(self) -> None:
-        self.state = "configuring"
-        try:
-            self._load()
-        except Exception:
-            self.state = "unconfigured"
-            raise
+        self.made.append(self._forget)
+        self._load()
         self._subscribe()
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._infer, name="inference", daemon=True)
+        stopping = threading.Event()            # one for each thread: none of the past is set going again
+        self._thread = threading.Thread(target=self._infer, args=(stopping,), name="inference", daemon=True)
+        self.made += [self._join, self._end_goal, stopping.set]
         self._thread.start()
 
     def _load(self) -> None:
@@ -232,12 +233,9 @@ class VlaNode(PolledTime, ManagedNode):
         value = self.values
         remote = RemotePolicy(value["policy.remote"], value["policy.remote_timeout"], value["policy.remote_key_file"],
                               value["policy.remote_image_key"])
+        self.made.append(remote.close)
         self.get_logger().info(remote.self_test())
-        try:
-            _warm_up(remote)
-        except Exception:
-            remote.close()
-            raise
+        _warm_up(remote)
         self._vla = self._decoder = self._remote = remote
         self._new_history = remote.progress
 
@@ -253,21 +251,31 @@ class VlaNode(PolledTime, ManagedNode):
         if running:
             running.answered.wait(1.0)
 
-    def cleanup(self) -> None:
-        self._stopping.set()
+    def _end_goal(self) -> None:
+        """No motion from here on, and nothing that the inference thread waits for."""
         with self._news:
+            if self._run:
+                self._end(self._run, DEACTIVATED)
             self._news.notify_all()
         if self._remote:
-            self._remote.close()                # the thread may wait for an answer
-        if self._thread:
-            self._thread.join()                 # the process's own deadline bounds this at shutdown
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs, self._joint_input, self._pose_input, self._thread = [], None, None, None
-        self._poses = PoseBuffer()
+            self._remote.close()
+
+    def _join(self) -> None:
+        """Wait for the inference thread; the process's own deadline bounds this at shutdown."""
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _forget(self) -> None:
+        """The model, what was heard, and the memory of both."""
+        self._thread = self._camera = self._joint_input = self._pose_input = None
         self._vla = self._database = self._drafter = self._decoder = self._new_decoder = self._remote = None
-        self._new_key = None
+        self._new_key = self._new_history = None
+        self._poses = PoseBuffer()
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
+        gc.collect()                            # a model refers to itself: without this it would stay beside the next one
+        torch = sys.modules.get("torch")
+        if torch and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
     def destroy_node(self) -> None:
         """Leave the graph at once; the action server would hold on to the node."""
@@ -289,10 +297,10 @@ class VlaNode(PolledTime, ManagedNode):
         kind, topic = (CompressedImage, "image/compressed") if self.values["image.compressed"] else (Image, "image")
 
         def listen(kind, topic, callback, qos, group=MutuallyExclusiveCallbackGroup):
-            self._inputs.append(self.create_subscription(kind, topic, callback, qos, callback_group=group()))
-            return self._inputs[-1]
+            return self.create_subscription(kind, topic, callback, qos, callback_group=group())
 
-        listen(kind, topic, self._on_image, NEWEST)
+        self._camera = MatchedSubscription(self, kind, topic, qos=self.values["image.qos"], callback_group=PolledOnly())
+        self.made.append(self._camera.close)
         self._joint_input = listen(JointState, "joint_states", lambda message: None, NEWEST, PolledOnly)
         self._pose_input = listen(PoseStamped, "measured_pose", lambda message: None, POSES, PolledOnly)
         listen(ArmStatus, "arm_node/status", lambda message: self._keep(self._arm, message), LATCHED)
@@ -364,11 +372,15 @@ class VlaNode(PolledTime, ManagedNode):
         """Puts the message into its buffer; it came `waited` seconds ago."""
         latest.sample = Sample(message, stamps.seconds(message.header.stamp, self._now() - waited), time.monotonic() - waited)
 
-    def _poll_joint_states(self) -> None:
-        taken = self._joint_input.handle.take_message(JointState, False)
-        if taken:
-            message, info = taken
-            self._keep(self._joint_states, message, _waited(info))
+    def _poll(self) -> None:
+        """Takes what has come of joint states and images. Under the lock."""
+        if taken := self._joint_input.handle.take_message(JointState, False):
+            self._keep(self._joint_states, taken[0], _waited(taken[1]))
+        self._camera.look()
+        while taken := self._camera.take():
+            self._keep(self._images, taken[0], _waited(taken[1]))
+            if problem := self._camera_problem():
+                self.get_logger().warning(problem, throttle_duration_sec=60.0)
 
     def _pose_at(self, stamp: float) -> Measured | None:
         """Where arm_node measured the end effector at a time [s]; None where it did not."""
@@ -381,13 +393,6 @@ class VlaNode(PolledTime, ManagedNode):
                             np.asarray(Quaternion(turn.w, turn.x, turn.y, turn.z).matrix()))
             self._poses.add(stamps.seconds(message.header.stamp, self._now() - _waited(info)), pose)
         return self._poses.at(stamp)
-
-    def _on_image(self, message) -> None:
-        with self._news:
-            self._keep(self._images, message)
-            self._news.notify_all()
-        if problem := self._camera_problem():
-            self.get_logger().warning(problem, throttle_duration_sec=60.0)
 
     def _camera_problem(self) -> str:
         """Why no picture can be made of this camera's kind of images, as a sentence; empty where none has come."""
@@ -490,14 +495,15 @@ class VlaNode(PolledTime, ManagedNode):
             run.holding, run.why = verdict.hold, verdict.why
 
     def _view(self, run: Run) -> View:
-        self._poll_joint_states()
+        self._poll()
         clock, steady, arm = self._now(), time.monotonic(), self._arm.sample
         return View(steady, clock - run.accepted, len(run.decisions), steady - run.last_step,
                     self._images.age(clock, steady), self._joint_states.age(clock, steady),
                     *((steady - arm.received, arm.message.code, arm.message.message) if arm else ()),
                     image_unchanged=run.picture.unchanged(steady), image_contrast=run.picture.contrast,
                     client_gone=self._client_gone(run, steady),
-                    image_unread=run.picture.unread(steady), image_problem=run.picture.problem)
+                    image_unread=run.picture.unread(steady), image_problem=run.picture.problem,
+                    image_advice=self._image_advice(steady))
 
     def _client_gone(self, run: Run, steady: float) -> float:
         """For how long the goal's client has been gone [s]; looked at now and again, where somebody wants to know."""
@@ -506,6 +512,12 @@ class VlaNode(PolledTime, ManagedNode):
             run.client_seen = steady
             run.client_gone = run.client.gone(there, steady - run.began, steady)
         return run.client_gone
+
+    def _image_advice(self, steady: float) -> str:
+        """What to do about images that do not come, where more is known than that."""
+        sample = self._images.sample
+        arrives = sample is not None and steady - sample.received < self.values["image.timeout"]
+        return ("" if arrives else self._camera.why_silent()) or "check the publisher and its clock"
 
     def _limits(self, goal: ExecuteInstruction.Goal) -> Limits:
         value = self.values
@@ -559,9 +571,9 @@ class VlaNode(PolledTime, ManagedNode):
 
     # Inference
 
-    def _infer(self) -> None:
+    def _infer(self, stopping: threading.Event) -> None:
         """The inference thread: the newest image only, one action per image and period."""
-        while not self._stopping.is_set():
+        while not stopping.is_set():
             run, image = self._next_work()
             if not run:
                 continue
@@ -574,14 +586,15 @@ class VlaNode(PolledTime, ManagedNode):
     def _next_work(self) -> tuple[Run | None, Sample | None]:
         """A goal and an image that is due; otherwise waits for news and returns (None, None)."""
         with self._news:
+            self._poll()
             run, image, steady = self._run, self._images.sample, time.monotonic()
-            wait = math.inf
+            wait, look = math.inf, 0.1
             if run and len(run.decisions) < self._limits(run.goal).step_limit:
                 self._supervise(run)
                 if not run.ending:
-                    wait = self._pacer.wait(image, steady, self.values["control_period"])
+                    wait, look = self._pacer.wait(image, steady, self.values["control_period"]), IMAGE_PERIOD
             if wait > 0.0:
-                self._news.wait(min(wait, 0.1))
+                self._news.wait(min(wait, look))
                 return None, None
             return run, image
 
@@ -658,11 +671,12 @@ class VlaNode(PolledTime, ManagedNode):
     def diagnose(self) -> tuple:
         recent, running, steady = list(self._recent), self._run, time.monotonic()
         age = self._images.age(self._now(), steady)
-        where = self.values["policy.remote"]
+        where, camera = self.values["policy.remote"], self._camera
         values = {"state": self.state, "checkpoint": where or self.values["policy.checkpoint"],
                   "device": "remote" if where else self.values["policy.device"], "decoder": self._decoder_name,
                   "goal": running.goal.instruction if running else "none", "image age [s]": f"{age:.2f}",
                   "images not decoded": self._undecodable,
+                  "image qos": camera.reliability if camera else "none",
                   "rate [Hz]": f"{sum(t > steady - 5.0 for t, _ in recent) / 5.0:.1f}"}
         if problem := self._camera_problem():
             return WARN, problem, values
@@ -688,6 +702,12 @@ def _warm_up(decoder) -> None:
     """The first passes allocate and compile, or show that the policy server takes what this node sends."""
     for _ in range(2):
         _decide(decoder, np.zeros((256, 256, 3), np.uint8), "warm up", None)
+
+
+def _waited(info: dict) -> float:
+    """For how long a message lay in the middleware [s], by the wall clock; 0 where the middleware does not know."""
+    received = info["received_timestamp"] * 1e-9
+    return max(0.0, time.time() - received) if received else 0.0
 
 
 def _decide(decoder, pixels: np.ndarray, instruction: str, history):
