@@ -18,7 +18,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vla_sd_ros.bringup import LAUNCH_FILES, PACKAGE, Argument, Include, Plan, Process, parameter_file
 from vla_sd_ros.parameter_files import read, refuse_lost, refuse_unknown, values_of

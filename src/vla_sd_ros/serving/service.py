@@ -7,7 +7,6 @@ free, and those that come within BATCH_WAIT after the first of them. A request a
 import asyncio
 import functools
 import queue
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
