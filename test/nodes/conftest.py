@@ -116,7 +116,9 @@ class ArmBench:
         return self.q if q is None else q
 
     def close(self):
+        self.node.stop()
         self.node.destroy_node()
+        self.node._controller = None  # rclpy holds on to the node
         self.context.try_shutdown()
 
 

@@ -222,6 +222,8 @@ class ArmController:
         elif self._running and now - self._commanded_at > self.config.command_timeout:
             self._hold(Code.COMMAND_STALE, f"vla_node sent nothing for {self.config.command_timeout:.3g} s, "
                        "so the arm holds")
+        if self._letting_go and self._tracker.at_rest:  # the pose at rest was sent
+            self._tracker, self._letting_go = None, False
         if self._tracker is None:
             return None
         config = self.config
@@ -233,8 +235,6 @@ class ArmController:
         if self._tracker.refusal:
             self._fail(self._tracker.refusal)
             self._segment = self._reached = None
-        if self._letting_go and self._tracker.at_rest:
-            self._tracker, self._letting_go = None, False
         return pose
 
     @property

@@ -398,10 +398,8 @@ class ArmNode(ManagedNode):
         self._last_tick = now
         if not self._controller.letting_go:
             self._dry = self.values["dry_run"]
-        rivals = self._watch_rivals(now)
+        self._watch_rivals(now)
         pose = self._commanded = self._controller.tick(now)
-        if rivals and pose is not None and self._controller.at_rest:
-            self._controller.release("the target is given up, because the arm had two masters")
         if pose is None or self._dry or self._controllers.inactive:
             self._arm.rest()
             self._refused = False
@@ -409,14 +407,13 @@ class ArmNode(ManagedNode):
             self._send(now, pose)
         self._publish_status_on_change()
 
-    def _watch_rivals(self, now: float) -> str:
-        """While another node commands the robot too, the arm comes to rest, and neither goes on."""
-        rivals = "" if self._dry else self._rivals.fault(now)
-        if rivals:
+    def _watch_rivals(self, now: float) -> None:
+        """While another node commands the robot too, the arm comes to rest, then nothing is sent."""
+        if rivals := "" if self._dry else self._rivals.fault(now):
             self._controller.block("rivals", Fault(Code.ROBOT_FAULT, rivals))
+            self._controller.let_go("the arm had two masters, so its target was given up")
         else:
             self._controller.unblock("rivals")
-        return rivals
 
     def _send(self, now: float, pose: Pose) -> None:
         """Send a target; one that the robot's side did not take is given up when it takes targets again."""
