@@ -21,12 +21,8 @@ import numpy as np  # noqa: E402
 
 from vla_sd_ros.sim import own_scenes, places, rendering, urdf  # noqa: E402
 from vla_sd_ros.sim.osc import OperationalSpaceController  # noqa: E402
+from vla_sd_ros.sim.suites import PERTURBED, SUITES, TASKS_PER_SUITE  # noqa: E402
 
-SUITES = ("libero_object", "libero_spatial", "libero_goal", "libero_10")
-# LIBERO-PRO's changes to each of them (arXiv 2510.03827): other words, places changed about, other looks, another object
-# asked for. For measurement alone.
-PERTURBED = tuple(f"{suite}_{change}" for suite in SUITES for change in ("lan", "swap", "object", "task"))
-TASKS_PER_SUITE = 10
 INITIAL_STATES = 50
 # Step limits at 5 Hz: LIBERO's caps of 280/220/300/520 steps at 20 Hz.
 STEP_LIMITS = {"libero_object": 70, "libero_spatial": 55, "libero_goal": 75, "libero_10": 130, own_scenes.OWN: 90}

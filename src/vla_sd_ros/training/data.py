@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from vla_sd_ros.policy.actions import BINS, ActionStatistics, encode, statistics_of
 from vla_sd_ros.sim import sentences
-from vla_sd_ros.sim.scene import PERTURBED
+from vla_sd_ros.sim.suites import PERTURBED
 
 COLUMNS = ("actions", "grasp_points", "place_points")  # of each job
 MOST_JOBS = 8

@@ -242,9 +242,10 @@ def _evaluate(arguments: argparse.Namespace, work: Path) -> None:
     """Closed loop on the validation states, which are neither trained on nor held out."""
     from vla_sd_ros.bench.libero import success_on
     from vla_sd_ros.sim.episode import VALIDATION_STATES
+    from vla_sd_ros.sim.own_scenes import OWN
 
-    suites = sorted({path.name for directory in arguments.demonstrations for path in directory.iterdir() if path.is_dir()})
-    for suite in suites:
+    found = {path.name for directory in arguments.demonstrations for path in directory.iterdir() if path.is_dir()}
+    for suite in sorted({"libero_object" if suite == OWN else suite for suite in found}):
         states = list(VALIDATION_STATES)[: arguments.evaluate]
         successes, episodes = success_on(arguments.output, suite, states)
         print(f"{suite}: {successes} of {episodes} on validation states", flush=True)
