@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vla_sd_ros.sim import layouts
 from vla_sd_ros.sim.episode import TRAINING_STATES, TargetFollower
-from vla_sd_ros.sim.expert import Expert, Job, jobs_with_sentences
+from vla_sd_ros.sim.expert import Expert, Job, job_for, jobs_with_sentences
 from vla_sd_ros.sim.own_scenes import OWN
 from vla_sd_ros.sim.scene import PERTURBED, LiberoScene
 
@@ -129,7 +130,7 @@ def _begin(scene: LiberoScene, rng: np.random.Generator) -> tuple[int, int, list
     """Put the scene into a state to begin from: its number and seed, and what can be asked for, the job to do first."""
     jobs = jobs_with_sentences(scene)
     if scene.suite == OWN:
-        return _scattered(scene, rng, jobs)
+        return _scattered(scene, rng, jobs) if jobs[0][0].drop else _laid(scene, rng)
     state, seed = int(rng.choice(TRAINING_STATES)), int(rng.integers(1, 2**31))
     scene.reset(state, seed)
     chosen = 0 if rng.random() < 0.6 else int(rng.integers(len(jobs)))
@@ -146,6 +147,16 @@ def _scattered(scene: LiberoScene, rng: np.random.Generator, jobs: list) -> tupl
         placed = scene.scatter(np.random.default_rng(seed), names, dict.fromkeys(names, False))
         if names[-1] in placed and (jobs_placed := [pair for pair in chosen if pair[0].item in placed]):
             return 0, seed, jobs_placed
+
+
+def _laid(scene: LiberoScene, rng: np.random.Generator) -> tuple[int, int, list[tuple[Job, str]]]:
+    """Tableware in a random layout, with a sentence for each bowl."""
+    seed = int(rng.integers(1, 2**31))
+    scene.reset(0)
+    layout = layouts.draw(scene, np.random.default_rng(seed))
+    scene.arrange(layout.spots, layout.on)
+    jobs = [(job_for(scene, bowl), layouts.sentence(where)) for bowl, where in layout.where.items()]
+    return 0, seed, [jobs[i] for i in rng.permutation(len(jobs))]
 
 
 def _others(experts: list[Expert]) -> dict:

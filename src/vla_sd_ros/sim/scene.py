@@ -48,7 +48,8 @@ class Task:
 def find_task(suite: str, index: int) -> Task:
     """The task with this index, 0..9, of a suite; ValueError for an unknown suite or index."""
     if suite == own_scenes.OWN and 0 <= index < len(own_scenes.SCENES):
-        return Task(suite, index, own_scenes.SENTENCE, own_scenes.bddl_of(list(own_scenes.SCENES)[index]), None)
+        bddl = own_scenes.bddl_of(index)
+        return Task(suite, index, _language(bddl), bddl, None)
     if suite not in SUITES + PERTURBED:
         raise ValueError(f"unknown suite {suite!r}: choose one of {', '.join(SUITES)}")
     if not 0 <= index < TASKS_PER_SUITE:
@@ -145,18 +146,27 @@ class LiberoScene:
 
         held_out: see places.draw(). Returns the names of the objects that found a place.
         """
-        radii = {name: self._radius(name) for name in names}
-        drawn = places.draw(radii, rng, held_out)
+        drawn = places.draw({name: self.radius(name) for name in names}, rng, held_out)
+        self.arrange(drawn)
+        return list(drawn)
+
+    def arrange(self, spots: dict[str, np.ndarray], on: dict[str, str] | None = None) -> None:
+        """Put objects at spots (x, y) [m] in the base frame, upright on the ground, or on another object or fixture as `on`
+        says; all others that can be moved are taken away. Call it after a reset, while all stand on the ground."""
+        ground = {name: self.object_pose(name)[0][2] for name in self.object_names()}
+        shapes = {name: extent(self, name) for name in {*spots, *(on or {}).values()}}
         for i, name in enumerate(self.object_names()):
             joint = self.model.body_jntadr[self.body(name)]
             address = self.model.jnt_qposadr[joint]
-            away = np.array([AWAY, 0.3 * i])  # behind the arm, where the camera does not see them
-            self.data.qpos[address : address + 2] = self.to_world(np.append(drawn.get(name, away), 0.0))[:2]
+            x, y = spots.get(name, (AWAY, 0.3 * i))  # behind the arm, where the camera does not see them
+            height = ground[name]
+            if below := (on or {}).get(name):
+                height = ground.get(below, self.object_pose(below)[0][2]) + shapes[below].high[2] - shapes[name].low[2]
+            self.data.qpos[address : address + 3] = self.to_world(np.array([x, y, height]))
             self.data.qvel[self.model.jnt_dofadr[joint] :][:6] = 0.0
         self._settle()
-        return list(drawn)
 
-    def _radius(self, name: str) -> float:
+    def radius(self, name: str) -> float:
         """Of an object seen from above [m]."""
         shape = extent(self, name)
         return float(np.abs([shape.low[:2], shape.high[:2]]).max())
@@ -172,6 +182,12 @@ class LiberoScene:
             shift = near[0] if near else rng.uniform(-JITTER, JITTER, 2)
             shifts.append((position, shift))
             self.data.qpos[address : address + 2] += shift
+
+    def standing_area(self, name: str) -> tuple[np.ndarray, float]:
+        """Middle (x, y) [m] in the base frame and radius [m] of an object or fixture as seen from above."""
+        shape = extent(self, name)
+        middle = self.object_pose(name)[0][:2] + (shape.low[:2] + shape.high[:2]) / 2
+        return middle, float(np.max(shape.high[:2] - shape.low[:2]) / 2)
 
     @property
     def time(self) -> float:
