@@ -7,10 +7,11 @@ import torch
 from vla_sd_ros.policy.actions import encode
 from vla_sd_ros.policy.config import TextConfig, VisionConfig, VlaConfig
 from vla_sd_ros.policy.model import VlaModel
+from vla_sd_ros.policy.prompt import word_tokenizer
 from vla_sd_ros.policy.vla import normalise_pixels
 from vla_sd_ros.training.data import Batches, Frames
 from vla_sd_ros.training.losses import GEOMETRY, AuxiliaryHead, action_loss, pointing_loss
-from vla_sd_ros.training.train import Trainee, action_states, compute_losses
+from vla_sd_ros.training.train import Trainee, action_states, compute_losses, keep_words
 
 IDS = {"first": torch.tensor([1, 5, 6, 4]), "second": torch.tensor([1, 5, 7, 8, 4])}
 
@@ -100,3 +101,13 @@ def test_a_perfect_prediction_costs_nothing():
     logits[:, 6] = -1000.0
     logits[torch.arange(8), 6, batch.bins[:, 6]] = 0.0
     assert action_loss(logits, batch).item() == pytest.approx(0.0, abs=1e-4)
+
+
+def test_a_model_keeps_the_words_it_knows_when_others_come():
+    model = tiny()
+    before, now = (word_tokenizer(sentences) for sentences in (["pick the milk"], ["grab and pick the soup or the milk"]))
+    old = model.text_embeddings(torch.tensor(before.encode("pick the milk").ids)).clone()
+    action = model.action_embeddings().clone()
+    keep_words(model, before, now)
+    assert torch.equal(model.text_embeddings(torch.tensor(now.encode("pick the milk").ids)), old)
+    assert before.encode("milk").ids != now.encode("milk").ids and torch.equal(model.action_embeddings(), action)

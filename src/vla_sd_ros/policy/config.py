@@ -34,7 +34,7 @@ class VisionConfig:
     width: int = 192
     layers: int = 2
     heads: int = 3
-    merge: int = 1
+    merge: int = 2
 
     @property
     def side(self) -> int:
@@ -90,7 +90,7 @@ class TextConfig:
     vocab_size: int = 512
     hidden_size: int = 192
     intermediate_size: int = 512
-    num_hidden_layers: int = 5
+    num_hidden_layers: int = 6
     num_attention_heads: int = 3
     rms_norm_eps: float = 1e-6
     rope_theta: float = 10000.0

@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.policy.actions import BINS, ActionStatistics, read_statistics
 from vla_sd_ros.policy.config import VlaConfig
 from vla_sd_ros.policy.model import VlaModel
-from vla_sd_ros.policy.prompt import prompt_ids, word_tokenizer
+from vla_sd_ros.policy.prompt import prompt_ids, read_tokenizer, word_tokenizer
 from vla_sd_ros.policy.vla import normalise_pixels
 from vla_sd_ros.training.data import Batch, Batches, Frames, open_frames, pack, vary_colours
 from vla_sd_ros.training.loop import Log, average_gradients, learning_rate, multiplies_bf16, save_state, spawn
@@ -94,7 +95,7 @@ def _train(rank: int, arguments: argparse.Namespace, work: Path) -> None:
     frames = open_frames(work)
     statistics = _statistics(arguments, frames)
     tokenizer = word_tokenizer(known_sentences([sentence for same in frames.sentences for sentence in same]))
-    trainee = _new_trainee(arguments, rank)
+    trainee = _new_trainee(arguments, tokenizer)
     saved = work / "state.pt"
     if saved.exists():
         trainee.restore(torch.load(saved, weights_only=False))
@@ -199,11 +200,12 @@ def known_sentences(sentences: list[str]) -> list[str]:
     return sentences + [find_task(suite, task).instruction for suite in SUITES for task in range(TASKS_PER_SUITE)]
 
 
-def _new_trainee(arguments: argparse.Namespace, rank: int) -> Trainee:
+def _new_trainee(arguments: argparse.Namespace, tokenizer: Tokenizer) -> Trainee:
     torch.manual_seed(arguments.seed)
     model = VlaModel(VlaConfig())
     if arguments.start_from:
         model = checkpoint.read_model(arguments.start_from)
+        keep_words(model, read_tokenizer(arguments.start_from / "tokenizer.json"), tokenizer)
     model.vision_backbone.convolutions.to(memory_format=torch.channels_last)
     head = AuxiliaryHead(model.config.vision.width, model.config.text.hidden_size)
     if arguments.start_from and (arguments.start_from / checkpoint.DRAFT_HEAD).exists():
@@ -218,6 +220,16 @@ def _new_trainee(arguments: argparse.Namespace, rank: int) -> Trainee:
         torch.optim.AdamW(others, lr=arguments.learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
     ]
     return Trainee(model, head, locate, copy.deepcopy(nn.ModuleList([model, head, locate])), optimizers)
+
+
+@torch.no_grad()
+def keep_words(model: VlaModel, before: Tokenizer, now: Tokenizer) -> None:
+    """Move the embeddings of the words that a model knows to where another tokenizer has them, which knows more words."""
+    weight = model.language_model.model.embed_tokens.weight
+    known = before.get_vocab()
+    old = weight.clone()
+    for word, place in now.get_vocab().items():
+        weight[place] = old[known[word]] if word in known else 0.02 * torch.randn_like(weight[place])
 
 
 def _set_learning_rate(trainee: Trainee, arguments: argparse.Namespace) -> None:
