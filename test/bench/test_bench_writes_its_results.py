@@ -17,10 +17,12 @@ def test_the_results_file_has_every_agreed_field(tmp_path):
     arguments = ["--checkpoint", str(tmp_path / "random"), "--tasks", "2", "--episodes-per-task", "1"]
     assert main(["bench", "libero", *arguments, "--json", str(tmp_path / "r.json")]) == 0
     report = json.loads((tmp_path / "r.json").read_text())
-    fields = {"suite", "states", "checkpoint", "device", "commit", "command", "seed", "episodes", "decoders", "floor_ms"}
+    fields = {"suite", "states", "checkpoint", "device", "commit", "command", "seed", "episodes", "decoders", "floor_ms",
+              "sentence", "places", "delay"}
     assert report.keys() == fields and report["episodes"] == 1 and report["floor_ms"] > 0
     row = report["decoders"]["autoregressive"]
     assert row["success_rate"] == 0.0 and row["per_task"] == {"2": 0.0}  # random weights do nothing of use
+    assert row["outcomes"] == {"2": {"right_object": 0.0, "wrong_object": 0.0, "nothing": 1.0}}
     assert 0 < report["floor_ms"] < row["latency_ms"]["median"] <= row["latency_ms"]["p95"]
     assert row["forward_passes_per_action"] == 7 and row["paths"] == {"autoregressive": 1.0}
     assert row["speedup_vs_autoregressive"] == 1.0
@@ -36,7 +38,7 @@ def test_the_interval_is_wilsons(successes, count, low, high):
 def episode(task, success, total):
     stages = {"vision": total / 4, "prefill": total / 4, "draft": 0.0, "decode": total / 2, "total": total}
     step = Step("draft", stages, [("prefill", 6, 4), ("extend", 1, 1)])
-    return libero.Episode(task, 40, "autoregressive", success, [step] * 4)
+    return libero.Episode(task, 40, "autoregressive", libero.RIGHT if success else libero.NOTHING, [step] * 4)
 
 
 def test_rates_are_per_episode_and_latencies_per_step():

@@ -31,6 +31,16 @@ def test_episodes_hold_images_actions_joint_states_success_and_seed(episodes):
         assert np.abs(episode["executed"] - episode["actions"]).max() > 0  # noise was injected, labels are clean
 
 
+def test_each_picture_says_what_to_do_for_every_object_that_could_be_asked_for(episodes):
+    episode = next(e for e in (np.load(episodes.path(i)) for i in episodes.episodes) if e["success"])
+    sentences, steps = episode["sentences"], len(episode["actions"])
+    assert len({*sentences, str(episode["instruction"])}) == 6
+    assert episode["other_actions"].shape == (steps, 5, 7) and episode["other_grasp_points"].shape == (steps, 5, 3)
+    way = episode["other_grasp_points"][0] - episode["ee_positions"][0]
+    lateral = episode["other_actions"][0, :, :2]
+    assert np.all(np.sum(way[:, :2] * lateral, axis=1) > 0)  # each label goes towards its own object
+
+
 def test_a_second_run_makes_nothing_new(episodes):
     before = {i: episodes.path(i).stat().st_mtime_ns for i in episodes.episodes}
     assert not episodes.missing() and list(collect(episodes)) == []

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from vla_sd_ros.policy.actions import encode, statistics_of
+from vla_sd_ros.policy.actions import encode
 from vla_sd_ros.policy.config import TextConfig, VisionConfig, VlaConfig
 from vla_sd_ros.policy.model import VlaModel
+from vla_sd_ros.policy.prompt import word_tokenizer
 from vla_sd_ros.policy.vla import normalise_pixels
 from vla_sd_ros.training.data import Batches, Frames
-from vla_sd_ros.training.losses import AuxiliaryHead, action_loss
-from vla_sd_ros.training.train import action_logits, compute_losses
+from vla_sd_ros.training.losses import GEOMETRY, AuxiliaryHead, action_loss, pointing_loss
+from vla_sd_ros.training.train import Trainee, action_states, compute_losses, keep_words
 
-IDS = [torch.tensor([1, 5, 6, 4]), torch.tensor([1, 5, 7, 8, 4])]
+IDS = {"first": torch.tensor([1, 5, 6, 4]), "second": torch.tensor([1, 5, 7, 8, 4])}
 
 
 def tiny() -> VlaModel:
@@ -28,55 +29,85 @@ def toy_frames() -> Frames:
     """A bright square whose place is the action; the second sentence asks for the opposite."""
     rng = np.random.default_rng(0)
     images = np.zeros((400, 32, 32, 3), np.uint8)
-    place, sentence = rng.integers(0, 2, 400), rng.integers(0, 2, 400)
+    place = rng.integers(0, 2, 400)
     for image, right in zip(images, place):
         image[8:24, (18 if right else 2) : (30 if right else 14)] = 255
-    direction = np.where(place ^ sentence, 0.02, -0.02)
-    actions = np.tile(direction[:, None], (1, 7)) * [1, -1, 0.5, 0.1, 0.1, 0.1, 0]
-    actions[:, 6] = place
-    point = np.column_stack([direction, direction, direction])
+    direction = np.where(place, 0.02, -0.02)[:, None] * [1, -1]
+    actions = direction[:, :, None] * [1, -1, 0.5, 0.1, 0.1, 0.1, 0]
+    actions[:, :, 6] = place[:, None]
+    point = np.repeat(direction[:, :, None], 3, axis=2)
     columns = {
-        "actions": actions, "ee_positions": np.zeros((400, 3)), "grasp_points": point, "place_points": point,
-        "held": place.astype(bool),
+        "jobs": np.tile([0, 1], (400, 1)), "actions": actions, "ee_positions": np.zeros((400, 3)), "grasp_points": point,
+        "place_points": point, "held": place.astype(bool),
     }
-    columns = {name: value.astype(np.float32) if value.dtype != bool else value for name, value in columns.items()}
-    return Frames(images, columns, sentence, ["first", "second"])
+    columns = {name: value if value.dtype != float else value.astype(np.float32) for name, value in columns.items()}
+    camera = np.array([[100, 0, 0, 16], [0, 100, 0, 16], [0, 0, 0, 1.0]])
+    return Frames(images, columns, [["first"], ["second"]], camera)
 
 
 def test_a_toy_scene_is_learnt_with_the_sentence():
     frames, model = toy_frames(), tiny()
-    head = AuxiliaryHead(32, 32)
-    statistics = statistics_of(frames.columns["actions"])
-    batches = Batches(frames, statistics, 32, 0)
-    optimizer = torch.optim.AdamW([*model.parameters(), *head.parameters()], lr=2e-3)
+    trainee = Trainee(model, AuxiliaryHead(32, 32), torch.nn.Linear(32, GEOMETRY), torch.nn.ModuleList(), [])
+    batches = Batches(frames, frames.statistics(), 16, 0, questions=2)
+    optimizer = torch.optim.AdamW(trainee.live().parameters(), lr=2e-3)
     for _ in range(150):
         batch = batches.draw()
-        loss = compute_losses(model, head, normalise_pixels(batch.images, model.config), batch, IDS, True)["loss"]
+        loss = compute_losses(trainee, normalise_pixels(batch.images, model.config), batch, IDS, True)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     batch = batches.draw()
     features = model.vision_backbone(normalise_pixels(batch.images, model.config))
-    predicted = action_logits(model, features, [IDS[i] for i in batch.instructions], batch.bins).argmax(-1)
+    hidden = action_states(model, features, [[IDS[s] for s in asked] for asked in batch.instructions], batch.bins)
+    predicted = (hidden @ model.action_weight().T).argmax(-1)
     near = (predicted[:, [0, 1, 6]] - batch.bins[:, [0, 1, 6]]).abs() <= 5
     assert near.float().mean() > 0.95
 
 
-def test_rows_of_a_batch_do_not_see_each_others_padding():
+def test_sentences_about_one_image_do_not_see_each_other():
+    """Nor the padding of the shorter ones: each gives what the model says when it is asked that alone."""
     model = tiny().eval()
     features = torch.randn(2, 16, 32)
-    bins = torch.from_numpy(encode(np.random.default_rng(0).uniform(-1, 1, (2, 7))))
+    bins = torch.from_numpy(encode(np.random.default_rng(0).uniform(-1, 1, (4, 7))))
+    asked = [[IDS["first"], IDS["second"]], [IDS["second"], IDS["first"]]]
     with torch.no_grad():
-        together = action_logits(model, features, IDS, bins)
-        alone = [action_logits(model, features[i : i + 1], [IDS[i]], bins[i : i + 1])[0] for i in range(2)]
+        together = action_states(model, features, asked, bins)
+        alone = [action_states(model, features[i : i + 1], [[asked[i][j]]], bins[2 * i + j][None])[0]
+                 for i in range(2) for j in range(2)]
     assert torch.allclose(together, torch.stack(alone), atol=1e-5)
+
+
+def test_other_jobs_are_asked_about_only_where_they_may_be():
+    frames = toy_frames()
+    frames.columns["jobs"][:, 1] = np.where(frames.columns["held"], -1, 1)
+    batch = Batches(frames, frames.statistics(), 64, 0, questions=2).draw()
+    for asked, held in zip(batch.instructions, batch.held.view(-1, 2)[:, 0]):
+        assert asked == (["first", "first"] if held else ["first", "second"])
+
+
+def test_pointing_is_right_when_the_scores_are_highest_where_the_things_are():
+    batch = Batches(toy_frames(), toy_frames().statistics(), 8, 0, questions=2).draw()
+    cell = (batch.grasp_at * 4).floor().long()
+    scores = torch.zeros(16, 2, 16)
+    scores[torch.arange(16), :, cell[:, 1] * 4 + cell[:, 0]] = 50.0  # grasp and place are one point there
+    assert pointing_loss(scores, batch) < 1e-3 < pointing_loss(-scores, batch)
 
 
 def test_a_perfect_prediction_costs_nothing():
     frames = toy_frames()
-    batch = Batches(frames, statistics_of(frames.columns["actions"]), 8, 0).draw()
+    batch = Batches(frames, frames.statistics(), 8, 0, questions=1).draw()
     distance = torch.arange(256) - batch.positions[:, :, None]
     logits = -0.5 * (distance / 2.5) ** 2
     logits[:, 6] = -1000.0
     logits[torch.arange(8), 6, batch.bins[:, 6]] = 0.0
     assert action_loss(logits, batch).item() == pytest.approx(0.0, abs=1e-4)
+
+
+def test_a_model_keeps_the_words_it_knows_when_others_come():
+    model = tiny()
+    before, now = (word_tokenizer(sentences) for sentences in (["pick the milk"], ["grab and pick the soup or the milk"]))
+    old = model.text_embeddings(torch.tensor(before.encode("pick the milk").ids)).clone()
+    action = model.action_embeddings().clone()
+    keep_words(model, before, now)
+    assert torch.equal(model.text_embeddings(torch.tensor(now.encode("pick the milk").ids)), old)
+    assert before.encode("milk").ids != now.encode("milk").ids and torch.equal(model.action_embeddings(), action)

@@ -12,23 +12,36 @@ from vla_sd_ros.bench import results
 from vla_sd_ros.bench.parts import Parts, parts
 from vla_sd_ros.bench.results import Step, step_of, wilson
 from vla_sd_ros.sim.episode import HELD_OUT_STATES, VALIDATION_STATES
-from vla_sd_ros.sim.scene import SUITES, TASKS_PER_SUITE
+from vla_sd_ros.sim.scene import PERTURBED, SUITES, TASKS_PER_SUITE
+
+RIGHT, WRONG, NOTHING = "right_object", "wrong_object", "nothing"
+TASK, OTHER, EACH, HELD_OUT = "task", "other", "each", "held-out"
+SENTENCES = {
+    TASK: "the task's own", OTHER: "another that the scene allows", EACH: "each that the scene allows, one after the other",
+    HELD_OUT: "the task's goal in words that were never trained on",
+}
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One closed-loop episode."""
+    """One closed-loop episode. outcome: what was done, the right object or a wrong one moved to the goal, or nothing."""
 
     task: int
     state: int
     decoder: str
-    success: bool
+    outcome: str
     steps: list[Step]
+    sentence: str = ""
+
+    @property
+    def success(self) -> bool:
+        return self.outcome == RIGHT
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Episodes of one task for one worker. other_sentence: use the scene's second sentence, not the task's own.
+    """Episodes of one task for one worker. sentence: a key of SENTENCES. scattered: all objects in random places, that of the
+    one that is asked for never trained on.
 
     record: directory for the observations of the episodes of the first decoder.
     """
@@ -38,18 +51,23 @@ class Assignment:
     task: int
     states: tuple[int, ...]
     seed: int
-    other_sentence: bool = False
+    sentence: str = TASK
+    scattered: bool = False
     delay: float = 0.0
     record: Path | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--suite", choices=SUITES, default="libero_object")
+    parser.add_argument("--suite", choices=SUITES + PERTURBED, default="libero_object", metavar="SUITE",
+                        help=f"one of {', '.join(SUITES)}, or one of them with _lan, _swap, _object, _task: LIBERO-PRO's")
     parser.add_argument("--tasks", type=int, nargs="*", default=list(range(TASKS_PER_SUITE)))
     parser.add_argument("--episodes-per-task", type=int, default=10, help=f"at most {len(HELD_OUT_STATES)}")
     parser.add_argument("--validation", action="store_true", help="the validation states instead of the held-out ones")
     parser.add_argument("--seed", type=int, default=0, help="0: initial states as published; else objects shift by 2 cm")
-    parser.add_argument("--other-sentence", action="store_true", help="ask for the scene's other object (libero_spatial)")
+    parser.add_argument("--places", choices=("published", "random"), default="published",
+                        help="random: all objects anywhere, by --seed; for scenes of objects beside a basket")
+    parser.add_argument("--sentence", choices=SENTENCES, default=TASK, metavar="WHICH",
+                        help="; ".join(f"{name}: {what}" for name, what in SENTENCES.items()))
     parser.add_argument("--delay", type=float, default=0.0, help="from image to start of motion [s], of simulated time")
     parser.add_argument("--workers", type=int, default=1, help="more than one is faster, but latencies suffer")
     parser.add_argument("--trace", type=Path, help="write the passes of every step here, as JSON lines")
@@ -58,24 +76,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     states = tuple(VALIDATION_STATES if arguments.validation else HELD_OUT_STATES)[: arguments.episodes_per_task]
-    given = parts(arguments)
+    given, scattered = parts(arguments), arguments.places == "random"
+    if scattered and not arguments.suite.startswith("libero_object"):
+        raise ValueError(f"--places random is for libero_object: what {arguments.suite} asks for depends on where things stand")
     assignments = [
         Assignment(
-            given, arguments.suite, task, states, arguments.seed, arguments.other_sentence, arguments.delay, arguments.record
+            given, arguments.suite, task, states, arguments.seed, arguments.sentence, scattered, arguments.delay,
+            arguments.record,
         )
         for task in arguments.tasks
     ]
     episodes = _run_all(assignments, arguments.workers)
     report = {
         "suite": arguments.suite, "states": list(states), **results.provenance(arguments.checkpoint, arguments.seed),
-        "episodes": len(states) * len(arguments.tasks), **summarise(episodes, given.decoders),
+        "sentence": arguments.sentence, "places": arguments.places, "delay": arguments.delay,
+        "episodes": len(episodes) // len(given.decoders), **summarise(episodes, given.decoders),
     }
     _print(report)
     if arguments.json:
         results.write(Path(arguments.json), report)
     if arguments.trace:
         results.write_trace(arguments.trace, [
-            ({"suite": arguments.suite, "task": e.task, "state": e.state, "decoder": e.decoder, "success": e.success}, e.steps)
+            ({"suite": arguments.suite, "task": e.task, "state": e.state, "decoder": e.decoder, "outcome": e.outcome,
+              "sentence": e.sentence}, e.steps)
             for e in episodes
         ])
     return 0
@@ -89,7 +112,9 @@ def _print(report: dict) -> None:
             f"{row['latency_ms']['median']:.1f} ms median, {row['latency_ms']['p95']:.1f} ms p95, "
             f"{row['forward_passes_per_action']:.2f} forward passes per action"
         )
-        print("  per task: " + ", ".join(f"{task}: {rate:.0%}" for task, rate in row["per_task"].items()))
+        for outcome in (RIGHT, WRONG, NOTHING):
+            share = ", ".join(f"{task}: {shares[outcome]:.0%}" for task, shares in row["outcomes"].items())
+            print(f"  {outcome.replace('_', ' ')} per task: {share}")
 
 
 def success_on(checkpoint: Path, suite: str, states: list[int], workers: int = 2) -> tuple[int, int]:
@@ -122,15 +147,14 @@ def _episodes(assignment: Assignment) -> Iterator[Episode]:
     from vla_sd_ros.decoding.history import History
     from vla_sd_ros.kinematics.motion import Measured
     from vla_sd_ros.sim.episode import run_episode
-    from vla_sd_ros.sim.expert import Expert, jobs_with_sentences
+    from vla_sd_ros.sim.judge import State
     from vla_sd_ros.sim.scene import LiberoScene
 
     vla, decoders = assignment.parts.load()
     scene = LiberoScene(assignment.suite, assignment.task, vla.config.vision.image_size)
-    job, sentence = jobs_with_sentences(scene)[1] if assignment.other_sentence else (None, scene.instruction)
     for decoder in decoders.values():  # the first passes allocate
-        decoder.decide(scene.render(), sentence)
-    for state in assignment.states:
+        decoder.decide(scene.render(), scene.instruction)
+    for state, sentence, goal in _asked(assignment, scene):
         for name, decoder in decoders.items():
             history, steps, images = History(vla.statistics), [], []
 
@@ -142,12 +166,48 @@ def _episodes(assignment: Assignment) -> Iterator[Episode]:
                 images.append(image.copy())
                 return decision.action
 
-            scene.reset(state, assignment.seed)
-            success = run_episode(scene, act, assignment.delay, Expert(scene, job).done if job else None)
+            scene.reset(state, 0 if assignment.scattered else assignment.seed)
+            if assignment.scattered:
+                _scatter(scene, goal, np.random.default_rng([assignment.seed, assignment.task, state]))
+            judge = judge_of(scene, sentence, goal)
+            run_episode(scene, act, assignment.delay, lambda: judge.look(scene.time)[0] == State.SUCCESS)
+            outcome = {State.SUCCESS: RIGHT, State.FAILURE: WRONG}.get(judge.look(scene.time)[0], NOTHING)
             if assignment.record and decoder is next(iter(decoders.values())):
                 _record(assignment, state, sentence, images, history)
-            yield Episode(assignment.task, state, name, success, steps)
+            yield Episode(assignment.task, state, name, outcome, steps, sentence)
     scene.close()
+
+
+def _asked(assignment: Assignment, scene) -> Iterator[tuple[int, str, list[list[str]]]]:
+    """Initial state, sentence and the goal's predicates of each episode. ValueError where the scene has no such sentence."""
+    from vla_sd_ros.sim import sentences
+    from vla_sd_ros.sim.expert import jobs_with_sentences
+
+    own, wanted = [(scene.instruction, scene.goal())], assignment.sentence
+    if wanted in (OTHER, EACH):
+        (predicate, _, place) = scene.goal()[0]
+        own = [(sentence, [[predicate, job.item, place]]) for job, sentence in jobs_with_sentences(scene)][wanted == OTHER :]
+    elif wanted == HELD_OUT:
+        own = [(sentence, scene.goal()) for sentence in sentences.held_out(scene.instruction)]
+    if not own:
+        raise ValueError(f"{assignment.suite} task {assignment.task} has no sentence of the kind {wanted!r}")
+    for i, state in enumerate(assignment.states):
+        for sentence, goal in own if wanted == EACH else [own[i % len(own)]]:
+            yield state, sentence, goal
+
+
+def _scatter(scene, goal: list[list[str]], rng: np.random.Generator) -> None:
+    """All objects of the scene in random places; the one that is asked for in one that is held out."""
+    asked = goal[0][1]
+    while asked not in scene.scatter(rng, scene.object_names(), {asked: True}):
+        pass
+
+
+def judge_of(scene, sentence: str, goal: list[list[str]]):
+    """Watches this goal in the scene as it is now, and whether something else is done instead."""
+    from vla_sd_ros.sim.judge import Judge, Things
+
+    return Judge(Things(scene.object_names(), scene.fixture_names(), sentence, goal), sentence, scene.holds)
 
 
 def _record(assignment: Assignment, state: int, sentence: str, images: list[np.ndarray], history) -> None:
@@ -182,6 +242,12 @@ def summarise(episodes: list[Episode], decoders: tuple[str, ...]) -> dict:
             "ci95": list(wilson(successes, len(own))),
             "per_task": {
                 str(task): float(np.mean([e.success for e in own if e.task == task])) for task in sorted({e.task for e in own})
+            },
+            "outcomes": {
+                str(task): {
+                    kind: float(np.mean([e.outcome == kind for e in own if e.task == task])) for kind in (RIGHT, WRONG, NOTHING)
+                }
+                for task in sorted({e.task for e in own})
             },
             **results.step_row([step for episode in own for step in episode.steps]),
             "along": along([episode.steps for episode in own]),

@@ -98,9 +98,12 @@ class DraftHead(nn.Module):
         Ordinary attention, regrouped: q (K f) = (K^T q) f, and the values' projection commutes with the weighted mean, so that
         both projections see a few queries instead of all cells.
         """
-        query = self.query(text).view(text.shape[0], self.QUERIES, -1) @ self.key.weight
-        read = self.value(F.scaled_dot_product_attention(query, features, features))
+        read = self.value(F.scaled_dot_product_attention(self.queries(text), features, features))
         return F.gelu(self.fc1(read.flatten(1)))
+
+    def queries(self, text: Tensor) -> Tensor:
+        """What the text (B, text width) asks each cell: (B, QUERIES, width)."""
+        return self.query(text).view(text.shape[0], self.QUERIES, -1) @ self.key.weight
 
     def forward(self, features: Tensor, text: Tensor) -> Tensor:
         """Action logits (B, 7, 256) in the order of the bins; arguments as in read()."""

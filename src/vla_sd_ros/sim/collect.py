@@ -4,14 +4,15 @@ import argparse
 import multiprocessing
 from pathlib import Path
 
+from vla_sd_ros.sim.own_scenes import OWN, SCENES
 from vla_sd_ros.sim.scene import SUITES, TASKS_PER_SUITE
 
-EPISODES_PER_ASSIGNMENT = 25
+EPISODES_PER_ASSIGNMENT = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--suite", choices=SUITES, default="libero_object")
-    parser.add_argument("--tasks", type=int, nargs="*", default=list(range(TASKS_PER_SUITE)), help="indices, default all")
+    parser.add_argument("--suite", choices=(*SUITES, OWN), default="libero_object")
+    parser.add_argument("--tasks", type=int, nargs="*", help="indices, default all")
     parser.add_argument("--episodes-per-task", type=int, default=100)
     parser.add_argument("--first-episode", type=int, default=0, help="number, and so seed, of the first episode")
     parser.add_argument("--output", type=Path, default=Path("demonstrations"))
@@ -27,13 +28,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     from vla_sd_ros.sim.demonstrations import Assignment
 
+    tasks = range(len(SCENES) if arguments.suite == OWN else TASKS_PER_SUITE) if arguments.tasks is None else arguments.tasks
     first, last = arguments.first_episode, arguments.first_episode + arguments.episodes_per_task
     assignments = [
         Assignment(
             arguments.suite, task, range(start, min(start + EPISODES_PER_ASSIGNMENT, last)), arguments.output, arguments.noise
         )
         for start in range(first, last, EPISODES_PER_ASSIGNMENT)
-        for task in arguments.tasks
+        for task in tasks
     ]
     pending = [assignment for assignment in assignments if assignment.missing()]
     total = sum(len(assignment.missing()) for assignment in pending)

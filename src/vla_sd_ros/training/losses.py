@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses of the embedded policy: soft cross-entropy over bins, and auxiliary targets that teach the vision tower."""
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from vla_sd_ros.training.data import Batch
 SIGMA = 2.5  # [bins], width of the soft target: neighbouring bins are nearly right
 WEIGHTS = (1.0, 1.0, 1.0, 0.4, 0.4, 0.4, 1.5)  # x, y, z, roll, pitch, yaw, gripper
 COARSE, FINE = 0.1, 0.02  # [m], the two scales of the auxiliary distances
+GEOMETRY = 16  # numbers that tell where things are
 
 
 def action_loss(logits: Tensor, batch: Batch) -> Tensor:
@@ -30,12 +33,14 @@ class AuxiliaryHead(DraftHead):
 
     def __init__(self, width: int, text_width: int):
         super().__init__(width, text_width)
-        self.geometry = nn.Linear(self.HIDDEN, 16)
+        self.geometry = nn.Linear(self.HIDDEN, GEOMETRY)
 
-    def forward(self, features: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 16) geometric predictions and (B, 7, 256) action logits; arguments as in DraftHead.read()."""
+    def forward(self, features: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, GEOMETRY) geometric predictions, (B, 7, 256) action logits, and where the first two queries look: scores
+        (B, 2, cells); arguments as in DraftHead.read()."""
         read = self.read(features, text)
-        return self.geometry(read), self.fc2(read).unflatten(1, (7, BINS))
+        scores = self.queries(text)[:, :2] @ features.transpose(1, 2) / features.shape[-1] ** 0.5
+        return self.geometry(read), self.fc2(read).unflatten(1, (7, BINS)), scores
 
     def draft_head(self) -> dict[str, Tensor]:
         """The weights of the draft head alone."""
@@ -45,6 +50,16 @@ class AuxiliaryHead(DraftHead):
 def auxiliary_loss(geometry: Tensor, batch: Batch) -> Tensor:
     """Distances to the grasp and the place at two scales, height and position of the gripper, object held or not."""
     distances = torch.cat((batch.to_grasp, batch.to_place), dim=1)
-    targets = torch.cat((distances / COARSE, torch.tanh(distances / FINE), (batch.ee - batch.ee.new_tensor([0.55, 0, 0.15])) / COARSE), 1)
+    middle = batch.ee.new_tensor([0.55, 0, 0.15])
+    targets = torch.cat((distances / COARSE, torch.tanh(distances / FINE), (batch.ee - middle) / COARSE), 1)
     held = F.binary_cross_entropy_with_logits(geometry[:, 15], batch.held)
     return F.smooth_l1_loss(geometry[:, :15], targets, beta=0.1) * 4.0 + 0.5 * held
+
+
+def pointing_loss(scores: Tensor, batch: Batch) -> Tensor:
+    """Cross-entropy of attention's scores (B, 2, cells): the first query looks at the cell of the grasp of the object that is
+    named, the second one at that of the place."""
+    side = math.isqrt(scores.shape[2])
+    at = torch.stack((batch.grasp_at, batch.place_at), dim=1)
+    column, row = (at * side).floor().clamp(0, side - 1).long().unbind(-1)
+    return F.cross_entropy(scores.transpose(1, 2), row * side + column)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd train`: the embedded policy from demonstrations; run again to resume.
 
-Two stages in one schedule: first the vision tower alone learns where things are through the auxiliary head, which is
-cheap; then the whole model learns actions.
+Two stages in one schedule: first the vision tower alone learns where the things are that a sentence names, through the
+auxiliary head, which is cheap; then the whole model learns actions, and its language model says at the prompt's end where they
+are. Each image is asked about several times, with other sentences: it is looked at once, and the language model reads the
+sentences side by side behind it, none of which sees another.
 """
 import argparse
 import copy
@@ -16,21 +18,23 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.policy.actions import BINS, ActionStatistics, read_statistics
 from vla_sd_ros.policy.config import VlaConfig
 from vla_sd_ros.policy.model import VlaModel
-from vla_sd_ros.policy.prompt import prompt_ids, word_tokenizer
+from vla_sd_ros.policy.prompt import prompt_ids, read_tokenizer, word_tokenizer
 from vla_sd_ros.policy.vla import normalise_pixels
 from vla_sd_ros.training.data import Batch, Batches, Frames, open_frames, pack, vary_colours
 from vla_sd_ros.training.loop import Log, average_gradients, learning_rate, load_state, multiplies_bf16, save_state, spawn
-from vla_sd_ros.training.losses import AuxiliaryHead, action_loss, auxiliary_loss
+from vla_sd_ros.training.losses import GEOMETRY, AuxiliaryHead, action_loss, auxiliary_loss, pointing_loss
 from vla_sd_ros.training.muon import Muon
 
 EMA_DECAY = 0.998
 AUXILIARY_WEIGHT = 0.3
+POINTING_WEIGHT = 0.3
 WARM_UP = 200  # steps
 STATISTICS_KEY = "libero_5hz"
 STATE = "state.pt"  # of an interrupted training
@@ -69,16 +73,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 @dataclass
 class Trainee:
-    """Everything that a resumed run needs. average: the moving average of model and head."""
+    """Everything that a resumed run needs. locate: from the language model's last hidden state at the prompt's end to where
+    things are; only training has it. average: the moving average of the three."""
 
     model: VlaModel
     head: AuxiliaryHead
+    locate: nn.Linear
     average: nn.ModuleList
     optimizers: list[torch.optim.Optimizer]
     step: int = 0
 
     def live(self) -> nn.ModuleList:
-        return nn.ModuleList([self.model, self.head])
+        return nn.ModuleList([self.model, self.head, self.locate])
 
     def state(self) -> dict:
         return {
@@ -97,16 +103,16 @@ class Trainee:
 def _train(rank: int, arguments: argparse.Namespace, work: Path) -> None:
     frames = open_frames(work)
     statistics = _statistics(arguments, frames)
-    tokenizer = word_tokenizer(known_sentences(frames.sentences))
-    trainee = _new_trainee(arguments, rank)
+    tokenizer = word_tokenizer(known_sentences([sentence for same in frames.sentences for sentence in same]))
+    trainee = _new_trainee(arguments, tokenizer)
     saved = work / STATE
     if state := load_state(saved):
         trainee.restore(state)
-    ids = [torch.tensor(prompt_ids(tokenizer, sentence, None)) for sentence in frames.sentences]
+    ids = {s: torch.tensor(prompt_ids(tokenizer, s, None)) for same in frames.sentences for s in same}
     seed = [arguments.seed, rank, trainee.step]
     batches = Batches(frames, statistics, arguments.batch_size // arguments.processes, seed)
     generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**62)))
-    log = Log(work / "log.csv", ("loss", "auxiliary", "direct", "action")) if rank == 0 else None
+    log = Log(work / "log.csv", ("loss", "auxiliary", "pointing", "direct", "action", "located")) if rank == 0 else None
     total = arguments.vision_steps + arguments.steps
     bf16 = multiplies_bf16()
     last_saved = time.monotonic()
@@ -118,7 +124,7 @@ def _train(rank: int, arguments: argparse.Namespace, work: Path) -> None:
         pixels = vary_colours(normalise_pixels(batch.images, trainee.model.config), generator)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            losses = compute_losses(trainee.model, trainee.head, pixels, batch, ids, whole)
+            losses = compute_losses(trainee, pixels, batch, ids, whole)
         for optimizer in trainee.optimizers:
             optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
@@ -131,7 +137,7 @@ def _train(rank: int, arguments: argparse.Namespace, work: Path) -> None:
             log.add(trainee.step, total, {name: value.item() for name, value in losses.items()}, arguments.batch_size)
             if time.monotonic() - last_saved > 120 or trainee.step == total:
                 save_state(saved, trainee.state())
-                model, head = trainee.average
+                model, head, _ = trainee.average
                 checkpoint.save(arguments.output, model, tokenizer, STATISTICS_KEY, statistics, head.draft_head())
                 last_saved = time.monotonic()
 
@@ -144,32 +150,56 @@ def _statistics(arguments: argparse.Namespace, frames: Frames) -> ActionStatisti
     return frames.statistics()
 
 
-def compute_losses(
-    model: VlaModel, head: AuxiliaryHead, pixels: Tensor, batch: Batch, ids: list[Tensor], whole: bool
-) -> dict[str, Tensor]:
-    """Losses of a batch in full precision; ids: prompt tokens of each sentence. whole: the language model too, not the vision tower alone."""
+def compute_losses(trainee: Trainee, pixels: Tensor, batch: Batch, ids: dict[str, Tensor], whole: bool) -> dict[str, Tensor]:
+    """Losses of a batch in full precision. ids: prompt tokens of each sentence. whole: the language model too, not the vision
+    tower alone."""
+    model = trainee.model
     features = model.vision_backbone(pixels)
-    prompts = [ids[i] for i in batch.instructions]
-    text = torch.stack([model.text_embeddings(prompt).mean(0) for prompt in prompts])
-    geometry, direct = (output.float() for output in head(features, text))
-    losses = {"auxiliary": auxiliary_loss(geometry, batch), "direct": action_loss(direct, batch)}
+    prompts = [[ids[sentence] for sentence in asked] for asked in batch.instructions]
+    text = torch.stack([model.text_embeddings(prompt).mean(0) for asked in prompts for prompt in asked])
+    seen = features.repeat_interleave(len(prompts[0]), dim=0)
+    geometry, direct, scores = (output.float() for output in trainee.head(seen, text))
+    losses = {
+        "auxiliary": auxiliary_loss(geometry, batch), "pointing": pointing_loss(scores, batch), "direct": action_loss(direct, batch),
+    }
+    vision = losses["auxiliary"] + POINTING_WEIGHT * losses["pointing"] + 0.3 * losses["direct"]
     if not whole:
-        return {"loss": losses["auxiliary"] + 0.3 * losses["direct"], **losses}
-    losses["action"] = action_loss(action_logits(model, features, prompts, batch.prefix), batch)
-    return {"loss": losses["action"] + AUXILIARY_WEIGHT * (losses["auxiliary"] + 0.3 * losses["direct"]), **losses}
+        return {"loss": vision, **losses}
+    hidden = action_states(model, features, prompts, batch.prefix)
+    losses["action"] = action_loss((hidden @ model.action_weight().T).float(), batch)
+    losses["located"] = auxiliary_loss(trainee.locate(hidden[:, 0]).float(), batch)
+    return {"loss": losses["action"] + AUXILIARY_WEIGHT * (vision + losses["located"]), **losses}
 
 
-def action_logits(model: VlaModel, features: Tensor, prompts: list[Tensor], bins: Tensor) -> Tensor:
-    """Logits (B, 7, 256) for features (B, cells, width) under teacher forcing with bins (B, 7)."""
+def action_states(model: VlaModel, features: Tensor, prompts: list[list[Tensor]], bins: Tensor) -> Tensor:
+    """Last hidden states (B * Q, 7, hidden) that the action's tokens are read from, under teacher forcing.
+
+    features (B, cells, width); prompts: Q for each image; bins (B * Q, 7). BOS and the image come once, all the image's
+    sentences behind them, each with its action; every sentence has the place of the first one and sees none of the others.
+    """
+    images, questions = len(prompts), len(prompts[0])
     tokens = model.config.action_end - 1 - bins[:, :6]
-    texts = [torch.cat((prompt[1:], row)) for prompt, row in zip(prompts, tokens)]
+    flat = [prompt for asked in prompts for prompt in asked]
+    texts = [torch.cat((prompt[1:], row)) for prompt, row in zip(flat, tokens)]
     padded = nn.utils.rnn.pad_sequence(texts, batch_first=True)  # on the right: causal attention never sees it
-    first = model.text_embeddings(prompts[0][:1]).expand(len(prompts), 1, -1)
-    embeddings = torch.cat((first, model.projector(features), model.text_embeddings(padded)), dim=1)
-    hidden = model.language_model.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-    ends = torch.tensor([model.config.vision.tokens + len(prompt) - 1 for prompt in prompts])
-    read = ends[:, None] + torch.arange(7)
-    return (hidden[torch.arange(len(prompts))[:, None], read] @ model.action_weight().T).float()
+    first = model.text_embeddings(flat[0][:1]).expand(images, 1, -1)
+    asked = model.text_embeddings(padded).unflatten(0, (images, questions)).flatten(1, 2)
+    embeddings = torch.cat((first, model.projector(features), asked), dim=1)
+    shared, length = 1 + model.config.vision.tokens, padded.shape[1]
+    mask, positions = side_by_side(shared, length, questions)
+    hidden = model.language_model.model(
+        inputs_embeds=embeddings, use_cache=False, attention_mask=mask.expand(images, 1, -1, -1), position_ids=positions,
+    ).last_hidden_state[:, shared:].unflatten(1, (questions, length)).flatten(0, 1)
+    ends = torch.tensor([len(prompt) - 2 for prompt in flat])  # BOS is not among them
+    return hidden[torch.arange(len(flat))[:, None], ends[:, None] + torch.arange(7)]
+
+
+def side_by_side(shared: int, length: int, count: int) -> tuple[Tensor, Tensor]:
+    """Mask (n, n) bool and positions (1, n) of a shared beginning and `count` continuations, each of `length` tokens."""
+    part = torch.cat((torch.zeros(shared, dtype=torch.long), 1 + torch.arange(count).repeat_interleave(length)))
+    seen = (part == 0) | (part[:, None] == part)
+    positions = torch.cat((torch.arange(shared), (shared + torch.arange(length)).repeat(count)))
+    return seen & torch.ones(len(part), len(part), dtype=torch.bool).tril(), positions[None]
 
 
 def known_sentences(sentences: list[str]) -> list[str]:
@@ -179,24 +209,36 @@ def known_sentences(sentences: list[str]) -> list[str]:
     return sentences + [find_task(suite, task).instruction for suite in SUITES for task in range(TASKS_PER_SUITE)]
 
 
-def _new_trainee(arguments: argparse.Namespace, rank: int) -> Trainee:
+def _new_trainee(arguments: argparse.Namespace, tokenizer: Tokenizer) -> Trainee:
     torch.manual_seed(arguments.seed)
     model = VlaModel(VlaConfig())
     if arguments.start_from:
         model = checkpoint.read_model(arguments.start_from)
+        keep_words(model, read_tokenizer(arguments.start_from / "tokenizer.json"), tokenizer)
     model.vision_backbone.convolutions.to(memory_format=torch.channels_last)
     head = AuxiliaryHead(model.config.vision.width, model.config.text.hidden_size)
     if arguments.start_from and (arguments.start_from / checkpoint.DRAFT_HEAD).exists():
         head.load_state_dict(load_file(arguments.start_from / checkpoint.DRAFT_HEAD), strict=False)  # all but the geometry
+    locate = nn.Linear(model.config.text.hidden_size, GEOMETRY)
     matrices, others = [], []
-    for name, parameter in [*model.named_parameters(), *head.named_parameters()]:
+    for name, parameter in [*model.named_parameters(), *head.named_parameters(), *locate.named_parameters()]:
         embedding = "embed_tokens" in name or "lm_head" in name or parameter.shape[0] == 7 * BINS
         (matrices if parameter.ndim == 2 and not embedding else others).append(parameter)
     optimizers = [
         Muon(matrices, lr=arguments.learning_rate),
         torch.optim.AdamW(others, lr=arguments.learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
     ]
-    return Trainee(model, head, copy.deepcopy(nn.ModuleList([model, head])), optimizers)
+    return Trainee(model, head, locate, copy.deepcopy(nn.ModuleList([model, head, locate])), optimizers)
+
+
+@torch.no_grad()
+def keep_words(model: VlaModel, before: Tokenizer, now: Tokenizer) -> None:
+    """Move the embeddings of the words that a model knows to where another tokenizer has them, which knows more words."""
+    weight = model.language_model.model.embed_tokens.weight
+    known = before.get_vocab()
+    old = weight.clone()
+    for word, place in now.get_vocab().items():
+        weight[place] = old[known[word]] if word in known else 0.02 * torch.randn_like(weight[place])
 
 
 def _set_learning_rate(trainee: Trainee, arguments: argparse.Namespace) -> None:
@@ -221,9 +263,10 @@ def _evaluate(arguments: argparse.Namespace, work: Path) -> None:
     """Closed loop on the validation states, which are neither trained on nor held out."""
     from vla_sd_ros.bench.libero import success_on
     from vla_sd_ros.sim.episode import VALIDATION_STATES
+    from vla_sd_ros.sim.own_scenes import OWN
 
-    suites = sorted({path.name for directory in arguments.demonstrations for path in directory.iterdir() if path.is_dir()})
-    for suite in suites:
+    found = {path.name for directory in arguments.demonstrations for path in directory.iterdir() if path.is_dir()}
+    for suite in sorted({"libero_object" if suite == OWN else suite for suite in found}):
         states = list(VALIDATION_STATES)[: arguments.evaluate]
         successes, episodes = success_on(arguments.output, suite, states)
         print(f"{suite}: {successes} of {episodes} on validation states", flush=True)
