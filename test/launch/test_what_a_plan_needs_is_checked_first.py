@@ -93,7 +93,7 @@ def test_crisp_is_needed_where_its_controller_is_loaded(installed):
 
 @pytest.mark.parametrize("file, given, package", [
     ("sim.launch.py", {"arm": "widowx"}, "interbotix_xs_msgs"), ("widowx.launch.py", {"driver": "sim"}, "interbotix_xs_msgs"),
-    ("franka.launch.py", {"driver": "sim"}, "control_msgs"), ("widowx.launch.py", {"driver": "none"}, "interbotix_xs_msgs"),
+    ("franka.launch.py", {"driver": "sim"}, "franka_msgs"), ("widowx.launch.py", {"driver": "none"}, "interbotix_xs_msgs"),
     ("franka.launch.py", {"driver": "none", "controller": "servo_pose"}, "moveit_msgs"),
     ("widowx.launch.py", {"driver": "none", "model": "wxai"}, "control_msgs"),
 ])
@@ -108,11 +108,11 @@ def test_messages_are_needed_where_arm_node_runs(installed, file, given, package
 
 def test_messages_follow_the_interface_of_the_users_file(installed, tmp_path):
     mine = tmp_path / "mine.yaml"
-    mine.write_text("/**/arm_node: {ros__parameters: {gripper.interface: franka}}")
-    installed.without("control_msgs")
-    assert ready("franka.launch.py", {"driver": "none", "params_file": str(mine)}, installed).plan
+    mine.write_text("/**/arm_node: {ros__parameters: {gripper.interface: gripper_command}}")
     installed.without("franka_msgs")
-    with pytest.raises(ValueError, match="arm_node with gripper.interface franka needs the ROS package franka_msgs"):
+    assert ready("franka.launch.py", {"driver": "none", "params_file": str(mine)}, installed).plan
+    installed.without("control_msgs")
+    with pytest.raises(ValueError, match="arm_node with gripper.interface gripper_command needs the ROS package control_msgs"):
         ready("franka.launch.py", {"driver": "none", "params_file": str(mine)}, installed)
 
 
