@@ -56,7 +56,9 @@ def execute(client, instruction: str, check: Callable[[], None], time_limit: flo
                 check()
                 progress.show(client.feedback)
             progress.show(client.feedback, force=True)
-        return client.result()
+            result = client.result()
+            progress.warn(result)
+        return result
     finally:
         if client.running:
             cancel(client)
@@ -71,6 +73,15 @@ def cancel(client, timeout: float = 1.0) -> None:
         pass
 
 
+def warnings(message) -> list[str]:
+    """Sentences about a feedback or a result: what the policy does not know, what nobody can judge, a gripper that fails."""
+    words, why, gripper = message.unknown_words, message.not_judged, getattr(message, "gripper_message", "")
+    return [sentence for sentence in (
+        f"The policy was never trained on these words: {', '.join(words)}." if words else "",
+        f"Nobody can tell whether this succeeds: {why}." if why else "", f"The gripper: {gripper}." if gripper else "",
+    ) if sentence]
+
+
 class Progress:
     """One line that is rewritten on a terminal; elsewhere one line every `PERIOD` [s]."""
 
@@ -79,6 +90,7 @@ class Progress:
     def __init__(self):
         self._terminal = sys.stdout.isatty()
         self._next = time.monotonic() + self.PERIOD
+        self._said: set[str] = set()
 
     def __enter__(self) -> "Progress":
         return self
@@ -87,9 +99,17 @@ class Progress:
         if self._terminal:
             print(flush=True)
 
+    def warn(self, message) -> None:
+        """Say once what a feedback or a result says against the goal."""
+        for sentence in warnings(message):
+            if sentence not in self._said:
+                self._said.add(sentence)
+                print(f"\r\033[K{sentence}" if self._terminal else sentence, file=sys.stderr, flush=True)
+
     def show(self, feedback, force: bool = False) -> None:
         if feedback is None:
             return
+        self.warn(feedback)
         decode = feedback.decode
         line = (f"step {feedback.step:3d}   {decode.decoder}/{decode.path}   {decode.total_ms:6.1f} ms   "
                 f"{feedback.elapsed_time:5.1f} s")

@@ -39,6 +39,9 @@ class Recording:
         self.add("image", time, header=self.header(time), height=size, width=size, encoding="rgb8", is_bigendian=0,
                  step=3 * size, data=pixels)
 
+    def success(self, time, state):
+        self.add("task_success", time, header=self.header(time), instruction="pick up the milk", state=state, message="")
+
     def pose(self, name, time, x, y, z):
         position = self.make("geometry_msgs/msg/Point", x=x, y=y, z=z)
         orientation = self.make("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0)
@@ -66,7 +69,7 @@ def episode_folder(run_folder):
     run_folder.mkdir()
     folder = run_folder / "episode"
     recording = Recording(folder)
-    recording.add("task_success", 0.0, data=False)
+    recording.success(0.0, 1)
     recording.add("gripper_command", 0.0, data=1.0)
     for i in range(20):
         recording.pose("target_pose", i * 0.1, 0.4 + 0.01 * i, 0.0, 0.3)
@@ -76,7 +79,7 @@ def episode_folder(run_folder):
             if i >= 4:
                 recording.step(i * 0.1 + 0.002, i // 2 - 2, total_ms=20.0 + i)
     recording.add("gripper_command", 1.0, data=0.0)
-    recording.add("task_success", 1.9, data=True)
+    recording.success(1.9, 2)
     recording.writer.close()
     return folder
 

@@ -54,6 +54,9 @@ class Messages:
         data = cv2.imencode(".png", picture(value))[1].ravel()
         self.add("image/compressed", time + 0.01, header=self.header(time), format="png", data=data)
 
+    def success(self, time, state):
+        self.add("task_success", time, header=self.header(time), instruction="", state=state, message="")
+
     def goal_id(self, goal):
         return self.make("unique_identifier_msgs/msg/UUID", uuid=np.full(16, goal, np.uint8))
 
@@ -88,7 +91,7 @@ def recorded(folder):
     topics = {f"/vla/{topic.name}": topic for topic in EPISODE_TOPICS if not topic.name.startswith("/")}
     writer = EpisodeWriter(folder, topics)
     messages = Messages(lambda name, stamp, data: writer.write(f"/vla/{name}", stamp, data))
-    messages.add("task_success", 0.0, data=False)
+    messages.success(0.0, 1)
     for goal, begin in ((1, 0.0), (2, 10.0)):
         messages.add("task_instruction", begin, data=f"sentence {goal}")
         for i in range(12):
@@ -98,7 +101,7 @@ def recorded(folder):
                 messages.decode(begin + 0.1 * i, goal, i // 2)
         messages.command(begin + 1.2, goal, 6, hold=True)
         if goal == 1:
-            messages.add("task_success", begin + 1.3, data=True)
+            messages.success(begin + 1.3, 2)
     writer.close()
     return folder
 
@@ -154,7 +157,7 @@ def other_bag(folder, fill, names=("image", "command", "task_success", "task_ins
     messages = Messages(lambda name, stamp, data: writer.write(f"/{name}", stamp, data))
     messages.add("task_instruction", 0.0, data="open the drawer")
     fill(messages)
-    messages.add("task_success", 9.0, data=True)
+    messages.success(9.0, 2)
     writer.close()
 
 

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 
-from std_msgs.msg import Bool
+from vla_sd_msgs.msg import TaskSuccess
 from processes import LATCHED
 
 
@@ -28,7 +28,7 @@ def test_a_goal_that_ends_without_success_is_exit_code_1_and_says_why(vla):
 def test_a_solved_task_is_exit_code_0(vla):
     process = send(vla, "pick up the milk")
     vla.ros.wait_until(lambda: len(vla.motions()) >= 2, "two actions", 60.0)
-    vla.ros.publish(Bool, "task_success", Bool(data=True), LATCHED)
+    vla.ros.publish(TaskSuccess, "task_success", TaskSuccess(state=TaskSuccess.SUCCESS), LATCHED)
     code, out, _ = finish(process)
     assert code == 0 and "success after" in out
 

@@ -13,7 +13,8 @@ from geometry_msgs.msg import PoseStamped  # noqa: E402
 from processes import BEST_EFFORT, LATCHED, Domain, NodeProcess, Ros, node_command  # noqa: E402
 from scipy.spatial.transform import Rotation  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, JointState  # noqa: E402
-from std_msgs.msg import Bool, Float64, String  # noqa: E402
+from std_msgs.msg import Float64, String  # noqa: E402
+from vla_sd_msgs.msg import RunningGoal, TaskSuccess  # noqa: E402
 from vla_sd_msgs.srv import ResetScene  # noqa: E402
 
 from vla_sd_ros.kinematics.arm import ArmKinematics  # noqa: E402
@@ -34,7 +35,8 @@ class Simulator:
         self.infos = self.ros.listen(CameraInfo, "camera_info", BEST_EFFORT)
         self.descriptions = self.ros.listen(String, "robot_description", LATCHED)
         self.instructions = self.ros.listen(String, "task_instruction", LATCHED)
-        self.success = self.ros.listen(Bool, "task_success", LATCHED)
+        self.success = self.ros.listen(TaskSuccess, "task_success", LATCHED)
+        self.asked = self.ros.node.create_publisher(RunningGoal, "goal", LATCHED)
         self.diagnostics = self.ros.listen(DiagnosticArray, "/diagnostics")
         self.process = NodeProcess(node_command(MODULE, {"suite": "libero_goal"}, folder), self.domain, folder / "log")
 
@@ -166,7 +168,18 @@ def test_a_reset_puts_the_arm_back_and_says_that_the_task_is_not_done(sim):
     response = sim.reset(initial_state=3)
     assert response.success and response.instruction == sim.instructions[-1][1].data
     sim.ros.wait_until(lambda: len(sim.success) > said, "task_success after the reset")
-    assert sim.success[-1][1].data is False
+    assert (sim.success[-1][1].state, sim.success[-1][1].instruction) == (TaskSuccess.OPEN, response.instruction)
+
+
+@pytest.mark.parametrize("asked, state, why", [
+    ("Pick up the milk and place it in the basket.", TaskSuccess.OPEN, ""),
+    ("pick up the banana and place it in the basket", TaskSuccess.NOT_JUDGED, "this scene has nothing called 'banana'"),
+])
+def test_the_sentence_of_the_running_goal_is_the_one_that_is_judged(sim, asked, state, why):
+    before = len(sim.success)
+    sim.asked.publish(RunningGoal(instruction=asked))
+    sim.ros.wait_until(lambda: sim.success[before:] and sim.success[-1][1].instruction == asked, "a word about it", 1.0)
+    assert sim.success[-1][1].state == state and sim.success[-1][1].message.startswith(why)
 
 
 def test_after_a_reset_old_targets_are_ignored_until_one_comes_from_where_the_arm_is(sim):

@@ -33,6 +33,7 @@ class Code(IntEnum):
     IMAGE_UNDECODABLE = 1011
     CLIENT_GONE = 1012
     SCENE_RESET = 1013
+    TASK_FAILED = 1014
     ARM_FAULT = 1100
 
 
@@ -51,6 +52,10 @@ CANCELED = Ending(Code.CANCELED, "cancelled", "The client cancelled the goal.")
 PREEMPTED = Ending(Code.PREEMPTED, "preempted", "A newer goal took over.")
 DEACTIVATED = Ending(Code.NODE_DEACTIVATED, "fault", "vla_node was deactivated or shut down during the goal.")
 SCENE_RESET = Ending(Code.SCENE_RESET, "fault", "The simulator's scene was reset during the goal; send it again.")
+
+
+def task_failed(why: str) -> Ending:
+    return Ending(Code.TASK_FAILED, "failure", f"Something else was done than was asked for: {why.rstrip('.')}.")
 
 
 def inference_failed(why: object) -> Ending:

@@ -17,11 +17,13 @@ from rclpy.task import Future
 from rosgraph_msgs.msg import Clock
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image, JointState
-from std_msgs.msg import Bool, Empty, Float64, String
+from std_msgs.msg import Empty, Float64, String
+from vla_sd_msgs.msg import RunningGoal, TaskSuccess
 from vla_sd_msgs.srv import ResetScene
 
 from vla_sd_ros.nodes.lifecycle import ERROR, OK, WARN, ParameterSpec, PlainNode, run, sentence
 from vla_sd_ros.sim import urdf
+from vla_sd_ros.sim.judge import State
 from vla_sd_ros.sim.realtime import Listener, RealTimeScene
 from vla_sd_ros.sim.scene import INITIAL_STATES, SUITES, TASKS_PER_SUITE, LiberoScene, find_task
 
@@ -61,7 +63,7 @@ class SimNode(PlainNode):
         self._create_topics()
         period = PHYSICS_STEP * round(1 / (self.values["joint_state_rate"] * PHYSICS_STEP))
         listener = Listener(
-            self._on_state, self._on_success, self._on_restart, self._stamp, self._on_scene, self._on_image, self._on_failed
+            self._on_state, self._on_outcome, self._on_restart, self._stamp, self._on_scene, self._on_image, self._on_failed
         )
         self._simulation = RealTimeScene(self._make_scene, period, 1 / self.values["camera_rate"], listener)
         self._simulation.start()
@@ -71,12 +73,13 @@ class SimNode(PlainNode):
         self._image, self._camera_info = publisher(Image, "image", 1), publisher(CameraInfo, "camera_info", 1)
         self._joint_states = publisher(JointState, "joint_states", 10)
         self._robot_description = publisher(String, "robot_description", LATCHED)
-        self._task_success = publisher(Bool, "task_success", LATCHED)
+        self._task_success = publisher(TaskSuccess, "task_success", LATCHED)
         self._task_instruction = publisher(String, "task_instruction", LATCHED)
         self._scene_reset = publisher(Empty, "scene_reset", 1)
         self._clock_topic = publisher(Clock, "/clock", 10) if self._simulated_clock else None
         self.create_subscription(PoseStamped, "target_pose", self._on_target, 1)
         self.create_subscription(Float64, "gripper_command", self._on_gripper, LATCHED)
+        self.create_subscription(RunningGoal, "goal", self._on_goal, LATCHED)
         self.create_service(ResetScene, "~/reset", self._on_reset)
 
     # What the scene tells. These run in its threads.
@@ -109,10 +112,14 @@ class SimNode(PlainNode):
         if self._clock_topic:
             self._clock_topic.publish(Clock(clock=message.header.stamp))
 
-    def _on_success(self, success: bool) -> None:
-        self._task_success.publish(Bool(data=success))
-        if success:
-            self.get_logger().info("the task's goal is reached")
+    def _on_outcome(self, instruction: str, state: State, why: str) -> None:
+        message = TaskSuccess(instruction=instruction, state=int(state), message=why)
+        message.header.stamp = self._stamp()
+        self._task_success.publish(message)
+        if state is State.SUCCESS:
+            self.get_logger().info(f"done: {instruction}")
+        elif why:
+            self.get_logger().info(f"{instruction!r}: {why}")
 
     def _on_restart(self) -> None:
         self._scene_reset.publish(Empty())
@@ -144,6 +151,11 @@ class SimNode(PlainNode):
             self.get_logger().warning(f"target_pose is ignored: {error}", throttle_duration_sec=1.0)
             return
         self._simulation.set_target(position, rotation)
+
+    def _on_goal(self, message: RunningGoal) -> None:
+        """From here on it is the goal's sentence that is judged."""
+        if message.instruction:
+            self._simulation.ask(message.instruction)
 
     def _on_gripper(self, message: Float64) -> None:
         if not 0.0 <= message.data <= 1.0:

@@ -26,19 +26,19 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import Bool, Empty, Header
+from std_msgs.msg import Empty, Header
 from vla_sd_msgs.action import ExecuteInstruction
-from vla_sd_msgs.msg import ArmStatus, DecodeStep, EndEffectorCommand
+from vla_sd_msgs.msg import ArmStatus, DecodeStep, EndEffectorCommand, RunningGoal, TaskSuccess
 
 from vla_sd_ros import stamps
 from vla_sd_ros.decoding.settings import DECODERS, Settings
 from vla_sd_ros.images import compressed_to_rgb, to_rgb, unreadable
-from vla_sd_ros.instruction import objection
+from vla_sd_ros.instruction import normalized, objection
 from vla_sd_ros.kinematics.motion import Measured
 from vla_sd_ros.kinematics.pose_buffer import PoseBuffer
 from vla_sd_ros.nodes import messages
 from vla_sd_ros.nodes.goal_watch import (CANCELED, DEACTIVATED, PREEMPTED, SCENE_RESET, SUCCESS, ClientWatch, Code, Ending, GoalWatch,
-                                         Latest, Limits, Pacer, PictureWatch, Sample, View, inference_failed)
+                                         Latest, Limits, Pacer, PictureWatch, Sample, View, inference_failed, task_failed)
 from vla_sd_ros.nodes.lifecycle import OK, WARN, ManagedNode, ParameterSpec, run as run_node, sentence
 from vla_sd_ros.nodes.matching import QOS, MatchedSubscription
 from vla_sd_ros.nodes.polling import PolledOnly, PolledTime
@@ -75,6 +75,8 @@ class Run:
     last_step: float = -math.inf        # s, steady
     holding: bool = False
     why: str = ""                       # it holds
+    unknown_words: list[str] = field(default_factory=list)
+    not_judged: str = ""                # why nobody can tell whether it succeeded
     ending: Ending | None = None
     over: threading.Event = field(default_factory=threading.Event)
     answered: threading.Event = field(default_factory=threading.Event)
@@ -136,6 +138,8 @@ class VlaNode(PolledTime, ManagedNode):
                       0.02, 5.0),
         ParameterSpec("goal.time_limit", 120.0, "Time limit of a goal that names none [s].", 0.1, MAX_TIME_LIMIT),
         ParameterSpec("goal.step_limit", 400, "Limit of actions of a goal that names none.", 1, MAX_STEP_LIMIT),
+        ParameterSpec("goal.unknown_words", "warn", "What becomes of a goal with words that the policy was never trained on.",
+                      choices=("warn", "reject")),
         ParameterSpec("goal.client_timeout", 0.0, "Time for which the client may be gone before its goal is aborted [s]; 0: the "
                       "goal goes on without it.", 0.0, 600.0),
         ParameterSpec("image.timeout", 1.0, "Age of the newest image beyond which the arm holds [s].", 0.05, 60.0),
@@ -177,6 +181,7 @@ class VlaNode(PolledTime, ManagedNode):
         super().__init__(name, **options)
         self._commands = self.create_publisher(EndEffectorCommand, "command", 1)
         self._steps = self.create_publisher(DecodeStep, "decode", 10)
+        self._goal = self.create_publisher(RunningGoal, "goal", LATCHED)
         # Its own group: the goal's callbacks come one after the other and wait for nothing else. `_execute` is a
         # task outside any group, so it blocks none of them.
         self._server = ActionServer(
@@ -304,7 +309,7 @@ class VlaNode(PolledTime, ManagedNode):
         self._joint_input = listen(JointState, "joint_states", lambda message: None, NEWEST, PolledOnly)
         self._pose_input = listen(PoseStamped, "measured_pose", lambda message: None, POSES, PolledOnly)
         listen(ArmStatus, "arm_node/status", lambda message: self._keep(self._arm, message), LATCHED)
-        listen(Bool, "task_success", self._on_success, LATCHED)
+        listen(TaskSuccess, "task_success", self._on_success, LATCHED)
         listen(Empty, "scene_reset", self._on_scene_reset, 1)
 
     # Parameters
@@ -400,12 +405,19 @@ class VlaNode(PolledTime, ManagedNode):
         problem = unreadable(image.message) if image else ""
         return f"The camera's images cannot be used: {problem}." if problem else ""
 
-    def _on_success(self, message: Bool, info: dict) -> None:
-        """Ends the goal, unless the message is a latched one from before the goal."""
+    def _on_success(self, message: TaskSuccess, info: dict) -> None:
+        """Ends the goal, unless the message is of another sentence, or a latched one from before the goal."""
         with self._lock:
-            published = info["source_timestamp"] or time.time_ns()
-            if message.data and self._run and published > self._run.accepted_wall:
-                self._end(self._run, SUCCESS)
+            published, run = info["source_timestamp"] or time.time_ns(), self._run
+            if run is None or published <= run.accepted_wall or not _speaks_of(message, run.goal.instruction):
+                return
+            run.not_judged = message.message if message.state == TaskSuccess.NOT_JUDGED else ""
+            if message.state == TaskSuccess.SUCCESS:
+                self._end(run, SUCCESS)
+            elif message.state == TaskSuccess.FAILURE:
+                self._end(run, task_failed(message.message))
+            elif run.not_judged:
+                self.get_logger().warning(f"Nobody can tell whether this goal succeeds: {run.not_judged}")
 
     def _on_scene_reset(self, message: Empty) -> None:
         """The simulator is about to put arm and objects elsewhere: what the goal wanted is no longer there."""
@@ -442,21 +454,26 @@ class VlaNode(PolledTime, ManagedNode):
         if problem := self._camera_problem():
             return problem
         vla = self._vla
+        unknown = vla.unknown_words(goal.instruction) if vla and self.values["goal.unknown_words"] == "reject" else []
+        if unknown:
+            return (f"the policy was never trained on these words: {', '.join(unknown)}; say it in other words, or set "
+                    "goal.unknown_words to warn.")
         return vla.too_long(goal.instruction) if vla else ""
 
     def _on_accepted(self, handle) -> None:
         accepted = Run(handle, self._now(), time.time_ns())
+        accepted.unknown_words = self._vla.unknown_words(accepted.goal.instruction) if self._vla else []
         with self._news:
             if self._run:
                 self._end(self._run, PREEMPTED)
             self._run = accepted
+            self._announce(accepted)
             if not self.active:                         # deactivated since the goal was accepted
                 self._end(accepted, DEACTIVATED)
             self._news.notify_all()
         self.get_logger().info(f"New goal: {accepted.goal.instruction!r}")
-        unknown = self._vla.unknown_words(accepted.goal.instruction) if self._vla else []
-        if unknown:
-            self.get_logger().warning(f"The model was never trained on these words: {', '.join(unknown)}")
+        if accepted.unknown_words:
+            self.get_logger().warning(f"The policy was never trained on these words: {', '.join(accepted.unknown_words)}")
         handle.execute(functools.partial(self._execute, accepted))
 
     def _on_cancel(self, handle) -> CancelResponse:
@@ -536,14 +553,22 @@ class VlaNode(PolledTime, ManagedNode):
                 self._publish_hold(run)
             if self._run is run:
                 self._run = None
+                self._announce(None)
             run.over.set()
+
+    def _announce(self, run: Run | None) -> None:
+        """Tells who judges success which goal is running."""
+        message = RunningGoal(goal_id=run.goal_id, instruction=run.goal.instruction) if run else RunningGoal()
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._goal.publish(message)
 
     def _result(self, run: Run) -> ExecuteInstruction.Result:
         with self._lock:
             return ExecuteInstruction.Result(
                 error_code=int(run.ending.code), error_msg=run.ending.message, termination_reason=run.ending.reason,
                 steps=len(run.decisions), elapsed_time=max(0.0, self._now() - run.accepted),
-                decode_summary=messages.decode_summary(run.decisions, self._decoder_name))
+                decode_summary=messages.decode_summary(run.decisions, self._decoder_name), unknown_words=run.unknown_words,
+                not_judged=run.not_judged)
 
     @property
     def _decoder_name(self) -> str:
@@ -660,7 +685,8 @@ class VlaNode(PolledTime, ManagedNode):
         arm = self._arm.sample.message if self._arm.sample else ArmStatus()
         run.handle.publish_feedback(ExecuteInstruction.Feedback(
             step=len(run.decisions), elapsed_time=max(0.0, self._now() - run.accepted), decode=report,
-            gripper=arm.gripper, gripper_message=arm.gripper_message))
+            gripper=arm.gripper, gripper_message=arm.gripper_message, unknown_words=run.unknown_words,
+            not_judged=run.not_judged))
 
     def _publish_hold(self, run: Run) -> None:
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.values["base_frame"])
@@ -716,6 +742,11 @@ def _decide(decoder, pixels: np.ndarray, instruction: str, history):
     if not np.all(np.isfinite(decision.action)):
         raise ValueError("the checkpoint gave an action that is not finite; its weights or statistics are damaged")
     return decision
+
+
+def _speaks_of(message: TaskSuccess, instruction: str) -> bool:
+    """Whether what somebody says of success is about this instruction, however it is written."""
+    return not message.instruction or normalized(message.instruction) == normalized(instruction)
 
 
 def _terminate(transition, result) -> None:

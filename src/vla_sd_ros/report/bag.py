@@ -50,7 +50,8 @@ EPISODE_TOPICS = (
     Topic("gripper_command", "std_msgs/msg/Float64", latched=True),
     Topic("arm_node/status", "vla_sd_msgs/msg/ArmStatus", latched=True),
     Topic("task_instruction", "std_msgs/msg/String", latched=True),
-    Topic("task_success", "std_msgs/msg/Bool", latched=True),
+    Topic("task_success", "vla_sd_msgs/msg/TaskSuccess", latched=True),
+    Topic("goal", "vla_sd_msgs/msg/RunningGoal", latched=True),
     Topic("robot_description", "std_msgs/msg/String", latched=True),
     Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"),
     Topic("/rosout", "rcl_interfaces/msg/Log", latched=True),
@@ -228,12 +229,17 @@ def read_episode(folder: Path) -> Episode:
             measured.append((time, *_position(message)))
         elif name == "gripper_command":
             gripper.append((time, message.data))
-        elif name == "task_success" and message.data and episode.steps and episode.success_time is None:
+        elif name == "task_success" and episode.steps and episode.success_time is None and says_success(message):
             episode.success_time = time
     episode.commanded = np.array(commanded).reshape(-1, 4)
     episode.measured = np.array(measured).reshape(-1, 4)
     episode.gripper = np.array(gripper).reshape(-1, 2)
     return episode
+
+
+def says_success(message) -> bool:
+    """Whether a vla_sd_msgs/TaskSuccess, or a plain std_msgs/Bool, tells of success."""
+    return message.data if hasattr(message, "data") else message.state == message.SUCCESS
 
 
 def _header_time(message, start: int) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from vla_sd_ros.sim.judge import Judge, State
 from vla_sd_ros.sim.scene import LiberoScene
 
 PLATFORM = os.environ.get("MUJOCO_GL")  # as mujoco has read it; robosuite overwrites the variable later
@@ -60,11 +61,11 @@ class Pacer:
 class Listener:
     """What happens in the scene, as callbacks. None may take long.
 
-    state, success, reset and stamp are called by the physics thread, scene and image by the camera's, failed by either.
+    state, outcome, reset and stamp are called by the physics thread, scene and image by the camera's, failed by either.
     """
 
     state: Callable[[LiberoScene], None]
-    success: Callable[[bool], None]  # on change, and after each new start of the scene
+    outcome: Callable[[str, State, str], None]  # of which sentence, and one that says why; on change, and when it is asked for
     reset: Callable[[], None]  # the scene is about to be reset or replaced
     stamp: Callable[[], Any]  # the time of the state that is about to be rendered
     scene: Callable[[LiberoScene], None]  # another scene, its camera is ready
@@ -129,6 +130,10 @@ class RealTimeScene:
         self._wish(reset=(initial_state, seed, done))
         return done
 
+    def ask(self, instruction: str) -> None:
+        """Judge this sentence from the next tick on, instead of the scene's own or the one before."""
+        self._wish(ask=instruction)
+
     def _wish(self, **wish: Any) -> None:
         with self._lock:
             self._wishes |= wish
@@ -178,6 +183,8 @@ class RealTimeScene:
             self.scene.reset(*arguments)
             self._restarted(state)
             done.set()
+        if "ask" in wishes:
+            self._ask(state, wishes["ask"])
         if "gripper" in wishes:
             self.scene.set_gripper(wishes["gripper"])
         if "target" in wishes:
@@ -187,9 +194,12 @@ class RealTimeScene:
                 self.scene.set_target(position, rotation)
 
     def _restarted(self, state: "_State") -> None:
-        state.success = False
         state.wait_for_near_target = True
-        self._listener.success(False)
+        self._ask(state, self.scene.instruction)
+
+    def _ask(self, state: "_State", instruction: str) -> None:
+        state.judge, state.outcome = self.scene.judge(instruction), None
+        self._judge(state)
 
     def _near(self, position: np.ndarray, rotation: np.ndarray) -> bool:
         at, orientation = self.scene.ee_pose()
@@ -197,10 +207,10 @@ class RealTimeScene:
         return bool(np.linalg.norm(position - at) < NEAR[0] and angle < NEAR[1])
 
     def _judge(self, state: "_State") -> None:
-        success = self.scene.success()
-        if success != state.success:
-            state.success = success
-            self._listener.success(success)
+        outcome = state.judge.look(self.scene.time)
+        if outcome != state.outcome:
+            state.outcome = outcome
+            self._listener.outcome(state.judge.instruction, *outcome)
 
     def _show(self) -> None:
         """Copy the state for the camera, unless it is still at work on the last one."""
@@ -256,5 +266,6 @@ class _State:
 
     next_image: float = 0.0
     next_success: float = 0.0
-    success: bool = False
+    judge: Judge | None = None
+    outcome: tuple[State, str] | None = None  # what was told last
     wait_for_near_target: bool = True

@@ -20,6 +20,7 @@ import mujoco  # noqa: E402  (reads MUJOCO_GL on import)
 import numpy as np  # noqa: E402
 
 from vla_sd_ros.sim import own_scenes, places, rendering, urdf  # noqa: E402
+from vla_sd_ros.sim.judge import Judge, Things  # noqa: E402
 from vla_sd_ros.sim.osc import OperationalSpaceController  # noqa: E402
 from vla_sd_ros.sim.suites import PERTURBED, SUITES, TASKS_PER_SUITE  # noqa: E402
 
@@ -280,9 +281,14 @@ class LiberoScene:
         """The goal's predicates, for example [["in", "milk_1", "basket_1_contain_region"]]."""
         return self._env.env.parsed_problem["goal_state"]
 
-    def holds(self, predicate: list[str]) -> bool:
+    def holds(self, predicate: Sequence[str]) -> bool:
         """Whether a predicate in the form of goal() is true now."""
-        return bool(self._env.env._eval_predicate(predicate))
+        return bool(self._env.env._eval_predicate(list(predicate)))
+
+    def judge(self, instruction: str) -> Judge:
+        """Watches from now on whether what a sentence asks for happens in this scene."""
+        things = Things(self.object_names(), self.fixture_names(), self.instruction, self.goal())
+        return Judge(things, instruction, self.holds)
 
     def success(self) -> bool:
         """Whether the task's goal is reached."""

@@ -16,6 +16,7 @@ from vla_sd_ros.retrieval.database import DatabaseError
 from vla_sd_ros.retrieval.sources import Episode, Options
 
 IMAGES = {"sensor_msgs/msg/Image": to_rgb, "sensor_msgs/msg/CompressedImage": compressed_to_rgb}
+RUNNING = "vla_sd_msgs/msg/RunningGoal"
 STEPS = ("vla_sd_msgs/msg/EndEffectorCommand", "vla_sd_msgs/msg/DecodeStep")
 MARGIN = 5_000_000_000  # [ns] between an image's and its step's reception, at most
 
@@ -43,8 +44,9 @@ class Goal:
 class Bag:
     """Episodes of one bag, one for each goal in it.
 
-    A goal succeeded where `task_success` said so before the next goal began. Its instruction is the option's, else that of
-    the run's summary.json beside the bag, else what `task_instruction` said last.
+    A goal succeeded where `task_success` (vla_sd_msgs/TaskSuccess or std_msgs/Bool) said so before the next goal began. Its
+    instruction is the option's, else that of the run's summary.json beside the bag, else what `goal` or `task_instruction` said
+    last.
     """
 
     def __init__(self, folder: Path, options: Options):
@@ -104,16 +106,21 @@ def _opened(folder: Path):
 
 def _goals(reader) -> list[Goal]:
     """The goals of a bag in order of time."""
+    from vla_sd_ros.report.bag import says_success  # needs rosbags, as the reader did
+
     goals: dict[bytes, Goal] = {}
     instruction, latest = "", None
-    watched = [c for c in reader.connections if c.msgtype in STEPS or _last(c.topic) in ("task_success", "task_instruction")]
+    watched = [c for c in reader.connections if c.msgtype in STEPS or _last(c.topic) in ("task_success", "task_instruction")
+               or c.msgtype == RUNNING]
     for connection, received, data in reader.messages(watched) if watched else ():
         message = reader.deserialize(data, connection.msgtype)
         if _last(connection.topic) == "task_instruction":
             instruction = message.data
+        elif connection.msgtype == RUNNING:
+            instruction = message.instruction or instruction
         elif _last(connection.topic) == "task_success":
             if latest is not None:
-                latest.success |= message.data
+                latest.success |= says_success(message)
         elif not getattr(message, "hold", False):
             latest = goals.setdefault(message.goal_id.uuid.tobytes(), Goal(received))
             latest.end, latest.instruction = received, instruction
