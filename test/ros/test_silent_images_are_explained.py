@@ -7,7 +7,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from vla_sd_ros.nodes import matching
 from vla_sd_ros.nodes.goal_watch import Code, GoalWatch, Limits, View
-from vla_sd_ros.nodes.matching import MatchedSubscription, PolledOnly
+from vla_sd_ros.nodes.matching import MatchedSubscription
+from vla_sd_ros.nodes.polling import PolledOnly
 
 OFFERS = {"best_effort": QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT), "reliable": QoSProfile(depth=1)}
 
@@ -55,7 +56,7 @@ def test_the_subscription_follows_the_publishers_and_keeps_to_them(camera, ros, 
     assert subscription.reliability == "reliable"
     second = driver.create_publisher(Image, "image", OFFERS["best_effort"])
     ros.wait_until(lambda: subscription.look() or subscription.reliability == "best_effort", "best effort beside reliable")
-    for publisher in (second, *subscription.publishers):
+    for publisher in (*subscription.publishers, second):
         driver.destroy_publisher(publisher)
     ros.wait_until(lambda: subscription.look() or "nobody" in subscription.why_silent(), "nobody")
     assert subscription.reliability == "best_effort", "it changed without a reason"
