@@ -39,8 +39,9 @@ def clock(seconds: int):
 
 
 CLOCK_FAULTS = (
-    Fault("/clock jumps ahead", "use_sim_time: + 10 s", clock(10), HOLD, (Arm.NO_COMMAND, Arm.COMMAND_INVALID),
-          (Goal.IMAGE_STALE, Goal.JOINT_STATES_STALE, Arm.COMMAND_INVALID), faults.heal_relay),
+    Fault("/clock jumps ahead", "use_sim_time: + 10 s", clock(10), HOLD,
+          (Arm.NO_COMMAND, Arm.COMMAND_INVALID, Arm.JOINT_STATES_STALE),
+          (Goal.IMAGE_STALE, Goal.JOINT_STATES_STALE, Arm.COMMAND_INVALID, Arm.JOINT_STATES_STALE), faults.heal_relay),
     Fault("/clock jumps back", "use_sim_time: - 10 s", clock(-10), f"camera period + control_period + {HOLD}",
           (Arm.NO_COMMAND, Arm.COMMAND_INVALID), (Goal.IMAGE_STALE, Goal.JOINT_STATES_STALE, Arm.COMMAND_INVALID),
           faults.heal_relay),

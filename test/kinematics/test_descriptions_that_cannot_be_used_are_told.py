@@ -34,6 +34,14 @@ def test_so_many_links_that_the_recursion_over_them_would_end_the_process(links)
         f"the robot description has {links} links, but at most 1000 are read")
 
 
+def test_of_many_links_the_first_are_listed():
+    urdf = PANDA.urdf().replace('"panda_tcp"', '"tool"').replace("</robot>", "".join(
+        f'<link name="{"l" * 1000}{i}"/><joint name="j{i}" type="fixed"><parent link="tool"/><child link="{"l" * 1000}{i}"/></joint>'
+        for i in range(500)) + "</robot>")
+    words = refusal(urdf)
+    assert "no link 'panda_tcp'; its links are: panda_link0, panda_link1," in words and len(words) < 3000
+
+
 def test_names_that_come_twice_are_named():
     assert "2 joints are called 'panda_joint3'" in refusal(PANDA.urdf().replace('"panda_joint4"', '"panda_joint3"'))
     assert "2 links are called 'panda_link4'" in refusal(PANDA.urdf().replace('<link name="panda_link5"/>',

@@ -13,6 +13,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pinocchio as pin
 
+from vla_sd_ros.quoting import listed, quoted
+
 SOLVED = 1e-5  # m and rad: the error at which a posture is a solution
 DAMPING = 1e-9  # added to half the squared error
 LARGEST_CHANGE = 0.7  # rad or m: of any joint in one iteration
@@ -41,12 +43,12 @@ class ArmKinematics:
         base = base or links[0]
         for link in (tip, base):
             if link not in links:
-                raise ValueError(f"the robot description has no link '{link}'; its links are: {', '.join(links)}")
+                raise ValueError(f"the robot description has no link '{link}'; its links are: {listed(links)}")
         joints = list(full.names)[1:]  # the first is pinocchio's own, the universe
         missing = [name for name in joint_names if name not in joints]
         if missing:
             raise ValueError(f"the robot description has no movable joint '{missing[0]}'; its movable joints are: "
-                             f"{', '.join(joints)}")
+                             f"{listed(joints)}")
         _check_order(full, base, tip, joint_names)
         others = [full.getJointId(name) for name in joints if name not in joint_names]
         self._model = pin.buildReducedModel(full, others, pin.neutral(full))
@@ -210,7 +212,7 @@ def _flaw(urdf: str) -> str:
     for kind in ("link", "joint"):
         name, times = (Counter(element.get("name") for element in robot.iter(kind)).most_common(1) or [("", 0)])[0]
         if times > 1:
-            return f"{times} {kind}s are called '{name}'"
+            return f"{times} {kind}s are called {quoted(str(name))}"
     return ""
 
 
