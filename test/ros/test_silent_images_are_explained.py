@@ -7,7 +7,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from vla_sd_ros.nodes import matching
 from vla_sd_ros.nodes.goal_watch import Code, GoalWatch, Limits, View
-from vla_sd_ros.nodes.matching import MatchedSubscription, PolledOnly
+from vla_sd_ros.nodes.matching import MatchedSubscription
+from vla_sd_ros.nodes.polling import PolledOnly
 
 OFFERS = {"best_effort": QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT), "reliable": QoSProfile(depth=1)}
 
