@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from conftest import Recording
+from recordings import Recording
 
 from vla_sd_ros.report import bag
 from vla_sd_ros.report.summary import write_report
@@ -20,7 +20,7 @@ FOLDERS = os.pathsep.join((str(Path(__file__).parent), *sys.path))
 RECORD = """
     import sys
     from pathlib import Path
-    from conftest import Recording
+    from recordings import Recording
 
     recording, count = Recording(Path(sys.argv[1])), 0
     try:
