@@ -115,6 +115,8 @@ def _refuse_missing(part: Process | Include, prefix_of: Callable[[str], str]) ->
             interface = part.parameters[parameter]
             if interface in MESSAGES:
                 _refuse_missing_messages(f"arm_node with {parameter} {interface}", MESSAGES[interface])
+        if part.parameters["controller.name"]:
+            _refuse_missing_messages("arm_node with controller.name", "controller_manager_msgs")
 
 
 def _refuse_missing_messages(what: str, package: str) -> None:
