@@ -26,6 +26,8 @@ class Launch:
             self.process = subprocess.Popen(
                 ["ros2", "launch", "vla_sd_ros", *arguments],
                 stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True, cwd=folder,
+                # Ctrl-C is sent to it, and a shell starts what it runs in the background with that ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     @property

@@ -97,6 +97,7 @@ def test_crisp_is_needed_where_its_controller_is_loaded(installed):
     ("franka.launch.py", {"driver": "none", "controller": "servo_pose"}, "moveit_msgs"),
     ("widowx.launch.py", {"driver": "none", "model": "wxai"}, "control_msgs"),
     ("widowx.launch.py", {"driver": "none", "model": "wxai"}, "controller_manager_msgs"),
+    ("franka.launch.py", {"driver": "none", "controller": "joint_trajectory"}, "controller_manager_msgs"),
 ])
 def test_messages_are_needed_where_arm_node_runs(installed, file, given, package):
     assert ready(file, given, installed).plan
