@@ -7,7 +7,6 @@ Retrieval of five neighbours and their recombined tree, the Kalman filter over i
 sequence-wise acceptance, on made-up vectors and the path of an arm that wanders.
 """
 import argparse
-import json
 import time
 from pathlib import Path
 

@@ -4,7 +4,7 @@
     python benchmarks/faults.py                       # needs root for the two network namespaces; without: one row less
     python benchmarks/faults.py --only camera --trials 1 --dry-run
 
-Four systems, one after the other, with the shipped policy: the simulated scene; the same in simulated time, where /clock
+Four systems and a model of a gripper, one after the other, with the shipped policy: the simulated scene; the same in simulated time, where /clock
 jumps; a simulated Franka behind a stand-in of MoveIt Servo, with a gripper whose action never returns; and the scene with
 vla_node in a network namespace of its own, whose link is cut. Exit code 1 where any trial has a problem.
 """
@@ -13,6 +13,7 @@ import contextlib
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
@@ -24,8 +25,10 @@ from machines import ip, two_machines
 import faults  # noqa: E402
 import standins  # noqa: E402
 from faults import HOLD, Arm, Fault, Goal  # noqa: E402
+from controllers import ControllerManager  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
-from processes import in_a_process  # noqa: E402
+from processes import Domain, in_a_process  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 from system import System  # noqa: E402
 
 
@@ -57,7 +60,7 @@ class ServoStandIn:
         from moveit_msgs.msg import ServoStatus
         from moveit_msgs.srv import ServoCommandType
 
-        self.code, self._kind = 0, None
+        self.code, self._kind, self.offset = 0, None, 0.0  # offset [m]: of the link that it moves, along z of the base
         node = system.ros.node
         self._target = node.create_publisher(PoseStamped, "target_pose", 1)
         self._status = node.create_publisher(ServoStatus, "servo_node/status", 10)
@@ -70,7 +73,8 @@ class ServoStandIn:
         return response
 
     def _on_target(self, message: PoseStamped) -> None:
-        if self._kind == 2 and self.code == 0:  # POSE, NO_WARNING
+        if self._kind == 2 and self.code == 0 and message.header.stamp.sec:  # POSE, NO_WARNING; a stale one halts it
+            message.pose.position.z += self.offset
             self._target.publish(message)
 
 
@@ -95,15 +99,78 @@ def halt(system: System) -> None:
 
 
 def go(system: System) -> None:
-    system.servo.code = 0
+    system.servo.code, system.servo.offset = 0, 0.0
+
+
+def move_another_link(system: System) -> None:
+    system.servo.offset = -0.1034  # of Franka's hand
+
+
+def switch_off(system: System) -> None:
+    system.manager.states["arm_controller"] = "inactive"
+
+
+def switch_on(system: System) -> None:
+    """As an operator does, who has looked."""
+    system.manager.states["arm_controller"] = "active"
+    recover = system.ros.node.create_client(Trigger, "arm_node/recover")
+    answer = recover.call_async(Trigger.Request())
+    system.ros.wait_until(answer.done, "the answer of ~/recover", 20.0)
+    system.ros.node.destroy_client(recover)
 
 
 ROBOT_FAULTS = (
     Fault("the robot's driver refuses", "MoveIt Servo halts before a collision", halt, HOLD + " + tick", (Arm.ROBOT_FAULT,),
           (Arm.ROBOT_FAULT,), go, sentence="halted before a collision"),
+    Fault("the controller moves another link", "targets are taken for a link 0.1034 m away", move_another_link, HOLD + " + tick",
+          (Arm.ARM_RUNS_AWAY, Arm.ARM_DEVIATES), (Arm.ARM_RUNS_AWAY, Arm.ARM_DEVIATES), go),
+    Fault("the controller is switched off", "controller_manager has it inactive, as after a reflex", switch_off,
+          f"controller look + {HOLD}", (Arm.ROBOT_FAULT,), (Arm.ROBOT_FAULT,), switch_on, sentence="arm_controller"),
     Fault("the gripper's action never returns", "its server accepts goals and is silent", lambda system: None, "", (),
           (faults.GOES_ON,), warning="did not return"),
 )
+
+
+# The gripper, by itself: a policy closes it when it likes, so that no goal can be made to change its mind.
+
+HANDS, MOMENTS = 20, (0.2, 0.4, 0.6)  # s, from the wish to close to that to open
+
+
+def change_of_mind() -> list[dict]:
+    """Hands of a model of franka_gripper's server, which ends whatever moves when a goal is cancelled."""
+    standins.use()
+    from bench_of_arms import Bench
+    from franka_gripper import FrankaGripperNode, serve
+    from franka_hand import Hand
+
+    from vla_sd_ros.arms import make_gripper
+    from vla_sd_ros.control.gripper import State
+
+    bench = Bench(Domain())
+    bench.node.values |= {"gripper.interface": "franka", "gripper.open_position": 0.078, "gripper.closed_position": 0.0}
+    grippers, drivers = [], []
+    for number in range(HANDS):
+        bench.node.values["gripper.action"] = f"hand{number}"
+        grippers.append(make_gripper(bench.node))
+        drivers.append(FrankaGripperNode(bench, Hand(object=0.04 if number % 2 else None), f"hand{number}"))
+    serve(bench, *drivers)
+    bench.node.create_timer(0.1, lambda: [gripper.poll(time.monotonic()) for gripper in grippers])
+    bench.until(lambda: all(not gripper.missing(act) for gripper in grippers for act in gripper._clients), "the drivers")
+    opened, slowest = 0, 0.0
+    for after in MOMENTS:
+        for opening, wait in ((0.0, after), (1.0, 5.0)):
+            begin = time.monotonic()
+            for gripper in grippers:
+                gripper.send(begin, opening, b"goal")
+            with contextlib.suppress(AssertionError):
+                bench.until(lambda: opening and all(gripper.state() == State.OPEN for gripper in grippers), "time", wait)
+        opened += sum(driver.hand.width > 0.07 and not driver.hand.holding for driver in drivers)
+        slowest = max(slowest, time.monotonic() - begin)
+    tried = HANDS * len(MOMENTS)
+    print(f"the gripper changes its mind: open {opened} of {tried}", flush=True)
+    return [{"fault": "the gripper changes its mind", "system": "gripper", "trials": [], "open": opened, "tried": tried,
+             "slowest": slowest, "how": "wanted open 0.2, 0.4, 0.6 s after it began to close, half of them on an object; "
+                                        "20 hands behind a model of franka_gripper"}]
 
 
 # Two machines.
@@ -130,10 +197,11 @@ def network_system(folder: Path, **options) -> Iterator[System]:
 def robot_system(folder: Path, **options) -> Iterator[System]:
     standins.use()
     parameters = {"arm.interface": "servo_pose", "servo.node": "servo_node", "gripper.interface": "gripper_command",
-                  "gripper.action": "stuck_gripper", "gripper.timeout": 1.0,
+                  "gripper.action": "stuck_gripper", "gripper.timeout": 1.0, "controller.name": "arm_controller",
                   "action_scale": 0.3}  # no physics: the policy does not see what its motion does, and would reach a limit
     system = System(folder, "arm", arm=parameters, target="servo_node/pose_target_cmds", **options)
     system.servo, system.gripper = ServoStandIn(system), StuckGripper(system)
+    system.manager = ControllerManager(system.ros.node, "arm_controller")
     with system:
         yield system
 
@@ -180,6 +248,10 @@ def table(rows: list[dict]) -> str:
              "| result of the goal | after [s] |", "|---" * 9 + "|"]
     for row in rows:
         trials = row["trials"]
+        if not trials:
+            lines.append(f"| {row['fault']} | {row['how']} | the motion goes on | - | - | open {row['open']} of {row['tried']} times, "
+                         f"after {row['slowest']:.1f} s at most | - | - | - |")
+            continue
         worst = max(trials, key=lambda trial: trial["rest"])
         jump = max(trials, key=lambda trial: trial["jump"])
         codes = sorted({code for trial in trials for code in trial["codes"]})
@@ -208,10 +280,13 @@ def main() -> int:
             # A process for each: the middleware remembers the network interfaces that it saw first.
             work = partial(measure, kind, arguments.only, arguments.trials, arguments.checkpoint)
             rows += in_a_process(work, timeout=3600.0)
+    if arguments.only in "the gripper changes its mind":
+        rows += in_a_process(change_of_mind, timeout=300.0)
     if not arguments.dry_run:
         safety_page.publish("faults", table(rows), {"command": f"python benchmarks/faults.py --trials {arguments.trials}",
                                                     "trials": arguments.trials, "faults": rows})
-    return int(any(trial["problems"] for row in rows for trial in row["trials"]))
+    return int(any(trial["problems"] for row in rows for trial in row["trials"])
+               or any(row["open"] < row["tried"] for row in rows if not row["trials"]))
 
 
 if __name__ == "__main__":

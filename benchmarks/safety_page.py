@@ -7,7 +7,7 @@ from vla_sd_ros.bench import results
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "safety.md"
-sys.path[:0] = [str(ROOT / "test" / "ros"), str(ROOT / "test")]
+sys.path[:0] = [str(ROOT / "test" / "ros"), str(ROOT / "test"), str(ROOT / "test" / "arms")]
 
 
 def publish(name: str, text: str, report: dict, page: Path = PAGE) -> None:

@@ -4,7 +4,13 @@
 They draw the same examples at each run of one state of the code, so that a failure is of a change, not of luck; with
 --hypothesis-profile nightly they draw others each time, and fifty times as many.
 """
+import signal
+
 from hypothesis import settings
+
+# A shell ignores SIGINT in what it runs in the background, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 settings.register_profile("default", deadline=None, derandomize=True)
 settings.register_profile("nightly", deadline=None, max_examples=5000, print_blob=True)

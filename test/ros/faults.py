@@ -23,8 +23,10 @@ from std_msgs.msg import String
 from system import System, motion
 from vla_sd_msgs.msg import ArmStatus
 
+from vla_sd_ros.arms.controllers import LOOKS
 from vla_sd_ros.arms.wiring import GRAPH_PERIOD
 from vla_sd_ros.control.codes import Code as Arm
+from vla_sd_ros.nodes.arm_node import STATUS_PERIOD
 from vla_sd_ros.nodes.goal_watch import Code as Goal
 
 DELIVERY = 0.05     # s: of messages on their way, and of a process for its turn on the processor
@@ -76,7 +78,7 @@ def terms(system: System) -> dict[str, float]:
     return {
         "command_timeout": arm["command_timeout"], "joint_state_timeout": arm["joint_state_timeout"],
         "image.timeout": vla["image.timeout"], "control_period": vla["control_period"],
-        "camera period": 0.2, "graph period": GRAPH_PERIOD,
+        "camera period": 0.2, "graph period": GRAPH_PERIOD, "controller look": 1.0 / LOOKS + STATUS_PERIOD,
         "tick": 1.0 / arm["rate"], "braking": system.braking(), "delivery": DELIVERY, "0": 0.0,
     }
 
