@@ -78,6 +78,6 @@ setup(
         "quantization": ["torchao>=0.18,<1"],
         "serve": SERVE,
         "sim": SIM,
-        "test": ["hypothesis>=6.100", "pytest>=7.4"],
+        "test": ["hypothesis>=6.100", "pytest>=7.4", "pytest-xdist>=3.5"],
     },
 )

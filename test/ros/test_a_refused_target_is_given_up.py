@@ -27,7 +27,8 @@ def test_after_a_second_publisher_the_next_goal_starts_from_where_the_arm_is(arm
     arm_node.arm.stuck = True
     arm_node.arm.q[0] += 0.02  # less than what shows by itself that somebody moved the arm
     ros.node.destroy_publisher(other)
-    ros.wait_until(lambda: "takes targets again" in arm_node.statuses[-1][1].message, "the end of the fault")
+    ros.wait_until(lambda: arm_node.statuses[-1][1].code == ArmStatus.NO_COMMAND, "the end of the fault")
+    assert "its target was given up" in arm_node.statuses[-1][1].message
     arm_node.arm.stuck, there = False, np.array(arm_node.arm.q)
     sent = len(arm_node.targets)
     time.sleep(0.5)

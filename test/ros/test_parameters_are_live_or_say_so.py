@@ -38,7 +38,7 @@ def another(spec):
     if isinstance(default, list):
         if isinstance(default[0], str):
             return [next((choice for choice in spec.choices if choice != default[0]), f"{default[0]}2"), *default[1:]]
-        return [nudged(default[0], spec.low, spec.high), *default[1:]]
+        return [*default[:-1], nudged(default[-1], spec.low, spec.high)]
     return nudged(default, spec.low, spec.high)
 
 

@@ -172,8 +172,8 @@ def test_a_reset_puts_the_arm_back_and_says_that_the_task_is_not_done(sim):
 
 
 @pytest.mark.parametrize("asked, state, why", [
-    ("Pick up the milk and place it in the basket.", TaskSuccess.OPEN, ""),
-    ("pick up the banana and place it in the basket", TaskSuccess.NOT_JUDGED, "this scene has nothing called 'banana'"),
+    ("Put the cream cheese in the bowl.", TaskSuccess.OPEN, ""),
+    ("pick up the banana and place it on the plate", TaskSuccess.NOT_JUDGED, "this scene has nothing called 'banana'"),
 ])
 def test_the_sentence_of_the_running_goal_is_the_one_that_is_judged(sim, asked, state, why):
     before = len(sim.success)

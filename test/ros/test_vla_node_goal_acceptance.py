@@ -42,12 +42,14 @@ def test_while_the_arm_is_held_goals_are_rejected_with_its_reason(vla):
         vla.ros.publish(ArmStatus, "arm_node/status", ArmStatus(code=code, message=message), LATCHED)
         time.sleep(0.1)
 
+    vla.world.arm = False  # it speaks here
     try:
         report(ArmStatus.HELD, "the service ~/hold was called, so the arm holds")
         with pytest.raises(GoalRejected, match="the arm is held: the service ~/hold was called, so the arm holds; call ~/hold of "
                                                "arm_node with data: false first"):
             vla.client.start("pick up the milk")
-        report(ArmStatus.NO_COMMAND, "")
+        vla.world.arm = True
+        time.sleep(0.3)
         vla.start_moving()
     finally:
         assert vla.ros.change_state(NODE, "deactivate") and vla.ros.change_state(NODE, "activate")

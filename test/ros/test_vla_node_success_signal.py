@@ -47,7 +47,7 @@ def test_the_wrong_thing_done_ends_the_goal_with_what_it_was(vla):
 def test_what_nobody_can_judge_is_in_feedback_and_result_and_the_goal_goes_on(vla):
     vla.start_moving()
     say(vla, TaskSuccess.NOT_JUDGED, message="this scene has nothing called 'milk'")
-    vla.ros.wait_until(lambda: vla.client.feedback.not_judged, "the feedback")
+    vla.wait_for_feedback(lambda feedback: feedback.not_judged)
     assert not vla.client.is_complete(0.2)
     vla.client.cancel()
     assert vla.client.result(2.0).not_judged == "this scene has nothing called 'milk'"
@@ -64,8 +64,7 @@ def test_the_running_goal_is_announced_and_so_is_its_end(vla):
 
 def test_words_that_the_policy_does_not_know_are_in_feedback_and_result(vla):
     vla.client.start("pick up the zeppelin")
-    vla.ros.wait_until(lambda: vla.client.feedback, "feedback", 30.0)
-    assert list(vla.client.feedback.unknown_words) == ["zeppelin"]
+    assert list(vla.wait_for_feedback().unknown_words) == ["zeppelin"]
     vla.client.cancel()
     assert list(vla.client.result(2.0).unknown_words) == ["zeppelin"]
 

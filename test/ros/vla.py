@@ -128,6 +128,14 @@ class Vla:
         self.client.start(instruction, **limits)
         self.ros.wait_until(lambda: len(self.motions()) >= before + steps, f"{steps} actions")
 
+    def wait_for_feedback(self, condition=lambda feedback: True, timeout: float = 30.0):
+        """The goal's newest feedback, as soon as it is as wanted; the goal must still run."""
+        deadline = time.monotonic() + timeout
+        while not (self.client.feedback and condition(self.client.feedback)):
+            assert time.monotonic() < deadline, f"no such feedback within {timeout} s: {self.client.feedback}"
+            assert not self.client.is_complete(0.1)
+        return self.client.feedback
+
     def motions(self) -> list:
         return [(when, c) for when, c in self.commands if not c.hold]
 
