@@ -42,8 +42,8 @@ class FollowLimits:
     lead_angle: float = 0.5
     away_distance: float = 0.03
     away_angle: float = 0.25
-    first_distance: float = 0.005
-    first_angle: float = 0.04
+    first_distance: float = 0.008
+    first_angle: float = 0.06
 
 
 class FollowWatch:

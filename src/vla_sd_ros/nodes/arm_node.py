@@ -113,9 +113,9 @@ class ArmNode(ManagedNode):
         ParameterSpec("follow.away_distance", 0.03, "Distance that the arm may move off the way on which it is sent [m].",
                       0.002, 1.0),
         ParameterSpec("follow.away_angle", 0.25, "The same for the rotation [rad].", 0.02, 3.1),
-        ParameterSpec("follow.first_distance", 0.005, "The same as a goal begins, until its target has moved: what moves then "
+        ParameterSpec("follow.first_distance", 0.008, "The same as a goal begins, until its target has moved: what moves then "
                       "shows a controller of another frame [m].", 0.001, 1.0),
-        ParameterSpec("follow.first_angle", 0.04, "The same for the rotation [rad].", 0.01, 3.1),
+        ParameterSpec("follow.first_angle", 0.06, "The same for the rotation [rad].", 0.01, 3.1),
         ParameterSpec("enable.required", False, "Move only while the topic enable (std_msgs/Bool) says true."),
         ParameterSpec("enable.timeout", 0.5, "Silence of enable after which the arm holds [s].", 0.05, 5.0),
         ParameterSpec("workspace.min", [0.1, -0.5, -0.05], "Lowest x, y, z of the target, base frame [m].",
