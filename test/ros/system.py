@@ -158,6 +158,7 @@ class System:
             self.ros.wait_until(lambda: self.measured and self.measured[-1][0] > since, "a measured pose", 30.0)
         if "arm_node" in dead:  # DDS keeps a killed one for 20 s, in which the arm's driver sees two masters
             self.ros.wait_until(lambda: self.ros.node.count_publishers(self._target) == 1, "one publisher of targets", 40.0)
+            self.ros.wait_until(lambda: self.statuses[-1][1].code == ArmStatus.NO_COMMAND, "the end of the second master", 10.0)
         return dead
 
     def signal(self, name: str, number: int) -> None:
