@@ -57,11 +57,18 @@ def seconds(text: str) -> float:
 
 
 def namespace(text: str) -> str:
-    """For argparse: a ROS namespace, without slashes at its ends, however it was written."""
+    """For argparse: checked_namespace()."""
+    try:
+        return checked_namespace(text)
+    except BadInput as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def checked_namespace(text: str) -> str:
+    """A ROS namespace, without slashes at its ends, however it was written. Raises BadInput."""
     name = text.strip("/")
     if not NAMESPACE.fullmatch(name) or len(name) > LONGEST_NAMESPACE:
-        raise argparse.ArgumentTypeError(f"{text!r} is no ROS namespace: it consists of letters, digits, _ and /, and no part "
-                                         "begins with a digit")
+        raise BadInput(f"{text!r} is no ROS namespace: it consists of letters, digits, _ and /, and no part begins with a digit")
     return name
 
 

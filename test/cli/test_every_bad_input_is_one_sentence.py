@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vla_sd_ros import policy
@@ -98,6 +99,11 @@ ROWS = [
       for command, more in (("train", ["--output", "{tmp}/o"]), ("train-drafter", ["--checkpoint", "{tmp}/c"]))),
     *(Row(f"{command} --processes 0", [command, "--processes", "0"], "must be a whole number from 1")
       for command in ("train", "train-head", "train-drafter")),
+    Row("episodes of something else", ["train", "--demonstrations", "{tmp}", "--output", "{tmp}/o"],
+        "episode0.npz was not made by this version of vla-sd collect", change=lambda folder: np.savez(
+            folder / "episode0.npz", images=np.zeros((2, 8, 8, 3), np.uint8))),
+    Row("a damaged episode", ["train", "--demonstrations", "{tmp}", "--output", "{tmp}/o"], "episode0.npz cannot be read",
+        change=lambda folder: (folder / "episode0.npz").write_bytes(b"PK")),
     Row("no demonstrations", ["train", "--demonstrations", "{tmp}", "--output", "{tmp}/o"], "run vla-sd collect first"),
     Row("a policy that is not there", ["collect", "--policy", "nowhere", "--output", "{tmp}/o"], "'nowhere' was not found"),
     *(Row(f"config.json {values}", BENCH, f"config.json must have {sentence}", change=config(**values))
@@ -179,6 +185,15 @@ def test_in_process(row, files, monkeypatch, capsys):
     assert (code, "Traceback" in said.err) == (row.code, False)
     last = (said.out if row.code == 1 else said.err).splitlines()[-1]
     assert row.sentence in last
+
+
+@pytest.mark.parametrize(("name", "value"), [("ROS_DOMAIN_ID", "abc"), ("RMW_IMPLEMENTATION", "rmw_none_cpp"),
+                                             ("ROS_LOG_DIR", "/proc/nowhere")])
+def test_a_node_says_why_it_could_not_start(name, value):
+    done = subprocess.run([sys.executable, "-m", "vla_sd_ros.nodes", "arm_node"], capture_output=True, text=True,
+                          env=os.environ | {name: value}, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith("could not start: ") and value in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("row", PROCESSES, ids=lambda row: row.name)
