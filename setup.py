@@ -55,7 +55,7 @@ setup(
         (f"share/{NAME}/launch", glob("launch/*.launch.py")),
         (f"lib/{NAME}", glob("scripts/*")),
     ],
-    entry_points={"console_scripts": ["vla-sd = vla_sd_ros.cli:main"]},
+    entry_points={"console_scripts": ["vla-sd = vla_sd_ros.cli:program"]},
     install_requires=[
         "faiss-cpu>=1.8,<2",
         "filterpy>=1.4.5,<3",

@@ -5,6 +5,8 @@ import signal
 import sys
 from importlib import import_module
 
+from vla_sd_ros.inputs import BadInput, check_text
+
 SUBCOMMANDS = {
     "demo": ("vla_sd_ros.demo", "start simulator and nodes, execute one instruction, write a report"),
     "send": ("vla_sd_ros.send", "send an instruction to a running vla_node"),
@@ -21,26 +23,62 @@ SUBCOMMANDS = {
 }
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came: as Ctrl-C, so that what is half done is cleared away; `number` is that of the signal."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run the subcommand named first; its module is imported only then."""
+    """Run the subcommand named first; its module is imported only then.
+
+    Exit code 2, and one sentence, for what cannot be used: an argument, a variable of the environment, a file, a folder.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
+    name = f"vla-sd {arguments[0]}" if arguments else "vla-sd"
+    try:
+        check_text(arguments)
+        return _run(arguments)
+    except KeyboardInterrupt as error:
+        return 128 + getattr(error, "number", signal.SIGINT)
+    except BadInput as error:
+        told = str(error)
+    except OSError as error:
+        told = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+    except ImportError as error:
+        told = f"{error}; vla-sd doctor says what is missing"
+    print(f"{name}: {told}", file=sys.stderr)
+    return 2
+
+
+def _run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="vla-sd", description="Drives an arm from a camera and a sentence.")
     subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
     run = None
-    try:
-        for name, (module, summary) in SUBCOMMANDS.items():
-            subparser = subparsers.add_parser(name, help=summary, description=summary)
-            if name in arguments[:1]:
-                chosen = import_module(module)
-                chosen.add_arguments(subparser)
-                run = chosen.run
-        parsed = parser.parse_args(arguments)
-        if run is None:
-            parser.error("name the subcommand first")
-        return run(parsed)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    for name, (module, summary) in SUBCOMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary)
+        if name in arguments[:1]:
+            chosen = import_module(module)
+            chosen.add_arguments(subparser)
+            run = chosen.run
+    parsed = parser.parse_args(arguments)
+    if run is None:
+        parser.error("name the subcommand first")
+    return run(parsed)
+
+
+def program() -> int:
+    """`vla-sd` as a process, which SIGTERM and SIGHUP end as Ctrl-C does."""
+    def end(number: int, _frame: object) -> None:
+        raise Terminated(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, end)
+    return main()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

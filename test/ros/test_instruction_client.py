@@ -16,6 +16,15 @@ def test_without_vla_node_the_client_names_the_action_it_looked_for(ros):
         client.close()
 
 
+@pytest.mark.parametrize(("limits", "sentence"), [
+    ({"step_limit": -1}, "step_limit is -1, but must be a whole number from 0"), ({"step_limit": 2**32 + 1}, "step_limit is"),
+    ({"time_limit": float("nan")}, "time_limit is nan"), ({"time_limit": -1.0}, "time_limit is -1.0")])
+def test_a_limit_that_is_none_is_refused_before_anything_is_sent(ros, limits, sentence):
+    with InstructionClient("elsewhere", context=ros.context) as client:
+        with pytest.raises(ValueError, match=sentence):
+            client.start("pick up the milk", timeout=0.5, **limits)
+
+
 def test_the_client_follows_a_goal(vla):
     client = vla.client
     client.start("pick up the milk", step_limit=5)

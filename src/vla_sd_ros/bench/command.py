@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from vla_sd_ros import inputs
 from vla_sd_ros.bench import decode, drafts, libero, parts
 
 BENCHMARKS = {"libero": libero, "decode": decode, "drafts": drafts}
@@ -18,6 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     try:
+        parts.parts(arguments)  # says what is wrong with decoders and settings before anything is loaded
+        for option in ("json", "trace"):
+            if written := getattr(arguments, option, None):
+                inputs.writable_file(written, f"--{option}")
+        if record := getattr(arguments, "record", None):
+            inputs.writable_folder(record, "--record")
         return BENCHMARKS[arguments.benchmark].run(arguments)
     except ValueError as error:
         print(f"vla-sd bench: {error}", file=sys.stderr)

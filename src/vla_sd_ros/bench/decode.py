@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vla_sd_ros import inputs
 from vla_sd_ros.bench import price, results
 from vla_sd_ros.bench.parts import Parts, parts
 from vla_sd_ros.bench.results import Step, step_of
@@ -29,12 +30,12 @@ class Answer:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--observations", type=Path, help="what vla-sd bench libero --record wrote")
-    parser.add_argument("--most", type=int, default=100_000, help="observations at most")
+    parser.add_argument("--observations", type=inputs.path, help="what vla-sd bench libero --record wrote")
+    parser.add_argument("--most", type=inputs.whole(1, 10**9), default=100_000, help="observations at most")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the decoders")
     parser.add_argument("--device", default="cpu", help="cpu or cuda, to price passes on")
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
-    parser.add_argument("--replay", type=Path, help="price the passes of this trace of vla-sd bench libero")
+    parser.add_argument("--replay", type=inputs.path, help="price the passes of this trace of vla-sd bench libero")
     parser.add_argument("--actions", type=int, default=100, help="actions to price of each decoder or profile")
     parser.add_argument("--repeats", type=positive, default=20, help="of each pass that is priced (default: %(default)s)")
     parser.add_argument("--batch", type=batches, default=[], metavar="1,2,4",
@@ -75,14 +76,15 @@ def run(arguments: argparse.Namespace) -> int:
         )
     print(f"floor (vision + one prefill): {report['floor_ms']:.2f} ms")
     if arguments.json:
-        results.write(Path(arguments.json), report)
+        results.write(arguments.json, report)
     return 0
 
 
 def measure(given: Parts, observations: Path, most: int, seed: int) -> dict[str, list[Answer]]:
     """Every decoder's answers, in the order of the observations. The history is the recorded one for all."""
     vla, decoders = given.load()
-    reference = Parts(given.checkpoint, ("autoregressive",), threads=given.threads).load()[1]["autoregressive"]
+    plainly = Parts(given.checkpoint, ("autoregressive",), threads=given.threads, largest_step=given.largest_step)
+    reference = plainly.load()[1]["autoregressive"]
     rng, names = np.random.default_rng(seed), list(decoders)
     answers: dict[str, list[Answer]] = {name: [] for name in names}
     for image, instruction, history in replay(vla, observations, most):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vla_sd_ros import inputs
 from vla_sd_ros.bench import results
 from vla_sd_ros.bench.decode import NEAR, replay
 from vla_sd_ros.bench.parts import Parts, parts
@@ -19,8 +20,8 @@ UNKNOWN = -1000  # near no bin
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--observations", type=Path, required=True, help="what vla-sd bench libero --record wrote")
-    parser.add_argument("--most", type=int, default=100_000, help="observations at most")
+    parser.add_argument("--observations", type=inputs.path, required=True, help="what vla-sd bench libero --record wrote")
+    parser.add_argument("--most", type=inputs.whole(1, 10**9), default=100_000, help="observations at most")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{'':12} by dimension within {NEAR}: " + " ".join(f"{x:.2f}" for x in row["by_dimension"]))
     if arguments.json:
         report = {**results.provenance(arguments.checkpoint, 0), "observations": len(found.plain), "drafts": rows}
-        results.write(Path(arguments.json), report)
+        results.write(arguments.json, report)
     return 0
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import yaml
 
-from vla_sd_ros import policy
+from vla_sd_ros import inputs, policy
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.parameter_file import check_settings, read_settings
 from vla_sd_ros.decoding.settings import Settings
@@ -26,10 +26,12 @@ class Parts:
     drafter: str = ""
     threads: int = 1
     quantization: str = "none"
+    largest_step: tuple[float, float] = inputs.LARGEST_STEP  # m, rad
 
     def load(self):
         """The policy, and its decoders by name. Raises ValueError with one sentence."""
-        vla = policy.load(self.checkpoint, threads=self.threads, quantization=self.quantization)
+        vla = policy.load(self.checkpoint, threads=self.threads, quantization=self.quantization,
+                          largest_step=self.largest_step)
         database, drafter = self.open_database(vla), self._open_drafter(vla)
         decoders = {}
         for decoder in self.decoders:
@@ -76,9 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the decoders")
     parser.add_argument("--database", default="", help="directory of a trajectory database")
     parser.add_argument("--drafter", default="", help="directory or file of a drafter; default: the checkpoint's own")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the policy")
+    parser.add_argument("--threads", type=inputs.whole(1, 1024), default=1, help="CPU threads of the policy")
     parser.add_argument("--quantization", default="none", choices=KINDS, help="of the language model's layers, by torchao")
-    parser.add_argument("--json", help="write the results here")
+    inputs.add_largest_step(parser)
+    parser.add_argument("--json", type=inputs.path, help="write the results here")
 
 
 def parts(arguments: argparse.Namespace) -> Parts:
@@ -88,8 +91,8 @@ def parts(arguments: argparse.Namespace) -> Parts:
     settings = check_settings(read_settings(arguments.settings) | given)
     decoders = tuple(arguments.decoder.split(","))
     for decoder in decoders:
-        variant(decoder)
+        factory.check(variant(decoder)[0], drafter=True, database=bool(arguments.database))
     return Parts(
         arguments.checkpoint, decoders, tuple(settings.items()), arguments.database,
-        arguments.drafter, arguments.threads, arguments.quantization,
+        arguments.drafter, arguments.threads, arguments.quantization, tuple(arguments.largest_step),
     )

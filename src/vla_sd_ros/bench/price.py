@@ -50,7 +50,7 @@ class Played:
 def run(arguments: argparse.Namespace) -> int:
     def load(quantization: str) -> Vla:
         return policy.load(arguments.checkpoint, arguments.device, threads=arguments.threads, dtype=arguments.dtype,
-                           quantization=quantization)
+                           quantization=quantization, largest_step=tuple(arguments.largest_step))
 
     plain = answers(load("none"), arguments.seed) if arguments.quantization != "none" else []   # not both at a time
     vla = load(arguments.quantization)
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         report["transformers_ms"] = price_transformers(vla, arguments.repeats)
     _print(report)
     if arguments.json:
-        results.write(Path(arguments.json), report)
+        results.write(arguments.json, report)
     return 0
 
 

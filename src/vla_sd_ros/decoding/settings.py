@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every number that a decoder depends on, with its range and its effect; vla_node's parameters are made from this table."""
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 # All decoders by name; factory.py makes them. Here, because naming them must not wait for torch.
 DECODERS = ("autoregressive", "naive_sd", "spec_vla", "kerv", "kerv_repeat", "kerv_reference", "retrieval_only", "heisd",
             "heisd_reference", "prefill", "prefill_relaxed", "prefill_jacobi", "fused")
 SOURCES = ("last_action", "kalman", "head", "retrieval", "median", "composite")
+KINDS = {  # of a setting, by the type of its default: its name, and what is one
+    bool: ("true or false", bool), int: ("a whole number", int), float: ("a number", int | float), str: ("text", str)}
 
 
 def _setting(default: Any, description: str, low: float | None = None, high: float | None = None, choices: tuple = ()):
@@ -96,7 +98,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for entry in fields(self):
-            _check(entry.name, getattr(self, entry.name), entry.metadata)
+            default = entry.default_factory() if entry.default is MISSING else entry.default
+            _check(entry.name, getattr(self, entry.name), default, entry.metadata)
         for name, count in (("kalman_decay", 6), ("metric_radius", 2), ("metric_length", 2), ("composite", 7)):
             if len(getattr(self, name)) != count:
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries, but needs {count}")
@@ -111,8 +114,17 @@ class Settings:
             raise ValueError("fused_radius_min is larger than fused_radius_max")
 
 
-def _check(name: str, value: Any, rule: dict) -> None:
-    for one in value if isinstance(value, list) else [value]:
+def _check(name: str, value: Any, default: Any, rule: dict) -> None:
+    if isinstance(default, list):
+        if not isinstance(value, list) or not value:
+            raise ValueError(f"{name} is {value!r}, but must be a list of at least one entry")
+        default = default[0]
+    else:
+        value = [value]
+    kind, allowed = KINDS[type(default)]
+    for one in value:
+        if not isinstance(one, allowed) or isinstance(one, bool) != (kind == "true or false"):
+            raise ValueError(f"{name} is {one!r}, but must be {kind}")
         if rule["choices"] and one not in rule["choices"]:
             raise ValueError(f"{name} is {one!r}, but must be one of {', '.join(rule['choices'])}")
         if rule["low"] is not None and not rule["low"] <= one <= rule["high"]:

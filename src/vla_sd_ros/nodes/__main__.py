@@ -5,6 +5,9 @@ import signal
 import sys
 from importlib import import_module
 
+from vla_sd_ros.environment import check_environment
+from vla_sd_ros.inputs import BadInput
+
 NODES = ("arm_node", "recorder", "sim_arm_node", "sim_node", "vla_node")
 
 
@@ -14,7 +17,13 @@ def main() -> int:
         return 2
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))  # until the node's own handlers; nothing has begun yet
-    return import_module(f"vla_sd_ros.nodes.{sys.argv.pop(1)}").main()
+    try:
+        check_environment()
+        node = import_module(f"vla_sd_ros.nodes.{sys.argv.pop(1)}")
+    except BadInput as error:
+        print(f"could not start: {error}", file=sys.stderr)
+        return 1
+    return node.main()
 
 
 if __name__ == "__main__":

@@ -210,23 +210,13 @@ class VlaNode(PolledTime, ManagedNode):
 
         vla = policy.load(self.values["policy.checkpoint"], self.values["policy.device"],
                           self.values["policy.unnorm_key"], self.values["policy.threads"],
-                          self.values["policy.dtype"], quantization=self.values["policy.quantization"])
-        self._check_units(vla, vla.unnorm_key)
+                          self.values["policy.dtype"], quantization=self.values["policy.quantization"],
+                          largest_step=(self.values["policy.largest_translation"], self.values["policy.largest_rotation"]))
         self.get_logger().info(vla.self_test())
         self._database, self._drafter = self._open_database(vla), self._open_drafter(vla)
         decoder = self._make_decoder(self.values, vla)
         _warm_up(decoder)
         self._vla, self._decoder, self._new_history = vla, decoder, lambda: History(vla.statistics)
-
-    def _check_units(self, vla, key: str) -> None:
-        """Raises ValueError, with one sentence, when the statistics of a key are not in metres and radians of a step."""
-        try:
-            vla.statistics_of(key).check_units(
-                self.values["policy.largest_translation"], self.values["policy.largest_rotation"])
-        except ValueError as error:
-            raise ValueError(f"the action statistics {key!r} {error}: they must be in metres and radians of one control period; "
-                             "choose other ones with policy.unnorm_key, or raise policy.largest_translation and "
-                             "policy.largest_rotation where arm_node's step limits or its action_scale make up for it") from error
 
     def _connect(self) -> None:
         """The policy server in place of model and decoder. Raises with one sentence."""
@@ -330,7 +320,7 @@ class VlaNode(PolledTime, ManagedNode):
             if self._remote:
                 raise ValueError("parameter 'policy.unnorm_key' has no effect with policy.remote: start the policy server "
                                  "with --unnorm-key")
-            self._check_units(self._vla, self._vla.key_of(values["policy.unnorm_key"]))
+            self._vla.key_of(values["policy.unnorm_key"])
         if decoder and self._vla is not None:
             self._new_decoder = values, self._make_decoder(values, self._vla)
 

@@ -38,19 +38,19 @@ class ActionStatistics:
         scaled = 0.5 * (normalised + 1.0) * (self.q99 - self.q01) + self.q01
         return np.where(self.mask, scaled, normalised)
 
-    def check_units(self, translation: float, rotation: float) -> None:
-        """Raises ValueError, with the end of a sentence, when a step goes farther along an axis [m], turns farther [rad]."""
-        largest = np.where(self.mask, np.maximum(np.abs(self.q01), np.abs(self.q99)), 1.0)
-        for i, (name, unit, limit) in enumerate([(name, "m", translation) for name in DIMENSIONS[:3]]
-                                                + [(name, "rad", rotation) for name in DIMENSIONS[3:6]]):
-            if largest[i] > limit:
-                raise ValueError(f"hold steps of {largest[i]:.3g} {unit} in {name}, more than {limit:g} {unit}")
-
     def normalise(self, actions: np.ndarray) -> np.ndarray:
         """The inverse of unnormalise, clipped to [-1, 1]."""
         span = np.where(self.mask, self.q99 - self.q01, 1.0)
         scaled = 2.0 * (actions - self.q01) / span - 1.0
         return np.clip(np.where(self.mask, scaled, actions), -1.0, 1.0)
+
+
+class Table(dict[str, ActionStatistics]):
+    """Statistics by key. damaged: of the entries that cannot be used, what is wrong with each; they spoil no other one."""
+
+    def __init__(self):
+        super().__init__()
+        self.damaged: dict[str, str] = {}
 
 
 def statistics_of(actions: np.ndarray) -> ActionStatistics:
@@ -59,30 +59,59 @@ def statistics_of(actions: np.ndarray) -> ActionStatistics:
     return ActionStatistics(np.quantile(actions, 0.01, axis=0), np.quantile(actions, 0.99, axis=0), mask)
 
 
-def read_statistics(path: Path) -> dict[str, ActionStatistics]:
-    """All entries of a dataset_statistics.json, by key. Raises ValueError naming the key whose entry is malformed."""
+def read_statistics(path: Path) -> Table:
+    """All entries of a dataset_statistics.json, by key. Raises ValueError where none can be used."""
     return parse_statistics(json.loads(path.read_text()))
 
 
-def parse_statistics(entries: dict) -> dict[str, ActionStatistics]:
+def parse_statistics(entries: dict) -> Table:
     """Statistics by key, of what dataset_statistics.json or OpenVLA's norm_stats hold. ValueError as read_statistics.
 
     Without a mask every dimension is scaled, as OpenVLA does it.
     """
-    return {key: _parse(key, entry) for key, entry in entries.items()}
+    if not isinstance(entries, dict):
+        raise ValueError(f"it holds a {type(entries).__name__}, but must hold statistics by key")
+    table = Table()
+    for key, entry in entries.items():
+        try:
+            table[key] = _parse(key, entry)
+        except ValueError as error:
+            table.damaged[key] = str(error)
+    if table.damaged and not table:
+        raise ValueError(next(iter(table.damaged.values())))
+    return table
 
 
 def choose_statistics(entries: dict[str, ActionStatistics], key: str) -> str:
     """The entry's name that a key asks for: itself, LIBERO's without no-ops, or the only one if the key is empty.
 
-    Raises ValueError with the keys that there are.
+    Raises ValueError with the keys that there are, or with what is wrong with the entry.
     """
-    candidates = [key, f"{key}_no_noops"] if key else list(entries) * (len(entries) == 1)
+    damaged = getattr(entries, "damaged", {})
+    candidates = [key, f"{key}_no_noops"] if key else list(entries) * (len(entries) + len(damaged) == 1)
     for name in candidates:
+        if name in damaged:
+            raise ValueError(damaged[name])
         if name in entries:
             return name
     raise ValueError(f"there are no statistics {key!r}: set policy.unnorm_key (--unnorm-key) to one of "
                      f"{', '.join(sorted(entries))}")
+
+
+def check_units(entries: dict[str, ActionStatistics], key: str, largest: tuple[float, float] | None) -> None:
+    """Raises ValueError when a step goes farther along an axis than `largest` [m], [rad]; None: whatever."""
+    if largest is None:
+        return
+    chosen = entries[key]
+    steps = np.where(chosen.mask, np.maximum(np.abs(chosen.q01), np.abs(chosen.q99)), 1.0)
+    for i, name in enumerate(DIMENSIONS[:6]):
+        limit, unit = largest[i // 3], ("m", "rad")[i // 3]
+        if steps[i] > limit:
+            raise ValueError(
+                f"the action statistics {key!r} hold steps of {steps[i]:.3g} {unit} in {name}, more than {limit:g} {unit}: they "
+                "must be in metres and radians of one control period; choose other ones with policy.unnorm_key (--unnorm-key), "
+                "or raise policy.largest_translation and policy.largest_rotation (--largest-step) where the arm's own step "
+                "limits or its action_scale make up for it")
 
 
 def _parse(key: str, entry: dict) -> ActionStatistics:
@@ -96,6 +125,8 @@ def _parse(key: str, entry: dict) -> ActionStatistics:
         raise ValueError(f"q01, q99 and mask under {key!r} are not of seven numbers each")
     if not np.all(np.isfinite((q01, q99))):
         raise ValueError(f"q01 or q99 under {key!r} is not finite")
+    if np.any(q01 > q99):
+        raise ValueError(f"q01 under {key!r} lies above q99 in {DIMENSIONS[int(np.argmax(q01 > q99))]}")
     return ActionStatistics(q01, q99, mask)
 
 

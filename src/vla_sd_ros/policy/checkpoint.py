@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from vla_sd_ros.inputs import LARGEST_STEP, expanded
 from vla_sd_ros.policy import weights
-from vla_sd_ros.policy.actions import (ActionStatistics, choose_statistics, parse_statistics, read_statistics,
+from vla_sd_ros.policy.actions import (ActionStatistics, check_units, choose_statistics, parse_statistics, read_statistics,
                                        write_statistics)
 from vla_sd_ros.policy.config import CheckpointError, FusedVisionConfig, TextConfig, VisionConfig, VlaConfig, read_config
 from vla_sd_ros.policy.model import DraftHead, VlaModel
@@ -44,14 +45,15 @@ def shipped() -> list[str]:
 
 def load(
     checkpoint: str | Path, device: str = "cpu", unnorm_key: str = "", threads: int = 0, dtype: str = "",
-    images: ImageSettings | None = None, quantization: str = NONE,
+    images: ImageSettings | None = None, quantization: str = NONE, largest_step: tuple[float, float] | None = LARGEST_STEP,
 ) -> Vla:
     """Load a checkpoint: a directory (a path with a / in it), the name of a shipped one, or random-7b or random-tiny-openvla.
 
     unnorm_key: entry of the action statistics; may be empty when there is only one. threads: CPU threads of torch in
     this process; 0 leaves them as they are. dtype: of OpenVLA's weights, "bfloat16", "float16" or "float32"; empty: as
     stored. images: how OpenVLA's images are prepared; None: as published for the data set. quantization: of the language
-    model's matrices, one of quantization.KINDS. Raises CheckpointError.
+    model's matrices, one of quantization.KINDS. largest_step [m], [rad]: what the action statistics may hold along an axis;
+    None: whatever, for what does not act. Raises CheckpointError.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -61,7 +63,7 @@ def load(
         if random:
             return random_openvla(
                 str(checkpoint), _device(device), _dtype(dtype) or torch.bfloat16, images, quantization)
-        return _load(directory, _device(device), unnorm_key, _dtype(dtype), images, quantization)
+        return _load(directory, _device(device), unnorm_key, _dtype(dtype), images, quantization, largest_step)
 
 
 def read_model(checkpoint: str | Path) -> VlaModel:
@@ -136,7 +138,7 @@ def _naming(checkpoint: str | Path) -> Iterator[None]:
 
 def _load(
     directory: Path, device: torch.device, unnorm_key: str, dtype: torch.dtype | None, images: ImageSettings | None,
-    kind: str,
+    kind: str, largest_step: tuple[float, float] | None,
 ) -> Vla:
     config = _file(directory / "config.json", read_config)
     openvla = isinstance(config.vision, FusedVisionConfig)
@@ -149,6 +151,7 @@ def _load(
     tokenizer = _file(directory / "tokenizer.json", read_tokenizer)
     try:
         key = choose_statistics(statistics, unnorm_key)
+        check_units(statistics, key, largest_step)
         if openvla:
             check_llama2(tokenizer, config.prompt_end_id)
             images = images or published(key)
@@ -156,7 +159,7 @@ def _load(
         raise CheckpointError(str(error)) from error
     model = weights.read(directory, config, device, dtype, kind)
     head = _read_draft_head(directory, config)
-    return Vla(model, tokenizer, statistics, key, device, directory.name, head, images, kind)
+    return Vla(model, tokenizer, statistics, key, device, directory.name, head, images, kind, largest_step)
 
 
 def _file(path: Path, read: Callable) -> object:
@@ -191,12 +194,12 @@ def _openvla_statistics(directory: Path) -> dict[str, ActionStatistics]:
 
 def is_path(source: str | Path) -> bool:
     """Whether a directory or file is meant, and not a name: ./libero, not libero, which is always the shipped one."""
-    return isinstance(source, Path) or "/" in source or source in (".", "..")
+    return isinstance(source, Path) or "/" in source or source in (".", "..", "~")
 
 
 def find(checkpoint: str | Path) -> Path:
     """The directory of a checkpoint, given as a path or by the name of a shipped one. Raises CheckpointError."""
-    directory = Path(checkpoint) if is_path(checkpoint) else SHIPPED / checkpoint
+    directory = expanded(checkpoint) if is_path(checkpoint) else SHIPPED / checkpoint
     if str(checkpoint) and directory.is_dir():
         return directory
     hint = f"; for the directory that is here give ./{checkpoint}" if Path(checkpoint).is_dir() and str(checkpoint) else ""

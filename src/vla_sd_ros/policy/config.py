@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a checkpoint's config.json says about the model's shape."""
 import json
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
+
+from vla_sd_ros.inputs import BadInput
+from vla_sd_ros.policy.actions import BINS
+from vla_sd_ros.quoting import quoted
 
 EMBEDDED, OPENVLA = "vla_sd_embedded", "openvla"
 
@@ -14,10 +20,11 @@ OPENVLA_VARIANT = {
     "image_resize_strategy": "resize-naive",
     "n_action_bins": 256,
 }
+MOST_LAYERS, LARGEST = 512, 10_000_000  # what no size of a model goes beyond: building one would take minutes
 PROMPT_END = 29871  # Llama-2's id of a lone space, which ended every prompt that OpenVLA was trained on
 
 
-class CheckpointError(ValueError):
+class CheckpointError(BadInput):
     """A checkpoint that cannot be used; the message is one sentence that says why and what to do."""
 
 
@@ -146,9 +153,62 @@ def read_config(path: Path) -> VlaConfig:
     try:
         vision = fields.pop("vision")
         vision = VisionConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in vision.items()})
-        return VlaConfig(vision=vision, text=TextConfig(**fields.pop("text")), **fields)
-    except (KeyError, TypeError) as error:
+        return checked(VlaConfig(vision=vision, text=TextConfig(**fields.pop("text")), **fields))
+    except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"it does not describe a model of this version: {error}") from error
+
+
+def checked(config: VlaConfig) -> VlaConfig:
+    """The same config. Raises CheckpointError for a size that is no size, and for sizes that do not go together."""
+    _check_numbers(config, "")
+    vision, text = config.vision, config.text
+    if isinstance(vision, VisionConfig):
+        _require(len(vision.channels) == len(vision.strides), "vision.channels and vision.strides of equal length")
+        _require(vision.merge <= vision.side, f"a vision.merge of at most {vision.side}, the cells along a side of the grid")
+        towers = {"vision": vision}
+    else:
+        _require(vision.patch_size <= vision.image_size, "a vision.patch_size of at most vision.image_size")
+        towers = {"vision.featurizer": vision.featurizer, "vision.fused_featurizer": vision.fused_featurizer}
+    for name, tower in towers.items():
+        _require(tower.width % tower.heads == 0, f"a {name}.width that {name}.heads divides")
+    _require(text.hidden_size % (2 * text.num_attention_heads) == 0,
+             "a text.hidden_size that twice text.num_attention_heads divides")
+    _require(BINS <= config.action_end <= text.vocab_size,
+             f"an action_end from {BINS}, the number of action tokens, to text.vocab_size, {text.vocab_size}")
+    _require(config.prompt_end_id is None or config.prompt_end_id < text.vocab_size, "a prompt_end_id below text.vocab_size")
+    return config
+
+
+def _check_numbers(part: object, within: str) -> None:
+    """Raises CheckpointError for an entry of a config whose type or range is not that of its field."""
+    for entry in dataclass_fields(part):
+        name, value = within + entry.name, getattr(part, entry.name)
+        if is_dataclass(value):
+            _check_numbers(value, f"{name}.")
+        elif entry.type is bool:
+            _require(isinstance(value, bool), f"{name} true or false", value)
+        elif entry.type is float:
+            _require(_number(value) and value > 0, f"a {name} above 0", value)
+        elif entry.type == float | tuple:
+            channels = value if isinstance(value, tuple | list) else [value]
+            flat = [x for channel in channels for x in (channel if isinstance(channel, tuple | list) else [channel])]
+            least = 0.0 if entry.name == "image_std" else -math.inf
+            _require(flat and all(_number(x) and x > least for x in flat), f"numbers in {name}" + " above 0" * (least == 0), value)
+        elif value is not None or entry.type is int:
+            low = 0 if entry.name in ("prefix", "prompt_end_id") else 1
+            high = MOST_LAYERS if entry.name in ("layers", "depth", "num_hidden_layers") else LARGEST
+            numbers = value if entry.type == tuple[int, ...] and isinstance(value, tuple) and value else [value]
+            _require(all(type(number) is int and low <= number <= high for number in numbers),
+                     f"whole numbers from {low} to {high} in {name}", value)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _require(condition: object, what: str, value: object = None) -> None:
+    if not condition:
+        raise CheckpointError(f"config.json must have {what}" + (f", not {quoted(str(value))}" if value is not None else ""))
 
 
 def _read_openvla(fields: dict) -> VlaConfig:
@@ -172,7 +232,12 @@ def _read_openvla(fields: dict) -> VlaConfig:
         name: TowerConfig(**vision.pop(name)) for name in ("featurizer", "fused_featurizer") if name in vision
     }
     text = _read_llama(fields.get("text_config", {}))
-    return openvla_config(FusedVisionConfig(**vision, **towers), text, fields.get("pad_to_multiple_of", 64))
+    padding = fields.get("pad_to_multiple_of", 64)
+    _require(type(padding) is int and padding >= 0, "a whole number, 0 or more, in pad_to_multiple_of", padding)
+    _check_numbers(text, "text.")
+    vision = FusedVisionConfig(**vision, **towers)
+    _check_numbers(vision, "vision.")
+    return checked(openvla_config(vision, text, padding))
 
 
 def _read_llama(fields: dict) -> TextConfig:

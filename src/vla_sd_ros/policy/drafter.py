@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 
+from vla_sd_ros.inputs import expanded
 from vla_sd_ros.policy import checkpoint, engine
 from vla_sd_ros.policy.config import TextConfig
 from vla_sd_ros.policy.draft import EMPTY, Draft
@@ -229,8 +230,8 @@ def load_drafter(source: str | Path, vla: Vla) -> Drafter:
 
 
 def _locate(source: str | Path) -> Path:
-    if checkpoint.is_path(source) and Path(source).is_file():
-        return Path(source)
+    if checkpoint.is_path(source) and expanded(source).is_file():
+        return expanded(source)
     directory = checkpoint.find(source)
     for name in (FILE, RELEASED_FILE):
         if (directory / name).is_file():

@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from vla_sd_ros.instruction import normalized
 from vla_sd_ros.policy import engine
-from vla_sd_ros.policy.actions import BINS, ActionStatistics, choose_statistics, decode
+from vla_sd_ros.policy.actions import BINS, ActionStatistics, check_units, choose_statistics, decode
 from vla_sd_ros.policy.config import CheckpointError
 from vla_sd_ros.policy.draft import EMPTY, Draft, chain, places
 from vla_sd_ros.policy.graphs import Graphs, eager
@@ -92,18 +92,20 @@ class Vla:
 
     statistics: all of the checkpoint, by key. unnorm_key: that in use, as the checkpoint calls it. draft_head: reads a
     draft off the image; None where the checkpoint has none. images: how OpenVLA's are prepared; None: the embedded policy.
-    quantization: how the model's layers have been quantised.
+    quantization: how the model's layers have been quantised. largest_step [m], [rad]: what statistics that are chosen
+    later may hold along an axis; more are other units, and refused; None: whatever.
     """
 
     def __init__(self, model: VlaModel, tokenizer: Tokenizer, statistics: dict[str, ActionStatistics], unnorm_key: str,
                  device: str, name: str, draft_head: DraftHead | None = None, images: ImageSettings | None = None,
-                 quantization: str = NONE):
+                 quantization: str = NONE, largest_step: tuple[float, float] | None = None):
         self.config = model.config
         self.quantization = quantization
         self.name = name
         self.unnorm_key = unnorm_key
         self.device = torch.device(device)
         self._table = statistics
+        self._largest_step = largest_step
         self.images = images
         self._tokenizer = tokenizer
         self._model = model.to(self.device).eval().requires_grad_(False)
@@ -173,13 +175,20 @@ class Vla:
     def key_of(self, unnorm_key: str) -> str:
         """The checkpoint's name of the statistics that a key asks for; the only ones if it is empty.
 
-        Raises ValueError, with the keys that there are, for an unknown one, and for one whose data set has other images.
+        Raises ValueError, with the keys that there are, for an unknown one, and for one whose data set has other images, or
+        other units.
         """
         name = choose_statistics(self._table, unnorm_key)
+        check_units(self._table, name, self._largest_step)
         if self.images and published(name) != published(self.unnorm_key):
             raise ValueError(f"images of {name!r} are prepared in another way than those of {self.unnorm_key!r}: load the "
                              "checkpoint with that key")
         return name
+
+    @property
+    def damaged_statistics(self) -> list[str]:
+        """What is wrong with those entries of the checkpoint's statistics that cannot be used."""
+        return sorted(getattr(self._table, "damaged", {}).values())
 
     @property
     def feature_size(self) -> int:
@@ -359,13 +368,10 @@ class Vla:
         return f" ({torch.cuda.memory_reserved(self.device) / 1e6:.0f} MB in use)"
 
     def _check_statistics(self) -> None:
-        """Raises CheckpointError unless every token is a finite action, and a higher bin never a smaller one."""
+        """Raises CheckpointError unless every token is a finite action."""
         actions = self.statistics.unnormalise(decode(np.repeat(np.arange(BINS)[:, None], ACTION_TOKENS, axis=1)))
         if not np.isfinite(actions).all():
             raise CheckpointError(f"checkpoint {self.name} gives actions that are not finite: its statistics are damaged")
-        if (np.diff(actions, axis=0) < 0).any():
-            raise CheckpointError(
-                f"checkpoint {self.name} has statistics under {self.unnorm_key!r} with a q01 above its q99")
 
     def _no_action(self, hidden: Tensor) -> str:
         """A warning unless an action leads the whole vocabulary after a prompt, as it does once a policy is trained."""

@@ -3,11 +3,12 @@
 import argparse
 import json
 import sys
-from pathlib import Path
+
+from vla_sd_ros.inputs import path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="folder of a run, with episode/ in it")
+    parser.add_argument("run", type=path, help="folder of a run, with episode/ in it")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The episode as one figure: path of the end effector, latency of each step by stage, gripper."""
+import warnings
 from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 
+from vla_sd_ros.report import fonts
 from vla_sd_ros.report.bag import Episode
 
 VIEWS = (("from above", 1, 2), ("from the side", 1, 3), ("from the front", 2, 3))
@@ -17,7 +20,9 @@ def write_figure(episode: Episode, title: str, path: Path) -> None:
     """Write the figure as PNG. Works on an empty episode too, which then shows empty axes."""
     figure = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    # Nobody means TeX by a dollar sign in an instruction.
+    figure.suptitle(title, parse_math=False, wrap=True,
+                    fontproperties=FontProperties(fname=fonts.path_for(title), size="large"))
     grid = figure.add_gridspec(3, 3, height_ratios=(2, 1.4, 1))
     start, end = _window(episode)
     commanded, measured = _cut(episode.commanded, start, end), _cut(episode.measured, start, end)
@@ -25,7 +30,9 @@ def write_figure(episode: Episode, title: str, path: Path) -> None:
         _draw_path(figure.add_subplot(grid[0, column]), view, i, j, commanded, measured)
     _draw_latency(figure.add_subplot(grid[1, :]), [step for _, step in episode.steps])
     _draw_gripper(figure.add_subplot(grid[2, :]), episode, start, end)
-    figure.savefig(path, dpi=110)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # fonts.objection says it in one sentence
+        figure.savefig(path, dpi=110)
 
 
 def _window(episode: Episode) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vla_sd_ros.report import fonts
 from vla_sd_ros.report.bag import Episode, read_episode
 from vla_sd_ros.report.figure import STAGES, write_figure
 from vla_sd_ros.report.video import write_video
@@ -26,13 +27,16 @@ def write_report(run: Path, outcome: dict) -> dict:
     outcome: what the goal's caller knows: instruction, success and whatever else it wants in the summary.
     A part that cannot be made is left out, and the summary's list "missing" says why in one sentence each.
     """
+    _write_summary(run, provenance() | outcome | {"missing": ["the report was stopped before it was complete"]})
     missing = []
     try:
         episode = read_episode(run / "episode")
     except Exception as error:  # a bag cut short by a crash: whatever rosbags raises, the rest of the report goes on
         episode = Episode()
         missing.append(f"episode: {error}")
-    instruction = outcome.get("instruction", "")
+    instruction = str(outcome.get("instruction") or "")
+    if why := fonts.objection(instruction):
+        missing.append(why)
     for name, write in (
         ("video.mp4", lambda path: write_video(episode, instruction, path)),
         ("report.png", lambda path: write_figure(episode, _title(outcome), path)),
@@ -40,9 +44,13 @@ def write_report(run: Path, outcome: dict) -> dict:
         if why := _replace(run / name, write):
             missing.append(why)
     summary = provenance() | outcome | latency(episode) | {"messages": episode.counts, "missing": missing}
-    if why := _replace(run / "summary.json", lambda path: path.write_text(json.dumps(summary, indent=2) + "\n")):
+    if why := _write_summary(run, summary):
         missing.append(why)
     return summary
+
+
+def _write_summary(run: Path, summary: dict) -> str:
+    return _replace(run / "summary.json", lambda path: path.write_text(json.dumps(summary, indent=2) + "\n"))
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> str:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The episode as a video: camera images with the instruction and the step drawn in, in real time."""
 import textwrap
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vla_sd_ros.report import fonts
 from vla_sd_ros.report.bag import Episode
 
 SIZE = 512  # [pixels], width and height of the picture; H.264 wants even numbers
@@ -51,10 +53,17 @@ def draw_frame(image: np.ndarray, instruction: str, text: str) -> np.ndarray:
     canvas = Image.new("RGB", (SIZE, SIZE + BAND), "white")
     canvas.paste(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.LANCZOS), (0, 0))
     draw = ImageDraw.Draw(canvas)
-    lines = textwrap.wrap(instruction, 52)[:2]
-    draw.multiline_text((12, SIZE + 8), "\n".join(lines), "black", ImageFont.load_default(18))
+    font = _font(instruction)
+    fitting = int((SIZE - 24) * len(instruction) / max(1.0, draw.textlength(" ".join(instruction.split()), font)))
+    lines = textwrap.wrap(instruction, max(1, fitting))[:2]
+    draw.multiline_text((12, SIZE + 8), "\n".join(lines), "black", font)
     draw.text((12, SIZE + BAND - 32), text, (90, 90, 90), ImageFont.load_default(18))
     return np.asarray(canvas)
+
+
+@cache
+def _font(text: str) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(18) if text.isascii() else ImageFont.truetype(fonts.path_for(text), 18)
 
 
 def _frames_of_goal(episode: Episode) -> list[tuple[float, np.ndarray]]:

@@ -6,6 +6,7 @@ After HeiSD (arXiv 2603.17573): one vector for each step of each demonstration, 
 import os
 from pathlib import Path
 
+from vla_sd_ros.inputs import expanded
 from vla_sd_ros.retrieval.database import (
     DatabaseError,
     DatabaseUnavailable,
@@ -25,7 +26,7 @@ def open_database(location: str | Path, feature_size: int, fingerprint: str):
     database does not fit it, DatabaseUnavailable where the server does not answer.
     """
     if "://" not in str(location):
-        return TrajectoryDatabase.load(Path(location), feature_size, fingerprint)
+        return TrajectoryDatabase.load(expanded(location), feature_size, fingerprint)
     from vla_sd_ros.retrieval.qdrant import QdrantDatabase
 
     server = QdrantDatabase(location, fingerprint, api_key=os.environ.get("QDRANT_API_KEY"))

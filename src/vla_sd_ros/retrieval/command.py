@@ -4,14 +4,15 @@ import argparse
 import os
 import sys
 from itertools import chain
-from pathlib import Path
+
+from vla_sd_ros import inputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", type=Path, required=True, help="directory of the database")
+    parser.add_argument("--output", type=inputs.path, required=True, help="directory of the database")
     parser.add_argument("--checkpoint", default="libero", help="of the policy that will ask: ./directory or shipped name")
     parser.add_argument(
-        "--source", type=Path, nargs="+", default=[],
+        "--source", type=inputs.path, nargs="+", default=[],
         help="folders with demonstrations of vla-sd collect, bags, LeRobot datasets; searched below",
     )
     parser.add_argument("--device", default="cpu", help="where the policy runs: cpu, cuda")
@@ -65,8 +66,9 @@ def make(arguments: argparse.Namespace) -> None:
 
     if (arguments.output / META).exists():  # said before hours of work, not after
         raise DatabaseError(f"{arguments.output} already holds a trajectory database: remove it or choose another directory")
+    inputs.writable_folder(arguments.output, "--output")
     sources = list(chain.from_iterable(open_sources(path, options(arguments)) for path in arguments.source))
-    vla = policy.load(arguments.checkpoint, arguments.device, arguments.unnorm_key)
+    vla = policy.load(arguments.checkpoint, arguments.device, arguments.unnorm_key, largest_step=None)
     origin = Origin(vla.name, policy.fingerprint(arguments.checkpoint), tuple(str(path) for path in arguments.source))
 
     def embed(image, instruction):

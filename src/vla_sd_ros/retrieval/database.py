@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vla_sd_ros.inputs import BadInput
 from vla_sd_ros.instruction import normalized
 from vla_sd_ros.retrieval.index import EXACT_LIMIT, Graph, exact
 
@@ -23,7 +24,7 @@ META, ENTRIES = "meta.json", "entries.npz"
 ADVICE = "make one with `vla-sd build-db`"
 
 
-class DatabaseError(ValueError):
+class DatabaseError(BadInput):
     """A trajectory database that cannot be made, opened or queried; one sentence says why and what to do."""
 
 

@@ -6,6 +6,8 @@ import logging
 import sys
 from dataclasses import replace
 
+from vla_sd_ros import inputs
+
 MOST = 32       # requests in a batch
 
 
@@ -18,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quantization", default="none", help="of the language model's layers: int8, int4 or fp8")
     parser.add_argument("--unnorm-key", default="", help="key of the action statistics for requests that name none; default: "
                                                          "the only one")
+    inputs.add_largest_step(parser)
     parser.add_argument("--images", choices=("camera", "turned"), default="camera",
                         help="OpenVLA checkpoints of LIBERO: images are upright as cameras have them, or the client has "
                              "turned them as the training data are")
@@ -64,13 +67,12 @@ def load(arguments: argparse.Namespace):
     from vla_sd_ros.decoding.settings import Settings
     from vla_sd_ros.serving.service import Service
 
-    if arguments.decoder not in factory.DECODERS:
-        raise ValueError(f"unknown decoder {arguments.decoder!r}: choose one of {', '.join(factory.DECODERS)}")
+    factory.check(arguments.decoder, drafter=True, database=bool(arguments.database))
     if not 1 <= arguments.batch <= MOST:
         raise ValueError(f"--batch is {arguments.batch}, but must lie in 1 .. {MOST}")
     settings = replace(Settings(), **read_settings(arguments.settings))
     vla = policy.load(arguments.checkpoint, arguments.device, arguments.unnorm_key, arguments.threads, arguments.dtype,
-                      quantization=arguments.quantization)
+                      quantization=arguments.quantization, largest_step=tuple(arguments.largest_step))
     if vla.images and arguments.images == "turned":
         vla.images = replace(vla.images, mirror=False)
     print(vla.self_test(), flush=True)

@@ -4,6 +4,7 @@ import argparse
 import multiprocessing
 from pathlib import Path
 
+from vla_sd_ros import inputs
 from vla_sd_ros.sim.own_scenes import OWN, SCENES
 from vla_sd_ros.sim.scene import SUITES, TASKS_PER_SUITE
 
@@ -12,12 +13,12 @@ EPISODES_PER_ASSIGNMENT = 100
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite", choices=(*SUITES, OWN), default="libero_object")
-    parser.add_argument("--tasks", type=int, nargs="*", help="indices, default all")
-    parser.add_argument("--episodes-per-task", type=int, default=100)
-    parser.add_argument("--first-episode", type=int, default=0, help="number, and so seed, of the first episode")
-    parser.add_argument("--output", type=Path, default=Path("demonstrations"))
+    parser.add_argument("--tasks", type=inputs.whole(0, max(TASKS_PER_SUITE, len(SCENES)) - 1), nargs="*", help="indices, default all")
+    parser.add_argument("--episodes-per-task", type=inputs.whole(1, 10**6), default=100)
+    parser.add_argument("--first-episode", type=inputs.whole(0, 10**9), default=0, help="number, and so seed, of the first episode")
+    parser.add_argument("--output", type=inputs.path, default=Path("demonstrations"))
     parser.add_argument("--noise", type=float, default=1.0, help="scale of the expert's injected noise")
-    parser.add_argument("--workers", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument("--workers", type=inputs.whole(1, 1024), default=multiprocessing.cpu_count())
     parser.add_argument(
         "--policy", help="checkpoint that drives while the expert labels (a DAgger round); default: the expert"
     )
@@ -28,6 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     from vla_sd_ros.sim.demonstrations import Assignment
 
+    inputs.writable_folder(arguments.output, "--output")
+    if arguments.policy is not None:
+        from vla_sd_ros.policy import checkpoint
+
+        checkpoint.find(arguments.policy)  # says what is wrong before any process starts
     tasks = range(len(SCENES) if arguments.suite == OWN else TASKS_PER_SUITE) if arguments.tasks is None else arguments.tasks
     first, last = arguments.first_episode, arguments.first_episode + arguments.episodes_per_task
     assignments = [

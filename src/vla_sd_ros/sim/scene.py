@@ -8,21 +8,18 @@ gripper's speed and the control loop are not, see docs/simulation.md.
 import contextlib
 import io
 import logging
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("MUJOCO_GL", "egl")
+import mujoco
+import numpy as np
 
-import mujoco  # noqa: E402  (reads MUJOCO_GL on import)
-import numpy as np  # noqa: E402
-
-from vla_sd_ros.sim import own_scenes, places, rendering, urdf  # noqa: E402
-from vla_sd_ros.sim.judge import Judge, Things  # noqa: E402
-from vla_sd_ros.sim.osc import OperationalSpaceController  # noqa: E402
-from vla_sd_ros.sim.suites import PERTURBED, SUITES, TASKS_PER_SUITE  # noqa: E402
+from vla_sd_ros.sim import own_scenes, places, rendering, urdf
+from vla_sd_ros.sim.judge import Judge, Things
+from vla_sd_ros.sim.osc import OperationalSpaceController
+from vla_sd_ros.sim.suites import PERTURBED, SUITES, TASKS_PER_SUITE
 
 INITIAL_STATES = 50
 # Step limits at 5 Hz: LIBERO's caps of 280/220/300/520 steps at 20 Hz.

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from vla_sd_ros import inputs
 from vla_sd_ros.bench.drafts import UNKNOWN, Survey, survey
 from vla_sd_ros.bench.parts import Parts
 from vla_sd_ros.decoding.acceptance import SequenceWise
@@ -25,20 +26,20 @@ NEAR = 3  # [bins] within which the sources of a composite draft compete
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="libero", help="./directory, or name of a shipped one")
-    parser.add_argument("--observations", type=Path, required=True, help="what vla-sd bench libero --record wrote")
+    parser.add_argument("--observations", type=inputs.path, required=True, help="what vla-sd bench libero --record wrote")
     parser.add_argument("--database", default="", help="directory of a trajectory database")
-    parser.add_argument("--most", type=int, default=3000, help="observations at most")
-    parser.add_argument("--output", type=Path, default=Path("decoder.yaml"))
+    parser.add_argument("--most", type=inputs.whole(1, 10**9), default=3000, help="observations at most")
+    parser.add_argument("--output", type=inputs.path, default=Path("decoder.yaml"))
 
 
 def run(arguments: argparse.Namespace) -> int:
+    inputs.writable_file(arguments.output, "--output")
     try:
         fitted = fit(survey(Parts(arguments.checkpoint, (), database=arguments.database), arguments.observations, arguments.most))
     except ValueError as error:
         print(f"vla-sd calibrate: {error}", file=sys.stderr)
         return 2
     parameters = {"/**/vla_node": {"ros__parameters": {"decoder": fitted}}}
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(
         f"# Made by vla-sd calibrate for the checkpoint {arguments.checkpoint}.\n" + yaml.safe_dump(parameters, sort_keys=False))
     for name, value in fitted.items():

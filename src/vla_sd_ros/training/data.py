@@ -7,6 +7,7 @@ that was done first. The others are valid only while nothing is held.
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -61,14 +62,17 @@ def episode_files(directories: list[Path]) -> list[Path]:
 
 
 def _has_images(path: Path) -> bool:
-    with np.load(path) as episode:
-        return "images" in episode
+    try:
+        with np.load(path) as episode:
+            return "images" in episode
+    except (OSError, EOFError, ValueError, BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read ({error}): remove it and run vla-sd collect again") from error
 
 
 def pack(directories: list[Path], output: Path) -> None:
     """Collect the successful episodes below `directories` into flat files in `output`.
 
-    Raises ValueError for an episode from a scene that is for measurement alone.
+    Raises ValueError for an episode that is none, or from a scene that is for measurement alone.
     """
     files = episode_files(directories)
     output.mkdir(parents=True, exist_ok=True)
@@ -76,11 +80,14 @@ def pack(directories: list[Path], output: Path) -> None:
     with (output / "images.raw").open("wb") as images:
         for path in tqdm(files, desc="packing", unit="episode"):
             with np.load(path) as episode:
-                if str(episode["suite"]) in PERTURBED:
-                    raise ValueError(f"{path} is from {episode['suite']}, which is for measurement alone")
-                shape, camera = episode["images"].shape, episode["camera"]
+                try:
+                    suite, shape, camera = str(episode["suite"]), episode["images"].shape, episode["camera"]
+                    episodes.append(_columns(episode, known))
+                except KeyError as error:
+                    raise ValueError(f"{path} was not made by this version of vla-sd collect: {error.args[0]}") from error
+                if suite in PERTURBED:
+                    raise ValueError(f"{path} is from {suite}, which is for measurement alone")
                 images.write(np.ascontiguousarray(episode["images"]).tobytes())
-                episodes.append(_columns(episode, known))
     joined = {name: np.concatenate([episode[name] for episode in episodes]) for name in episodes[0]}
     np.savez(output / "columns.npz", **joined)
     meta = {"sentences": known, "shape": shape[1:], "episodes": len(episodes), "camera": camera.tolist()}

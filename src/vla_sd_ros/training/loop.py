@@ -16,12 +16,20 @@ import torch.distributed as distributed
 import torch.multiprocessing as multiprocessing
 from torch import nn
 
+from vla_sd_ros.inputs import BadInput
 from vla_sd_ros.policy.weights import load_plain
 
 
+def check_processes(processes: int, batch_size: int) -> None:
+    """Raises BadInput when there are more processes than images of a batch to share among them."""
+    if processes > batch_size:
+        raise BadInput(f"--processes is {processes}, but a batch of {batch_size} images cannot be shared by more than "
+                       f"{batch_size}: lower it, or raise --batch-size")
+
+
 def spawn(train, arguments: tuple, processes: int) -> None:
-    """Run train(rank, *arguments) in that many processes of one group."""
-    multiprocessing.spawn(_join, (train, arguments, processes, _free_port()), nprocs=processes)
+    """Run train(rank, *arguments) in that many processes of one group, which end with this one."""
+    multiprocessing.spawn(_join, (train, arguments, processes, _free_port()), nprocs=processes, daemon=True)
 
 
 def _join(rank: int, train, arguments: tuple, processes: int, port: int) -> None:

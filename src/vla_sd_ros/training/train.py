@@ -21,14 +21,16 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from vla_sd_ros import inputs
 from vla_sd_ros.policy import checkpoint
-from vla_sd_ros.policy.actions import BINS, ActionStatistics, read_statistics
+from vla_sd_ros.policy.actions import BINS, ActionStatistics, choose_statistics, read_statistics
 from vla_sd_ros.policy.config import VlaConfig
 from vla_sd_ros.policy.model import VlaModel
 from vla_sd_ros.policy.prompt import prompt_ids, read_tokenizer, word_tokenizer
 from vla_sd_ros.policy.vla import normalise_pixels
 from vla_sd_ros.training.data import Batch, Batches, Frames, open_frames, pack, vary_colours
-from vla_sd_ros.training.loop import Log, average_gradients, learning_rate, load_state, multiplies_bf16, save_state, spawn
+from vla_sd_ros.training.loop import (Log, average_gradients, check_processes, learning_rate, load_state, multiplies_bf16,
+                                       save_state, spawn)
 from vla_sd_ros.training.losses import GEOMETRY, AuxiliaryHead, action_loss, auxiliary_loss, pointing_loss
 from vla_sd_ros.training.muon import Muon
 
@@ -41,28 +43,30 @@ STATE = "state.pt"  # of an interrupted training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--demonstrations", type=Path, nargs="+", default=[Path("demonstrations")])
-    parser.add_argument("--output", type=Path, default=Path("checkpoints/libero"), help="checkpoint directory to write")
-    parser.add_argument("--vision-steps", type=int, default=1500, help="steps of the vision tower alone")
-    parser.add_argument("--steps", type=int, default=4000, help="steps of the whole model after that")
-    parser.add_argument("--batch-size", type=int, default=64, help="over all processes")
+    parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")])
+    parser.add_argument("--output", type=inputs.path, default=Path("checkpoints/libero"), help="checkpoint directory to write")
+    parser.add_argument("--vision-steps", type=inputs.whole(0, 10**9), default=1500, help="steps of the vision tower alone")
+    parser.add_argument("--steps", type=inputs.whole(1, 10**9), default=4000, help="steps of the whole model after that")
+    parser.add_argument("--batch-size", type=inputs.whole(1, 10**9), default=64, help="over all processes")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--seed", type=inputs.whole(0, 2**32 - 1), default=0)
+    parser.add_argument("--processes", type=inputs.whole(1, 10**9), default=os.cpu_count())
     parser.add_argument("--start-from", help="checkpoint whose weights to begin with: ./directory, or a shipped one")
     parser.add_argument("--repack", action="store_true", help="read the demonstrations again")
-    parser.add_argument("--evaluate", type=int, default=1, metavar="N", help="closed-loop episodes per task at the end")
+    parser.add_argument("--evaluate", type=inputs.whole(0, 10**9), default=1, metavar="N", help="closed-loop episodes per task at the end")
 
 
 def run(arguments: argparse.Namespace) -> int:
     work = arguments.output / "training"
-    if arguments.repack or not (work / "meta.json").exists():
-        pack(arguments.demonstrations, work)
     try:
+        check_processes(arguments.processes, arguments.batch_size)
         if arguments.start_from:
             arguments.start_from = checkpoint.find(arguments.start_from)
+        inputs.writable_folder(work, "--output")
+        if arguments.repack or not (work / "meta.json").exists():
+            pack(arguments.demonstrations, work)
         load_state(work / STATE)  # says what is wrong before any process starts
-    except ValueError as error:
+    except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     spawn(_train, (arguments, work), arguments.processes)
@@ -146,7 +150,8 @@ def _statistics(arguments: argparse.Namespace, frames: Frames) -> ActionStatisti
     """Those that the weights were trained with, where there are any: other ones would give every bin another meaning."""
     for directory in filter(None, (arguments.output, arguments.start_from)):
         if (directory / checkpoint.STATISTICS).exists():
-            return read_statistics(directory / checkpoint.STATISTICS)[STATISTICS_KEY]
+            known = read_statistics(directory / checkpoint.STATISTICS)
+            return known[choose_statistics(known, STATISTICS_KEY)]
     return frames.statistics()
 
 

@@ -24,12 +24,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from vla_sd_ros import inputs
 from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.policy.draft import Draft, chain
 from vla_sd_ros.policy.drafter import FILE, Budget, Drafter, DrafterModel
 from vla_sd_ros.policy.vla import ACTION_TOKENS, Vla
 from vla_sd_ros.training.data import episode_files
-from vla_sd_ros.training.loop import Log, average_gradients, learning_rate, load_state, multiplies_bf16, save_state, spawn
+from vla_sd_ros.training.loop import (Log, average_gradients, check_processes, learning_rate, load_state, multiplies_bf16,
+                                       save_state, spawn)
 
 DRAFTED = ACTION_TOKENS - 1  # the first token is always the verifier's
 EVALUATE_EVERY = 500  # steps
@@ -39,24 +41,25 @@ STATE = "state.pt"  # of an interrupted training
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="libero", help="the policy: ./directory, or the name of a shipped one")
     parser.add_argument("--unnorm-key", default="", help="entry of dataset_statistics.json, where there are several")
-    parser.add_argument("--demonstrations", type=Path, nargs="+", default=[Path("demonstrations")])
-    parser.add_argument("--output", type=Path, help=f"directory for {FILE}; default: the policy's")
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch-size", type=int, default=64, help="over all processes")
+    parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")])
+    parser.add_argument("--output", type=inputs.path, help=f"directory for {FILE}; default: the policy's")
+    parser.add_argument("--steps", type=inputs.whole(1, 10**9), default=3000)
+    parser.add_argument("--batch-size", type=inputs.whole(1, 10**9), default=64, help="over all processes")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="Spec-VLA, at 7 B parameters: 5e-5")
     parser.add_argument("--betas", type=float, nargs=2, default=[0.9, 0.95], help="of AdamW")
-    parser.add_argument("--warm-up", type=int, default=200, help="steps; Spec-VLA: 2000")
+    parser.add_argument("--warm-up", type=inputs.whole(1, 10**9), default=200, help="steps; Spec-VLA: 2000")
     parser.add_argument("--noise", type=float, default=0.2, help="width of the uniform noise on the hidden states")
     parser.add_argument("--token-weight", type=float, default=0.1, help="of the cross-entropy beside the smooth L1 loss")
     parser.add_argument("--held-out", type=int, default=10, metavar="N", help="every N-th episode only measures")
-    parser.add_argument("--evaluate", type=int, default=200, metavar="N", help="images of held-out episodes to measure on")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--evaluate", type=inputs.whole(1, 10**9), default=200, metavar="N", help="images of held-out episodes to measure on")
+    parser.add_argument("--seed", type=inputs.whole(0, 2**32 - 1), default=0)
+    parser.add_argument("--processes", type=inputs.whole(1, 10**9), default=os.cpu_count())
     parser.add_argument("--device", default="cpu", help="cuda: with --processes 1")
 
 
 def run(arguments: argparse.Namespace) -> int:
     try:
+        check_processes(arguments.processes, arguments.batch_size)
         directory = checkpoint.find(arguments.checkpoint)
         episodes = episode_files(arguments.demonstrations)
         if arguments.held_out < 2 or len(episodes) < 2:
@@ -64,12 +67,13 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{len(episodes)} episodes with each {arguments.held_out}. held out leave none to learn from: "
                 "run vla-sd collect, or give a larger --held-out"
             )
-        checkpoint.load(directory, arguments.device, arguments.unnorm_key)  # says what is wrong before any process starts
+        # Says what is wrong before any process starts. Units are nothing to a drafter.
+        checkpoint.load(directory, arguments.device, arguments.unnorm_key, largest_step=None)
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     output = arguments.output or directory
-    work = output / "drafter_training"
+    work = inputs.writable_folder(output / "drafter_training", "--output")
     _forget_another_verifier(work, directory)
     try:
         load_state(work / STATE)
@@ -233,7 +237,7 @@ def accepted_length(model: DrafterModel, vla: Vla, episodes: list[Decoded], coun
 def _train(
     rank: int, arguments: argparse.Namespace, directory: Path, output: Path, work: Path, episodes: list[Path]
 ) -> None:
-    vla = checkpoint.load(directory, arguments.device, arguments.unnorm_key)
+    vla = checkpoint.load(directory, arguments.device, arguments.unnorm_key, largest_step=None)
     decoded = _decode_all(vla, episodes, work / "decoded", rank, arguments.processes)
     held_out = decoded[:: arguments.held_out]
     learnt = [episode for i, episode in enumerate(decoded) if i % arguments.held_out]

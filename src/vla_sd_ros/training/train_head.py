@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from vla_sd_ros import inputs
 from vla_sd_ros.decoding.autoregressive import Autoregressive
 from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.policy.model import DraftHead
@@ -35,16 +36,16 @@ NEAR = 9  # [bins], the published radius of relaxed acceptance
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="libero", help="the policy: ./directory, or the name of a shipped one")
     parser.add_argument("--unnorm-key", default="", help="entry of dataset_statistics.json, where there are several")
-    parser.add_argument("--demonstrations", type=Path, nargs="+", default=[Path("demonstrations")])
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="use each N-th image of an episode")
-    parser.add_argument("--output", type=Path, help=f"directory for {checkpoint.DRAFT_HEAD}; default: the policy's")
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")])
+    parser.add_argument("--every", type=inputs.whole(1, 10**9), default=1, metavar="N", help="use each N-th image of an episode")
+    parser.add_argument("--output", type=inputs.path, help=f"directory for {checkpoint.DRAFT_HEAD}; default: the policy's")
+    parser.add_argument("--steps", type=inputs.whole(1, 10**9), default=8000)
+    parser.add_argument("--batch-size", type=inputs.whole(1, 10**9), default=256)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--weight-decay", type=float, default=0.1)
     parser.add_argument("--held-out", type=int, default=10, metavar="N", help="every N-th episode only measures")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--seed", type=inputs.whole(0, 2**32 - 1), default=0)
+    parser.add_argument("--processes", type=inputs.whole(1, 10**9), default=os.cpu_count())
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,12 @@ class Answers:
 def run(arguments: argparse.Namespace) -> int:
     try:
         directory = checkpoint.find(arguments.checkpoint)
+        inputs.writable_folder(arguments.output or directory, "--output")
         episodes = episode_files(arguments.demonstrations)
         if arguments.held_out < 2 or len(episodes) < 2:
             raise ValueError(f"{len(episodes)} episodes with each {arguments.held_out}. held out leave none to learn from: "
                              "run vla-sd collect, or give a larger --held-out")
-        vla = checkpoint.load(directory, unnorm_key=arguments.unnorm_key)
+        vla = checkpoint.load(directory, unnorm_key=arguments.unnorm_key, largest_step=None)
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -103,7 +105,7 @@ _loaded: dict[tuple, Vla] = {}
 def _policy(*key) -> Vla:
     """The policy, loaded once in a process."""
     if key not in _loaded:
-        _loaded[key] = checkpoint.load(key[0], unnorm_key=key[1], threads=1)
+        _loaded[key] = checkpoint.load(key[0], unnorm_key=key[1], threads=1, largest_step=None)
     return _loaded[key]
 
 

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people give to a command, checked before anything begins. No ROS in here.
+
+Each function refuses with one sentence that says what was wrong and what mends it: as BadInput, which `vla-sd` prints, or as
+argparse's own error where it reads one argument. Either way the exit code is 2.
+"""
+import argparse
+import math
+import re
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+NAMESPACE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*)?")
+LARGEST_STEP = (0.25, 1.25)  # m, rad: what action statistics may hold along an axis; more are other units
+LONGEST_NAMESPACE = 200  # characters: ROS allows 255 for the whole name of a topic in it
+
+
+class BadInput(ValueError):
+    """Something given that cannot be used; the message is one sentence that says why and what to do."""
+
+
+def check_text(arguments: Iterable[str]) -> None:
+    """Raises BadInput for an argument that is no UTF-8, which neither ROS nor a file of JSON can carry."""
+    for number, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise BadInput(f"argument {number} is no UTF-8: {argument.encode(errors='surrogateescape')!r}; give it in UTF-8, "
+                           "as a terminal with LANG=C.UTF-8 writes it") from error
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """For argparse: whole numbers from low to high."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def seconds(text: str) -> float:
+    """For argparse: a duration [s]."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of seconds, 0 or more")
+    return value
+
+
+def namespace(text: str) -> str:
+    """For argparse: checked_namespace()."""
+    try:
+        return checked_namespace(text)
+    except BadInput as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def checked_namespace(text: str) -> str:
+    """A ROS namespace, without slashes at its ends, however it was written. Raises BadInput."""
+    name = text.strip("/")
+    if not NAMESPACE.fullmatch(name) or len(name) > LONGEST_NAMESPACE:
+        raise BadInput(f"{text!r} is no ROS namespace: it consists of letters, digits, _ and /, and no part begins with a digit")
+    return name
+
+
+def add_largest_step(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--largest-step", type=float, nargs=2, default=LARGEST_STEP, metavar=("METRES", "RADIANS"),
+                        help="what the action statistics may hold along an axis; more are other units, and refused "
+                             "(default: %(default)s)")
+
+
+def path(text: str) -> Path:
+    """For argparse: a path, of which ~ is the home; shells expand it in `--output ~/x`, but not in `--output=~/x`."""
+    return expanded(text)
+
+
+def expanded(path: str | Path) -> Path:
+    """With ~ replaced by the home, which is left as it is where nobody knows the home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def writable_folder(folder: Path, option: str) -> Path:
+    """The folder, made where it is missing, and tried out. option: how it is chosen. Raises BadInput."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise BadInput(f"nothing can be written to the folder {folder} ({error.strerror}): give another one with {option}"
+                       ) from error
+
+
+def writable_file(path: Path, option: str) -> Path:
+    """The same for a file that is to be written."""
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder: give the name of a file with {option}")
+    writable_folder(path.parent, option)
+    return path

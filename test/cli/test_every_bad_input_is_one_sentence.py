@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever cannot be used, an argument, a variable, a file or a folder, is told in one sentence, with exit code 2."""
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vla_sd_ros import policy
+from vla_sd_ros.cli import main
+
+BENCH = ["bench", "drafts", "--observations", "{tmp}/none", "--checkpoint", "{tmp}/c"]
+DOCTOR = ["doctor", "--checkpoint", "{tmp}/c"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """command: {tmp} is a folder with the checkpoint c and the file `file`. environment: None unsets. change: of the files."""
+
+    name: str
+    command: list[str]
+    sentence: str
+    environment: dict[str, str | None] = field(default_factory=dict)
+    change: Callable[[Path], object] = lambda folder: None
+    folder: str = ""
+    code: int = 2
+
+
+def config(**values: object) -> Callable[[Path], None]:
+    """Changes config.json; a__b is b within a."""
+
+    def change(folder: Path) -> None:
+        path = folder / "c" / "config.json"
+        content = json.loads(path.read_text())
+        for name, value in values.items():
+            *parents, last = name.split("__")
+            place = content
+            for parent in parents:
+                place = place[parent]
+            place[last] = value
+        path.write_text(json.dumps(content))
+
+    return change
+
+
+def statistics(**values: list) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "c" / "dataset_statistics.json"
+        content = json.loads(path.read_text())
+        content["random"]["action"] |= values
+        path.write_text(json.dumps(content))
+
+    return change
+
+
+def settings(text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / "decoder.yaml").write_text(
+        f'{{"/**/vla_node": {{ros__parameters: {{decoder: {{{text}}}}}}}}}')
+
+
+SIX = [0.02] * 3 + [0.05] * 3
+ROWS = [
+    *(Row(f"send {option} {value}", ["send", "go", option, value], f"{option}: '{value}' {sentence}")
+      for option, value, sentence in (
+          ("--step-limit", "-1", "must be a whole number from 0 to 4294967295"),
+          ("--step-limit", "4294967297", "must be a whole number from 0 to 4294967295"),
+          ("--step-limit", "2.5", "must be a whole number"),
+          ("--time-limit", "nan", "must be a number of seconds"), ("--wait", "-1", "must be a number of seconds"),
+          ("--namespace", "my robot", "is no ROS namespace"), ("--namespace", "9arm", "is no ROS namespace"),
+          ("--namespace", "a//b", "is no ROS namespace"))),
+    Row("demo namespace", ["demo", "--namespace", "my robot"], "is no ROS namespace"),
+    Row("demo domain", ["demo", "--domain-id", "233"], "must be a whole number from 0 to 232"),
+    Row("no UTF-8", ["send", "\udcff\udcfe"], r"argument 2 is no UTF-8: b'\xff\xfe'"),
+    Row("no UTF-8 in an option", ["demo", "--instruction", "\udcff"], "argument 3 is no UTF-8"),
+    *(Row(f"{command} with {name}={value}", [command, *more], sentence, {name: value, **also})
+      for command, more in (("send", ["go"]), ("demo", ["--domain-id", "77"]))
+      for name, value, sentence, also in (
+          ("RMW_IMPLEMENTATION", "rmw_none_cpp", "'rmw_none_cpp', which this installation does not have: unset it, or set", {}),
+          ("ROS_LOG_DIR", "/proc/nowhere", "cannot write its logs to /proc/nowhere", {}),
+          ("HOME", None, "HOME is not set", {"ROS_LOG_DIR": None, "ROS_HOME": None}),
+          ("HOME", "/proc/nowhere", "cannot write its logs to /proc/nowhere/.ros/log", {"ROS_LOG_DIR": None, "ROS_HOME": None}))),
+    *(Row(f"domain {value}", ["send", "go"], f"ROS_DOMAIN_ID is '{value}', but must be a whole number from 0 to 232",
+          {"ROS_DOMAIN_ID": value}) for value in ("abc", "233", "-1", "1.5")),
+    Row("read-only working directory", ["demo"], "give another --output-dir", folder="/proc"),
+    *(Row(f"{command[0]} {option} below a file", [*command, option, "{tmp}/file/x"], f"give another one with {option}")
+      for command, option in (
+          (["collect", "--episodes-per-task", "1"], "--output"), (["train", "--demonstrations", "{tmp}"], "--output"),
+          (["build-db", "--source", "{tmp}"], "--output"), (["calibrate", "--observations", "{tmp}"], "--output"),
+          (BENCH, "--json"))),
+    Row("demo --output-dir that is a file", ["demo", "--output-dir", "{tmp}/file"], "give another --output-dir"),
+    Row("a folder for a file", [*BENCH, "--json", "{tmp}"], "is a folder: give the name of a file with --json"),
+    *(Row(f"{command} shares a batch of two among four", [command, "--processes", "4", "--batch-size", "2", *more],
+          "--processes is 4, but a batch of 2 images cannot be shared by more than 2")
+      for command, more in (("train", ["--output", "{tmp}/o"]), ("train-drafter", ["--checkpoint", "{tmp}/c"]))),
+    *(Row(f"{command} --processes 0", [command, "--processes", "0"], "must be a whole number from 1")
+      for command in ("train", "train-head", "train-drafter")),
+    Row("episodes of something else", ["train", "--demonstrations", "{tmp}", "--output", "{tmp}/o"],
+        "episode0.npz was not made by this version of vla-sd collect", change=lambda folder: np.savez(
+            folder / "episode0.npz", images=np.zeros((2, 8, 8, 3), np.uint8))),
+    Row("a damaged episode", ["train", "--demonstrations", "{tmp}", "--output", "{tmp}/o"], "episode0.npz cannot be read",
+        change=lambda folder: (folder / "episode0.npz").write_bytes(b"PK")),
+    Row("no demonstrations", ["train", "--demonstrations", "{tmp}", "--output", "{tmp}/o"], "run vla-sd collect first"),
+    Row("a policy that is not there", ["collect", "--policy", "nowhere", "--output", "{tmp}/o"], "'nowhere' was not found"),
+    *(Row(f"config.json {values}", BENCH, f"config.json must have {sentence}", change=config(**values))
+      for values, sentence in (
+          ({"vision__heads": 0}, "whole numbers from 1 to 10000000 in vision.heads, not '0'"),
+          ({"text__num_attention_heads": 0}, "whole numbers from 1 to 10000000 in text.num_attention_heads, not '0'"),
+          ({"vision__strides": [4, 0]}, "whole numbers from 1 to 10000000 in vision.strides, not '(4, 0)'"),
+          ({"vision__strides": [4]}, "vision.channels and vision.strides of equal length"),
+          ({"vision__merge": 1000}, "a vision.merge of at most 4"),
+          ({"text__hidden_size": "32"}, "whole numbers from 1 to 10000000 in text.hidden_size, not '32'"),
+          ({"vision__width": 32.0}, "whole numbers from 1 to 10000000 in vision.width, not '32.0'"),
+          ({"vision__width": 33}, "a vision.width that vision.heads divides"),
+          ({"action_end": 5}, "an action_end from 256"), ({"action_end": -1}, "whole numbers from 1 to 10000000 in action_end"),
+          ({"action_end": 321}, "an action_end from 256, the number of action tokens, to text.vocab_size, 320"),
+          ({"text__num_hidden_layers": 1_000_000}, "whole numbers from 1 to 512 in text.num_hidden_layers"),
+          ({"text__rope_theta": "much"}, "a text.rope_theta above 0"), ({"image_std": 0.0}, "numbers in image_std above 0"))),
+    *(Row(f"statistics {list(values.values())[0][0]}", command, sentence, change=statistics(**values), code=code)
+      for values, sentence in (
+          ({"q99": [0.9375] * 3 + SIX[3:] + [1.0]}, "hold steps of 0.938 m in x, more than 0.25 m"),
+          ({"q01": [-1e6] * 6 + [0.0]}, "hold steps of 1e+06 m in x"),
+          ({"q99": SIX}, "not of seven numbers"), ({"q01": [1.0] * 7}, "q01 under 'random' lies above q99 in x"))
+      for command, code in ((BENCH, 2), (DOCTOR, 1))),
+    *(Row(f"setting {text}", [*BENCH, "--set", text], sentence) for text, sentence in (
+        ("relaxed_radius=nine", "relaxed_radius is 'nine', but must be a number"),
+        ("relaxed_radius=true", "relaxed_radius is True, but must be a number"),
+        ("kerv_steps=3.5", "kerv_steps is 3.5, but must be a whole number"),
+        ("prefill_sources=head", "prefill_sources is 'head', but must be a list"),
+        ("prefill_sources=[]", "prefill_sources is [], but must be a list of at least one entry"),
+        ("kalman_decay=[a,b,c,d,e,f]", "kalman_decay is 'a', but must be a number"),
+        ("retrieval_recombine='no'", "retrieval_recombine is 'no', but must be true or false"),
+        ("kalman_model=3", "kalman_model is 3, but must be text"),
+        ("metric_radius=[0.5, 0.0]", "but its first value, which becomes 0, must lie below its second"))),
+    *(Row(f"decoder {name}", [*BENCH, "--decoder", name], sentence) for name, sentence in (
+        ("spec_vla@a=5+b=1", "unknown setting 'a'"), ("spec_vla@relaxed_radius=5+b=1", "relaxed_radius is '5+b=1'"),
+        ("prefil", "unknown decoder 'prefil'"), ("retrieval_only", "needs a database"))),
+    *(Row(f"{command[0]}: settings file", [*command, "--settings", "{tmp}/decoder.yaml"], "relaxed_radius is 'nine', but must be",
+          change=settings("relaxed_radius: nine")) for command in (BENCH, ["serve", "--port", "0"])),
+    Row("serve: decoder", ["serve", "--port", "0", "--decoder", "prefil", "--checkpoint", "nowhere"], "unknown decoder 'prefil'"),
+    Row("serve: database", ["serve", "--port", "0", "--decoder", "heisd", "--checkpoint", "nowhere"], "needs a database"),
+]
+PROCESSES = [   # what is read when a library is first imported
+    Row("MUJOCO_GL of the simulator", ["collect"], "MUJOCO_GL is 'nonsense', but must be one of egl", {"MUJOCO_GL": "nonsense"}),
+    Row("MUJOCO_GL of the demo", ["demo"], "MUJOCO_GL is 'nonsense', but must be one of egl", {"MUJOCO_GL": "nonsense"}),
+    Row("bytes", ["send", "\udcff\udcfe"], "argument 2 is no UTF-8"),
+]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    policy.write_random(folder / "c")
+    return {path.name: path.read_bytes() for path in (folder / "c").iterdir()}
+
+
+@pytest.fixture
+def files(made, tmp_path):
+    (tmp_path / "c").mkdir()
+    for name, content in made.items():
+        (tmp_path / "c" / name).write_bytes(content)
+    (tmp_path / "file").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_in_process(row, files, monkeypatch, capsys):
+    row.change(files)
+    monkeypatch.chdir(row.folder or files)
+    for name in ("ROS_DOMAIN_ID", "OMP_NUM_THREADS", "ROS_AUTOMATIC_DISCOVERY_RANGE"):  # the demo sets them
+        monkeypatch.setenv(name, os.environ.get(name, "1"))
+    for name, value in row.environment.items():
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    if "ROS_DOMAIN_ID" not in row.environment:
+        monkeypatch.setenv("ROS_DOMAIN_ID", "77")
+    try:
+        code = main([part.format(tmp=files) for part in row.command])
+    except SystemExit as ended:  # argparse
+        code = ended.code
+    said = capsys.readouterr()
+    assert (code, "Traceback" in said.err) == (row.code, False)
+    last = (said.out if row.code == 1 else said.err).splitlines()[-1]
+    assert row.sentence in last
+
+
+@pytest.mark.parametrize(("name", "value"), [("ROS_DOMAIN_ID", "abc"), ("RMW_IMPLEMENTATION", "rmw_none_cpp"),
+                                             ("ROS_LOG_DIR", "/proc/nowhere")])
+def test_a_node_says_why_it_could_not_start(name, value):
+    done = subprocess.run([sys.executable, "-m", "vla_sd_ros.nodes", "arm_node"], capture_output=True, text=True,
+                          env=os.environ | {name: value}, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith("could not start: ") and value in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("row", PROCESSES, ids=lambda row: row.name)
+def test_in_a_process(row, tmp_path):
+    done = subprocess.run([sys.executable, "-m", "vla_sd_ros.cli", *(os.fsencode(part) for part in row.command)],
+                          capture_output=True, text=True, env=os.environ | row.environment, cwd=tmp_path, timeout=60)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert row.sentence in done.stderr.splitlines()[-1]
