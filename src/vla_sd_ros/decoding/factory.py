@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoders by name."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vla_sd_ros.decoding.autoregressive import Autoregressive
 from vla_sd_ros.decoding.methods.fused import Fused
@@ -50,4 +50,5 @@ def make(name: str, vla, settings: Settings = Settings(), drafter=None, database
         if given[need] is None:
             raise ValueError(
                 f"decoder {name!r} needs a {need}: set policy.{need} or give --{need}, or choose another decoder")
+    settings = replace(settings, **recipe.method.own)
     return Speculative(name, vla, recipe.method(settings, drafter), settings, database)

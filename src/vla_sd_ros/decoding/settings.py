@@ -49,7 +49,10 @@ class Settings:
     kerv_scale: float = _setting(0.2, "K_S of kerv: change of K_var [m, rad summed] at which the threshold falls.", 1e-6, 100.0)
     kerv_exponent: float = _setting(2.0, "phi of kerv: how sharply the threshold falls.", 0.1, 10.0)
     kerv_cooldown: int = _setting(4, "Steps without compensation after a compensation.", 0, 1000)
-    kerv_steps: int = _setting(300, "time_decay: steps of a whole task.", 1, 100_000)
+    kerv_steps: int = _setting(
+        300, "time_decay, and kerv_reference outside of LIBERO: steps of a whole task.", 1, 100_000)
+    kerv_tails: bool = _setting(
+        True, "kerv_reference: the filter's prediction also hangs as a chain on each node of the drafter's tree, as released.")
     drafter_nodes: int = _setting(50, "Drafter: nodes of the tree.", 1, 200)
     drafter_depth: int = _setting(4, "Drafter: depth of the tree.", 1, 6)
     drafter_top_k: int = _setting(8, "Drafter: continuations of each node.", 1, 64)

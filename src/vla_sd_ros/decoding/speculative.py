@@ -46,7 +46,7 @@ class Plan:
     in_prefill: verify a draft in the prefill already. rule: of acceptance. complete: asked after each pass for the whole
     action (7,) without another one; None to go on. jacobi: emit the verifier's token in place of each accepted one, and
     draft what it said of the others next; with an Iterated source. skip: an action (7,) to execute without the language
-    model. threshold, fused_metric: reported.
+    model. decode: carries the plan out in its own way, in place of speculative_decode(). threshold, fused_metric: reported.
     """
 
     path: str
@@ -57,6 +57,7 @@ class Plan:
     completed_path: str = ""
     jacobi: bool = False
     skip: np.ndarray | None = None
+    decode: Callable[[Vla, Prompt, Stopwatch], Outcome] | None = None
     threshold: float = 0.0
     fused_metric: float = float("nan")
 
@@ -89,7 +90,8 @@ def speculative_decode(vla: Vla, prompt: Prompt, plan: Plan, watch: Stopwatch) -
             plan.source.start(prompt, out)
         if plan.jacobi:
             plan.source.revise(first, verifier_bins)
-        outcome.tokens += [*(judged_by if plan.jacobi else draft_bins).tolist(), int(bonus)]
+        emitted = [*(judged_by if plan.jacobi else draft_bins).tolist(), int(bonus)]
+        outcome.tokens += emitted[: ACTION_TOKENS - first]
         outcome.bias[first : first + len(accepted_nodes)] = np.abs(draft_bins - judged_by)
         outcome.rejected |= len(accepted_nodes) < draft.shape.paths.shape[1]
         outcome.passes.append(PassRecord("extend" if first else "prefill", len(draft), len(accepted_nodes)))
@@ -117,6 +119,8 @@ def accept(draft: Draft, verifier_bins: np.ndarray, first: int, rule: Rule) -> l
 
 class Method:
     """Chooses a plan for each step. drafter: only for methods that say in factory.py that they need one."""
+
+    own: dict = {}  # settings that belong to the method, whatever the user's are
 
     def __init__(self, settings: Settings, drafter=None):
         self._settings, self._drafter = settings, drafter
@@ -147,10 +151,12 @@ class Speculative:
         history = History(vla.statistics) if history is None else history
         knowledge = Knowledge(vla, self.settings, self._filter, self._database, history, instruction, prompt)
         plan = self._method.plan(knowledge)
-        if plan.skip is None:
-            outcome = speculative_decode(vla, prompt, plan, watch)
-        else:
+        if plan.skip is not None:
             outcome = Outcome(tokens=plan.skip.tolist())
+        elif plan.decode is not None:
+            outcome = plan.decode(vla, prompt, watch)
+        else:
+            outcome = speculative_decode(vla, prompt, plan, watch)
         self._method.learn(knowledge, plan, outcome)
         watch.lap("draft")
         bins = np.array(outcome.tokens)

@@ -47,6 +47,20 @@ def decaying(decay: np.ndarray, measurement: np.ndarray) -> KalmanFilter:
     return kalman
 
 
+def random_walk(first: np.ndarray, process: float = 1.0, measurement: float = 1e-3) -> KalmanFilter:
+    """A value (7,) that begins at `first` and changes by noise of variance `process` each step, observed with variance
+    `measurement`: it follows the last observation. In whatever unit the variances are."""
+    each = np.eye(DIMENSIONS)
+    kalman = KalmanFilter(dim_x=DIMENSIONS, dim_z=DIMENSIONS)
+    kalman.x = np.asarray(first, dtype=float)[:, None]
+    kalman.F = each
+    kalman.H = each
+    kalman.Q = process * each
+    kalman.R = measurement * each
+    kalman.P = 10.0 * each
+    return kalman
+
+
 class ActionFilter:
     """A filter over the last `window` actions (7,), normalised; it runs over them anew for each prediction.
 

@@ -5,17 +5,22 @@ The kinematic fused metric of the end effector's path chooses. Where it retrieve
 executed without verification while its similarity is above a threshold that learns from the outcomes (verify-skip); otherwise
 the verifier judges the nearest K as one tree and accepts position, rotation and gripper as wholes (sequence-wise acceptance).
 """
+from functools import partial
+
 import numpy as np
 
-from vla_sd_ros.decoding.acceptance import Relaxed, SequenceWise, radius_of
-from vla_sd_ros.decoding.methods.spec_vla import drafted, drafting
+from vla_sd_ros.decoding.acceptance import GROUPS, Relaxed, SequenceWise, radius_of
+from vla_sd_ros.decoding.decision import PassRecord, Stopwatch
+from vla_sd_ros.decoding.methods.spec_vla import RELEASED_TREE, drafted, drafting
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.sources import Candidates, Knowledge
 from vla_sd_ros.decoding.speculative import AUTOREGRESSIVE, Method, Outcome, Plan
-from vla_sd_ros.kinematics.fused_metric import FusedMetric, Range
-from vla_sd_ros.policy.vla import ACTION_TOKENS
+from vla_sd_ros.kinematics.fused_metric import FusedMetric, Range, mean_distance
+from vla_sd_ros.policy.draft import chain, merge
+from vla_sd_ros.policy.vla import ACTION_TOKENS, Prompt, Vla
 
 FIRST_STEPS = 3  # decoded autoregressively: there is no path yet
+TOTAL, LARGEST = 45, 25  # bounds of the released sequence-wise acceptance, which stay below them [bins]
 
 
 class Heisd(Method):
@@ -46,35 +51,99 @@ class Heisd(Method):
 
 
 class HeisdReference(Method):
-    """HeiSD as its released code behaves: two steps of three execute the nearest neighbour's action without the language
-    model; the third judges all neighbours by the verifier's opinions on the first one, by looser bounds, and takes the whole
-    action from whichever neighbour's position fits first."""
+    """HeiSD as its released code behaves, with its own constants whatever the settings are.
 
-    LARGEST, TOTAL = 24, 44  # below 25 and 45
+    The fused metric is that of the points before the newest one, over a window of five, and its radius is no circle's. Above
+    the suite's boundary two steps of three execute the nearest neighbour's action without the language model, and the third
+    verifies the neighbours (verify_released()); a step of the drafter begins the three anew.
+    """
+
+    own = {**RELEASED_TREE, "relaxed_radius": 9.0, "retrieval_candidates": 5}
+    SKIPS = 2  # steps in a row
+    # of a suite: the boundary, and the ranges of radius and displacement [m]
+    SUITES = {
+        "libero_goal": (0.14321, Range(1e-6, 0.016873), Range(9e-6, 0.139051)),
+        "libero_spatial": (0.2171, Range(1e-6, 0.0157), Range(9e-6, 0.1286)),
+        "libero_object": (0.1882, Range(1e-6, 0.0142), Range(9e-6, 0.1165)),
+        "libero_10": (0.4, Range(1e-6, 0.0125), Range(9e-6, 0.1023)),
+    }
 
     def __init__(self, settings: Settings, drafter):
         super().__init__(settings, drafter)
-        self._metric = metric(settings)
-        self._turn = 0
+        self._metric: FusedMetric | None = None
+        self._skipped = 0
 
     def plan(self, knowledge: Knowledge) -> Plan:
-        value = follow_path(self._metric, knowledge)
-        if len(knowledge.history) < FIRST_STEPS:
-            self._turn = 0
-            return Plan("autoregressive", fused_metric=value)
-        retrieved = knowledge.retrieval
-        if not len(retrieved) or not value > self._settings.metric_boundary:
-            radius = np.full(ACTION_TOKENS, self._settings.relaxed_radius)
-            return Plan("draft", drafting(self._drafter, self._settings), Relaxed(radius), fused_metric=value)
-        self._turn += 1
-        if self._turn % 3:
-            return Plan("skip", skip=retrieved[0], fused_metric=value)
-        return Plan("retrieval", Candidates(retrieved), self._rule, in_prefill=True, fused_metric=value)
+        suite = knowledge.vla.unnorm_key.removesuffix("_no_noops")
+        boundary, radius, displacement = self.SUITES.get(suite, self.SUITES["libero_goal"])
+        if not len(knowledge.history) or self._metric is None:
+            self._metric = FusedMetric(radius, displacement, 5, 0.5, "spread", mean_distance)
+            self._skipped = 0
+        value, position = self._metric.value(), knowledge.history.position()
+        if position is not None:
+            self._metric.update(position)
 
-    def _rule(self, drafted: np.ndarray, verified: np.ndarray, first: int) -> np.ndarray:
-        bias = np.abs(drafted - verified[0])[:, :3]  # the first chain's opinions, whatever chain is judged
-        fits = (bias.sum(1) <= self.TOTAL) & (bias.max(1) <= self.LARGEST) & (first == 0)
-        return np.where(np.arange(len(fits)) == fits.argmax(), fits * drafted.shape[1], 0)
+        if np.isnan(value):
+            return Plan("autoregressive", fused_metric=value)
+        if value <= boundary:
+            self._skipped = 0
+            radius = self._settings.relaxed_radius
+            return Plan("draft", drafting(self._drafter, self._settings, ACTION_TOKENS),
+                        Relaxed(np.full(ACTION_TOKENS, radius)), threshold=radius, fused_metric=value)
+        retrieved = knowledge.retrieval
+        if not len(retrieved):
+            self._skipped = 0
+            return Plan("autoregressive", fused_metric=value)
+        if self._skipped < self.SKIPS:
+            self._skipped += 1
+            return Plan("skip", skip=retrieved[0], fused_metric=value)
+        self._skipped = 0
+        return Plan("retrieval", decode=partial(verify_released, candidates=retrieved), threshold=float(LARGEST - 1),
+                    fused_metric=value)
+
+
+def verify_released(vla: Vla, prompt: Prompt, watch: Stopwatch, candidates: np.ndarray) -> Outcome:
+    """Verify whole actions (k, 7) as the released code does: one pass over all of them after the prefill, and autoregressive
+    decoding from the first group on that fails. Each candidate is judged by what the verifier says along the first one."""
+    outcome, draft = Outcome(), merge(candidates)
+    first_bin = vla.prefill(prompt).greedy()[0]
+    outcome.passes.append(PassRecord("prefill", 0, 0))
+    watch.lap("prefill")
+    verifier_bins = np.append(first_bin, vla.extend(draft).greedy()[: ACTION_TOKENS - 1])
+    vla.keep([])
+    outcome.tokens = groups_that_stand(candidates, verifier_bins)
+    outcome.passes.append(PassRecord("extend", len(draft), len(outcome.tokens)))
+    outcome.rejected = len(outcome.tokens) < ACTION_TOKENS
+
+    fresh = outcome.tokens  # not in the cache yet
+    if not fresh:
+        outcome.tokens = fresh = [int(first_bin)]
+    while len(outcome.tokens) < ACTION_TOKENS:
+        bins = vla.extend(chain(fresh)).greedy()
+        vla.keep(list(range(len(fresh))))
+        fresh = [int(bins[-1])]
+        outcome.tokens = outcome.tokens + fresh
+        outcome.passes.append(PassRecord("extend", 0, 0))
+    watch.lap("decode")
+    return outcome
+
+
+def groups_that_stand(candidates: np.ndarray, verifier_bins: np.ndarray) -> list[int]:
+    """The tokens of the groups before the first one that no candidate (k, 7) passes, all with a sum of errors below TOTAL and
+    each below LARGEST bins; only those that pass a group are judged by the next one.
+
+    If all groups pass, the whole action is that of the candidate whose position is nearest, whether it passed the rest or not.
+    """
+    bias, alive, tokens, best = np.abs(candidates - verifier_bins), np.arange(len(candidates)), [], []
+    for low, high in GROUPS:
+        sums, largest = bias[alive, low:high].sum(1), bias[alive, low:high].max(1)
+        passed = (sums < TOTAL) & (largest < LARGEST)
+        if not passed.any():
+            return tokens
+        best.append(alive[sums.argmin()])
+        tokens = tokens + candidates[best[-1], low:high].tolist()
+        alive = alive[passed]
+    return candidates[best[0]].tolist()
 
 
 class RetrievalOnly(Method):

@@ -12,6 +12,8 @@ from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.sources import DRAFTED_TOKENS, Knowledge, Source
 from vla_sd_ros.decoding.speculative import Method, Plan
 
+RELEASED_TREE = {"drafter_nodes": 50, "drafter_depth": 5, "drafter_top_k": 8}
+
 
 class SpecVla(Method):
     """With relaxed acceptance as published."""
@@ -33,6 +35,6 @@ def drafted(drafter, settings: Settings, radius: np.ndarray, **reported) -> Plan
     return Plan("draft", drafting(drafter, settings), Relaxed(radius), threshold=float(radius[0]), **reported)
 
 
-def drafting(drafter, settings: Settings) -> Source:
-    """The drafter's trees for one action."""
-    return drafter.session(settings.drafter_nodes, settings.drafter_depth, settings.drafter_top_k, DRAFTED_TOKENS)
+def drafting(drafter, settings: Settings, tokens: int = DRAFTED_TOKENS) -> Source:
+    """The drafter's trees for one action, of which at most `tokens` tokens are drafted."""
+    return drafter.session(settings.drafter_nodes, settings.drafter_depth, settings.drafter_top_k, tokens)
