@@ -14,11 +14,12 @@ import numpy as np
 from retrieval_query import DIRECTIONS, trajectories
 
 from vla_sd_ros.bench import results
-from vla_sd_ros.decoding.acceptance import SequenceWise, accept, recombined
+from vla_sd_ros.decoding.acceptance import SequenceWise
 from vla_sd_ros.decoding.history import History
-from vla_sd_ros.decoding.methods import metric
+from vla_sd_ros.decoding.methods.heisd import metric, recombined
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.sources import KalmanFilter
+from vla_sd_ros.decoding.speculative import accept
 from vla_sd_ros.kinematics.motion import Measured
 from vla_sd_ros.policy.actions import ActionStatistics, encode
 from vla_sd_ros.policy.draft import merge

@@ -2,14 +2,13 @@
 """An action that is executed unverified costs the vision tower: no projector, no pass of the language model."""
 import numpy as np
 
-from vla_sd_ros.decoding import methods
 from vla_sd_ros.decoding.settings import Settings
-from vla_sd_ros.decoding.speculative import AUTOREGRESSIVE, Plan, Speculative
+from vla_sd_ros.decoding.speculative import AUTOREGRESSIVE, Method, Plan, Speculative
 
 ACTION = np.array([100, 120, 130, 128, 128, 128, 255])
 
 
-class Skip(methods.Simple):
+class Skip(Method):
     def __init__(self, plan):
         self._plan = plan
 

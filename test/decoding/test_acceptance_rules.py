@@ -4,7 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vla_sd_ros.decoding.acceptance import Relaxed, SequenceWise, accept, exact, recombined
+from vla_sd_ros.decoding.acceptance import Relaxed, SequenceWise, exact
+from vla_sd_ros.decoding.methods.heisd import recombined
+from vla_sd_ros.decoding.speculative import accept
 from vla_sd_ros.policy.draft import Draft, merge
 
 TOKENS = st.integers(0, 12)

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from vla_sd_ros.decoding import factory, methods
-from vla_sd_ros.decoding.acceptance import exact, recombined
+from vla_sd_ros.decoding import factory
+from vla_sd_ros.decoding.acceptance import exact
+from vla_sd_ros.decoding.methods.heisd import recombined
 from vla_sd_ros.decoding.settings import Settings
-from vla_sd_ros.decoding.speculative import Candidates, Plan, Speculative
+from vla_sd_ros.decoding.sources import Candidates
+from vla_sd_ros.decoding.speculative import Method, Plan, Speculative
 
 OBSERVATIONS = 500
 INSTRUCTION = "pick up the milk and place it in the basket"
@@ -38,7 +40,7 @@ def test_a_tree_of_the_draft_heads_likeliest_actions(vla, observations, nodes):
         assert np.array_equal(ours.decide(image, INSTRUCTION, history).bins, plain.decide(image, INSTRUCTION).bins)
 
 
-class Oracle(methods.Simple):
+class Oracle(Method):
     """Drafts that are right for some dimensions, among others that are wrong, as one tree."""
 
     def __init__(self, rng):

@@ -6,7 +6,7 @@ import pytest
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.settings import Settings
-from vla_sd_ros.decoding.speculative import Candidates
+from vla_sd_ros.decoding.sources import Candidates
 from vla_sd_ros.kinematics.motion import Measured
 from vla_sd_ros.policy.actions import decode
 from vla_sd_ros.retrieval import DatabaseUnavailable, Entries, Origin, TrajectoryDatabase

@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 
-from vla_sd_ros.decoding import factory, methods
+from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.acceptance import Relaxed
 from vla_sd_ros.decoding.settings import Settings
-from vla_sd_ros.decoding.speculative import Iterated, Plan, Speculative
+from vla_sd_ros.decoding.sources import Iterated
+from vla_sd_ros.decoding.speculative import Method, Plan, Speculative
 from vla_sd_ros.policy.draft import chain
 
 INSTRUCTION = "pick up the milk and place it in the basket"
 
 
-class Drafted(methods.Simple):
+class Drafted(Method):
     """The draft that the test gives."""
 
     def __init__(self, radius: float):

@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vla_sd_ros.decoding import factory, methods
+from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.history import History
+from vla_sd_ros.decoding.methods.kerv import Kerv, time_decay
 from vla_sd_ros.decoding.settings import Settings
-from vla_sd_ros.decoding.speculative import Candidates, Outcome
+from vla_sd_ros.decoding.sources import Candidates
+from vla_sd_ros.decoding.speculative import Outcome
 
 INSTRUCTION = "pick up the milk and place it in the basket"
 LAST = np.array([200, 201, 202, 203, 204, 205, 206])
@@ -50,6 +52,14 @@ def test_each_dimension_keeps_its_place(vla, right, seed):
     assert decision.path == "kalman" and decision.forward_passes == 2
 
 
+def test_the_path_says_what_the_rest_was_taken_from(vla):
+    drafter = Scripted(vla)
+    drafter.right, drafter.image = 2, np.zeros((32, 32, 3), np.uint8)
+    paths = [factory.make(name, vla, REPEAT, drafter).decide(drafter.image, INSTRUCTION, history_of(vla, 3)).path
+             for name in ("kerv", "kerv_repeat")]
+    assert paths == ["kalman", "last_action"]
+
+
 def test_nothing_is_compensated_where_nothing_was_rejected(vla):
     drafter = Scripted(vla)
     drafter.right, drafter.image = 6, np.zeros((32, 32, 3), np.uint8)
@@ -80,7 +90,7 @@ def test_the_first_step_has_nothing_to_compensate_with(vla):
 @given(biases=st.lists(st.lists(st.integers(0, 255), min_size=7, max_size=7), min_size=1, max_size=8))
 @settings(deadline=None)
 def test_the_dynamic_threshold_stays_within_its_limits(vla, biases):
-    method = methods.Kerv(Settings(), Scripted(vla))
+    method = Kerv(Settings(), Scripted(vla))
 
     class Knowledge:
         pass
@@ -94,7 +104,7 @@ def test_the_dynamic_threshold_stays_within_its_limits(vla, biases):
 
 
 def test_the_threshold_falls_when_the_variability_jumps(vla):
-    method = methods.Kerv(Settings(kerv_scale=0.01), Scripted(vla))
+    method = Kerv(Settings(kerv_scale=0.01), Scripted(vla))
 
     class Knowledge:
         pass
@@ -107,6 +117,6 @@ def test_the_threshold_falls_when_the_variability_jumps(vla):
 
 
 def test_the_released_time_decay():
-    assert methods.time_decay(0, 300, 3.0, 15.0) == 15.0
-    assert methods.time_decay(300, 300, 3.0, 15.0) == pytest.approx(3.0)
-    assert methods.time_decay(100, 300, 3.0, 15.0) == pytest.approx(3 + 12 * np.exp(-((100 / 300) ** 3) * 69.0776), rel=1e-4)
+    assert time_decay(0, 300, 3.0, 15.0) == 15.0
+    assert time_decay(300, 300, 3.0, 15.0) == pytest.approx(3.0)
+    assert time_decay(100, 300, 3.0, 15.0) == pytest.approx(3 + 12 * np.exp(-((100 / 300) ** 3) * 69.0776), rel=1e-4)

@@ -11,7 +11,7 @@ from vla_sd_ros.bench import results
 from vla_sd_ros.bench.decode import NEAR, replay
 from vla_sd_ros.bench.parts import Parts, parts
 from vla_sd_ros.decoding import factory
-from vla_sd_ros.decoding.methods import kinematic_radius
+from vla_sd_ros.decoding.methods.fused import kinematic_radius
 from vla_sd_ros.decoding.settings import SOURCES, Settings
 from vla_sd_ros.decoding.sources import KalmanFilter, Knowledge
 

@@ -170,7 +170,7 @@ def play(vla: Vla, drafter: Drafter, image: np.ndarray, action: Played) -> dict[
     watch = Stopwatch(vla.synchronise)
     prompt = vla.observe(image, INSTRUCTION)
     watch.lap("vision")
-    session = drafter.session(TREE + 1, 5, 8, DEPTH) if action.path in ("draft", "kalman") else None
+    session = drafter.session(TREE + 1, 5, 8, DEPTH) if action.path in ("draft", "kalman", "last_action") else None
     tokens = 1
     for kind, drafted, accepted in action.passes:
         draft = shaped(drafted)

@@ -3,32 +3,18 @@
 
 A rule is a function of drafted and verified, both (paths, n) int: the tokens of each path as bins and the verifier's greedy
 bin at each, and of the dimension 0..6 of their first column; it returns how many tokens of each path it accepts, (paths,).
-What is emitted for an accepted token is the draft's, and the first token after them is the verifier's (the bonus token).
+speculative.py applies a rule.
 """
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from vla_sd_ros.policy.draft import Draft
+from vla_sd_ros.decoding.settings import Settings
+from vla_sd_ros.policy.actions import BINS, ActionStatistics
 
 Rule = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 GROUPS = ((0, 3), (3, 6), (6, 7))  # position, rotation, gripper
-BEHIND_THE_END = -10_000  # drafted behind the end of short paths: no rule accepts it
-
-
-def accept(draft: Draft, opinions: np.ndarray, first: int, rule: Rule) -> list[int]:
-    """The longest path that a rule accepts, as nodes from the root on; the first one of equals, empty for none.
-
-    opinions (m + 1,): the verifier's bin before the roots, then after each node. first: dimension of the roots.
-    """
-    if not len(draft):
-        return []
-    paths = draft.shape.paths
-    drafted = np.where(paths >= 0, draft.bins[paths], BEHIND_THE_END)
-    lengths = rule(drafted, opinions[draft.parents + 1][paths], first)
-    best = int(lengths.argmax())
-    return paths[best, : lengths[best]].tolist()
 
 
 def exact(drafted: np.ndarray, verified: np.ndarray, first: int) -> np.ndarray:
@@ -71,14 +57,11 @@ class SequenceWise:
         return lengths
 
 
-def recombined(candidates: np.ndarray) -> np.ndarray:
-    """Each position group of candidates (k, n >= 6) with each rotation group: up to k * k paths, the given ones first.
-
-    HeiSD's tree across retrievals, in which the verifier may take position and rotation from different demonstrations.
-    """
-    k = len(candidates)
-    pairs = sorted(((i, j) for i in range(k) for j in range(k)), key=lambda pair: pair[0] != pair[1])
-    return np.stack([np.concatenate((candidates[i, :3], candidates[j, 3:])) for i, j in pairs])
+def radius_of(settings: Settings, statistics: ActionStatistics) -> np.ndarray:
+    """The radius (7,) of relaxed acceptance in bins, also where it is set in metres and radians; the gripper's is 0."""
+    per_bin = (statistics.q99 - statistics.q01)[:6] / (BINS - 1)
+    physical = np.repeat([settings.relaxed_translation, settings.relaxed_rotation], 3)
+    return np.append(np.where(physical > 0, physical / np.maximum(per_bin, 1e-12), settings.relaxed_radius), 0.0)
 
 
 def _prefix(stands: np.ndarray) -> np.ndarray:

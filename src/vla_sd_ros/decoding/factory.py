@@ -1,35 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoders by name."""
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from vla_sd_ros.decoding import methods
 from vla_sd_ros.decoding.autoregressive import Autoregressive
+from vla_sd_ros.decoding.methods.fused import Fused
+from vla_sd_ros.decoding.methods.heisd import Heisd, HeisdReference, RetrievalOnly
+from vla_sd_ros.decoding.methods.kerv import Kerv, KervReference, KervRepeat
+from vla_sd_ros.decoding.methods.prefill import Prefill, PrefillJacobi, PrefillRelaxed
+from vla_sd_ros.decoding.methods.spec_vla import NaiveSd, SpecVla
 from vla_sd_ros.decoding.settings import DECODERS, Settings
-from vla_sd_ros.decoding.speculative import Speculative
+from vla_sd_ros.decoding.speculative import Method, Speculative
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """build: from settings and a drafter to the method. needs: "drafter" and "database", as far as it uses them."""
+    """needs: "drafter" and "database", as far as the method uses them."""
 
-    build: Callable
+    method: type[Method]
     needs: tuple[str, ...] = ()
 
 
 RECIPES = {
-    "naive_sd": Recipe(lambda s, d: methods.Drafted(s, d, relaxed=False), ("drafter",)),
-    "spec_vla": Recipe(lambda s, d: methods.Drafted(s, d, relaxed=True), ("drafter",)),
-    "kerv": Recipe(methods.Kerv, ("drafter",)),
-    "kerv_repeat": Recipe(lambda s, d: methods.Kerv(s, d, repeat=True), ("drafter",)),
-    "kerv_reference": Recipe(methods.KervReference, ("drafter",)),
-    "retrieval_only": Recipe(lambda s, d: methods.RetrievalOnly(), ("database",)),
-    "heisd": Recipe(methods.Heisd, ("drafter", "database")),
-    "heisd_reference": Recipe(methods.HeisdReference, ("drafter", "database")),
-    "prefill": Recipe(lambda s, d: methods.Prefill(s, relaxed=False)),
-    "prefill_relaxed": Recipe(lambda s, d: methods.Prefill(s, relaxed=True)),
-    "prefill_jacobi": Recipe(lambda s, d: methods.Jacobi(s)),
-    "fused": Recipe(lambda s, d: methods.Fused(s)),
+    "naive_sd": Recipe(NaiveSd, ("drafter",)),
+    "spec_vla": Recipe(SpecVla, ("drafter",)),
+    "kerv": Recipe(Kerv, ("drafter",)),
+    "kerv_repeat": Recipe(KervRepeat, ("drafter",)),
+    "kerv_reference": Recipe(KervReference, ("drafter",)),
+    "retrieval_only": Recipe(RetrievalOnly, ("database",)),
+    "heisd": Recipe(Heisd, ("drafter", "database")),
+    "heisd_reference": Recipe(HeisdReference, ("drafter", "database")),
+    "prefill": Recipe(Prefill),
+    "prefill_relaxed": Recipe(PrefillRelaxed),
+    "prefill_jacobi": Recipe(PrefillJacobi),
+    "fused": Recipe(Fused),
 }
 
 
@@ -41,7 +44,9 @@ def make(name: str, vla, settings: Settings = Settings(), drafter=None, database
     check(name, drafter is not None, database is not None)
     if name == Autoregressive.name:
         return Autoregressive(vla)
-    return Speculative(name, vla, RECIPES[name].build(settings, drafter), settings, database)
+    method = RECIPES[name].method
+    settings = replace(settings, **method.own)
+    return Speculative(name, vla, method(settings, drafter), settings, database)
 
 
 def check(name: str, drafter: bool, database: bool) -> None:

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources: where drafts come from. Each one proposes whole actions as candidates (k, 7) int, none where it knows nothing."""
+"""Sources: what a step knows before the language model runs, and how a draft is made of it.
+
+Knowledge answers with whole actions as candidates (k, 7) int, none where it knows nothing. A Source turns them into the
+drafts of one action; a drafter's own is policy.drafter.Session.
+"""
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -9,24 +14,89 @@ from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.kinematics.filters import ActionFilter, constant_velocity, decaying
 from vla_sd_ros.policy.actions import BINS, encode
-from vla_sd_ros.policy.vla import Prompt, Vla
+from vla_sd_ros.policy.draft import EMPTY, Draft, likeliest, merge
+from vla_sd_ros.policy.vla import ACTION_TOKENS, Pass, Prompt, Vla
 from vla_sd_ros.retrieval.database import DatabaseError
 
-NONE = np.empty((0, 7), dtype=int)
+NONE = np.empty((0, ACTION_TOKENS), dtype=int)
+# The verifier's own token follows whatever is accepted, so the seventh is never drafted.
+DRAFTED_TOKENS = ACTION_TOKENS - 1
+
+
+class Source(Protocol):
+    """Proposes the drafts of one action."""
+
+    def start(self, prompt: Prompt, out: Pass) -> None:
+        """The prefill has run."""
+
+    def propose(self, tokens: list[int]) -> Draft:
+        """What may follow the tokens so far, at most DRAFTED_TOKENS - len(tokens) deep; may be empty."""
+
+    def follow(self, bins: np.ndarray, hidden) -> None:
+        """A later pass has committed these tokens (n,), with the verifier's last hidden states (n, h) at them."""
+
+
+class Foreknown:
+    """A source that depends on nothing that the verifier says."""
+
+    def start(self, prompt: Prompt, out: Pass) -> None:
+        pass
+
+    def follow(self, bins: np.ndarray, hidden) -> None:
+        pass
+
+
+class Candidates(Foreknown):
+    """Whole actions (k, 7) as one tree."""
+
+    def __init__(self, bins: np.ndarray):
+        self._bins = bins
+
+    def propose(self, tokens: list[int]) -> Draft:
+        if not len(self._bins) or len(tokens) >= DRAFTED_TOKENS:
+            return EMPTY
+        return merge(self._bins[:, len(tokens) : DRAFTED_TOKENS])
+
+
+class Iterated(Candidates):
+    """One whole action (1, 7), of which the verifier's tokens take the place as soon as it has said them."""
+
+    def revise(self, first: int, verifier_bins: np.ndarray) -> None:
+        """The verifier's bins (n,) from the dimension `first` on, each given the draft's before it."""
+        self._bins = self._bins.copy()
+        self._bins[0, first : first + len(verifier_bins)] = verifier_bins
+
+
+class Likeliest(Foreknown):
+    """Trees of the most probable actions by the probabilities (7, 256) of a draft head."""
+
+    def __init__(self, probabilities: np.ndarray, nodes: int, least: float):
+        self._probabilities, self._nodes, self._least = probabilities, nodes, least
+
+    def propose(self, tokens: list[int]) -> Draft:
+        remaining = self._probabilities[len(tokens) : DRAFTED_TOKENS]
+        return likeliest(remaining, self._nodes, self._least) if len(remaining) else EMPTY
+
+
+NOTHING = Candidates(NONE)
 
 
 class KalmanFilter:
-    """Follows a history from step to step; begins anew with a new one."""
+    """Follows a history from step to step; begins anew with a new one. Built when it is first asked."""
 
     def __init__(self, settings: Settings):
-        if settings.kalman_model == "decaying":
-            models = [decaying(decay, settings.kalman_measurement) for decay in settings.kalman_decay] + [decaying(1.0)]
-        else:
-            models = [constant_velocity(settings.kalman_process, settings.kalman_measurement)] * 7
-        self._filter = ActionFilter(models, settings.kalman_window, settings.kalman_gate if settings.kalman_gate < 10 else np.inf)
-        self._measured = settings.kalman_observe == "measured"
+        self._settings = settings
         self._history: History | None = None
         self._steps = 0
+
+    @cached_property
+    def _filter(self) -> ActionFilter:
+        s = self._settings
+        if s.kalman_model == "decaying":  # and the gripper repeats its last command
+            kalman = decaying(np.append(s.kalman_decay, 1.0), np.append(np.full(6, s.kalman_measurement), 0.0))
+        else:
+            kalman = constant_velocity(s.kalman_process, s.kalman_measurement)
+        return ActionFilter(kalman, s.kalman_window, s.kalman_gate)
 
     def predict(self, history: History) -> np.ndarray | None:
         """The next action, normalised (7,); None at the first step."""
@@ -34,7 +104,7 @@ class KalmanFilter:
             self._history, self._steps = history, 0
             self._filter.clear()
         for step in range(self._steps, len(history)):
-            moved = history.moved(step) if self._measured else None
+            moved = history.moved(step) if self._settings.kalman_observe == "measured" else None
             self._filter.update(history.executed(step) if moved is None else moved)
         self._steps = len(history)
         return self._filter.predict()
@@ -56,11 +126,15 @@ class Knowledge:
         """The candidates (k, 7) of a source."""
         return getattr(self, source)
 
+    def candidates_within(self, source: str, radius: np.ndarray) -> np.ndarray:
+        """The candidates (k, 7) of a source for acceptance within radius (7,) bins."""
+        if source == "head" and self.head_probabilities is not None:
+            return self.head_within(radius)[0][None]
+        return self.candidates(source)
+
     def nearest(self, source: str) -> np.ndarray:
         """The one candidate (1, 7) of a source that is nearest to the verifier's tokens on average; (0, 7) for none."""
-        if source == "head" and self.head_probabilities is not None:
-            return self.head_within(np.ones(7))[0][None]
-        return self.candidates(source)[:1]
+        return self.candidates_within(source, np.ones(7))[:1]
 
     @cached_property
     def last_action(self) -> np.ndarray:
@@ -141,4 +215,3 @@ class Knowledge:
             return NONE
         rows = [known[source] if len(known[source]) else fallback for source in self.settings.composite]
         return np.array([[row[0, dimension] for dimension, row in enumerate(rows)]])
-

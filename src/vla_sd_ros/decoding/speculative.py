@@ -1,104 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop that every speculative decoder shares: draft, verify in one pass, accept, and so on to seven tokens.
+"""Speculative decoding of one action: draft, verify the draft in one pass of the language model, accept or reject, repeat.
 
-What differs between them is the plan that a method makes for each step, of four parts: a source's session, the rule of
-acceptance, how to complete after a rejection, and the choice itself.
+A decoder is a method (methods/) that makes a plan for each step; speculative_decode() carries it out.
 """
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
-from vla_sd_ros.decoding.acceptance import Rule, accept, exact
+from vla_sd_ros.decoding.acceptance import Rule, exact
 from vla_sd_ros.decoding.decision import Decision, PassRecord, Stopwatch
 from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.settings import Settings
-from vla_sd_ros.decoding.sources import KalmanFilter, Knowledge
-from vla_sd_ros.policy.draft import EMPTY, Draft, below, likeliest, merge
-from vla_sd_ros.policy.vla import ACTION_TOKENS, Pass, Prompt, Vla
+from vla_sd_ros.decoding.sources import NOTHING, KalmanFilter, Knowledge, Source
+from vla_sd_ros.policy.draft import EMPTY, Draft, below
+from vla_sd_ros.policy.vla import ACTION_TOKENS, Prompt, Vla
 
-# The verifier's own token follows whatever is accepted, so nobody needs to draft the seventh.
-DRAFTED_TOKENS = ACTION_TOKENS - 1
-
-
-class Session(Protocol):
-    """Drafts for one step."""
-
-    def start(self, prompt: Prompt, out: Pass) -> None:
-        """The prefill has run."""
-
-    def propose(self, tokens: list[int]) -> Draft:
-        """What may follow the tokens so far, at most DRAFTED_TOKENS - len(tokens) deep; may be empty."""
-
-    def follow(self, bins: np.ndarray, hidden) -> None:
-        """A pass has committed these tokens (n,), with the verifier's last hidden states (n, h) at them."""
+BEHIND_THE_END = -10_000  # drafted behind the end of a short path: no rule accepts it
 
 
-class Candidates:
-    """Whole actions (k, 7), known from the start."""
+@dataclass
+class Outcome:
+    """What came of a plan.
 
-    def __init__(self, bins: np.ndarray):
-        self._bins = bins
+    tokens: the action's, as bins, in order. bias (7,): how far each accepted draft token was from the verifier's [bins].
+    rejected: whether the verifier disagreed with a draft. completed: whether the completion gave the last of the tokens.
+    """
 
-    def start(self, prompt: Prompt, out: Pass) -> None:
-        pass
-
-    def propose(self, tokens: list[int]) -> Draft:
-        if not len(self._bins) or len(tokens) >= DRAFTED_TOKENS:
-            return EMPTY
-        return merge(self._bins[:, len(tokens) : DRAFTED_TOKENS])
-
-    def follow(self, bins: np.ndarray, hidden) -> None:
-        pass
+    tokens: list[int] = field(default_factory=list)
+    bias: np.ndarray = field(default_factory=lambda: np.zeros(ACTION_TOKENS, dtype=int))
+    passes: list[PassRecord] = field(default_factory=list)
+    rejected: bool = False
+    completed: bool = False
 
 
-class Iterated(Candidates):
-    """One whole action (7,), known from the start; what is left of it after a pass becomes what the verifier said instead."""
-
-    def revise(self, first: int, opinions: np.ndarray) -> None:
-        """The verifier's bins (n,) of the tokens from the dimension `first` on, each given the draft's before it."""
-        self._bins = self._bins.copy()
-        self._bins[0, first : first + len(opinions)] = opinions
-
-
-class Likeliest:
-    """Trees of the most probable actions by the probabilities (7, 256) of a draft head, known from the start."""
-
-    def __init__(self, probabilities: np.ndarray, nodes: int, least: float):
-        self._probabilities, self._nodes, self._least = probabilities, nodes, least
-
-    def start(self, prompt: Prompt, out: Pass) -> None:
-        pass
-
-    def propose(self, tokens: list[int]) -> Draft:
-        rest = self._probabilities[len(tokens) : DRAFTED_TOKENS]
-        return likeliest(rest, self._nodes, self._least) if len(rest) else EMPTY
-
-    def follow(self, bins: np.ndarray, hidden) -> None:
-        pass
-
-
-NOTHING = Candidates(np.empty((0, ACTION_TOKENS), dtype=int))
+def another_pass(outcome: Outcome) -> None:
+    """The completion that leaves all tokens to the verifier."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """How to decode one step.
 
-    path: what DecodeStep reports. in_prefill: draft before the prefill and verify in it. complete: after a rejection, from the
-    tokens so far to the whole action (7,), or None for another pass. skip: an action (7,) to execute without the language model.
-    jacobi: with an Iterated session; what is emitted for an accepted token is not the draft's but the verifier's.
-    threshold, fused_metric: reported.
+    path: what DecodeStep reports; completed_path instead where the completion gave tokens. source: proposes the drafts.
+    in_prefill: verify a draft in the prefill already. rule: of acceptance. complete: asked after each pass for the whole
+    action (7,) without another one; None to go on. jacobi: emit the verifier's token in place of each accepted one, and
+    draft what it said of the others next; with an Iterated source. skip: an action (7,) to execute without the language
+    model. decode: carries the plan out in its own way, in place of speculative_decode(). threshold, fused_metric: reported.
     """
 
     path: str
-    session: Session = NOTHING
+    source: Source = NOTHING
     rule: Rule = exact
     in_prefill: bool = False
-    complete: Callable[[list[int]], list[int] | None] = lambda tokens: None
-    skip: np.ndarray | None = None
+    complete: Callable[[Outcome], list[int] | None] = another_pass
+    completed_path: str = ""
     jacobi: bool = False
+    skip: np.ndarray | None = None
+    decode: Callable[[Vla, Prompt, Stopwatch], Outcome] | None = None
     threshold: float = 0.0
     fused_metric: float = float("nan")
 
@@ -106,26 +65,71 @@ class Plan:
 AUTOREGRESSIVE = Plan("autoregressive")
 
 
-@dataclass
-class Outcome:
-    """What came of a plan: the tokens, how far each drafted one was from the verifier's (7,) in bins, and how they ended.
+def speculative_decode(vla: Vla, prompt: Prompt, plan: Plan, watch: Stopwatch) -> Outcome:
+    """The seven tokens of an action, of which each pass of the language model gives one and as many as were drafted well."""
+    outcome = Outcome()
+    while (first := len(outcome.tokens)) < ACTION_TOKENS:
+        in_cache = 1 if first else 0  # nodes of the pass before the draft: the newest token, which is in no cache yet
+        draft = plan.source.propose(outcome.tokens) if first or plan.in_prefill else EMPTY
+        watch.lap("draft")
+        out = vla.extend(below(outcome.tokens[-1], draft)) if first else vla.prefill(prompt, draft)
 
-    rejected: whether the verifier disagreed with a draft. completed: tokens that the completion gave.
+        # verifier_bins[0] is the verifier's greedy token after those that are decided, verifier_bins[1 + i] the one after node
+        # i of the draft. So each drafted token is judged by the verifier's after its parent, and stands if the rule says so.
+        verifier_bins = out.greedy()
+        accepted_nodes = accept(draft, verifier_bins, first, plan.rule)
+        draft_bins, judged_by = draft.bins[accepted_nodes], verifier_bins[1 + draft.parents[accepted_nodes]]
+
+        # The verifier's token after the last accepted one costs nothing more: the bonus token.
+        bonus = verifier_bins[1 + accepted_nodes[-1] if accepted_nodes else 0]
+        kept_nodes = [*range(in_cache), *(in_cache + node for node in accepted_nodes)]
+        vla.keep(kept_nodes)
+        if first:
+            plan.source.follow(np.append(outcome.tokens[-1:], draft_bins), out.hidden[kept_nodes])
+        else:
+            plan.source.start(prompt, out)
+        if plan.jacobi:
+            plan.source.revise(first, verifier_bins)
+        emitted = [*(judged_by if plan.jacobi else draft_bins).tolist(), int(bonus)]
+        outcome.tokens += emitted[: ACTION_TOKENS - first]
+        outcome.bias[first : first + len(accepted_nodes)] = np.abs(draft_bins - judged_by)
+        outcome.rejected |= len(accepted_nodes) < draft.shape.paths.shape[1]
+        outcome.passes.append(PassRecord("extend" if first else "prefill", len(draft), len(accepted_nodes)))
+        watch.lap("decode" if first else "prefill")
+
+        action = plan.complete(outcome)
+        if action is not None:
+            outcome.tokens, outcome.completed = action, True
+    return outcome
+
+
+def accept(draft: Draft, verifier_bins: np.ndarray, first: int, rule: Rule) -> list[int]:
+    """The longest path that a rule accepts, as nodes from the root on; the first one of equals, empty for none.
+
+    verifier_bins (m + 1,): the verifier's token before the roots, then after each node. first: dimension of the roots.
     """
+    if not len(draft):
+        return []
+    paths = draft.shape.paths
+    drafted = np.where(paths >= 0, draft.bins[paths], BEHIND_THE_END)
+    accepted_lengths = rule(drafted, verifier_bins[draft.parents + 1][paths], first)
+    best = int(accepted_lengths.argmax())
+    return paths[best, : accepted_lengths[best]].tolist()
 
-    tokens: list[int] = field(default_factory=list)
-    bias: np.ndarray = field(default_factory=lambda: np.zeros(ACTION_TOKENS, dtype=int))
-    passes: list[PassRecord] = field(default_factory=list)
-    rejected: bool = False
-    completed: int = 0
 
+class Method:
+    """Chooses a plan for each step. drafter: only for methods that say in factory.py that they need one."""
 
-class Method(Protocol):
-    """Chooses a plan for each step, and may learn from what came of it."""
+    own: dict = {}  # settings that belong to the method, whatever the user's are
 
-    def plan(self, knowledge: Knowledge) -> Plan: ...
+    def __init__(self, settings: Settings, drafter=None):
+        self._settings, self._drafter = settings, drafter
 
-    def learn(self, knowledge: Knowledge, plan: Plan, outcome: Outcome) -> None: ...
+    def plan(self, knowledge: Knowledge) -> Plan:
+        raise NotImplementedError
+
+    def learn(self, knowledge: Knowledge, plan: Plan, outcome: Outcome) -> None:
+        """See what came of the plan; most methods have nothing to learn."""
 
 
 class Speculative:
@@ -147,53 +151,17 @@ class Speculative:
         history = History(vla.statistics) if history is None else history
         knowledge = Knowledge(vla, self.settings, self._filter, self._database, history, instruction, prompt)
         plan = self._method.plan(knowledge)
-        watch.lap("draft")
-        outcome = Outcome(tokens=plan.skip.tolist()) if plan.skip is not None else self._decode(prompt, plan, watch)
+        if plan.skip is not None:
+            outcome = Outcome(tokens=plan.skip.tolist())
+        elif plan.decode is not None:
+            outcome = plan.decode(vla, prompt, watch)
+        else:
+            outcome = speculative_decode(vla, prompt, plan, watch)
         self._method.learn(knowledge, plan, outcome)
         watch.lap("draft")
         bins = np.array(outcome.tokens)
         return Decision(
-            bins=bins, action=vla.action(bins), decoder=self.name, path="kalman" if outcome.completed else plan.path,
-            timings_ms=watch.timings_ms, passes=tuple(outcome.passes), threshold=plan.threshold,
-            fused_metric=plan.fused_metric,
+            bins=bins, action=vla.action(bins), decoder=self.name,
+            path=plan.completed_path if outcome.completed else plan.path, timings_ms=watch.timings_ms,
+            passes=tuple(outcome.passes), threshold=plan.threshold, fused_metric=plan.fused_metric,
         )
-
-    def _decode(self, prompt: Prompt, plan: Plan, watch: Stopwatch) -> Outcome:
-        outcome = Outcome()
-        draft = plan.session.propose([]) if plan.in_prefill else EMPTY
-        watch.lap("draft")
-        out = self._vla.prefill(prompt, draft)
-        self._take(outcome, plan, "prefill", draft, out, known=0)
-        watch.lap("prefill")
-        plan.session.start(prompt, out)
-        while len(outcome.tokens) < ACTION_TOKENS:
-            action = plan.complete(outcome.tokens) if outcome.rejected else None
-            if action is not None:
-                outcome.completed, outcome.tokens = ACTION_TOKENS - len(outcome.tokens), action
-                break
-            draft = plan.session.propose(outcome.tokens)
-            watch.lap("draft")
-            out = self._vla.extend(below(outcome.tokens[-1], draft))
-            self._take(outcome, plan, "extend", draft, out, known=1)
-            watch.lap("decode")
-        return outcome
-
-    def _take(self, outcome: Outcome, plan: Plan, kind: str, draft: Draft, out: Pass, known: int) -> None:
-        """Judge a draft by its pass: emit what stands and the verifier's next token, commit both to the cache.
-
-        known: 1 where the pass began with the newest token, which is in no cache yet.
-        """
-        opinions, first = out.greedy(), len(outcome.tokens)
-        path = accept(draft, opinions, first, plan.rule)
-        nodes = [*range(known), *(node + known for node in path)]
-        self._vla.keep(nodes)
-        if kind == "extend":
-            plan.session.follow(np.array(outcome.tokens[-1:] + draft.bins[path].tolist()), out.hidden[nodes])
-        outcome.bias[first : first + len(path)] = np.abs(draft.bins[path] - opinions[draft.parents[path] + 1])
-        if plan.jacobi:
-            outcome.tokens += opinions[: len(path) + 1].tolist()
-            plan.session.revise(first, opinions)
-        else:
-            outcome.tokens += [*draft.bins[path].tolist(), int(opinions[path[-1] + 1 if path else 0])]
-        outcome.rejected |= len(path) < int(draft.shape.depths.max(initial=-1)) + 1
-        outcome.passes.append(PassRecord(kind, len(draft), len(path)))

@@ -1,66 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kalman filters over the actions of an arm: the next action predicted from the last ones.
 
-The filters are linear and the window is short, so the prediction is a fixed linear combination of the window's actions. Its
-weights come from running filterpy's KalmanFilter on unit impulses once; a prediction then costs one small product.
+A filter is filterpy's, with its matrices in sight: x' = F x + w, w ~ N(0, Q); z = H x + v, v ~ N(0, R); x begins at 0 with
+covariance P. z (7,) is a normalised action, in -1..1 for q01..q99; no matrix couples one of its dimensions with another.
 """
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 from filterpy.kalman import KalmanFilter
 
 WINDOW = 10  # actions, as KERV publishes
+DIMENSIONS = 7
+EXACT = 1e-9  # variance of an observation without noise: 0 makes P singular
 
 
-@dataclass(frozen=True)
-class StateModel:
-    """x' = F x + w, w ~ N(0, Q); z = H x + v, v ~ N(0, R); the state begins at 0 with covariance P.
-
-    F, Q, P (n, n); H (1, n); R (1, 1). z is one dimension of the normalised action, in -1..1 for q01..q99.
-    """
-
-    F: np.ndarray
-    H: np.ndarray
-    Q: np.ndarray
-    R: np.ndarray
-    P: np.ndarray
-
-
-def constant_velocity(process: float = 0.01, measurement: float = 0.1, period: float = 1.0) -> StateModel:
-    """The action and its rate of change; white acceleration of variance `process`, observed with variance `measurement`.
+def constant_velocity(process: float = 0.01, measurement: float = 0.1) -> KalmanFilter:
+    """Each dimension of the action and its change a step; white acceleration of variance `process`, observed with variance
+    `measurement`.
 
     KERV (arXiv 2603.01581) names a Kalman filter over the last ten actions without its model; this is the usual one
-    (Bar-Shalom et al., "Estimation with Applications to Tracking and Navigation", 2001, eq. 6.3.2-4), period in steps.
+    (Bar-Shalom et al., "Estimation with Applications to Tracking and Navigation", 2001, eq. 6.3.2-4).
     """
-    dt = period
-    noise = np.array([[dt**4 / 4, dt**3 / 2], [dt**3 / 2, dt**2]])
-    return StateModel(
-        np.array([[1.0, dt], [0.0, 1.0]]), np.array([[1.0, 0.0]]), process * noise, np.array([[measurement]]), np.eye(2) * 10,
-    )
+    each = np.eye(DIMENSIONS)
+    kalman = KalmanFilter(dim_x=2 * DIMENSIONS, dim_z=DIMENSIONS)
+    kalman.F = np.kron(each, [[1.0, 1.0], [0.0, 1.0]])
+    kalman.H = np.kron(each, [[1.0, 0.0]])
+    kalman.Q = np.kron(each, process * np.array([[0.25, 0.5], [0.5, 1.0]]))
+    kalman.R = measurement * each
+    kalman.P = 10.0 * np.eye(2 * DIMENSIONS)
+    return kalman
 
 
-def decaying(decay: float, measurement: float = 0.0) -> StateModel:
-    """An action that shrinks by a factor `decay` each step, as that of a proportional controller near its goal does.
+def decaying(decay: np.ndarray, measurement: np.ndarray) -> KalmanFilter:
+    """An action that shrinks by a factor `decay` (7,) each step, as that of a proportional controller near its goal does,
+    observed with variance `measurement` (7,).
 
-    decay 1 with no measurement noise repeats the last action.
+    A decay of 1 without noise repeats the last action.
     """
-    one = np.ones((1, 1))
-    return StateModel(decay * one, one, one, (measurement + 1e-9) * one, 10 * one)
+    each = np.eye(DIMENSIONS)
+    kalman = KalmanFilter(dim_x=DIMENSIONS, dim_z=DIMENSIONS)
+    kalman.F = np.diag(decay)
+    kalman.H = each
+    kalman.Q = each
+    kalman.R = np.diag(measurement) + EXACT * each
+    kalman.P = 10.0 * each
+    return kalman
+
+
+def random_walk(first: np.ndarray, process: float = 1.0, measurement: float = 1e-3) -> KalmanFilter:
+    """A value (7,) that begins at `first` and changes by noise of variance `process` each step, observed with variance
+    `measurement`: it follows the last observation. In whatever unit the variances are."""
+    each = np.eye(DIMENSIONS)
+    kalman = KalmanFilter(dim_x=DIMENSIONS, dim_z=DIMENSIONS)
+    kalman.x = np.asarray(first, dtype=float)[:, None]
+    kalman.F = each
+    kalman.H = each
+    kalman.Q = process * each
+    kalman.R = measurement * each
+    kalman.P = 10.0 * each
+    return kalman
 
 
 class ActionFilter:
-    """One model a dimension over the last `window` actions (7,), normalised.
+    """A filter over the last `window` actions (7,), normalised; it runs over them anew for each prediction.
 
-    gate: an action that differs from its prediction by more than this in any of the dimensions x, y, z is an event (a new
-    phase of the task), as is a change of the gripper; what came before an event is forgotten. inf: never.
-    Raises ValueError when the models are not seven.
+    gate: an action that differs from its prediction by more than this in x, y or z is an event (a new phase of the task),
+    as is a change of the gripper; what came before an event is forgotten. inf: there are no events.
     """
 
-    def __init__(self, models: list[StateModel], window: int = WINDOW, gate: float = np.inf):
-        if len(models) != 7:
-            raise ValueError(f"a filter of actions needs one model for each of 7 dimensions, but got {len(models)}")
-        self._weights = [np.stack([_weights(model, count) for model in models]) for count in range(1, window + 1)]
+    def __init__(self, kalman: KalmanFilter, window: int = WINDOW, gate: float = np.inf):
+        self._kalman, self._start = kalman, kalman.P
         self._window: deque[np.ndarray] = deque(maxlen=window)
         self._gate = gate
 
@@ -78,8 +87,12 @@ class ActionFilter:
         """The next action (7,), clipped to -1..1; None before the first observation."""
         if not self._window:
             return None
-        actions = np.stack(self._window, axis=1)  # (7, n)
-        return np.clip((self._weights[len(self._window) - 1] * actions).sum(1), -1.0, 1.0)
+        kalman = self._kalman
+        kalman.x, kalman.P = np.zeros((kalman.dim_x, 1)), self._start.copy()
+        for action in self._window:
+            kalman.update(action)
+            kalman.predict()
+        return np.clip((kalman.H @ kalman.x)[:, 0], -1.0, 1.0)
 
     def clear(self) -> None:
         self._window.clear()
@@ -89,16 +102,3 @@ class ActionFilter:
             return False
         turned = (action[6] > 0.5) != (self._window[-1][6] > 0.5)
         return bool(turned or np.abs(action[:3] - self.predict()[:3]).max() > self._gate)
-
-
-def _weights(model: StateModel, count: int) -> np.ndarray:
-    """The factors (count,) of the observations in the prediction of what follows them, oldest first."""
-    weights = np.zeros(count)
-    for impulse in range(count):
-        kalman = KalmanFilter(dim_x=len(model.F), dim_z=1)
-        kalman.F, kalman.H, kalman.Q, kalman.R, kalman.P = model.F, model.H, model.Q, model.R, model.P.copy()
-        for i in range(count):
-            kalman.update(float(i == impulse))
-            kalman.predict()
-        weights[impulse] = (model.H @ kalman.x).item()
-    return weights

@@ -6,7 +6,6 @@
     out = vla.extend(draft)                      # one more pass, over a draft of what follows the committed tokens
     vla.keep(path)                               # commit the nodes of a path of the latest draft, drop the others
 """
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
@@ -17,21 +16,19 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from vla_sd_ros.instruction import normalized
 from vla_sd_ros.policy import engine
-from vla_sd_ros.policy.actions import BINS, ActionStatistics, check_units, choose_statistics, decode
-from vla_sd_ros.policy.config import CheckpointError
+from vla_sd_ros.policy.actions import ActionStatistics, check_units, choose_statistics, decode
 from vla_sd_ros.policy.draft import EMPTY, Draft, chain, places
 from vla_sd_ros.policy.graphs import Graphs, eager
 from vla_sd_ros.policy.model import DraftHead, VlaModel
 from vla_sd_ros.policy.preprocessing import ImageSettings, prepare, published, resize_on_device, shrink, turn
-from vla_sd_ros.policy.prompt import UNKNOWN, prompt_ids
+from vla_sd_ros.policy.prompt import MAX_PROMPT_TOKENS, Prompts
 from vla_sd_ros.policy.quantization import NONE, stored_bytes
+from vla_sd_ros.policy.self_test import self_test
 
-MAX_PROMPT_TOKENS = 128
 MAX_DRAFT_NODES = 256
 ACTION_TOKENS = 7
-STEP = 64   # a captured pass attends to a multiple of this many slots of the cache, so that few have to be captured
+STEP = 64   # a captured pass attends to a multiple of this many slots of the cache, so that few graphs are needed
 
 
 def padded(slots: int) -> int:
@@ -107,8 +104,8 @@ class Vla:
         self._table = statistics
         self._largest_step = largest_step
         self.images = images
-        self._tokenizer = tokenizer
         self._model = model.to(self.device).eval().requires_grad_(False)
+        self._prompts = Prompts(tokenizer, model.config.prompt_end_id, model.text_embeddings, self.device)
         # images come with their channels last: convolutions whose weights do, too, need not turn them around
         model.vision_backbone.to(memory_format=torch.channels_last)
         self.draft_head = draft_head and draft_head.to(self.device).eval().requires_grad_(False)
@@ -125,7 +122,6 @@ class Vla:
         self._cache = self.new_cache(1 if self._captured else None)
         self._length = 0  # committed slots of the cache
         self._shapes: dict[tuple, tuple[Tensor, Tensor, Tensor]] = {}
-        self._texts: dict[str, tuple[Tensor, Tensor]] = {}
 
     @property
     def llama_config(self) -> LlamaConfig:
@@ -203,7 +199,7 @@ class Vla:
     @torch.inference_mode()
     def observe_all(self, images: Sequence[np.ndarray], instructions: Sequence[str]) -> list[Prompt]:
         """The same for several images, in one pass of the vision tower, and one of the projector when it is needed."""
-        texts = [self._text(instruction) for instruction in instructions]
+        texts = [self._prompts.embeddings(instruction) for instruction in instructions]
         pixels = torch.cat([self._pixels(image) for image in images])
         cells, pooled = self._run(("image", len(images)), self._look, pixels)
 
@@ -312,16 +308,11 @@ class Vla:
 
     def too_long(self, instruction: str) -> str:
         """Why an instruction cannot be read, as a sentence; empty when it can."""
-        count = len(self._ids(instruction))
-        if count <= MAX_PROMPT_TOKENS:
-            return ""
-        return f"the instruction makes a prompt of {count} tokens, but at most {MAX_PROMPT_TOKENS} are read; shorten it."
+        return self._prompts.too_long(instruction)
 
     def unknown_words(self, instruction: str) -> list[str]:
-        """Words that the policy has never seen, in the order of the instruction; none where words are made of pieces."""
-        unknown = self._tokenizer.token_to_id(UNKNOWN)
-        words = normalized(instruction).split()
-        return [word for word in words if unknown in self._tokenizer.encode(word, add_special_tokens=False).ids]
+        """Words that the policy was never trained on; see Prompts."""
+        return self._prompts.unknown_words(instruction)
 
     def synchronise(self) -> None:
         """Wait for the device, so that a clock read afterwards is true."""
@@ -329,74 +320,17 @@ class Vla:
             torch.cuda.synchronize(self.device)
 
     def self_test(self) -> str:
-        """One line about the loaded policy. Raises CheckpointError when it cannot be what was trained.
+        """One line about the loaded policy. Raises CheckpointError when it cannot be what was trained; see self_test.py."""
+        return self_test(self)
 
-        A black and a white image must make a difference to the logits; both must be finite. The statistics must turn
-        every token into a finite action. The latency is that of the last of three actions, device-synchronised.
-        """
-        size, logits = self.config.vision.image_size, []
-        for value in (0, 0, 255):       # the first action allocates, and captures what can be captured
-            self.synchronise()
-            start = time.perf_counter()
-            first = self.prefill(self.observe(np.full((size, size, 3), value, np.uint8), "test"))
-            bins = first.logits.argmax(-1)
-            for _ in range(ACTION_TOKENS - 1):
-                bins = self.extend(chain(bins.cpu().numpy())).logits.argmax(-1)
-                self.keep([0])
-            self.synchronise()
-            elapsed = 1000 * (time.perf_counter() - start)
-            logits.append(first.logits)
-        if self._captured:              # what decoders may need during a motion is captured before it
-            for count in range(2, ACTION_TOKENS + 1):
-                self.extend(chain([0] * count))
-        if not all(torch.isfinite(x).all() for x in logits):
-            raise CheckpointError(f"checkpoint {self.name} gives logits that are not finite: its weights are damaged")
-        if torch.allclose(*logits[1:], atol=1e-4):
-            raise CheckpointError(f"checkpoint {self.name} ignores the image: its vision tower was not loaded")
-        self._check_statistics()
-        count, stored = self.size()
-        return (
-            f"{self.name}: {count / 1e6:.1f} M parameters, {self.precision}, {stored / 1e6:.0f} MB on "
-            f"{self.device}{self._in_use()}, {elapsed:.0f} ms an action when warm, "
-            f"self-test passed{self._no_action(first.hidden)}"
-        )
+    def capture_passes(self) -> None:
+        """Capture the passes over several tokens that decoders may need during a motion, before it; nothing on a CPU."""
+        for count in range(2, ACTION_TOKENS + 1) if self._captured else ():
+            self.extend(chain([0] * count))
 
-    def _in_use(self) -> str:
-        """What the process holds of a GPU's memory, with the caches and graphs beside the weights."""
-        if self.device.type != "cuda":
-            return ""
-        return f" ({torch.cuda.memory_reserved(self.device) / 1e6:.0f} MB in use)"
-
-    def _check_statistics(self) -> None:
-        """Raises CheckpointError unless every token is a finite action."""
-        actions = self.statistics.unnormalise(decode(np.repeat(np.arange(BINS)[:, None], ACTION_TOKENS, axis=1)))
-        if not np.isfinite(actions).all():
-            raise CheckpointError(f"checkpoint {self.name} gives actions that are not finite: its statistics are damaged")
-
-    def _no_action(self, hidden: Tensor) -> str:
-        """A warning unless an action leads the whole vocabulary after a prompt, as it does once a policy is trained."""
-        best = int((hidden[-1] @ self._model.language_model.lm_head.weight.T).argmax())
-        end = self.config.action_end
-        return "" if end - BINS <= best < end else f", BUT token {best}, which is no action, is likelier than any action"
-
-    def _text(self, instruction: str) -> tuple[Tensor, Tensor]:
-        """Embeddings of BOS (1, hidden), and of the rest of the prompt (m, hidden); kept for the next frame.
-
-        Raises ValueError for an instruction that is too long.
-        """
-        if instruction not in self._texts:
-            objection = self.too_long(instruction)
-            if objection:
-                raise ValueError(objection)
-            ids = self._ids(instruction)
-            embeddings = self._model.text_embeddings(torch.tensor(ids, device=self.device))
-            if len(self._texts) > 64:
-                self._texts.clear()
-            self._texts[instruction] = embeddings[:1], embeddings[1:]
-        return self._texts[instruction]
-
-    def _ids(self, instruction: str) -> list[int]:
-        return prompt_ids(self._tokenizer, instruction, self.config.prompt_end_id)
+    def most_likely_token(self, hidden: Tensor) -> int:
+        """Of the whole vocabulary, not of the action tokens alone, after the last hidden state of (n, hidden)."""
+        return int((hidden[-1] @ self._model.language_model.lm_head.weight.T).argmax())
 
     def _pixels(self, image: np.ndarray) -> Tensor:
         """image (H, W, 3) uint8 RGB to normalised pixels (1, 3 or 6, size, size)."""

