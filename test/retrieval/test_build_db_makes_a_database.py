@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from test_demonstrations_are_read import write
+from demonstration_files import write
 
 from vla_sd_ros import policy
 from vla_sd_ros.cli import main

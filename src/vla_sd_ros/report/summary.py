@@ -32,6 +32,9 @@ def write_report(run: Path, outcome: dict) -> dict:
     except Exception as error:  # a bag cut short by a crash: whatever rosbags raises, the rest of the report goes on
         episode = Episode()
         missing.append(f"episode: {error}")
+    count, why = episode.unreadable
+    if count:
+        missing.append(f"video.mp4: {count} images are left out: {why}")
     instruction = outcome.get("instruction", "")
     for name, write in (
         ("video.mp4", lambda path: write_video(episode, instruction, path)),

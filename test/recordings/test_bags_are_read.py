@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags of our recorder and of `ros2 bag record` become episodes, one a goal: each action with the image it came from."""
 import json
+import sqlite3
 
 import cv2
 import numpy as np
 import pytest
+from reading import read, refused, skipped
 
 pytest.importorskip("rosbags", reason="needs the extra [data]")
 pytest.importorskip("vla_sd_msgs", reason="vla_sd_msgs is not installed")
 
 from rosbags.rosbag2 import StoragePlugin, Writer  # noqa: E402
 
-from vla_sd_ros.report.bag import EPISODE_TOPICS, EpisodeWriter, typestore  # noqa: E402
-from vla_sd_ros.retrieval import DatabaseError  # noqa: E402
-from vla_sd_ros.retrieval.sources import Options, open_sources  # noqa: E402
+from vla_sd_ros.recordings.rosbag import typestore  # noqa: E402
+from vla_sd_ros.report.bag import EPISODE_TOPICS, EpisodeWriter  # noqa: E402
 
 START = 1_700_000_000_000_000_000  # [ns]
 STORE = typestore()
@@ -46,9 +47,10 @@ class Messages:
         data = self.store.serialize_cdr(self.make(KINDS[name], **fields), KINDS[name])
         self.write(name, START + round(time * 1e9), bytes(data))
 
-    def image(self, time, value, delay=0.01):
-        self.add("image", time + delay, header=self.header(time), height=8, width=10, encoding="rgb8", is_bigendian=0,
-                 step=30, data=picture(value).ravel())
+    def image(self, time, value, delay=0.01, stamped=None, encoding="rgb8", channels=3):
+        pixels = np.full((8, 10, channels), value, np.uint8)
+        self.add("image", time + delay, header=self.header(time if stamped is None else stamped), height=8, width=10,
+                 encoding=encoding, is_bigendian=0, step=10 * channels, data=pixels.ravel())
 
     def compressed(self, time, value):
         data = cv2.imencode(".png", picture(value))[1].ravel()
@@ -60,12 +62,12 @@ class Messages:
     def goal_id(self, goal):
         return self.make("unique_identifier_msgs/msg/UUID", uuid=np.full(16, goal, np.uint8))
 
-    def command(self, time, goal, step, hold=False):
+    def command(self, time, goal, step, hold=False, stamped=None):
         values = [float(value) for value in action(goal, step)]
         vector = [dict(zip("xyz", values[i : i + 3])) for i in (0, 3)]
         translation, rotation = (self.make("geometry_msgs/msg/Vector3", **v) for v in vector)
         self.add(
-            "command", time + 0.05, header=self.header(time), goal_id=self.goal_id(goal), step=step, hold=hold,
+            "command", time + 0.05, header=self.header(time if stamped is None else stamped), goal_id=self.goal_id(goal), step=step, hold=hold,
             translation=translation, rotation=rotation, gripper=values[6],
             period=self.make("builtin_interfaces/msg/Duration", sec=0, nanosec=200_000_000),
         )
@@ -106,14 +108,9 @@ def recorded(folder):
     return folder
 
 
-def read(folder, **options):
-    (source,) = open_sources(folder, Options(**options))
-    return source, [(e, list(e.images)) for e in source]
-
-
 def test_a_successful_goal_has_its_steps_with_their_images(recorded):
-    source, [(episode, images)] = read(recorded)
-    assert source.steps == 12 and episode.instruction == "sentence 1" and episode.name == f"{recorded}#0"
+    _, [(episode, images)] = read(recorded)
+    assert episode.instruction == "sentence 1" and episode.name == f"{recorded}#0"
     np.testing.assert_allclose(episode.actions, [action(1, step) for step in range(6)], atol=1e-7)
     for step, image in enumerate(images):
         np.testing.assert_array_equal(image, picture(10 + 2 * step))
@@ -147,17 +144,18 @@ def test_a_bag_of_ros2_bag_with_other_names_and_compressed_images(folder, storag
     _, [(episode, images)] = read(folder, include_failed=True, instruction="open the drawer")
     np.testing.assert_allclose(episode.actions, [action(1, step) for step in range(4)], atol=1e-7)
     assert [int(image[0, 0, 0]) for image in images] == [50, 51, 52, 53]
-    with pytest.raises(DatabaseError, match="does not say what was asked for: give --instruction"):
-        read(folder, include_failed=True)
+    skipped(folder, "#0", "has no instruction, which says what it demonstrates: give --instruction", include_failed=True)
+    skipped(folder, "#0", "is not known to have succeeded: --include-failed")
 
 
-def other_bag(folder, fill, names=("image", "command", "task_success", "task_instruction")):
+def other_bag(folder, fill, names=("image", "command", "task_success", "task_instruction"), last=True):
     folder.parent.mkdir(exist_ok=True)
     writer = EpisodeWriter(folder, {f"/{t.name}": t for t in EPISODE_TOPICS if t.name in names})
     messages = Messages(lambda name, stamp, data: writer.write(f"/{name}", stamp, data))
     messages.add("task_instruction", 0.0, data="open the drawer")
     fill(messages)
-    messages.success(9.0, 2)
+    if last:
+        messages.success(9.0, 2)
     writer.close()
 
 
@@ -196,13 +194,128 @@ def test_the_camera_must_be_named_where_there_are_several(folder):
         connections["image"] = wrist
         messages.image(0.0, 6)
     known = {"include_failed": True, "instruction": "x"}
-    with pytest.raises(DatabaseError, match="/front/image, /wrist/image.*--image-topic"):
-        read(folder, **known)
+    refused(folder, "/front/image, /wrist/image.*--image-topic", **known)
     assert read(folder, image_topic="/wrist/image", **known)[1][0][1][0][0, 0, 0] == 6
 
 
-def test_a_bag_cut_short_is_named(recorded):
+def test_a_goal_has_its_own_sentence_and_is_judged_by_it(folder):
+    def fill(messages):
+        for goal, sentence in ((1, "pick up the milk"), (2, "close the drawer")):
+            header, begin = messages.header(goal), 10.0 * goal
+            messages.add("goal", begin, header=header, goal_id=messages.goal_id(goal), instruction=sentence)
+            messages.image(begin, goal)
+            messages.command(begin, goal, 0)
+            messages.add("task_success", begin + 1.0, header=header, instruction="Close the drawer.", state=2, message="")
+            messages.add("goal", begin + 2.0, header=header, goal_id=messages.goal_id(0), instruction="")
+
+    other_bag(folder, fill, ("image", "command", "task_success", "task_instruction", "goal"), last=False)
+    (folder.parent / "summary.json").write_text(json.dumps({"instruction": "that of the last goal alone"}))
+    _, [(episode, _)] = read(folder)
+    assert episode.instruction == "close the drawer" and episode.name == f"{folder}#1"
+    assert [e.instruction for e, _ in read(folder, include_failed=True)[1]] == ["pick up the milk", "close the drawer"]
+
+
+def test_a_bag_without_its_end_or_its_metadata_or_its_storage_is_read_as_far_as_it_goes(recorded):
+    expected = read(recorded)[1][0][0].actions
+
+    def same():
+        (episode, images), = read(recorded)[1]
+        np.testing.assert_array_equal(episode.actions, expected)
+        assert int(images[2][0, 0, 0]) == 14
+
+    metadata = (recorded / "metadata.yaml").read_text()
+    (recorded / "metadata.yaml").write_text(metadata.replace("storage_identifier: mcap", "storage_identifier: ''"))
+    assert "''" in (recorded / "metadata.yaml").read_text()
+    same()
+    (recorded / "metadata.yaml").write_text("{")
+    same()
+    (recorded / "metadata.yaml").unlink()
+    same()
+    assert len(read(recorded / "episode.mcap")[1]) == 1  # the file alone is a source too
     path = recorded / "episode.mcap"
-    path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(DatabaseError, match=f"the bag {recorded} cannot be read"):
-        read(recorded)
+    path.write_bytes(path.read_bytes()[:-200])  # index and footer are gone, as where a recorder was killed
+    same()
+    path.write_bytes(path.read_bytes()[:1000])
+    refused(recorded.parent, "none of the recordings can be used: 1 skipped: .*episode is a bag without a message, or cut short")
+
+
+def test_a_sqlite_bag_without_definitions_of_its_messages_is_read_by_those_that_are_installed(folder):
+    folder.parent.mkdir()
+    names = {"image": "/image", "decode": "/decode"}
+    with Writer(folder, version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
+        connections = {n: writer.add_connection(topic, KINDS[n], typestore=STORE) for n, topic in names.items()}
+        messages = Messages(lambda name, stamp, data: writer.write(connections[name], stamp, data))
+        messages.image(0.0, 7)
+        messages.decode(0.0, 1, 0)
+    known = {"include_failed": True, "instruction": "open the drawer"}
+    (file,) = folder.glob("*.db3")
+    with sqlite3.connect(file) as database:
+        database.execute("DELETE FROM message_definitions")
+    database.close()
+    for _ in range(2):
+        (_, images), = read(folder, **known)[1]
+        assert int(images[0][0, 0, 0]) == 7
+        (folder / "metadata.yaml").unlink(missing_ok=True)  # and without its metadata
+
+
+@pytest.mark.parametrize("moment, said", [
+    (lambda time: -START * 1e-9, "all have the stamp 0: let the camera's driver stamp"),
+    (lambda time: 0.0, "several images of /image have one stamp: let the camera's driver stamp"),
+    (lambda time: time + 0.05, "no image of /image has the stamp of a step: name the policy's camera"),
+])
+def test_steps_are_never_paired_with_another_picture(folder, moment, said):
+    def fill(messages):
+        for step in range(4):
+            messages.image(0.2 * step, 10 + step, stamped=moment(0.2 * step))
+            messages.command(0.2 * step, 1, step, stamped=min(moment(0.2 * step), 0.2 * step))
+
+    other_bag(folder, fill)
+    assert skipped(folder, "#0", said) == []
+
+
+@pytest.mark.parametrize("encoding, channels", [("bgra8", 4), ("mono8", 1)])
+def test_other_encodings_of_images_are_read(folder, encoding, channels):
+    def fill(messages):
+        messages.image(0.0, 9, encoding=encoding, channels=channels)
+        messages.command(0.0, 1, 0)
+
+    other_bag(folder, fill)
+    np.testing.assert_array_equal(read(folder)[1][0][1][0], picture(9))
+
+
+def test_an_encoding_that_nobody_reads_is_told(folder):
+    def fill(messages):
+        messages.image(0.0, 9, encoding="bayer_rggb8", channels=1)
+        messages.command(0.0, 1, 0)
+
+    other_bag(folder, fill)
+    assert skipped(folder, "#0", "has pictures on /image of which image encoding 'bayer_rggb8' is not supported: run image_proc") == []
+
+
+@pytest.mark.parametrize("content", [b"[1]", b'{"instruction": null}', '{"instruction": "öffne", "a": "ä"}'.encode("latin-1"),
+                                     b'{"instruction": 3}', b"{", b"[" * 100000])
+def test_a_summary_that_is_not_ours_ends_nothing(recorded, content):
+    (recorded.parent / "summary.json").write_bytes(content)
+    assert len(read(recorded)[1]) == 1
+
+
+def test_a_bag_that_cannot_be_read_leaves_the_others(recorded):
+    other = recorded.parent / "other"
+    other.mkdir()
+    (other / "other_0.db3").write_bytes(b"no database")
+    assert skipped(recorded.parent, "other", "is a bag that cannot be read") == [f"{recorded}#0"]
+    (other / "metadata.yaml").write_text("a: file of something else")
+    assert skipped(recorded.parent, "other", "is a bag that cannot be read") == [f"{recorded}#0"]
+
+
+def test_a_bag_without_goals_or_without_a_camera_says_so(folder):
+    other_bag(folder, lambda messages: messages.image(0.0, 1))
+    skipped(folder, "episode", "has no step of a goal in it")
+    other_bag(folder.parent / "blind", lambda messages: messages.command(0.0, 1, 0), ("command", "task_success", "task_instruction"))
+    skipped(folder.parent / "blind", "blind", "is a bag without a camera's topic")
+
+
+def test_the_rate_of_a_bag_is_that_of_its_images(recorded):
+    episode = read(recorded)[1][0][0]
+    assert episode.period == pytest.approx(0.2) and episode.success is True
+    np.testing.assert_allclose(episode.stamps, 0.2 * np.arange(6), atol=1e-9)
