@@ -6,12 +6,14 @@ from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import BinaryIO
 
 from vla_sd_ros.recordings.episode import Damaged, RecordingError
 
 MESSAGE_PACKAGE = "vla_sd_msgs"
 STORED = (".mcap", ".db3")
 MAGIC = b"\x89MCAP0\r\n"
+CHUNK = 0x06  # a record of MCAP: messages and their channels
 DATA_END = 0x0F  # the record of MCAP that comes after all messages, before index and footer
 
 
@@ -104,12 +106,10 @@ def _ended(file: Path) -> bool:
 def closed(path: Path) -> Iterator[Path]:
     """A file with the whole chunks of an MCAP file whose recorder was killed."""
     with path.open("rb") as file, NamedTemporaryFile(suffix=".mcap") as closed:
-        size = os.fstat(file.fileno()).st_size
-        end = len(MAGIC)
-        file.seek(end)
-        while len(head := file.read(9)) == 9 and 0 < head[0] < DATA_END and end + 9 + _size(head) <= size:
-            end += 9 + _size(head)
-            file.seek(end)
+        ends = _ends(file, len(MAGIC), os.fstat(file.fileno()).st_size)
+        end = ends[-1]
+        if len(ends) > 1 and not _whole(file, ends[-2], end):
+            end = ends[-2]
         copied = 0
         while copied < end:
             sent = os.sendfile(closed.fileno(), file.fileno(), copied, end - copied)
@@ -121,6 +121,26 @@ def closed(path: Path) -> Iterator[Path]:
         closed.write(bytes([2]) + (20).to_bytes(8, "little") + bytes(20) + MAGIC)  # a footer without index: it is read through
         closed.flush()
         yield Path(closed.name)
+
+
+def _ends(file: BinaryIO, begin: int, size: int) -> list[int]:
+    """Where the records of an MCAP file end that begin here and end before `size`; first of all, `begin` itself."""
+    ends = [begin]
+    file.seek(begin)
+    while len(head := file.read(9)) == 9 and 0 < head[0] < DATA_END and ends[-1] + 9 + _size(head) <= size:
+        ends.append(ends[-1] + 9 + _size(head))
+        file.seek(ends[-1])
+    return ends
+
+
+def _whole(file: BinaryIO, begin: int, end: int) -> bool:
+    """Whether a record was written to its end. The recorder claims its disk ahead, so a chunk can end in zeros."""
+    file.seek(begin)
+    head = file.read(9 + 28 + 4)  # opcode and length; times, size and checksum of a chunk; length of its compression's name
+    if head[0] != CHUNK or any(head[-4:]):
+        return True
+    first = begin + len(head) + 8
+    return _ends(file, first, end)[-1] == end
 
 
 def _size(head: bytes) -> int:
