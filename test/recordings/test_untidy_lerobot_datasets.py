@@ -94,7 +94,7 @@ def test_stamps_that_tell_nothing_are_replaced_by_the_rate(tmp_path, stamps):
     ("action", [float("nan")] * 7, "has an action that is not finite, at step 2"),
     ("frame_index", 1, "has frame 1 twice"),
     ("frame_index", None, "has a frame without a number"),
-    ("frame_index", 60, "lacks what comes between frame 1 and 3"),
+    ("frame_index", 60, "lacks what is between frames 1 and 3: download it again"),
     (CAMERA, {"bytes": b"no picture", "path": None}, "has a picture that cannot be read"),
     (CAMERA, {"bytes": None, "path": "images/gone.png"}, "has a picture that cannot be read"),
 ])

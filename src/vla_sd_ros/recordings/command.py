@@ -27,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def take_stock(arguments: argparse.Namespace, paths: list[Path]):
-    """The Recordings at these paths and their Inventory. Raises RecordingError where they cannot be what the policy learns from."""
+    """The Recordings at these paths and their Inventory.
+
+    Raises RecordingError where they cannot be what a policy with these arguments did or learnt from.
+    """
     from vla_sd_ros.recordings import Inventory, Recordings
 
     recordings = Recordings(paths, options(arguments))

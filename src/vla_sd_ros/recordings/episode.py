@@ -29,10 +29,11 @@ class Skipped:
 class Episode:
     """One demonstration of one instruction, in the policy's own semantics and at its own rate.
 
-    images: one (H, W, 3) uint8 RGB for each action, what was seen when it was decided; None where it was not recorded. Decoded on
-    the way, and again each time they are walked through; RecordingError where that fails. actions: (T, 7) float32, deltas [m, rad]
-    in base axes, gripper 0 (closed) to 1 (open). instruction: normalised. name: where it comes from. stamps: (T,) of the images
-    [s], and period: between two actions [s], None where the recording does not tell. success: None where nobody knows.
+    images: one (H, W, 3) uint8 RGB for each action, what was seen when it was decided; None where it was not recorded. They are
+    decoded while they are walked through, each time anew; RecordingError where that fails. actions: (T, 7) float32, deltas
+    [m, rad] in base axes, gripper 0 (closed) to 1 (open). instruction: normalised. name: where it comes from. stamps: (T,) of
+    the images [s], and period: between two actions [s], None where the recording does not tell. success: None where nobody
+    knows.
     """
 
     images: Iterable[np.ndarray | None]

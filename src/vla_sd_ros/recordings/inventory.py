@@ -52,8 +52,8 @@ class Inventory:
             if own and abs(own - period) > RATE_SLACK * period:
                 mend = f"--stride {round(period / own)}, or " if round(period / own) > 1 else ""
                 raise RecordingError(
-                    f"{count} of {self.episodes} episodes have a step each {own:g} s, but the policy decides each {period:g} s, so "
-                    f"their deltas are of another length: give {mend}--control-period {own:g} if it was trained at that rate")
+                    f"{count} of {self.episodes} episodes have a step each {own:g} s, but the policy decides each {period:g} s, "
+                    f"so their deltas are of another length: give {mend}--control-period {own:g} if it was trained at that rate")
 
     def table(self, key: str, q01: np.ndarray, q99: np.ndarray) -> str:
         """Quantiles of the recordings' actions beside the statistics `key` of a checkpoint, q01 and q99 (7,), as text."""
@@ -62,15 +62,16 @@ class Inventory:
         header = [f"{axis} [{'m' if i < 3 else 'rad'}]" if i < 6 else axis for i, axis in enumerate(units.AXES)]
         rows = [("recordings", "1 %", own[0]), ("", "50 %", own[1]), ("", "99 %", own[2]), (key, "1 %", q01), ("", "99 %", q99)]
         lines = [" " * (width + 5) + "".join(f"{title:>13}" for title in header)]
-        lines += [f"{name:<{width}}{quantile:>5}" + "".join(f"{value:>13.4f}" for value in values) for name, quantile, values in rows]
+        for name, quantile, values in rows:
+            lines.append(f"{name:<{width}}{quantile:>5}" + "".join(f"{value:>13.4f}" for value in values))
         return "\n".join([*lines, *self._remarks(own[2] - own[0], np.asarray(q99) - np.asarray(q01)), self._rate()])
 
     def _remarks(self, own: np.ndarray, spans: np.ndarray) -> Iterator[str]:
         """What a reader of the table should not miss, of the spans (7,) between the quantiles."""
         for axis, span, known in zip(units.AXES[:6], own, spans):
             if known > MOVING and not 1.0 / ALIKE < span / known < ALIKE:
-                yield (f"{axis}: the recordings' steps are {span / known:.2g} times those that the checkpoint's statistics were made "
-                       "of: see whether units, axes and rate are its own")
+                yield (f"{axis}: the recordings' steps are {span / known:.2g} times those of the checkpoint's statistics: see "
+                       "whether units, axes and rate are its own")
 
     def _rate(self) -> str:
         told = [f"{count} episodes with a step each {period:g} s" if period else f"{count} that do not tell their rate (--rate)"

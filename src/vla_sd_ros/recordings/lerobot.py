@@ -2,7 +2,8 @@
 """LeRobot datasets on the local disk, in the layouts v2.0, v2.1 and v3.0; the package lerobot is not needed.
 
     meta/info.json      codebase_version, fps, features, data_path, video_path, total_frames
-    data/**/*.parquet   one row a frame: action, timestamp, frame_index, episode_index, task_index; images, where they are no videos
+    data/**/*.parquet   one row a frame: action, timestamp, frame_index, episode_index, task_index; images, where they are no
+                        videos
     v2: meta/tasks.jsonl; one parquet file and one video an episode
     v3: meta/tasks.parquet; several episodes in a file, meta/episodes/**/*.parquet says where each begins in its video
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from vla_sd_ros.images import MAX_PIXELS, compressed_to_rgb
 from vla_sd_ros.recordings.episode import Damaged, Encoded, Episode, Lazily, Options, RecordingError, Skipped
+from vla_sd_ros.recordings.parquet import Parts, Tables, by_index, whole
 from vla_sd_ros.recordings.units import NO_DELTAS, joint_names, physical
 
 COLUMNS = ("timestamp", "task_index")
@@ -38,10 +40,11 @@ class Video:
 
 @dataclass(frozen=True)
 class Frames:
-    """One episode's frames in order. times [s]: since its first one. rows: where each is, file and row."""
+    """One episode's frames: in `parts` of files, in this `order` (T,), at these times (T,) [s] since the first one."""
 
+    parts: Parts
+    order: np.ndarray
     times: np.ndarray
-    rows: list[tuple[Path, int]]
 
 
 class LeRobotDataset:
@@ -49,7 +52,7 @@ class LeRobotDataset:
 
     def __init__(self, root: Path, options: Options):
         self._root, self._options = root, options
-        self._tables: dict[tuple[str, ...], tuple[Path, object]] = {}
+        self._tables = Tables()
         self._skipped: list[Skipped] = []
         try:
             self._info = json.loads((root / "meta" / "info.json").read_text())
@@ -60,7 +63,7 @@ class LeRobotDataset:
             self._camera = self._one_camera()
             self._check_action()
             self._stored = self._features[self._camera]["dtype"] == "image"
-            self._rows = self._find_rows()
+            self._episodes = self._find_episodes()
             self._check_complete()
             self._described = self._read_episodes()
             self._tasks = self._read_tasks()
@@ -71,34 +74,32 @@ class LeRobotDataset:
 
     def __iter__(self) -> Iterator[Episode | Skipped]:
         yield from self._skipped
-        for number, rows in sorted(self._rows.items()):
+        for number, parts in sorted(self._episodes.items()):
             try:
-                yield self._episode(number, rows)
+                yield self._episode(number, parts)
             except Damaged as error:
                 yield Skipped(self._name(number), str(error))
 
     def _name(self, number: int) -> str:
         return f"{self._root}#{number}"
 
-    def _episode(self, number: int, rows: list[tuple[Path, int]]) -> Episode:
-        wanted = (*COLUMNS, self._options.action)
-        table = self._take(rows, wanted, optional=("frame_index", "next.success"))
+    def _episode(self, number: int, parts: Parts) -> Episode:
+        stride, action = self._options.stride, self._options.action
+        table = self._tables.take(parts, (*COLUMNS, action), optional=("frame_index", "next.success"))
         order, times = _in_order(table, self._fps)
-        frames = Frames(times[:: self._options.stride], [rows[i] for i in order][:: self._options.stride])
-        actions = _actions(table[self._options.action].to_pylist(), order)
-        success = None
-        if "next.success" in table.column_names:
-            success = any(table["next.success"].to_pylist())
+        frames = Frames(parts, order[::stride], times[::stride])
         return Episode(
-            Lazily(self._pictures, number, frames) if self._stored else self._video_pictures(number, frames),
-            physical(actions, self._options), self._options.instruction or self._task(number, table["task_index"][int(order[0])].as_py()),
-            self._name(number), frames.times, self._options.stride / self._fps, success,
+            Lazily(self._pictures, frames) if self._stored else self._video_pictures(number, frames),
+            physical(_actions(table[action].to_pylist(), order), self._options),
+            self._options.instruction or self._task(number, table["task_index"][int(order[0])].as_py()),
+            self._name(number), frames.times, stride / self._fps,
+            any(table["next.success"].to_pylist()) if "next.success" in table.column_names else None,
         )
 
     def _task(self, number: int, index: object) -> str:
         """What an episode demonstrates, by its task_index or else by meta/episodes."""
         told = (self._described.get(number) or {}).get("tasks")
-        task = self._tasks.get(_whole(index)) or (told[0] if told else "")
+        task = self._tasks.get(whole(index)) or (told[0] if told else "")
         if not task:
             raise Damaged(f"has task {index}, which the dataset's meta/tasks does not name: give --instruction")
         return str(task)
@@ -121,24 +122,23 @@ class LeRobotDataset:
             raise RecordingError(f"the LeRobot dataset {self._root} has actions {key!r} of shape {shape} ({names}): {NO_DELTAS}, "
                                  "joint positions cannot be used")
 
-    def _find_rows(self) -> dict[int, list[tuple[Path, int]]]:
+    def _find_episodes(self) -> dict[int, Parts]:
         """Where the frames of each episode are."""
-        found: dict[int, list[tuple[Path, int]]] = {}
-        self._parquet()  # a missing library is said first, whatever else is wrong
+        found: dict[int | None, Parts] = {}
         for path in sorted((self._root / "data").rglob("*.parquet")):
             try:
-                indices = self._read(path, ("episode_index",))["episode_index"].to_pylist()
+                indices = self._tables.read(path, ("episode_index",))["episode_index"].to_pylist()
             except Damaged as error:
                 self._skipped.append(Skipped(str(path), str(error)))
                 continue
-            for row, index in enumerate(indices):
-                found.setdefault(_whole(index), []).append((path, row))
-        if unnumbered := found.pop(None, []):
-            self._skipped.append(Skipped(str(self._root), f"has {len(unnumbered)} frames whose episode_index is no whole number"))
+            for index, rows in by_index(indices).items():
+                found.setdefault(index, []).append((path, rows))
+        if unnumbered := sum(len(rows) for _, rows in found.pop(None, [])):
+            self._skipped.append(Skipped(str(self._root), f"has {unnumbered} frames whose episode_index is no whole number"))
         return found
 
     def _check_complete(self) -> None:
-        present, total = sum(map(len, self._rows.values())), self._info["total_frames"]
+        present, total = sum(len(rows) for parts in self._episodes.values() for _, rows in parts), self._info["total_frames"]
         if present != total:
             self._skipped.append(Skipped(str(self._root), f"has {present} of {total} frames: download it completely"))
 
@@ -148,20 +148,20 @@ class LeRobotDataset:
             return {}
         if self._version.startswith("v2"):
             lines = (self._root / "meta" / "tasks.jsonl").read_text().splitlines()
-            return {_whole(task["task_index"]): task["task"] for task in map(json.loads, filter(str.strip, lines))}
+            return {whole(task["task_index"]): task["task"] for task in map(json.loads, filter(str.strip, lines))}
         path = self._root / "meta" / "tasks.parquet"
-        table = self._table(path, None) if path.exists() else None
-        if table is None or len(table.column_names) < 2:
+        sentences = [name for name in self._tables.columns(path) if name != "task_index"] if path.exists() else []
+        if not sentences:
             return {}
-        sentences = next(name for name in table.column_names if name != "task_index")  # written as a data frame's index
-        return dict(zip(map(_whole, table["task_index"].to_pylist()), table[sentences].to_pylist()))
+        table = self._tables.read(path, ("task_index", sentences[0]))  # written as a data frame's index, under any name
+        return dict(zip(map(whole, table["task_index"].to_pylist()), table[sentences[0]].to_pylist()))
 
     def _read_episodes(self) -> dict[int, dict]:
         """What meta/episodes of v3 says of each episode."""
         described = {}
         for path in sorted((self._root / "meta" / "episodes").rglob("*.parquet")):
-            for row in self._read(path, ("episode_index",), ("tasks", *self._video_columns())).to_pylist():
-                described[_whole(row["episode_index"])] = row
+            for row in self._tables.read(path, ("episode_index",), ("tasks", *self._video_columns())).to_pylist():
+                described[whole(row["episode_index"])] = row
         return described
 
     def _video_columns(self) -> list[str]:
@@ -176,7 +176,7 @@ class LeRobotDataset:
         else:
             described = self._described.get(number) or {}
             chunk, file, begin = (described.get(name) for name in self._video_columns())
-            chunk, file = _whole(chunk), _whole(file)
+            chunk, file = whole(chunk), whole(file)
             if chunk is None or file is None or begin is None or not np.isfinite(begin):
                 raise Damaged(f"has no video in the dataset's meta/episodes: {AGAIN}")
             video = Video(self._root / template.format(video_key=camera, chunk_index=chunk, file_index=file), float(begin))
@@ -191,12 +191,12 @@ class LeRobotDataset:
             raise _damaged("has a video that cannot be found", error) from error
         return Lazily(video_frames, video.path, video.begin + frames.times, 0.5 / self._fps)
 
-    def _pictures(self, number: int, frames: Frames) -> Iterator[np.ndarray | None]:
+    def _pictures(self, frames: Frames) -> Iterator[np.ndarray | None]:
         """Pictures that are stored in the rows."""
-        for stored in self._take(frames.rows, (self._camera,))[self._camera].to_pylist():
-            yield self._picture(stored, self._name(number))
+        for stored in self._tables.take(frames.parts, (self._camera,)).take(frames.order)[self._camera].to_pylist():
+            yield self._picture(stored)
 
-    def _picture(self, stored: object, name: str) -> np.ndarray | None:
+    def _picture(self, stored: object) -> np.ndarray | None:
         """An image feature's cell: the encoded file, alone or beside its path below the dataset; None where it is empty."""
         try:
             if isinstance(stored, dict):
@@ -208,56 +208,9 @@ class LeRobotDataset:
         except (OSError, TypeError, ValueError) as error:
             raise Damaged(f"has a picture that cannot be read ({error}): {AGAIN}") from error
 
-    def _take(self, rows: list[tuple[Path, int]], columns: tuple[str, ...], optional: tuple[str, ...] = ()):
-        """A table of these rows."""
-        import pyarrow
-
-        parts = [self._read(path, columns, optional).take([row for other, row in rows if other == path])
-                 for path in dict.fromkeys(path for path, _ in rows)]
-        table = pyarrow.concat_tables(parts, promote_options="default")
-        if len(parts) == 1:
-            return table
-        files = list(dict.fromkeys(path for path, _ in rows))
-        order = sorted(range(len(rows)), key=lambda i: (files.index(rows[i][0]), i))  # of `rows`, as the parts have them
-        return table.take(np.argsort(order))
-
-    def _read(self, path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()):
-        """A file's table of these columns. Damaged where one that is not optional is missing."""
-        parquet = self._parquet()
-        try:
-            there = parquet.read_schema(path).names
-        except (OSError, ValueError) as error:
-            raise _damaged("cannot be read", error) from error
-        if missing := [name for name in columns if name not in there]:
-            raise Damaged(f"lacks the column {', '.join(missing)}: {AGAIN}")
-        return self._table(path, (*columns, *(name for name in optional if name in there)))
-
-    def _table(self, path: Path, columns: tuple[str, ...] | None):
-        """A file's table; the newest one of each set of columns is kept, for episodes lie side by side."""
-        kept, table = self._tables.get(columns, (None, None))
-        if kept != path:
-            try:
-                table = self._parquet().read_table(path, columns=columns and list(columns))
-            except (OSError, ValueError) as error:
-                raise _damaged("cannot be read", error) from error
-            self._tables[columns] = path, table
-        return table
-
-    def _parquet(self):
-        try:
-            from pyarrow import parquet
-        except ImportError as error:
-            raise RecordingError("reading a LeRobot dataset needs pyarrow: pip install 'vla_sd_ros[data]'") from error
-        return parquet
-
 
 def _damaged(what: str, error: Exception) -> Damaged:
     return Damaged(f"{what} ({type(error).__name__}: {error}): {AGAIN}")
-
-
-def _whole(index: object) -> int | None:
-    """An index as it should be: pandas makes floats of a column with an empty cell."""
-    return int(index) if isinstance(index, (int, float)) and np.isfinite(index) and index == int(index) else None
 
 
 def _in_order(table, fps: float) -> tuple[np.ndarray, np.ndarray]:
@@ -278,8 +231,9 @@ def _in_order(table, fps: float) -> tuple[np.ndarray, np.ndarray]:
     steps = np.diff(numbers[order])
     if (steps != 1.0).any():
         at = int(np.argmax(steps != 1.0))
-        raise Damaged(f"has frame {numbers[order][at]:g} twice" if steps[at] == 0.0 else
-                      f"lacks what comes between frame {numbers[order][at]:g} and {numbers[order][at + 1]:g}: {AGAIN}")
+        before, after = numbers[order][at : at + 2]
+        raise Damaged(f"has frame {before:g} twice" if before == after else f"lacks what is between frames {before:g} and {after:g}: "
+                      f"{AGAIN}")
     times = stamps[order]
     return order, times if np.isfinite(times).all() and (np.diff(times) > 0.0).all() else numbers[order] / fps
 
@@ -289,7 +243,7 @@ def _actions(cells: list, order: np.ndarray) -> np.ndarray:
     rows = [cells[i] for i in order]
     for frame, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != 7 or None in row:
-            said = "no action" if row is None else f"an action of {len(row)} numbers" if isinstance(row, list) else f"the action {row}"
+            said = "no action" if row is None else f"an action of {len(row)} numbers" if isinstance(row, list) else repr(row)
             raise Damaged(f"has {said} in frame {frame}, where seven numbers are needed")
     return np.array(rows, np.float64)
 

@@ -85,14 +85,15 @@ class RldsDataset:
             raise Damaged(f"has {len(actions)} actions, but {len(pictures)} images of {self._camera}")
         if not len(actions):
             raise Damaged("is empty")
-        if len(pictures) > 1 and len(set(pictures)) == 1:  # the metadata has_image_0, ... are no guide: Bridge's say no throughout
+        if len(pictures) > 1 and len(set(pictures)) == 1:  # has_image_0 and the like are no guide: Bridge's say no throughout
             raise Damaged(f"has one and the same picture in all steps of {self._camera}, a placeholder: name another --camera")
         said = values.get(self._sentence) or [b""]
         period = stride / self._options.rate if self._options.rate else None
         actions = physical(actions, self._options)
+        rewarded = np.any(values.get(STEPS + "reward", np.zeros(1)) > 0.0)
         return Episode(
-            Lazily(map, _picture, pictures[::stride]), actions, self._options.instruction or said[0].decode(errors="replace"), name,
-            period and period * np.arange(len(actions)), period, True if np.any(values.get(STEPS + "reward", 0.0) > 0) else None,
+            Lazily(map, _picture, pictures[::stride]), actions, self._options.instruction or said[0].decode(errors="replace"),
+            name, period and period * np.arange(len(actions)), period, True if rewarded else None,
         )
 
     def _find_action(self, declared: dict[str, dict]) -> str:
@@ -101,19 +102,20 @@ class RldsDataset:
         if shapes.get(name) != (7,):
             fitting = ", ".join(key.removeprefix(STEPS) for key, shape in shapes.items() if shape == (7,)) or "(none)"
             there = f"of shape {shapes[name]}" if name in shapes else "not there"
-            raise RecordingError(f"the RLDS dataset {self._folder}: its actions {self._options.action!r} are {there}, and {NO_DELTAS}: "
-                                 f"name them with --action; of shape (7,) are {fitting}")
-        if declared[name]["tensor"].get("encoding", "none").lower() != "none":
-            raise RecordingError(f"the RLDS dataset {self._folder} has packed its actions ({declared[name]['tensor']['encoding']}): "
-                                 "write it again without an encoding")
+            raise RecordingError(f"the RLDS dataset {self._folder}: its actions {self._options.action!r} are {there}, and "
+                                 f"{NO_DELTAS}: name them with --action; of shape (7,) are {fitting}")
+        encoding = declared[name]["tensor"].get("encoding", "none").lower()
+        if encoding != "none":
+            raise RecordingError(f"the RLDS dataset {self._folder} has packed its actions ({encoding}): write it again without an "
+                                 "encoding")
         return name
 
     def _one_camera(self, cameras: list[str]) -> str:
         short = {name.rsplit("/", 1)[-1]: name for name in cameras}
         camera = self._options.camera or (next(iter(short)) if len(short) == 1 else "")
         if camera not in short:
-            raise RecordingError(f"the RLDS dataset {self._folder} has the cameras {', '.join(sorted(short)) or '(none)'}: name the one "
-                                 "that the policy is used to with --camera")
+            raise RecordingError(f"the RLDS dataset {self._folder} has the cameras {', '.join(sorted(short)) or '(none)'}: name "
+                                 "the one that the policy is used to with --camera")
         return short[camera]
 
 

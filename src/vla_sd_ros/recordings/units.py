@@ -77,8 +77,8 @@ def whole_objection(actions: np.ndarray) -> str:
     resting = np.median(actions[:, :6], axis=0)
     if (np.abs(resting) > RESTING).any():
         axis = int(np.abs(resting).argmax())
-        return (f"rest at {resting[axis]:.2f} in {AXES[axis]}: they are positions, of joints or of the end effector, and {NO_DELTAS} "
-                "(--action)")
+        return (f"rest at {resting[axis]:.2f} in {AXES[axis]}: they are positions, of joints or of the end effector, and "
+                f"{NO_DELTAS} (--action)")
     low, high = np.quantile(actions[:, :6], (0.01, 0.99), axis=0)
     largest = np.maximum(-low, high)
     if (largest > LARGEST).any():
