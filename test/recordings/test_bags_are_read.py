@@ -72,10 +72,11 @@ class Messages:
             period=self.make("builtin_interfaces/msg/Duration", sec=0, nanosec=200_000_000),
         )
 
-    def decode(self, time, goal, step):
+    def decode(self, time, goal, step, decided=None):
         self.add(
             "decode", time + 0.05, header=self.header(time), goal_id=self.goal_id(goal), step=step, decoder="", path="",
-            bins=np.zeros(7, np.uint8), action=action(goal, step), accepted_length=0, forward_passes=7, threshold=0.0,
+            bins=np.zeros(7, np.uint8), action=action(goal, step) if decided is None else decided, accepted_length=0,
+            forward_passes=7, threshold=0.0,
             fused_metric=0.0, vision_ms=0.0, prefill_ms=0.0, draft_ms=0.0, decode_ms=0.0, total_ms=0.0,
             image_to_command_ms=0.0,
         )
@@ -149,7 +150,7 @@ def test_a_bag_of_ros2_bag_with_other_names_and_compressed_images(folder, storag
 
 
 def other_bag(folder, fill, names=("image", "command", "task_success", "task_instruction"), last=True):
-    folder.parent.mkdir(exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     writer = EpisodeWriter(folder, {f"/{t.name}": t for t in EPISODE_TOPICS if t.name in names})
     messages = Messages(lambda name, stamp, data: writer.write(f"/{name}", stamp, data))
     messages.add("task_instruction", 0.0, data="open the drawer")
