@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same episodes as our own files, as a bag, as LeRobot and as RLDS datasets make the same database to the last bit."""
 import json
+import pickle
 
 import cv2
 import demonstration_files
@@ -86,6 +87,15 @@ def database(folder):
     inventory.check_rate(0.2)
     assert inventory.episodes == 2 and recordings.skipped == {}
     return build(recordings, embed, Origin("", ""), recordings.skip)
+
+
+@pytest.mark.parametrize("write", [as_demonstrations, as_bag, as_lerobot, as_rlds])
+def test_an_episode_can_be_handed_to_another_process(tmp_path, write):
+    write(tmp_path / "recordings")
+    for episode in Recordings([tmp_path / "recordings"], Options(rate=5.0)):
+        handed = pickle.dumps(episode)
+        for one, other in zip(episode.images, pickle.loads(handed).images, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("write", [as_bag, as_lerobot, as_rlds])

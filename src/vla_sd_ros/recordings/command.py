@@ -6,8 +6,12 @@ from pathlib import Path
 CONTROL_PERIOD = 0.2  # [s], as vla_node's control_period
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--include-failed", action="store_true", help="also episodes that are not known to have succeeded")
+def add_arguments(parser: argparse.ArgumentParser, failed: bool = False) -> None:
+    """failed: of use to this command too, so that it takes all episodes."""
+    if failed:
+        parser.set_defaults(include_failed=True)
+    else:
+        parser.add_argument("--include-failed", action="store_true", help="also episodes that are not known to have succeeded")
     parser.add_argument("--instruction", default="", help="of all episodes, where the source does not say it")
     parser.add_argument("--image-topic", default="", help="bags: topic of the policy's camera, where there are several")
     parser.add_argument("--camera", default="", help="datasets: key of the policy's camera, where there are several")
@@ -37,6 +41,12 @@ def take_stock(arguments: argparse.Namespace, paths: list[Path]):
     inventory = Inventory.of(recordings)
     inventory.check_rate(arguments.control_period)
     return recordings, inventory
+
+
+def tell_skipped(recordings) -> None:
+    """Print what of these Recordings was skipped, one line for each reason."""
+    for sentence in recordings.told():
+        print(sentence, flush=True)
 
 
 def options(arguments: argparse.Namespace):

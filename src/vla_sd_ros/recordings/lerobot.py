@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from vla_sd_ros.images import MAX_PIXELS, compressed_to_rgb
+from vla_sd_ros.recordings import parquet
 from vla_sd_ros.recordings.episode import Damaged, Encoded, Episode, Lazily, Options, RecordingError, Skipped
-from vla_sd_ros.recordings.parquet import Parts, Tables, by_index, whole
+from vla_sd_ros.recordings.parquet import Parts, by_index, whole
 from vla_sd_ros.recordings.units import NO_DELTAS, joint_names, physical
 
 COLUMNS = ("timestamp", "task_index")
@@ -52,8 +53,8 @@ class LeRobotDataset:
 
     def __init__(self, root: Path, options: Options):
         self._root, self._options = root, options
-        self._tables = Tables()
         self._skipped: list[Skipped] = []
+        parquet.library()  # said first, whatever else is wrong
         try:
             self._info = json.loads((root / "meta" / "info.json").read_text())
             self._version = str(self._info["codebase_version"])
@@ -85,11 +86,11 @@ class LeRobotDataset:
 
     def _episode(self, number: int, parts: Parts) -> Episode:
         stride, action = self._options.stride, self._options.action
-        table = self._tables.take(parts, (*COLUMNS, action), optional=("frame_index", "next.success"))
+        table = parquet.take(parts, (*COLUMNS, action), optional=("frame_index", "next.success"))
         order, times = _in_order(table, self._fps)
         frames = Frames(parts, order[::stride], times[::stride])
         return Episode(
-            Lazily(self._pictures, frames) if self._stored else self._video_pictures(number, frames),
+            Lazily(_pictures, self._root, self._camera, frames) if self._stored else self._video_pictures(number, frames),
             physical(_actions(table[action].to_pylist(), order), self._options),
             self._options.instruction or self._task(number, table["task_index"][int(order[0])].as_py()),
             self._name(number), frames.times, stride / self._fps,
@@ -127,7 +128,7 @@ class LeRobotDataset:
         found: dict[int | None, Parts] = {}
         for path in sorted((self._root / "data").rglob("*.parquet")):
             try:
-                indices = self._tables.read(path, ("episode_index",))["episode_index"].to_pylist()
+                indices = parquet.read(path, ("episode_index",))["episode_index"].to_pylist()
             except Damaged as error:
                 self._skipped.append(Skipped(str(path), str(error)))
                 continue
@@ -150,17 +151,17 @@ class LeRobotDataset:
             lines = (self._root / "meta" / "tasks.jsonl").read_text().splitlines()
             return {whole(task["task_index"]): task["task"] for task in map(json.loads, filter(str.strip, lines))}
         path = self._root / "meta" / "tasks.parquet"
-        sentences = [name for name in self._tables.columns(path) if name != "task_index"] if path.exists() else []
+        sentences = [name for name in parquet.columns_of(path) if name != "task_index"] if path.exists() else []
         if not sentences:
             return {}
-        table = self._tables.read(path, ("task_index", sentences[0]))  # written as a data frame's index, under any name
+        table = parquet.read(path, ("task_index", sentences[0]))  # written as a data frame's index, under any name
         return dict(zip(map(whole, table["task_index"].to_pylist()), table[sentences[0]].to_pylist()))
 
     def _read_episodes(self) -> dict[int, dict]:
         """What meta/episodes of v3 says of each episode."""
         described = {}
         for path in sorted((self._root / "meta" / "episodes").rglob("*.parquet")):
-            for row in self._tables.read(path, ("episode_index",), ("tasks", *self._video_columns())).to_pylist():
+            for row in parquet.read(path, ("episode_index",), ("tasks", *self._video_columns())).to_pylist():
                 described[whole(row["episode_index"])] = row
         return described
 
@@ -191,22 +192,23 @@ class LeRobotDataset:
             raise _damaged("has a video that cannot be found", error) from error
         return Lazily(video_frames, video.path, video.begin + frames.times, 0.5 / self._fps)
 
-    def _pictures(self, frames: Frames) -> Iterator[np.ndarray | None]:
-        """Pictures that are stored in the rows."""
-        for stored in self._tables.take(frames.parts, (self._camera,)).take(frames.order)[self._camera].to_pylist():
-            yield self._picture(stored)
 
-    def _picture(self, stored: object) -> np.ndarray | None:
-        """An image feature's cell: the encoded file, alone or beside its path below the dataset; None where it is empty."""
-        try:
-            if isinstance(stored, dict):
-                stored = stored.get("bytes") or stored.get("path")
-            if stored is None:
-                return None
-            encoded = (self._root / stored).read_bytes() if isinstance(stored, str) else stored
-            return compressed_to_rgb(Encoded(encoded))
-        except (OSError, TypeError, ValueError) as error:
-            raise Damaged(f"has a picture that cannot be read ({error}): {AGAIN}") from error
+def _pictures(root: Path, camera: str, frames: Frames) -> Iterator[np.ndarray | None]:
+    """Pictures that are stored in the rows."""
+    for stored in parquet.take(frames.parts, (camera,)).take(frames.order)[camera].to_pylist():
+        yield _picture(root, stored)
+
+
+def _picture(root: Path, stored: object) -> np.ndarray | None:
+    """An image feature's cell: the encoded file, alone or beside its path below the dataset; None where it is empty."""
+    try:
+        if isinstance(stored, dict):
+            stored = stored.get("bytes") or stored.get("path")
+        if stored is None:
+            return None
+        return compressed_to_rgb(Encoded((root / stored).read_bytes() if isinstance(stored, str) else stored))
+    except (OSError, TypeError, ValueError) as error:
+        raise Damaged(f"has a picture that cannot be read ({error}): {AGAIN}") from error
 
 
 def _damaged(what: str, error: Exception) -> Damaged:

@@ -9,43 +9,48 @@ from vla_sd_ros.recordings.episode import Damaged, RecordingError
 Parts = list[tuple[Path, np.ndarray]]  # rows (n,) of files, one after the other
 
 
-class Tables:
-    """Reads columns; the newest table of each set of columns is kept, for episodes lie side by side in a file."""
+_kept: dict[tuple[str, ...], tuple[tuple, object]] = {}  # of each set of columns the newest: episodes lie side by side in a file
 
-    def __init__(self):
-        try:
-            from pyarrow import parquet
-        except ImportError as error:
-            raise RecordingError("reading a LeRobot dataset needs pyarrow: pip install 'vla_sd_ros[data]'") from error
-        self._parquet = parquet
-        self._kept: dict[tuple[str, ...], tuple[Path, object]] = {}
 
-    def columns(self, path: Path) -> list[str]:
-        """Names of a file's columns. Damaged where it cannot be read."""
-        return self._tried(self._parquet.read_schema, path).names
+def columns_of(path: Path) -> list[str]:
+    """Names of a file's columns. Damaged where it cannot be read, RecordingError where pyarrow is missing."""
+    return _tried("read_schema", path).names
 
-    def read(self, path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()):
-        """A file's pyarrow.Table of these columns. Damaged where one that is not optional is missing."""
-        there = self.columns(path)
-        if missing := [name for name in columns if name not in there]:
-            raise Damaged(f"lacks the column {', '.join(missing)}: download it again")
-        wanted = (*columns, *(name for name in optional if name in there))
-        if self._kept.get(wanted, (None,))[0] != path:
-            self._kept[wanted] = path, self._tried(self._parquet.read_table, path, columns=list(wanted))
-        return self._kept[wanted][1]
 
-    def take(self, parts: Parts, columns: tuple[str, ...], optional: tuple[str, ...] = ()):
-        """A pyarrow.Table of these rows, part after part."""
-        import pyarrow
+def read(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()):
+    """A file's pyarrow.Table of these columns. Damaged where one that is not optional is missing."""
+    there = columns_of(path)
+    if missing := [name for name in columns if name not in there]:
+        raise Damaged(f"lacks the column {', '.join(missing)}: download it again")
+    wanted = (*columns, *(name for name in optional if name in there))
+    state = path, path.stat().st_mtime_ns, path.stat().st_size
+    if _kept.get(wanted, (None,))[0] != state:
+        _kept[wanted] = state, _tried("read_table", path, columns=list(wanted))
+    return _kept[wanted][1]
 
-        tables = [self.read(path, columns, optional).take(rows) for path, rows in parts]
-        return pyarrow.concat_tables(tables, promote_options="default")
 
-    def _tried(self, read, path: Path, **options):
-        try:
-            return read(path, **options)
-        except (OSError, ValueError) as error:
-            raise Damaged(f"cannot be read ({type(error).__name__}: {error}): download it again") from error
+def take(parts: Parts, columns: tuple[str, ...], optional: tuple[str, ...] = ()):
+    """A pyarrow.Table of these rows, part after part."""
+    import pyarrow
+
+    tables = [read(path, columns, optional).take(rows) for path, rows in parts]
+    return pyarrow.concat_tables(tables, promote_options="default")
+
+
+def library():
+    """pyarrow.parquet. RecordingError where it is missing."""
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise RecordingError("reading a LeRobot dataset needs pyarrow: pip install 'vla_sd_ros[data]'") from error
+    return parquet
+
+
+def _tried(function: str, path: Path, **options):
+    try:
+        return getattr(library(), function)(path, **options)
+    except (OSError, ValueError) as error:
+        raise Damaged(f"cannot be read ({type(error).__name__}: {error}): download it again") from error
 
 
 def whole(index: object) -> int | None:

@@ -66,7 +66,7 @@ def make(arguments: argparse.Namespace) -> None:
     database.save(arguments.output)
     for key, entries in database.partitions.items():
         print(f"{len(entries):7d} steps: {key}")
-    print(*recordings.told(), sep="\n", end="\n" if recordings.skipped else "")
+    recordings_command.tell_skipped(recordings)
     print(f"{len(database)} steps of {len(database.episode_names)} episodes; the database is in {arguments.output}")
 
 
