@@ -10,8 +10,10 @@ from setuptools import find_packages, setup
 
 NAME = "vla_sd_ros"
 
-DATA = [  # reading demonstrations for a trajectory database
+DATA = [  # reading recordings
     "av>=12",
+    "crc32c>=2.4,<3",
+    "protobuf>=4.25",
     "pyarrow>=14",
     "rosbags>=0.10,<0.12",
     "tqdm>=4.60",

@@ -132,7 +132,7 @@ def messages() -> str:
         check_for_type_support(ExecuteInstruction)
     except ImportError as error:
         raise Problem(f"cannot be imported ({error}); run pip install ./msg, or source the workspace") from error
-    from vla_sd_ros.report.bag import message_folder
+    from vla_sd_ros.recordings.rosbag import message_folder
 
     return f"vla_sd_msgs, {len(list(message_folder().glob('*.msg')))} messages and their type support"
 

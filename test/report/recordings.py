@@ -2,6 +2,7 @@
 """Episodes written as a recorder writes them: serialized messages of the real types."""
 import numpy as np
 
+from vla_sd_ros.recordings import rosbag
 from vla_sd_ros.report import bag
 
 START = 1_700_000_000_000_000_000  # [ns]
@@ -12,7 +13,7 @@ class Recording:
 
     def __init__(self, folder):
         self.folder = folder
-        self.store = bag.typestore()
+        self.store = rosbag.typestore()
         self.types = self.store.types
         topics = {f"/vla/{topic.name}": topic for topic in bag.EPISODE_TOPICS if not topic.name.startswith("/")}
         self.writer = bag.EpisodeWriter(folder, topics)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from vla_sd_ros.recordings import rosbag
 from vla_sd_ros.report import bag
 
 pytest.importorskip("vla_sd_msgs", reason="vla_sd_msgs is not installed")
@@ -29,8 +30,8 @@ def test_ros2_bag_finds_its_metadata(episode_folder):
 
 
 def test_type_hashes_are_those_of_the_installed_interfaces():
-    store = bag.typestore()
-    for path in bag.message_folder().glob("*.json"):
+    store = rosbag.typestore()
+    for path in rosbag.message_folder().glob("*.json"):
         installed = {entry["type_name"]: entry["hash_string"] for entry in json.loads(path.read_text())["type_hashes"]}
         name = f"vla_sd_msgs/msg/{path.stem}"
         assert store.hash_rihs01(name) == installed[name]

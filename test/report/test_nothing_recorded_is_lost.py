@@ -100,6 +100,20 @@ def test_the_bag_of_a_killed_recorder_can_be_read_up_to_its_last_megabyte(tmp_pa
     assert [message.data[0] for message in images[:20]] == list(range(20))
 
 
+@pytest.mark.parametrize("part", [0.4, 0.6, 0.9])
+def test_a_chunk_of_which_only_a_part_was_written_is_left_out(tmp_path, part):
+    recording = Recording(tmp_path / "episode")
+    for i in range(40):
+        recording.image(0.2 * i, i, 160)
+    recording.writer.close()
+    (tmp_path / "episode" / "metadata.yaml").unlink()
+    path = tmp_path / "episode" / "episode.mcap"
+    written = path.read_bytes()
+    path.write_bytes(written[: int(part * len(written))] + bytes(4 << 20))  # the disk was claimed ahead
+    values = [message.data[0] for topic, _, message in bag.read(tmp_path / "episode") if topic == "/vla/image"]
+    assert values == list(range(len(values))) and len(values) > 40 * part - 16
+
+
 def test_no_room_at_the_start_is_an_error_at_once(small_disk):
     (small_disk / "filler").write_bytes(bytes(6 << 20))
     with pytest.raises(OSError, match="No space left"):

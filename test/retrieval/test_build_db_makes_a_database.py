@@ -2,14 +2,17 @@
 """`vla-sd build-db` makes a database for a checkpoint's own features; what is wrong it says in one sentence."""
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from test_demonstrations_are_read import write
+from demonstration_files import write
 
 from vla_sd_ros import policy
 from vla_sd_ros.cli import main
 from vla_sd_ros.retrieval import TrajectoryDatabase
+
+BRIDGE = Path(__file__).parents[2] / ".." / "shared" / "data" / "bridge_dataset"
 
 
 @pytest.fixture
@@ -45,6 +48,29 @@ def test_what_cannot_be_done_is_said_in_one_sentence(checkpoint, tmp_path, capsy
     assert build(checkpoint, tmp_path / "db", *arguments) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("vla-sd build-db: ") and said in lines[0]
+
+
+def test_what_is_skipped_is_told_and_the_table_of_units_comes_first(checkpoint, demonstrations, tmp_path, capsys):
+    write(demonstrations / "episode0002.npz", 2, success=False)
+    (demonstrations / "episode0003.npz").write_bytes(b"PK")
+    assert build(checkpoint, tmp_path / "db", "--source", demonstrations) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:2] == ["x", "[m]"] and lines[1].startswith("recordings ") and lines[4].startswith("random ")
+    assert any(line.startswith("1 skipped: ") and "episode0002.npz is not known to have succeeded" in line for line in lines)
+    assert any(line.startswith("1 skipped: ") and "episode0003.npz is not an episode" in line for line in lines)
+    assert lines[-1].startswith("10 steps of 2 episodes")
+
+
+def test_recordings_of_another_rate_are_refused(checkpoint, demonstrations, tmp_path, capsys):
+    assert build(checkpoint, tmp_path / "db", "--source", demonstrations, "--control-period", "0.05") == 2
+    assert "have a step each 0.2 s, but the policy decides each 0.05 s" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not BRIDGE.is_dir(), reason="the shard of BridgeData V2 is not beside the repository")
+def test_a_database_of_the_real_bridge_shard(checkpoint, tmp_path, capsys):
+    assert build(checkpoint, tmp_path / "db", "--source", BRIDGE, "--camera", "image_0", "--rate", 5) == 0
+    assert "250 steps of 25 episodes" in capsys.readouterr().out
+    assert len(TrajectoryDatabase.load(tmp_path / "db").partitions["put carrot on plate"]) == 80
 
 
 def test_an_existing_database_is_refused_before_the_work(checkpoint, demonstrations, tmp_path, capsys):

@@ -22,5 +22,6 @@ def write_episodes(directory, count=6, steps=8) -> None:
     directory.mkdir()
     for i in range(count):
         images = rng.integers(0, 255, (steps, 32, 32, 3), np.uint8)
-        np.savez(directory / f"episode{i:04d}.npz", images=images, instruction=SENTENCES[i % 2], success=True)
+        np.savez(directory / f"episode{i:04d}.npz", images=images, actions=np.zeros((steps, 7)), instruction=SENTENCES[i % 2],
+                 success=True)
     np.savez(directory / f"episode{count:04d}.npz", success=False)

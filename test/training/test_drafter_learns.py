@@ -107,7 +107,7 @@ def test_another_policy_in_the_same_place_makes_it_begin_anew(trained, tmp_path,
 
 
 @pytest.mark.parametrize("change, sentence", [
-    (["--checkpoint", "nowhere"], "'nowhere' was not found"), (["--demonstrations", "nowhere"], "no episodes below nowhere"),
+    (["--checkpoint", "nowhere"], "'nowhere' was not found"), (["--demonstrations", "nowhere"], "the source nowhere does not exist"),
     (["--held-out", "1"], "leave none to learn from"),
 ])
 def test_what_cannot_be_trained_on_is_one_sentence(tmp_path, capsys, change, sentence):

@@ -6,24 +6,19 @@ Written with rosbags, so that a machine without the rosbag2 packages can record;
 import io
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import numpy as np
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-from rosbags.rosbag2 import Reader, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
+from rosbags.rosbag2 import StoragePlugin, Writer
 
 from vla_sd_ros.images import to_rgb
+from vla_sd_ros.recordings.bags import says_success
+from vla_sd_ros.recordings.rosbag import opened, typestore
+from vla_sd_ros.stamps import ANOTHER_CLOCK
 
-MESSAGE_PACKAGE = "vla_sd_msgs"
 AHEAD = 4 << 20  # [bytes] of the disk claimed before they are needed: for the chunk in memory, index and metadata
-MAGIC = b"\x89MCAP0\r\n"
-DATA_END = 0x0F  # the record of MCAP that comes after all messages, before index and footer
 
 
 @dataclass(frozen=True)
@@ -56,27 +51,6 @@ EPISODE_TOPICS = (
     Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"),
     Topic("/rosout", "rcl_interfaces/msg/Log", latched=True),
 )
-
-
-def message_folder() -> Path:
-    """Folder of the installed .msg files of vla_sd_msgs. Raises FileNotFoundError when the package is not installed."""
-    spec = find_spec(MESSAGE_PACKAGE)
-    if spec is not None and spec.origin:
-        for prefix in Path(spec.origin).parents:
-            folder = prefix / "share" / MESSAGE_PACKAGE / "msg"
-            if folder.is_dir():
-                return folder
-    raise FileNotFoundError(f"{MESSAGE_PACKAGE} is not installed: run `pip install ./msg` or source the workspace")
-
-
-def typestore() -> Typestore:
-    """Types of ROS 2 and of vla_sd_msgs, for reading and writing bags."""
-    store = get_typestore(Stores.ROS2_KILTED)
-    types = {}
-    for path in sorted(message_folder().glob("*.msg")):
-        types.update(get_types_from_msg(path.read_text(), f"{MESSAGE_PACKAGE}/msg/{path.stem}"))
-    store.register(types)
-    return store
 
 
 def _qos(latched: bool) -> Qos:
@@ -153,42 +127,11 @@ class EpisodeWriter:
 def read(folder: Path) -> Iterator[tuple[str, int, object]]:
     """Messages of a bag in order of time: topic, time of reception [ns], message.
 
-    Of a bag that was never closed, because its recorder was killed, those that had been written.
+    Of a bag that was never closed, because its recorder was killed, those that had been written. Raises RecordingError.
     """
-    store = typestore()
-    with ExitStack() as stack:
-        bag = folder if (folder / "metadata.yaml").exists() else stack.enter_context(_closed(folder))
-        reader = stack.enter_context(Reader(bag))
+    with opened(folder) as reader:
         for connection, stamp, data in reader.messages():
-            yield connection.topic, stamp, store.deserialize_cdr(data, connection.msgtype)
-
-
-@contextmanager
-def _closed(folder: Path) -> Iterator[Path]:
-    """A file with the whole chunks of a bag whose recorder was killed. FileNotFoundError where there is no bag."""
-    files = sorted(folder.glob("*.mcap"))
-    if not files:
-        raise FileNotFoundError(f"{folder} has no bag in it")
-    with files[0].open("rb") as file, NamedTemporaryFile(suffix=".mcap") as closed:
-        size = os.fstat(file.fileno()).st_size
-        end = len(MAGIC)
-        file.seek(end)
-        while len(head := file.read(9)) == 9 and 0 < head[0] < DATA_END and end + 9 + _size(head) <= size:
-            end += 9 + _size(head)
-            file.seek(end)
-        copied = 0
-        while copied < end:
-            copied += os.sendfile(closed.fileno(), file.fileno(), copied, end - copied)
-        closed.seek(end)
-        closed.write(bytes([DATA_END]) + (4).to_bytes(8, "little") + bytes(4))
-        closed.write(bytes([2]) + (20).to_bytes(8, "little") + bytes(20) + MAGIC)  # a footer without index: it is read through
-        closed.flush()
-        yield Path(closed.name)
-
-
-def _size(head: bytes) -> int:
-    """Of a record [bytes], from its opcode and length."""
-    return int.from_bytes(head[1:9], "little")
+            yield connection.topic, stamp, reader.deserialize(data, connection.msgtype)
 
 
 @dataclass
@@ -197,7 +140,8 @@ class Episode:
 
     images: time and (H, W, 3) uint8 RGB. steps: time of the image each was decided on, and the DecodeStep message.
     commanded, measured: rows of time, x, y, z [m] in the base frame. gripper: rows of time and opening 0..1.
-    success_time: when the task was first seen solved, or None.
+    success_time: when the task was first seen solved, or None. unreadable: images of which no picture could be made, and why not
+    of the first.
     """
 
     images: list[tuple[float, np.ndarray]] = field(default_factory=list)
@@ -207,12 +151,13 @@ class Episode:
     gripper: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     success_time: float | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    unreadable: tuple[int, str] = (0, "")
 
 
 def read_episode(folder: Path) -> Episode:
     """Read a recorded bag back. Topics are told apart by the last part of their name, so any namespace will do."""
     episode = Episode()
-    commanded, measured, gripper = [], [], []
+    commanded, measured, gripper, images, steps = [], [], [], [], []
     start = None
     for topic, stamp, message in read(folder):
         start = stamp if start is None else start
@@ -220,26 +165,33 @@ def read_episode(folder: Path) -> Episode:
         name = topic.rsplit("/", 1)[-1]
         episode.counts[topic] = episode.counts.get(topic, 0) + 1
         if name == "image":
-            episode.images.append((_header_time(message, start), to_rgb(message)))
+            try:
+                images.append((_header_time(message, start), time, to_rgb(message)))
+            except ValueError as error:
+                episode.unreadable = episode.unreadable[0] + 1, episode.unreadable[1] or str(error)
         elif name == "decode":
-            episode.steps.append((_header_time(message, start), message))
+            steps.append((_header_time(message, start), time, message))
         elif name == "target_pose":
             commanded.append((time, *_position(message)))
         elif name == "measured_pose":
             measured.append((time, *_position(message)))
         elif name == "gripper_command":
             gripper.append((time, message.data))
-        elif name == "task_success" and episode.steps and episode.success_time is None and says_success(message):
+        elif name == "task_success" and steps and episode.success_time is None and says_success(message):
             episode.success_time = time
+    stamped = _stamped(images or steps)
+    episode.images, episode.steps = ([(at if stamped else arrived, what) for at, arrived, what in rows] for rows in (images, steps))
     episode.commanded = np.array(commanded).reshape(-1, 4)
     episode.measured = np.array(measured).reshape(-1, 4)
     episode.gripper = np.array(gripper).reshape(-1, 2)
     return episode
 
 
-def says_success(message) -> bool:
-    """Whether a vla_sd_msgs/TaskSuccess, or a plain std_msgs/Bool, tells of success."""
-    return message.data if hasattr(message, "data") else message.state == message.SUCCESS
+def _stamped(rows: list[tuple]) -> bool:
+    """Whether the stamps of these rows (by stamp [s], by arrival [s], ...) tell their times: not zero, of this clock, ascending."""
+    stamps, arrivals = np.array([row[:2] for row in rows]).reshape(-1, 2).T
+    near = np.abs(stamps - arrivals) < ANOTHER_CLOCK
+    return bool(near.all() and (len(stamps) < 2 or np.median(np.diff(stamps)) > 0.0))
 
 
 def _header_time(message, start: int) -> float:

@@ -37,6 +37,9 @@ def write_report(run: Path, outcome: dict) -> dict:
     instruction = str(outcome.get("instruction") or "")
     if why := fonts.objection(instruction):
         missing.append(why)
+    count, why = episode.unreadable
+    if count:
+        missing.append(f"video.mp4: {count} images are left out: {why}")
     for name, write in (
         ("video.mp4", lambda path: write_video(episode, instruction, path)),
         ("report.png", lambda path: write_figure(episode, _title(outcome), path)),

@@ -4,43 +4,48 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from vla_sd_ros.instruction import normalized
+from vla_sd_ros.recordings import Episode, RecordingError
 from vla_sd_ros.retrieval.database import UPCOMING, DatabaseError, Entries, Origin, TrajectoryDatabase, unit
-from vla_sd_ros.retrieval.sources import Episode
-
-MAX_TRANSLATION = 0.5  # [m] in one step; more is not metres
-GRIPPER_SLACK = 0.05  # values of the gripper so far outside 0..1 are noise, and clipped
 
 
 def build(
     episodes: Iterable[Episode],
     embed: Callable[[np.ndarray, str], np.ndarray],
     origin: Origin,
+    skip: Callable[[str, str], object],
     stepped: Callable[[], object] = lambda: None,
 ) -> TrajectoryDatabase:
-    """The database of these episodes.
+    """The database of these episodes, as Recordings give them.
 
-    embed: from image (H, W, 3) uint8 and instruction to features (d,). stepped: called after each step. Raises
-    DatabaseError for an episode whose actions are not what they should be, and when there is none.
+    embed: from image (H, W, 3) uint8 and instruction to features (d,). skip: told of an episode whose images cannot be read, and
+    why. stepped: called after each step. Raises DatabaseError when there is no episode.
     """
     rows: dict[str, list[tuple]] = {}
     names = []
     for episode in episodes:
-        actions = checked(episode)
-        upcoming = following(actions)
-        partition = rows.setdefault(normalized(episode.instruction), [])
-        images = 0
-        for step, image in enumerate(episode.images):
-            images += 1
-            if image is not None and step < len(actions):
-                features = np.asarray(embed(image, episode.instruction), np.float32)
-                partition.append((unit(features, features.size), actions[step], upcoming[step], len(names), step))
-            stepped()
-        if images != len(actions):
-            raise DatabaseError(f"{episode.name} has {len(actions)} actions, but {images} images")
+        try:
+            entries = _entries_of(episode, embed, len(names), stepped)
+        except RecordingError as error:
+            skip(episode.name, str(error))
+            continue
+        rows.setdefault(episode.instruction, []).extend(entries)
         names.append(episode.name)
     partitions = {key: _entries(partition) for key, partition in rows.items() if partition}
     return TrajectoryDatabase(partitions, origin, names)
+
+
+def _entries_of(episode: Episode, embed: Callable, number: int, stepped: Callable) -> list[tuple]:
+    """One row for each step with an image. number: of the episode."""
+    upcoming, entries, images = following(episode.actions), [], 0
+    for step, image in enumerate(episode.images):
+        images += 1
+        if image is not None and step < len(episode.actions):
+            features = np.asarray(embed(image, episode.instruction), np.float32)
+            entries.append((unit(features, features.size), episode.actions[step], upcoming[step], number, step))
+        stepped()
+    if images != len(episode.actions):
+        raise RecordingError(f"has {len(episode.actions)} actions, but {images} images")
+    return entries
 
 
 def following(actions: np.ndarray) -> np.ndarray:
@@ -49,29 +54,6 @@ def following(actions: np.ndarray) -> np.ndarray:
     still[:, 6] = actions[-1, 6]
     padded = np.concatenate([actions, still])
     return np.stack([padded[i : i + len(actions)] for i in range(1, UPCOMING + 1)], axis=1)
-
-
-def checked(episode: Episode) -> np.ndarray:
-    """The actions (T, 7) float32 of an episode. Raises DatabaseError where they cannot be metres, radians and opening."""
-    actions = np.array(episode.actions, np.float32)
-    if actions.ndim != 2 or actions.shape[1] != 7 or not len(actions):
-        raise DatabaseError(f"{episode.name} has actions of shape {actions.shape}, not (steps, 7): x, y, z, roll, pitch, "
-                            "yaw, gripper")
-    if not normalized(episode.instruction):
-        raise DatabaseError(f"{episode.name} has no instruction, which says what it demonstrates")
-    if not np.isfinite(actions).all():
-        raise DatabaseError(f"{episode.name} has an action that is not finite, at step "
-                            f"{int(np.argmin(np.isfinite(actions).all(axis=1)))}")
-    furthest, turn = np.abs(actions[:, :3]).max(), np.abs(actions[:, 3:6]).max()
-    if furthest > MAX_TRANSLATION or turn > np.pi:
-        raise DatabaseError(f"{episode.name} moves by {furthest:.2f} and turns by {turn:.2f} in one step, which cannot be "
-                            "metres and radians: give --action-scale")
-    lowest, highest = actions[:, 6].min(), actions[:, 6].max()
-    if lowest < -GRIPPER_SLACK or highest > 1.0 + GRIPPER_SLACK:
-        raise DatabaseError(f"{episode.name} has gripper values of {lowest:g} to {highest:g}, not 0 (closed) to 1 (open): "
-                            "give --gripper CLOSED OPEN")
-    actions[:, 6] = actions[:, 6].clip(0.0, 1.0)
-    return actions
 
 
 def _entries(rows: list[tuple]) -> Entries:

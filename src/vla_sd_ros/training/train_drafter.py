@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,9 @@ from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.policy.draft import Draft, chain
 from vla_sd_ros.policy.drafter import FILE, Budget, Drafter, DrafterModel
 from vla_sd_ros.policy.vla import ACTION_TOKENS, Vla
-from vla_sd_ros.training.data import episode_files
+from vla_sd_ros.recordings import Episode, RecordingError, Recordings
+from vla_sd_ros.recordings import command as recordings_command
+from vla_sd_ros.training.data import check_held_out
 from vla_sd_ros.training.loop import (Log, average_gradients, check_processes, learning_rate, load_state, multiplies_bf16,
                                        save_state, spawn)
 
@@ -41,7 +44,8 @@ STATE = "state.pt"  # of an interrupted training
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="libero", help="the policy: ./directory, or the name of a shipped one")
     parser.add_argument("--unnorm-key", default="", help="entry of dataset_statistics.json, where there are several")
-    parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")])
+    parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")],
+                        help="recordings of any kind that build-db reads; searched below")
     parser.add_argument("--output", type=inputs.path, help=f"directory for {FILE}; default: the policy's")
     parser.add_argument("--steps", type=inputs.whole(1, 10**9), default=3000)
     parser.add_argument("--batch-size", type=inputs.whole(1, 10**9), default=64, help="over all processes")
@@ -55,18 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=inputs.whole(0, 2**32 - 1), default=0)
     parser.add_argument("--processes", type=inputs.whole(1, 10**9), default=os.cpu_count())
     parser.add_argument("--device", default="cpu", help="cuda: with --processes 1")
+    recordings_command.add_arguments(parser, failed=True)  # what the policy says is wanted, not what was done
 
 
 def run(arguments: argparse.Namespace) -> int:
     try:
         check_processes(arguments.processes, arguments.batch_size)
         directory = checkpoint.find(arguments.checkpoint)
-        episodes = episode_files(arguments.demonstrations)
-        if arguments.held_out < 2 or len(episodes) < 2:
-            raise ValueError(
-                f"{len(episodes)} episodes with each {arguments.held_out}. held out leave none to learn from: "
-                "run vla-sd collect, or give a larger --held-out"
-            )
+        recordings, inventory = recordings_command.take_stock(arguments, arguments.demonstrations)
+        check_held_out(inventory.episodes, arguments.held_out)
         # Says what is wrong before any process starts. Units are nothing to a drafter.
         checkpoint.load(directory, arguments.device, arguments.unnorm_key, largest_step=None)
     except (FileNotFoundError, ValueError) as error:
@@ -80,7 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    spawn(_train, (arguments, directory, output, work, episodes), arguments.processes)
+    recordings_command.tell_skipped(recordings)
+    spawn(_train, (arguments, directory, output, work), arguments.processes)
     return 0
 
 
@@ -115,10 +117,12 @@ class Decoded:
         return embeddings, hidden
 
 
-def decode_episode(vla: Vla, images: np.ndarray, instruction: str) -> Decoded:
-    """Greedy decoding of images (T, H, W, 3), token by token."""
+def decode_episode(vla: Vla, images: Iterable[np.ndarray | None], instruction: str) -> Decoded:
+    """Greedy decoding of images (H, W, 3), token by token. Raises RecordingError where they cannot be read or there is none."""
     states, actions = [], []
     for image in images:
+        if image is None:
+            continue
         prompt = vla.observe(image, instruction)
         out = vla.prefill(prompt)
         hidden, bins = [out.prompt], [*out.greedy()]
@@ -130,29 +134,43 @@ def decode_episode(vla: Vla, images: np.ndarray, instruction: str) -> Decoded:
         embeddings = torch.cat((prompt.embeddings, vla.action_embeddings[bins[:DRAFTED]]))
         states.append(torch.stack((embeddings, torch.cat(hidden))).half().cpu().numpy())
         actions.append(bins)
+    if not states:
+        raise RecordingError("has no image")
     return Decoded(np.stack(states, 1), np.array(actions))
 
 
-def _decode_all(vla: Vla, episodes: list[Path], directory: Path, rank: int, processes: int) -> list[Decoded]:
+def _decode_all(vla: Vla, recordings: Recordings, directory: Path, rank: int, processes: int) -> list[Decoded]:
     """Decode this process's share of the episodes whose files are missing; then open all."""
     directory.mkdir(exist_ok=True)
-    files = [directory / _name(path) for path in episodes]
-    missing = [(path, file) for path, file in zip(episodes, files) if not file.with_suffix(".bins.npy").exists()]
-    for path, file in tqdm(missing[rank::processes], desc="decoding", unit="episode", disable=rank > 0):
-        with np.load(path) as episode:
-            decoded = decode_episode(vla, episode["images"], str(episode["instruction"]))
-        np.save(file, decoded.states)
-        temporary = file.with_suffix(".tmp.npy")
-        np.save(temporary, decoded.bins)
-        temporary.rename(file.with_suffix(".bins.npy"))
+    files = []
+    for number, episode in enumerate(tqdm(recordings, desc="decoding", unit="episode", disable=rank > 0)):
+        files.append(directory / _name(episode))
+        if number % processes == rank and not _done(files[-1]).exists():
+            try:
+                _keep(decode_episode(vla, episode.images, episode.instruction), files[-1])
+            except RecordingError as error:
+                print(f"skipped: {episode.name} {error}", flush=True)
     distributed.barrier()
-    return [Decoded(np.load(file, mmap_mode="r"), np.load(file.with_suffix(".bins.npy"))) for file in files]
+    return [Decoded(np.load(file, mmap_mode="r"), np.load(_done(file))) for file in files if _done(file).exists()]
 
 
-def _name(episode: Path) -> str:
+def _done(file: Path) -> Path:
+    """The file of an episode's tokens, which is there only when that of its states is whole."""
+    return file.with_suffix(".bins.npy")
+
+
+def _keep(decoded: Decoded, file: Path) -> None:
+    np.save(file, decoded.states)
+    temporary = file.with_suffix(".tmp.npy")
+    np.save(temporary, decoded.bins)
+    temporary.rename(_done(file))
+
+
+def _name(episode: Episode) -> str:
     """A file name that another or a changed episode does not have."""
-    status = episode.stat()
-    return hashlib.sha256(f"{episode.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:16] + ".npy"
+    status = Path(episode.name.rsplit("#", 1)[0]).stat()  # of the file or folder that it lies in
+    said = f"{Path(episode.name).resolve()} {status.st_size} {status.st_mtime_ns} {episode.instruction}".encode()
+    return hashlib.sha256(said + episode.actions.tobytes()).hexdigest()[:16] + ".npy"
 
 
 class Batches:
@@ -234,11 +252,11 @@ def accepted_length(model: DrafterModel, vla: Vla, episodes: list[Decoded], coun
     return float(np.mean(np.concatenate(decided))), 1.0 + float(np.mean([len(lengths) for lengths in decided]))
 
 
-def _train(
-    rank: int, arguments: argparse.Namespace, directory: Path, output: Path, work: Path, episodes: list[Path]
-) -> None:
+def _train(rank: int, arguments: argparse.Namespace, directory: Path, output: Path, work: Path) -> None:
     vla = checkpoint.load(directory, arguments.device, arguments.unnorm_key, largest_step=None)
-    decoded = _decode_all(vla, episodes, work / "decoded", rank, arguments.processes)
+    recordings = Recordings(arguments.demonstrations, recordings_command.options(arguments))
+    decoded = _decode_all(vla, recordings, work / "decoded", rank, arguments.processes)
+    check_held_out(len(decoded), arguments.held_out)
     held_out = decoded[:: arguments.held_out]
     learnt = [episode for i, episode in enumerate(decoded) if i % arguments.held_out]
     torch.manual_seed(arguments.seed)

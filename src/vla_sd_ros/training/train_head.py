@@ -10,6 +10,7 @@ import os
 import sys
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,9 @@ from vla_sd_ros.decoding.autoregressive import Autoregressive
 from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.policy.model import DraftHead
 from vla_sd_ros.policy.vla import Vla
-from vla_sd_ros.training.data import episode_files
+from vla_sd_ros.recordings import Episode, RecordingError, Skipped
+from vla_sd_ros.recordings import command as recordings_command
+from vla_sd_ros.training.data import check_held_out
 from vla_sd_ros.training.loop import learning_rate
 
 WARM_UP = 100  # steps
@@ -36,7 +39,8 @@ NEAR = 9  # [bins], the published radius of relaxed acceptance
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="libero", help="the policy: ./directory, or the name of a shipped one")
     parser.add_argument("--unnorm-key", default="", help="entry of dataset_statistics.json, where there are several")
-    parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")])
+    parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")],
+                        help="recordings of any kind that build-db reads; searched below")
     parser.add_argument("--every", type=inputs.whole(1, 10**9), default=1, metavar="N", help="use each N-th image of an episode")
     parser.add_argument("--output", type=inputs.path, help=f"directory for {checkpoint.DRAFT_HEAD}; default: the policy's")
     parser.add_argument("--steps", type=inputs.whole(1, 10**9), default=8000)
@@ -46,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--held-out", type=int, default=10, metavar="N", help="every N-th episode only measures")
     parser.add_argument("--seed", type=inputs.whole(0, 2**32 - 1), default=0)
     parser.add_argument("--processes", type=inputs.whole(1, 10**9), default=os.cpu_count())
+    recordings_command.add_arguments(parser, failed=True)  # what the policy says is wanted, not what was done
 
 
 @dataclass(frozen=True)
@@ -64,21 +69,24 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         directory = checkpoint.find(arguments.checkpoint)
         inputs.writable_folder(arguments.output or directory, "--output")
-        episodes = episode_files(arguments.demonstrations)
-        if arguments.held_out < 2 or len(episodes) < 2:
-            raise ValueError(f"{len(episodes)} episodes with each {arguments.held_out}. held out leave none to learn from: "
-                             "run vla-sd collect, or give a larger --held-out")
+        recordings, inventory = recordings_command.take_stock(arguments, arguments.demonstrations)
+        check_held_out(inventory.episodes, arguments.held_out)
         vla = checkpoint.load(directory, unnorm_key=arguments.unnorm_key, largest_step=None)
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    held_out = episodes[:: arguments.held_out]
-    learnt = [path for i, path in enumerate(episodes) if i % arguments.held_out]
-    asked = partial(ask, directory, arguments.unnorm_key, arguments.every)
+    asked, answers = partial(ask, directory, arguments.unnorm_key, arguments.every), []
     with multiprocessing.get_context("spawn").Pool(arguments.processes, torch.set_num_threads, (1,)) as pool:
-        learnt, held_out = (
-            joined(list(tqdm(pool.imap(asked, paths), name, len(paths), unit="episode")))
-            for name, paths in (("asking the policy", learnt), ("held out", held_out)))
+        for found in tqdm(pool.imap(asked, recordings), "asking the policy", inventory.episodes, unit="episode"):
+            recordings.skip(found.name, found.reason) if isinstance(found, Skipped) else answers.append(found)
+    recordings_command.tell_skipped(recordings)
+    try:
+        check_held_out(len(answers), arguments.held_out)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    held_out = joined(answers[:: arguments.held_out])
+    learnt = joined([answer for i, answer in enumerate(answers) if i % arguments.held_out])
     torch.set_num_threads(arguments.processes)
     torch.manual_seed(arguments.seed)
     head = vla.draft_head or DraftHead(vla.config.vision.width, vla.config.text.hidden_size)
@@ -87,16 +95,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def ask(directory: Path, unnorm_key: str, every: int, path: Path) -> Answers:
+def ask(directory: Path, unnorm_key: str, every: int, episode: Episode) -> Answers | Skipped:
     """The policy's greedy answers to the images of one episode."""
-    vla = _policy(directory, unnorm_key)
-    with np.load(path) as episode:
-        images, instruction = episode["images"][::every], str(episode["instruction"])
+    vla, answers = _policy(directory, unnorm_key), []
     decoder = Autoregressive(vla)
-    prompts = [vla.observe(image, instruction) for image in images]
-    return Answers(
-        torch.cat([prompt.cells for prompt in prompts]).half(), torch.cat([prompt.text for prompt in prompts]).float(),
-        torch.from_numpy(np.array([decoder.decide(image, instruction).bins for image in images])))
+    try:
+        for image in islice(episode.images, 0, None, every):
+            if image is not None:
+                prompt = vla.observe(image, episode.instruction)
+                answers.append((prompt.cells.half(), prompt.text.float(), decoder.decide(image, episode.instruction).bins))
+    except RecordingError as error:
+        return Skipped(episode.name, str(error))
+    if not answers:
+        return Skipped(episode.name, "has no image")
+    cells, text, bins = zip(*answers)
+    return Answers(torch.cat(cells), torch.cat(text), torch.from_numpy(np.array(bins)))
 
 
 _loaded: dict[tuple, Vla] = {}

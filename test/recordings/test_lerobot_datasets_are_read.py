@@ -9,6 +9,7 @@ import os
 import cv2
 import numpy as np
 import pytest
+from reading import read, refused, skipped
 
 av = pytest.importorskip("av", reason="needs the extra [data]")
 pa = pytest.importorskip("pyarrow", reason="needs the extra [data]")
@@ -16,9 +17,7 @@ pa = pytest.importorskip("pyarrow", reason="needs the extra [data]")
 from pyarrow import parquet  # noqa: E402
 from scipy.spatial.transform import Rotation  # noqa: E402
 
-from vla_sd_ros.retrieval import DatabaseError  # noqa: E402
-from vla_sd_ros.retrieval.sources import Options, open_sources  # noqa: E402
-from vla_sd_ros.retrieval.sources.lerobot import composed  # noqa: E402
+from vla_sd_ros.recordings.units import composed  # noqa: E402
 
 CAMERA, FPS = "observation.images.front", 20
 TASKS = ["open the drawer", "pick up the milk"]
@@ -120,17 +119,12 @@ def write_v30(root, images=False, codec="libx264", **columns):
     parquet.write_table(frames(2, images, columns), root / "data" / "chunk-000" / "file-001.parquet")
 
 
-def read(root, **options):
-    (source,) = open_sources(root, Options(**options))
-    return source, [(episode, list(episode.images)) for episode in source]
-
-
 @pytest.mark.parametrize("write", [write_v21, write_v30])
 @pytest.mark.parametrize("stored", [{"images": True}, {"codec": "libx264"}, {"codec": "libsvtav1"}])
 def test_frames_actions_and_tasks_are_those_written(tmp_path, write, stored):
     write(tmp_path, **stored)
-    source, episodes = read(tmp_path)
-    assert source.steps == sum(LENGTHS) and len(episodes) == 3
+    _, episodes = read(tmp_path)
+    assert len(episodes) == 3
     for number, (episode, images) in enumerate(episodes):
         assert episode.instruction == TASKS[number % 2] and episode.name == f"{tmp_path}#{number}"
         np.testing.assert_allclose(episode.actions, [action(number, i) for i in range(LENGTHS[number])], atol=1e-7)
@@ -143,8 +137,7 @@ def test_frames_actions_and_tasks_are_those_written(tmp_path, write, stored):
 @pytest.mark.parametrize("write", [write_v21, write_v30])
 def test_frames_between_two_steps_of_the_policy_are_composed(tmp_path, write):
     write(tmp_path)
-    source, episodes = read(tmp_path, stride=4)
-    assert source.steps >= sum(len(e.actions) for e, _ in episodes) - 2
+    _, episodes = read(tmp_path, stride=4)
     episode, images = episodes[1]
     assert [round(float(image.mean())) // 3 for image in images] == [level(1, i) // 3 for i in (0, 4, 8)]
     moved = np.array([action(1, i) for i in range(9)])
@@ -176,11 +169,6 @@ def test_episodes_recorded_as_failed_only_on_request(tmp_path):
     assert len(read(tmp_path, include_failed=True)[1]) == 3
 
 
-def refused(root, said, **options):
-    with pytest.raises(DatabaseError, match=said):
-        read(root, **options)
-
-
 def test_actions_that_are_no_deltas_of_an_end_effector_are_refused(tmp_path):
     write_v21(tmp_path, images=True)
     features = json.loads((tmp_path / "meta" / "info.json").read_text())["features"]
@@ -201,20 +189,30 @@ def test_the_camera_must_be_named_where_there_are_several(tmp_path):
     assert len(read(tmp_path, camera=CAMERA)[1]) == 3
 
 
-def test_incomplete_and_unknown_datasets_are_refused(tmp_path):
+def test_what_is_missing_of_a_dataset_is_named_and_the_rest_is_read(tmp_path):
     write_v30(tmp_path)
     video = tmp_path / "videos" / CAMERA / "chunk-000" / "file-001.mp4"
+    whole = [f"{tmp_path}#{number}" for number in range(3)]
     encode(video, [level(1, i) for i in range(LENGTHS[1])])  # episode 2 is missing from it
-    refused(tmp_path, "file-001.mp4 has no frame at 0.450 s")
+    assert skipped(tmp_path, "#2", "has no picture at 0.450 s of") == whole[:2]
+    video.write_bytes(b"no video")
+    assert skipped(tmp_path, "#1", "cannot be decoded") == whole[:1]
     video.unlink()
-    refused(tmp_path, "file-001.mp4 cannot be decoded")
+    assert skipped(tmp_path, "#2", "has no video videos/observation.images.front/chunk-000/file-001.mp4") == whole[:1]
     parquet.write_table(pa.table({
         "episode_index": [0], f"videos/{CAMERA}/chunk_index": [0], f"videos/{CAMERA}/file_index": [0],
         f"videos/{CAMERA}/from_timestamp": [0.0],
     }), tmp_path / "meta" / "episodes" / "chunk-000" / "file-000.parquet")
-    refused(tmp_path, "#1 has no video in the dataset's meta/episodes")
-    (tmp_path / "data" / "chunk-000" / "file-001.parquet").unlink()
-    refused(tmp_path, "has 16 of 21 frames")
+    assert skipped(tmp_path, "#1", "has no video in the dataset's meta/episodes") == whole[:1]
+    data = tmp_path / "data" / "chunk-000" / "file-001.parquet"
+    data.write_bytes(data.read_bytes()[:100])
+    assert skipped(tmp_path, "file-001.parquet", "cannot be read") == whole[:1]
+    data.unlink()
+    assert skipped(tmp_path, tmp_path.name, "has 16 of 21 frames") == whole[:1]
+
+
+def test_datasets_of_which_nothing_can_be_read_are_refused(tmp_path):
+    write_v30(tmp_path)
     write_info(tmp_path, "v1.6", False)
     refused(tmp_path, "version v1.6: convert it")
     (tmp_path / "meta" / "info.json").write_text("{}")
@@ -224,5 +222,5 @@ def test_incomplete_and_unknown_datasets_are_refused(tmp_path):
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
 def test_a_video_of_more_pixels_than_a_camera_has_is_refused_before_it_takes_memory(tmp_path, monkeypatch, codec):
     write_v21(tmp_path, codec=codec)
-    monkeypatch.setattr("vla_sd_ros.retrieval.sources.lerobot.MAX_PIXELS", 64 * 48 - 1)
-    refused(tmp_path, "cannot be decoded")
+    monkeypatch.setattr("vla_sd_ros.recordings.lerobot.MAX_PIXELS", 64 * 48 - 1)
+    assert skipped(tmp_path, "#0", "cannot be decoded") == []
