@@ -36,3 +36,13 @@ def test_continuous_integration_runs_the_commands_of_the_readme_and_no_others():
 def test_the_container_runs_the_command_of_the_readme():
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     assert lines[-1] == 'CMD ["make", "demo"]' and "    make demo" in (ROOT / "README.md").read_text().splitlines()
+
+
+def test_continuous_integration_installs_what_the_docs_say_on_an_ordinary_installation():
+    def installed(text: str) -> set[str]:
+        lines = re.findall(r"pip install (.+)", text.replace("\\\n", " "))
+        return {part.strip("'").partition("<")[0] for line in lines for part in line.partition("#")[0].split()}
+
+    docs = (ROOT / "docs" / "ros.md").read_text()
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text().partition("  colcon:")[2].replace("${{ matrix.numpy }}", "numpy")
+    assert installed(docs) == installed(workflow) and "regex" in installed(docs)

@@ -24,7 +24,7 @@ def build(
     DatabaseError for an episode whose actions are not what they should be, and when there is none.
     """
     rows: dict[str, list[tuple]] = {}
-    names = []
+    names: list[str] = []
     for episode in episodes:
         actions = checked(episode)
         upcoming = following(actions)
