@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         folder = new_run_folder(arguments.output_dir)
         environment = prepare_environment(arguments.domain_id)
-        parameters = parameter_files(arguments.params)
+        parameters = parameter_file(arguments.params)
         with Supervisor(environment, folder / "logs") as supervisor:
             outcome = Demo(arguments, supervisor, parameters, folder).run()
     except StartupFailed as error:
@@ -85,7 +85,7 @@ def result_line(summary: dict, folder: Path) -> str:
 class Demo:
     """One run. Every wait checks for signals and for children that ended."""
 
-    def __init__(self, arguments: argparse.Namespace, supervisor: Supervisor, parameters: list[Path], folder: Path):
+    def __init__(self, arguments: argparse.Namespace, supervisor: Supervisor, parameters: Path, folder: Path):
         self.arguments, self.folder = arguments, folder
         self._supervisor, self._parameters = supervisor, parameters
         self._instruction = arguments.instruction
@@ -156,7 +156,7 @@ class Demo:
         pairs = [part for name, value in given.items() for part in ("-p", f"{name}:={value}")]
         return [
             sys.executable, "-m", "vla_sd_ros.nodes", module, "--ros-args", "-r", f"__ns:=/{a.namespace.strip('/')}",
-            *(part for file in self._parameters for part in ("--params-file", str(file))), *pairs,
+            "--params-file", str(self._parameters), *pairs,
         ]
 
     def _listen(self) -> None:
@@ -279,14 +279,16 @@ def new_run_folder(output: Path) -> Path:
     raise StartupFailed(f"{stem} exists already")
 
 
-def parameter_files(given: Path | None) -> list[Path]:
-    """The installed config/decoder.yaml, and over it the given file or config/sim.yaml. StartupFailed where one is not there."""
-    if given is not None and not given.is_file():
-        raise StartupFailed(f"there is no parameter file {given}")
+def parameter_file(given: Path | None) -> Path:
+    """The given parameter file, or the installed config/sim.yaml. Raises StartupFailed when it is not there."""
+    if given is not None:
+        if not given.is_file():
+            raise StartupFailed(f"there is no parameter file {given}")
+        return given
     from vla_sd_ros.ament import share
 
     try:
-        return [share("config", "decoder.yaml"), given or share("config", "sim.yaml")]
+        return share("config", "sim.yaml")
     except FileNotFoundError as error:
         raise StartupFailed(str(error)) from error
 
