@@ -17,12 +17,14 @@ unexport PYTHONPATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 export MUJOCO_GL ?= egl
 
-.PHONY: help demo test install clean
+.PHONY: help demo test lint docs install clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      install everything into $(VENV), run one instruction in simulation; ARGS='...' goes to vla-sd demo"
 	@echo "make test      install everything into $(VENV), run the tests; ARGS='...' goes to pytest"
+	@echo "make lint      look at the code with ruff, and at the rooms without ROS with mypy; installs both into $(VENV)"
+	@echo "make docs      build the documentation as a site into site/"
 	@echo "make install   only install into $(VENV)"
 	@echo "make clean     remove $(VENV) and what building leaves behind"
 
@@ -40,6 +42,14 @@ ifeq ($(strip $(ARGS)),)
 else
 	@$(BIN)/pytest $(ARGS)
 endif
+
+lint: $(VENV)/.lint
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+
+# A link that leads nowhere fails.
+docs: $(VENV)/.docs install
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Three stamps, so that an edit repeats only what it touches: system and environment, messages and dependencies, package.
 install: $(VENV)/.package
@@ -60,5 +70,10 @@ $(VENV)/.package: $(VENV)/.dependencies $(SOURCES) package.xml
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --force-reinstall .
 	@touch $@
 
+$(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.dependencies
+	@rm -rf build/lib build/bdist.*
+	$(BIN)/pip install -q --disable-pip-version-check --constraint constraints.txt '.[$*]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build install log dist src/*.egg-info
+	rm -rf $(VENV) build install log dist site src/*.egg-info

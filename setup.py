@@ -76,7 +76,9 @@ setup(
     ],
     extras_require={
         "data": DATA,
+        "docs": ["mkdocs-material>=9.5"],
         "fleet": ["qdrant-client>=1.12,<2"],
+        "lint": ["mypy>=1.11", "ruff>=0.6"],
         "quantization": ["torchao>=0.18,<1"],
         "serve": SERVE,
         "sim": SIM,

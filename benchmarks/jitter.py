@@ -71,7 +71,8 @@ def text(report: dict) -> str:
         errors = " | ".join(f"{error[what]:.2f}" for what in ("median", "p99", "max"))
         lines.append(f"| {who} | {report[name]['periods']} | {errors} | {report[name]['gaps_over_20_ms']} |")
     scheduler = f"SCHED_FIFO {report['realtime_priority']}" if report["realtime_priority"] else "the ordinary scheduler"
-    return "\n".join([*lines, "", f"{report['goals']} goals in {report['duration_s']:.0f} s with arm_node under {scheduler}; vla_node decided "
+    return "\n".join([*lines, "", f"{report['goals']} goals in {report['duration_s']:.0f} s with arm_node under {scheduler}; "
+                      "vla_node decided "
                       f"{report['actions_per_second']:.1f} actions a second, p95 {report['latency_p95_ms']} ms each."])
 
 

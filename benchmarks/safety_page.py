@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmarks of docs/safety.md and docs/arms.md share: the tests' processes and faults, importable, and their parts of the page."""
+"""What the benchmarks of docs/safety.md and docs/arms.md share: the tests' processes and faults, importable, and
+their parts of the page.
+"""
 import sys
 from pathlib import Path
 

@@ -115,7 +115,7 @@ class Soak:
     def rows(self) -> list[dict]:
         """For each process that lived long enough to judge: its node, what it began and ended with, what is wrong."""
         rows = []
-        for (name, pid), seen in self.samples.items():
+        for (name, _), seen in self.samples.items():
             settled = [s for s in seen[WARM_ROUNDS:] if s.time - seen[0].time > WARM]
             if len(settled) < 2:
                 continue

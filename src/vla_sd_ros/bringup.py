@@ -295,7 +295,7 @@ LAUNCH_FILES: dict[str, tuple[tuple[Argument, ...], Callable[[Mapping[str, str]]
 }
 
 
-def parameter_file(file: str, given: Mapping[str, str]) -> str:
-    """The package's own parameter file, which the user's comes over."""
+def parameter_files(file: str, given: Mapping[str, str]) -> tuple[str, str]:
+    """The package's own parameter files, the second over the first, and the user's over both."""
     name = "widowx" if given.get("arm") == "widowx" else file.partition(".")[0]
-    return f"config/{name}.yaml"
+    return "config/decoder.yaml", f"config/{name}.yaml"

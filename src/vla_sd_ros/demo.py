@@ -254,7 +254,9 @@ class Demo:
         a = self.arguments
         return {
             "instruction": self._instruction,
-            **{key: int(value) if value.isdigit() else value for key, value in self._scene.items()}, "parameters": str(a.params) if a.params else "config/sim.yaml", "namespace": a.namespace,
+            **{key: int(value) if value.isdigit() else value for key, value in self._scene.items()},
+            "parameters": str(a.params) if a.params else "config/sim.yaml",
+            "namespace": a.namespace,
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
 

@@ -10,7 +10,7 @@ the first to the last:
    checkpoint, suite, task, initial_state
 2. the user's params_file
 3. what the launch file derives from its other arguments: names of joints and links, interfaces, topics, actions
-4. the package's own parameter file
+4. the package's own parameter files: that of the launch file, over config/decoder.yaml
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vla_sd_ros.bringup import LAUNCH_FILES, PACKAGE, Argument, Include, Plan, Process, parameter_file
+from vla_sd_ros.bringup import LAUNCH_FILES, PACKAGE, Argument, Include, Plan, Process, parameter_files
 from vla_sd_ros.inputs import checked_namespace
 from vla_sd_ros.parameter_files import read, refuse_lost, refuse_unknown, values_of
 from vla_sd_ros.sources import MESSAGES, advice
@@ -44,7 +44,7 @@ def prepare(file: str, given: Mapping[str, str], share: Path, prefix_of: Callabl
     given["namespace"] = checked_namespace(given["namespace"])
     plan = make(given)
     ours = {node_name(part, given): part for part in plan if _is_ours(part)}
-    path, own = given["params_file"], read(share / parameter_file(file, given))
+    path, own = given["params_file"], [section for name in parameter_files(file, given) for section in read(share / name)]
     yours = read(path) if path else []
     refuse_lost(path, yours, ours, strangers=False)
     frame = values_of(yours, node_name(Process("arm_node"), given)).get("base_frame")

@@ -40,10 +40,10 @@ def send(gripper, opening):
 def test_closed_and_wanted_open_in_the_middle_twenty_times_for_each_moment(bench):
     pairs = grippers(bench, *(Hand(object=0.04 if number % 2 else None) for number in range(20)))
     for after in (0.2, 0.4, 0.6):
-        for gripper, driver in pairs:
+        for gripper, _ in pairs:
             send(gripper, CLOSE)
         wait(bench, after)
-        for gripper, driver in pairs:
+        for gripper, _ in pairs:
             send(gripper, OPEN)
             wait(bench, 0.0017)  # spread over the server's 33 ms
         bench.until(lambda: all(gripper.state() == State.OPEN for gripper, _ in pairs), "open grippers", 5.0)

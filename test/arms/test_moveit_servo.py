@@ -126,7 +126,7 @@ def test_a_paused_servo_is_a_fault_after_a_second_though_it_answers_the_switch(b
         arm.fault(bench.now)  # hears the last status
     servo.speaks, paused_at, fault_at = False, bench.now, None
     bench.until(lambda: arm._servo._client.service_is_ready(), "the service")
-    for tick in range(250):
+    for _ in range(250):
         bench.now += DT
         fault = arm.fault(bench.now)
         fault_at = fault_at or (bench.now if fault else None)

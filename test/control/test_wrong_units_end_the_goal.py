@@ -22,7 +22,7 @@ def command(translation=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.0), goal=1):
 def test_commands_in_other_units_end_the_goal_within_a_few_seconds(wrong):
     rig = Rig(WIDE)
     signs = np.resize([1.0, -1.0], 40)
-    for i, sign in enumerate(signs):
+    for i, sign in enumerate(signs):  # noqa: B007  (it is read below)
         rig.run([(command(**{name: sign * np.array(value) for name, value in wrong.items()}), 20)])
         if rig.controller.status(rig.now).code == Code.COMMANDS_CLIPPED:
             break

@@ -51,6 +51,7 @@ def test_what_is_no_instruction_is_said(bad, words):
     assert regex.search(words, objection(bad))
 
 
-@pytest.mark.parametrize("good", [PLAIN, "put\tthe bowl\n", "नी‌ल कटोरा उठाओ।", "\ufeffpick up the cup", "お皿を取って。", "pick up the 👩‍🍳"])
+@pytest.mark.parametrize("good", [PLAIN, "put\tthe bowl\n", "नी‌ल कटोरा उठाओ।", "\ufeffpick up the cup",
+                                  "お皿を取って。", "pick up the 👩‍🍳"])
 def test_what_people_type_is_an_instruction(good):
     assert objection(good) == ""

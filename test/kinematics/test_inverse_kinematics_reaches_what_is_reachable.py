@@ -50,7 +50,7 @@ def test_a_small_motion_moves_the_joints_a_little(name):
     """No leap into another branch: the solution continues the posture that it starts from."""
     arm, home = ARMS[name]
     q = home
-    for step in range(100):
+    for _ in range(100):
         position, rotation = arm.forward(q)
         solution = arm.inverse(position + [0.0, 0.001, 0.0005], rotation, q)
         assert np.abs(solution - q).max() < 0.03

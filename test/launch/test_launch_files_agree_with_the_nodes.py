@@ -14,10 +14,10 @@ import yaml
 
 from vla_sd_ros.arms import gripper_topic, interbotix, joint_trajectory, pose_target
 from vla_sd_ros.bringup import (FRANKA, FRANKA_CONTROLLERS, LAUNCH_FILES, PACKAGE, WIDOWX, Include, Process,
-                                parameter_file)
+                                parameter_files)
 from vla_sd_ros.nodes import arm_node, sim_arm_node, vla_node
 from vla_sd_ros.nodes.lifecycle import ManagedNode
-from vla_sd_ros.parameter_files import flat
+from vla_sd_ros.parameter_files import flat, read, values_of
 
 ROOT = Path(__file__).parents[2]
 SPECS = {
@@ -68,7 +68,7 @@ def test_no_launch_file_is_unknown():
 
 @pytest.mark.parametrize("file, given", CASES)
 def test_the_files_of_the_package_that_a_plan_names_are_there(file, given):
-    values = [parameter_file(file, given)]
+    values = [*parameter_files(file, given)]
     for part in plan(file, given):
         values += part.arguments.values() if isinstance(part, Include) else [*part.arguments, *part.derived.values()]
     named = [value for value in values if str(value).startswith("config/")]
@@ -78,7 +78,7 @@ def test_the_files_of_the_package_that_a_plan_names_are_there(file, given):
 @pytest.mark.parametrize("name", ["franka.yaml", "sim.yaml", "widowx.yaml"])
 @pytest.mark.parametrize("node", ["arm_node", "vla_node"])
 def test_each_parameter_file_is_a_manual_of_all_declared_parameters(name, node):
-    values = flat(yaml.safe_load((ROOT / "config" / name).read_text())[f"/**/{node}"]["ros__parameters"])
+    values = values_of([*read(ROOT / "config" / "decoder.yaml"), *read(ROOT / "config" / name)], f"/{node}")
     assert set(values) == set(SPECS[node])
     for key, spec in SPECS[node].items():
         assert type(values[key]) is type(spec.default), key
@@ -132,7 +132,7 @@ def test_the_simulated_arm_has_the_joints_and_links_that_arm_node_is_told(file, 
     processes = {p.executable: p for p in ours(file, given)}
     if "sim_arm_node" in processes:
         driver = processes["sim_arm_node"].derived
-        values = flat(yaml.safe_load((ROOT / parameter_file(file, given)).read_text())["/**/arm_node"]["ros__parameters"])
+        values = flat(yaml.safe_load((ROOT / parameter_files(file, given)[1]).read_text())["/**/arm_node"]["ros__parameters"])
         values |= processes["arm_node"].derived
         description = Description(driver["robot"], driver["prefix"])
         assert description.joints == values["joint_names"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vla_sd_ros import prepare as module
-from vla_sd_ros.bringup import LAUNCH_FILES, PACKAGE, Process
+from vla_sd_ros.bringup import LAUNCH_FILES, PACKAGE, Process, parameter_files
 from vla_sd_ros.parameter_files import read, values_of
 from vla_sd_ros.prepare import node_name, prepare
 
@@ -136,3 +136,14 @@ def test_a_config_folder_here_replaces_nothing(file, name, tmp_path, monkeypatch
     assert taken["/vla/arm_node"]["limits.linear_velocity"] == own["limits.linear_velocity"]
     mine, _ = nodes(file, {} if file == "sim.launch.py" else {"driver": "none"}, params_file=f"config/{name}")
     assert mine["/vla/arm_node"]["limits.linear_velocity"] == 1.9, "a path that is given is one of this folder"
+
+
+@pytest.mark.parametrize("file, given", CASES)
+def test_the_file_of_the_arm_and_then_yours_lie_over_the_settings_of_the_decoders(file, given, tmp_path):
+    shared = values_of(read(ROOT / "config" / "decoder.yaml"), "/vla/vla_node")
+    arm = values_of(read(ROOT / parameter_files(file, given)[1]), "/vla/vla_node")
+    assert "decoder.kerv_scale" in shared and "decoder.kerv_scale" not in arm
+    mine = {"decoder.kerv_scale": 0.7, "decoder.name": "prefill"}
+    taken, _ = nodes(file, given, params_file=written(tmp_path / "mine.yaml", {"/vla/vla_node": mine}))
+    assert {name: taken["/vla/vla_node"][name] for name in shared} == shared | {
+        name: value for name, value in arm.items() if name in shared} | mine

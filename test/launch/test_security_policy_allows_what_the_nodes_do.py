@@ -81,7 +81,7 @@ def observed_graph() -> dict:
     arm, vla = (kind(name, context=context, namespace="/vla") for kind, name in ((ArmNode, "arm_node"), (VlaNode, "vla_node")))
     arm.configure()
     vla._subscribe()  # of configure(), which also loads a model
-    client = InstructionClient("vla", context=context)
+    client = InstructionClient("vla", context=context)  # noqa: F841  (a node lives as long as its object)
     seen, deadline = {}, time.monotonic() + 15.0
     while time.monotonic() < deadline:
         seen = {node: used(arm, node) for node in ("arm_node", "vla_node", "instruction_client")}

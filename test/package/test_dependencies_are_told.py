@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each dependency has a line in the README, a pin in the constraints, and the pin lies in setup.py's range."""
+"""Each dependency has a line in docs/dependencies.md, a pin in the constraints, and the pin lies in setup.py's range."""
 import re
 from importlib.metadata import requires
 from pathlib import Path
@@ -11,8 +11,9 @@ ROOT = Path(__file__).parents[2]
 REQUIREMENTS = {canonicalize_name(r.name): r for r in map(Requirement, requires("vla_sd_ros"))}
 
 
-def test_the_table_of_the_readme_names_each_dependency():
-    rows = re.findall(r"^\| ([\w-]+) \| ([^|]+) \| (?:always|`\w+`(?:, `\w+`)*) \|$", (ROOT / "README.md").read_text(), re.M)
+def test_the_table_of_the_docs_names_each_dependency():
+    page = (ROOT / "docs" / "dependencies.md").read_text()
+    rows = re.findall(r"^\| ([\w-]+) \| ([^|]+) \| (?:always|`\w+`(?:, `\w+`)*) \|$", page, re.M)
     assert {canonicalize_name(name) for name, _ in rows} == set(REQUIREMENTS)
 
 
@@ -24,6 +25,24 @@ def test_the_constraints_pin_each_dependency_within_its_range():
         assert requirement.specifier.contains(pins[name]), f"{requirement} does not allow {pins[name]}"
 
 
-def test_continuous_integration_runs_the_command_of_the_readme():
-    command = re.search(r"^## Test\n\n    (.+)$", (ROOT / "README.md").read_text(), re.M)[1]
-    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == f"exec {command}"
+def test_continuous_integration_runs_the_commands_of_the_readme_and_no_others():
+    told = re.search(r"^## Test\n\n((?:    .+\n)+)", (ROOT / "README.md").read_text(), re.M)[1]
+    run = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and not line.startswith("#")]
+    before = ["set -eu", 'cd "$(dirname "$0")/.."', next(line for line in run if line.startswith("command -v make"))]
+    assert [line.removeprefix("exec ") for line in run] == before + [line.strip() for line in told.splitlines()]
+    assert "- run: .ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+
+
+def test_the_container_runs_the_command_of_the_readme():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    assert lines[-1] == 'CMD ["make", "demo"]' and "    make demo" in (ROOT / "README.md").read_text().splitlines()
+
+
+def test_continuous_integration_installs_what_the_docs_say_on_an_ordinary_installation():
+    def installed(text: str) -> set[str]:
+        lines = re.findall(r"pip install (.+)", text.replace("\\\n", " "))
+        return {part.strip("'").partition("<")[0] for line in lines for part in line.partition("#")[0].split()}
+
+    docs = (ROOT / "docs" / "ros.md").read_text()
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text().partition("  colcon:")[2]
+    assert installed(docs) == installed(workflow.replace("${{ matrix.numpy }}", "numpy")) and "regex" in installed(docs)

@@ -116,7 +116,7 @@ def write(directory: Path, tensors: dict, config: dict = CONFIG, shards: int = 3
             file = f"model-{i + 1:05d}-of-{shards:05d}.safetensors"
             part = names[i * len(names) // shards : (i + 1) * len(names) // shards]
             save_file({name: tensors[name] for name in part}, directory / file, metadata={"format": "pt"})
-            index["weight_map"] |= {name: file for name in part}
+            index["weight_map"] |= dict.fromkeys(part, file)
         (directory / "model.safetensors.index.json").write_text(json.dumps(index))
     (directory / "config.json").write_text(json.dumps(config))
     llama2_tokenizer().save(str(directory / "tokenizer.json"))

@@ -80,7 +80,7 @@ def test_below_hangs_a_draft_under_a_known_token():
 
 def test_a_parent_behind_its_child_is_refused():
     with pytest.raises(ValueError, match="must come before"):
-        Draft(np.array([1, 2]), np.array([1, -1])).shape
+        _ = Draft(np.array([1, 2]), np.array([1, -1])).shape
 
 
 def test_logits_that_are_not_finite_are_an_error(vla):

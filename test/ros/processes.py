@@ -50,8 +50,9 @@ class Domain:
     discovery = "LOCALHOST"  # how far nodes look for each other; SUBNET where they are in two network namespaces
 
     def __init__(self):
-        for self.id in itertools.islice(self._turns, 80):
-            self._lock = open(f"/tmp/vla_sd_ros_test_domain_{self.id}.lock", "w")
+        for domain in itertools.islice(self._turns, 80):
+            self.id = domain
+            self._lock = open(f"/tmp/vla_sd_ros_test_domain_{domain}.lock", "w")
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return

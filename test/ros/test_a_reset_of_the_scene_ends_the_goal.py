@@ -15,7 +15,7 @@ from vla_sd_msgs.action import ExecuteInstruction  # noqa: E402
 
 def test_the_goal_ends_with_scene_reset_and_the_next_one_begins(tmp_path):
     with System(tmp_path, relay=False, simulated_time=True) as system:
-        for again in range(2):
+        for _ in range(2):
             system.start_moving()
             system.clear()
             time.sleep(2.0)

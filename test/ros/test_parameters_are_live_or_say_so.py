@@ -17,7 +17,6 @@ from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.signals import SignalHandlerOptions
 
 from vla_sd_ros.nodes.arm_node import ArmNode
-from vla_sd_ros.nodes.sim_arm_node import SimArmNode
 from vla_sd_ros.nodes.vla_node import VlaNode
 
 MANAGED = {"arm_node": ArmNode, "vla_node": VlaNode}

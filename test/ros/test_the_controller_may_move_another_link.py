@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""arm.tip_link: a controller that moves the flange keeps the grip point where it is sent; a link that is not fixed to it is refused."""
+"""arm.tip_link: a controller that moves the flange keeps the grip point where it is sent.
+
+A link that is not fixed to it is refused.
+"""
 
 import time
 

@@ -4,7 +4,6 @@ import os
 
 import pytest
 from demo import DemoProcess
-from processes import Domain
 
 from vla_sd_ros.demo import prepare_environment
 

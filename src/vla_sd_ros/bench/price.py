@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -253,7 +254,7 @@ class Floors:
         large = vla.device.type == "cuda"
         source = torch.empty(2**30 if large else 2**27, dtype=torch.uint8, device=vla.device)
         target = torch.empty_like(source)
-        copied = best_s(vla, lambda: target.copy_(source))
+        copied = best_s(vla, partial(target.copy_, source))
         del target
         n = 8192 if large else 1024
         matrix = torch.randn(n, n, device=vla.device, dtype=vla.lm_head.dtype)

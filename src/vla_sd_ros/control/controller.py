@@ -333,8 +333,8 @@ class ArmController:
         # Against what it presses on the arm does not go on, so its targets must not either; but a moving arm is behind
         # by the whole of the step before.
         held = target if config.dry_run else advanced(
-            self.measured, previous, target, config.follow.lead_distance + np.linalg.norm(step[:3]),
-            config.follow.lead_angle + np.linalg.norm(step[3:]))
+            self.measured, previous, target, config.follow.lead_distance + float(np.linalg.norm(step[:3])),
+            config.follow.lead_angle + float(np.linalg.norm(step[3:])))
         position = self._into_box(held.position)
         self._clipped += not (np.array_equal(step, wanted) and held is target
                               and np.array_equal(position, target.position))

@@ -62,7 +62,7 @@ class JointStateWatch:
             i = _first(outside)
             return Fault(Code.JOINT_STATES_INVALID, f"joint '{self._names[i]}' is said to be at {q[i]:.2f}, but its limits "
                          f"are {self._lower[i]:.2f} .. {self._upper[i]:.2f}: these are not the joint states of this arm")
-        contradiction = self._contradiction(q, stamp, now) if self._q is not None else None
+        contradiction = self._contradiction(self._q, q, stamp, now) if self._q is not None else None
         self._q, self._stamp, self._now = q, stamp, now
         if contradiction:
             self._doubt, self._trusted_from = contradiction, now + TRUST
@@ -72,18 +72,18 @@ class JointStateWatch:
         """The next joint states may lie anywhere: the arm was put elsewhere, which only a simulator can do."""
         self._q = None
 
-    def _contradiction(self, q: np.ndarray, stamp: float, now: float) -> Fault | None:
+    def _contradiction(self, before: np.ndarray, q: np.ndarray, stamp: float, now: float) -> Fault | None:
         passed = now - self._now
         if stamp and self._stamp and abs(stamp - self._stamp - passed) > CLOCK_JUMP:
             return Fault(Code.CLOCK_JUMP, f"the stamps of the joint states went {stamp - self._stamp:.2f} s in "
                                           f"{passed:.2f} s: a clock was set, or something was stopped for a while")
         # After a delay on the way several messages come at once: then their stamps tell how much time passed.
         between = max(passed, min(stamp - self._stamp, CLOCK_JUMP) if stamp and self._stamp else 0.0)
-        leapt = np.abs(q - self._q) > JUMP + HASTE * self._velocity * between
+        leapt = np.abs(q - before) > JUMP + HASTE * self._velocity * between
         if not leapt.any():
             return None
         i = _first(leapt)
-        return Fault(Code.JOINT_STATES_INVALID, f"joint '{self._names[i]}' jumped from {self._q[i]:.2f} to {q[i]:.2f} in "
+        return Fault(Code.JOINT_STATES_INVALID, f"joint '{self._names[i]}' jumped from {before[i]:.2f} to {q[i]:.2f} in "
                      f"{between:.3f} s, faster than it can move: look for a second publisher of joint_states")
 
 

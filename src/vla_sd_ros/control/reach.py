@@ -156,7 +156,7 @@ class Reach:
         """
         here = self._posture
         moved = solved(pose, self._leaning(measured, dt))
-        fault = UNREACHABLE
+        fault: Fault | None = UNREACHABLE
         if moved is not None:
             speeds = (moved.joints - here.joints) / dt
             hasty, fault = self._examined(moved, speeds, early, way, limits)
@@ -185,9 +185,10 @@ class Reach:
         rates, rooms = [speeds, *posture.changes(early).T], [self._room(posture)]
         for index, (pose, twist) in enumerate(way):
             # One step is near enough, but not near a singular posture.
-            posture = solved(pose, posture) if posture.smallest < CROOKED else posture.towards(pose) or posture
-            if posture is None:
+            onward = solved(pose, posture) if posture.smallest < CROOKED else posture.towards(pose) or posture
+            if onward is None:
                 return False, UNREACHABLE
+            posture = onward
             rates.append(posture.changes(twist))
             if index == 0:  # what is early lies between the two first postures
                 rates += [*posture.changes(early).T]
@@ -210,7 +211,7 @@ class Reach:
             return self._posture
         apart = measured - self.joints
         apart = apart - self._posture.changes(self._posture.jacobian @ apart)  # what leaves the pose as it is
-        size = np.linalg.norm(apart)
+        size = float(np.linalg.norm(apart))
         if size <= DRIFT:
             return self._posture
         return Posture(self._kinematics, self.joints + apart * (min(size - DRIFT, LEAN * dt) / size))

@@ -98,7 +98,8 @@ class ActionFilter:
         self._window.clear()
 
     def _is_event(self, action: np.ndarray) -> bool:
-        if not np.isfinite(self._gate):
+        predicted = self.predict()
+        if predicted is None or not np.isfinite(self._gate):
             return False
         turned = (action[6] > 0.5) != (self._window[-1][6] > 0.5)
-        return bool(turned or np.abs(action[:3] - self.predict()[:3]).max() > self._gate)
+        return bool(turned or np.abs(action[:3] - predicted[:3]).max() > self._gate)

@@ -85,8 +85,9 @@ def merge(chains: np.ndarray) -> Draft:
 def likeliest(probabilities: np.ndarray, nodes: int, least: float = 0.0) -> Draft:
     """The tree of the at most `nodes` most probable beginnings of sequences of independent tokens, probabilities (n, bins).
 
-    least: probability that a beginning must have to be in it. Best first: a beginning brings its most probable continuation and its next sibling into play, neither more probable than
-    it, so that every node comes after its parent and a smaller tree is the beginning of a larger one.
+    least: probability that a beginning must have to be in it. Best first: a beginning brings its most probable continuation and
+    its next sibling into play, neither more probable than it, so that every node comes after its parent and a smaller tree is
+    the beginning of a larger one.
     """
     order = np.argsort(-probabilities, axis=1, kind="stable")
     costs = -np.log(np.maximum(np.take_along_axis(probabilities, order, axis=1), 1e-30))

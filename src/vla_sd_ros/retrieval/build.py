@@ -21,7 +21,7 @@ def build(
     why. stepped: called after each step. Raises DatabaseError when there is no episode.
     """
     rows: dict[str, list[tuple]] = {}
-    names = []
+    names: list[str] = []
     for episode in episodes:
         try:
             entries = _entries_of(episode, embed, len(names), stepped)

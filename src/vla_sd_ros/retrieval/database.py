@@ -150,7 +150,7 @@ class TrajectoryDatabase:
             field.name: np.concatenate([getattr(entries, field.name) for entries in self.partitions.values()])
             for field in fields(Entries)
         }
-        np.savez(directory / ENTRIES, **stacked)
+        np.savez(directory / ENTRIES, **stacked)  # type: ignore[arg-type]  # numpy takes any array for its own options
         meta = {
             "format": FORMAT, "feature_size": self.feature_size, **asdict(self.origin), "entries": len(self),
             "partitions": [self._write_partition(directory, i, key) for i, key in enumerate(self.partitions)],

@@ -65,7 +65,7 @@ def _read(decode, data) -> dict:
     try:
         message = decode(data)
     except WireError as error:
-        raise BadRequest(f"{error}: see how the README sends an observation") from error
+        raise BadRequest(f"{error}: see how docs/serving.md sends an observation") from error
     if not isinstance(message, dict):
         raise BadRequest(f"this is of type {type(message).__name__}, but must be a map with image and instruction")
     return message
@@ -75,7 +75,7 @@ def _image(name: str, image) -> np.ndarray:
     """A copy of its own, because the model may want to write."""
     if not isinstance(image, np.ndarray):
         raise BadRequest(
-            f"{name!r} is of type {type(image).__name__}, but must be a numpy array, encoded as the README says")
+            f"{name!r} is of type {type(image).__name__}, but must be a numpy array, encoded as docs/serving.md says")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise BadRequest(
             f"{name!r} is {image.dtype} of shape {image.shape}, but must be RGB, uint8 of shape (height, width, 3)")

@@ -13,7 +13,7 @@ INTERPOLATION_PERIOD = 0.01  # [s]
 WORKSPACE = np.array([[0.1, -0.5, -0.05], [0.8, 0.5, 0.45]])
 
 # Published initial states are divided once for all: nothing is ever trained on the held-out ones.
-TRAINING_STATES = range(0, 38)
+TRAINING_STATES = range(38)
 VALIDATION_STATES = range(38, 40)
 HELD_OUT_STATES = range(40, 50)
 
