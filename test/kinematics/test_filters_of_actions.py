@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The filters predict what filterpy's own filter predicts, keep the dimensions apart, and forget at events."""
+import time
+
 import numpy as np
 import pytest
 from filterpy.kalman import KalmanFilter
@@ -72,3 +74,9 @@ def test_what_is_not_finite_is_forgotten():
 def test_seven_models_are_needed():
     with pytest.raises(ValueError, match="each of 7 dimensions"):
         ActionFilter([decaying(1.0)])
+
+
+def test_the_longest_window_is_made_in_no_time():
+    begin = time.process_time()
+    ActionFilter([constant_velocity()] * 7, window=100)
+    assert time.process_time() - begin < 2.0, "a decoder is replaced while the arm moves"

@@ -2,7 +2,7 @@
 """Kalman filters over the actions of an arm: the next action predicted from the last ones.
 
 The filters are linear and the window is short, so the prediction is a fixed linear combination of the window's actions. Its
-weights come from running filterpy's KalmanFilter on unit impulses once; a prediction then costs one small product.
+weights come from the gains of one run of filterpy's KalmanFilter; a prediction then costs one small product.
 """
 from collections import deque
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class ActionFilter:
     def __init__(self, models: list[StateModel], window: int = WINDOW, gate: float = np.inf):
         if len(models) != 7:
             raise ValueError(f"a filter of actions needs one model for each of 7 dimensions, but got {len(models)}")
-        self._weights = [np.stack([_weights(model, count) for model in models]) for count in range(1, window + 1)]
+        self._weights = [np.stack(rows) for rows in zip(*(_weights(model, window) for model in models))]  # (7, count) each
         self._window: deque[np.ndarray] = deque(maxlen=window)
         self._gate = gate
 
@@ -91,14 +91,25 @@ class ActionFilter:
         return bool(turned or np.abs(action[:3] - self.predict()[:3]).max() > self._gate)
 
 
-def _weights(model: StateModel, count: int) -> np.ndarray:
-    """The factors (count,) of the observations in the prediction of what follows them, oldest first."""
-    weights = np.zeros(count)
-    for impulse in range(count):
-        kalman = KalmanFilter(dim_x=len(model.F), dim_z=1)
-        kalman.F, kalman.H, kalman.Q, kalman.R, kalman.P = model.F, model.H, model.Q, model.R, model.P.copy()
-        for i in range(count):
-            kalman.update(float(i == impulse))
-            kalman.predict()
-        weights[impulse] = (model.H @ kalman.x).item()
-    return weights
+def _weights(model: StateModel, window: int) -> list[np.ndarray]:
+    """For each count 1 .. window the factors (count,) of the observations in the prediction of what follows, oldest first.
+
+    An update and a prediction are x' = F (I - K H) x + F K z. The gains K depend on the number of observations alone, so one run
+    of the filter gives those of every count.
+    """
+    kalman = KalmanFilter(dim_x=len(model.F), dim_z=1)
+    kalman.F, kalman.H, kalman.Q, kalman.R, kalman.P = model.F, model.H, model.Q, model.R, model.P.copy()
+    keeps, gains = [], []
+    for _ in range(window):
+        kalman.update(0.0)
+        keeps.append(model.F @ (np.eye(len(model.F)) - kalman.K @ model.H))
+        gains.append(model.F @ kalman.K)
+        kalman.predict()
+    rows = []
+    for count in range(1, window + 1):
+        row, left = np.zeros(count), model.H
+        for i in reversed(range(count)):
+            row[i] = (left @ gains[i]).item()
+            left = left @ keeps[i]
+        rows.append(row)
+    return rows
