@@ -38,13 +38,18 @@ def make(name: str, vla, settings: Settings = Settings(), drafter=None, database
 
     Raises ValueError for an unknown name, or when the drafter or the database that it needs is not given.
     """
+    check(name, drafter is not None, database is not None)
     if name == Autoregressive.name:
         return Autoregressive(vla)
-    if name not in RECIPES:
+    return Speculative(name, vla, RECIPES[name].build(settings, drafter), settings, database)
+
+
+def check(name: str, drafter: bool, database: bool) -> None:
+    """Raises ValueError as make() does, before a policy is loaded: whether there is a drafter, a database."""
+    if name not in DECODERS:
         raise ValueError(f"unknown decoder {name!r}: choose one of {', '.join(DECODERS)}")
-    recipe, given = RECIPES[name], {"drafter": drafter, "database": database}
-    for need in recipe.needs:
-        if given[need] is None:
+    given = {"drafter": drafter, "database": database}
+    for need in RECIPES[name].needs if name in RECIPES else ():
+        if not given[need]:
             raise ValueError(
                 f"decoder {name!r} needs a {need}: set policy.{need} or give --{need}, or choose another decoder")
-    return Speculative(name, vla, recipe.build(settings, drafter), settings, database)

@@ -8,7 +8,6 @@ ended goal no motion of that goal can follow.
 """
 import contextlib
 import functools
-import gc
 import inspect
 import math
 import sys
@@ -31,6 +30,7 @@ from vla_sd_msgs.action import ExecuteInstruction
 from vla_sd_msgs.msg import ArmStatus, DecodeStep, EndEffectorCommand, RunningGoal, TaskSuccess
 
 from vla_sd_ros import stamps
+from vla_sd_ros.assembly import Address, Brain, Choice, Source, free_memory, open_brain, warm_up
 from vla_sd_ros.decoding.settings import DECODERS, Settings
 from vla_sd_ros.images import compressed_to_rgb, to_rgb, unreadable
 from vla_sd_ros.instruction import normalized, objection
@@ -167,13 +167,11 @@ class VlaNode(PolledTime, ManagedNode):
         self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)    # a new goal, or the end
         self._run: Run | None = None                    # the goal that commands the arm
-        self._vla = self._database = self._drafter = self._decoder = self._new_decoder = self._remote = None
+        self._brain: Brain | None = None                # decides; from configure to cleanup
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
         self._poses = PoseBuffer()                      # used by the inference thread alone
         self._pacer = Pacer()                           # used by the inference thread alone
         self._undecodable = 0                           # images of which no picture could be made
-        self._new_key = None                            # of statistics, for the next step
-        self._new_history = None                        # makes the record of a goal that the decoder reads
         self._recent: deque = deque(maxlen=100)         # (steady time, latency [ms]) of the newest actions
         self._thread: threading.Thread | None = None
         self._camera: MatchedSubscription | None = None
@@ -202,47 +200,22 @@ class VlaNode(PolledTime, ManagedNode):
 
     def _load(self) -> None:
         """Loads the model, or connects to it, tests it, and lets it decide twice. Raises with one sentence."""
-        if self.values["policy.remote"]:
-            self._connect()
-            return
-        from vla_sd_ros import policy           # here, because torch takes seconds to import
-        from vla_sd_ros.decoding.history import History
+        brain = open_brain(self._where(), self._choice(self.values))
+        self.made.append(brain.close)
+        self.get_logger().info(brain.self_test())
+        warm_up(brain)
+        self._brain = brain
 
-        vla = policy.load(self.values["policy.checkpoint"], self.values["policy.device"],
-                          self.values["policy.unnorm_key"], self.values["policy.threads"],
-                          self.values["policy.dtype"], quantization=self.values["policy.quantization"])
-        self._check_units(vla, vla.unnorm_key)
-        self.get_logger().info(vla.self_test())
-        self._database, self._drafter = self._open_database(vla), self._open_drafter(vla)
-        decoder = self._make_decoder(self.values, vla)
-        _warm_up(decoder)
-        self._vla, self._decoder, self._new_history = vla, decoder, lambda: History(vla.statistics)
-
-    def _check_units(self, vla, key: str) -> None:
-        """Raises ValueError, with one sentence, when the statistics of a key are not in metres and radians of a step."""
-        try:
-            vla.statistics_of(key).check_units(
-                self.values["policy.largest_translation"], self.values["policy.largest_rotation"])
-        except ValueError as error:
-            raise ValueError(f"the action statistics {key!r} {error}: they must be in metres and radians of one control period; "
-                             "choose other ones with policy.unnorm_key, or raise policy.largest_translation and "
-                             "policy.largest_rotation where arm_node's step limits or its action_scale make up for it") from error
-
-    def _connect(self) -> None:
-        """The policy server in place of model and decoder. Raises with one sentence."""
-        try:
-            from vla_sd_ros.serving.remote import RemotePolicy
-        except ModuleNotFoundError as error:
-            raise RuntimeError(f"policy.remote needs {error.name}: pip install 'vla_sd_ros[serve]'") from error
-
+    def _where(self) -> Source | Address:
         value = self.values
-        remote = RemotePolicy(value["policy.remote"], value["policy.remote_timeout"], value["policy.remote_key_file"],
-                              value["policy.remote_image_key"])
-        self.made.append(remote.close)
-        self.get_logger().info(remote.self_test())
-        _warm_up(remote)
-        self._vla = self._decoder = self._remote = remote
-        self._new_history = remote.progress
+        if value["policy.remote"]:
+            return Address(url=value["policy.remote"], timeout=value["policy.remote_timeout"],
+                           key_file=value["policy.remote_key_file"], image_key=value["policy.remote_image_key"])
+        return Source(
+            checkpoint=value["policy.checkpoint"], device=value["policy.device"], unnorm_key=value["policy.unnorm_key"],
+            threads=value["policy.threads"], dtype=value["policy.dtype"], quantization=value["policy.quantization"],
+            drafter=value["policy.drafter"], database=value["policy.database"],
+            largest_step=(value["policy.largest_translation"], value["policy.largest_rotation"]))
 
     def activate(self) -> None:
         self._arm = Latest()                    # an arm_node of the past is not missed
@@ -262,8 +235,8 @@ class VlaNode(PolledTime, ManagedNode):
             if self._run:
                 self._end(self._run, DEACTIVATED)
             self._news.notify_all()
-        if self._remote:
-            self._remote.close()
+        if self._brain:
+            self._brain.close()
 
     def _join(self) -> None:
         """Wait for the inference thread; the process's own deadline bounds this at shutdown."""
@@ -273,14 +246,10 @@ class VlaNode(PolledTime, ManagedNode):
     def _forget(self) -> None:
         """The model, what was heard, and the memory of both."""
         self._thread = self._camera = self._joint_input = self._pose_input = None
-        self._vla = self._database = self._drafter = self._decoder = self._new_decoder = self._remote = None
-        self._new_key = self._new_history = None
+        self._brain = None
         self._poses = PoseBuffer()
         self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
-        gc.collect()                            # a model refers to itself: without this it would stay beside the next one
-        torch = sys.modules.get("torch")
-        if torch and torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
+        free_memory()
 
     def destroy_node(self) -> None:
         """Leave the graph at once; the action server would hold on to the node."""
@@ -321,52 +290,22 @@ class VlaNode(PolledTime, ManagedNode):
         if fixed and self.state != "unconfigured":
             raise ValueError(f"parameter '{fixed[0]}' can change only while {self.get_name()} is unconfigured; "
                              "deactivate it and clean it up first")
-        self._settings(values)
-        decoder = sorted(name for name in changed if name.startswith("decoder."))
-        if decoder and self._remote:
-            raise ValueError(f"parameter '{decoder[0]}' has no effect with policy.remote: the policy server has its own "
-                             "decoder; start it with --decoder and --settings")
-        if "policy.unnorm_key" in changed and self._vla is not None:
-            if self._remote:
-                raise ValueError("parameter 'policy.unnorm_key' has no effect with policy.remote: start the policy server "
-                                 "with --unnorm-key")
-            self._check_units(self._vla, self._vla.key_of(values["policy.unnorm_key"]))
-        if decoder and self._vla is not None:
-            self._new_decoder = values, self._make_decoder(values, self._vla)
+        choice = self._choice(values)           # whether the settings fit together
+        chosen = {name for name in changed if name.startswith("decoder.") or name in LIVE}
+        if chosen and self._brain:
+            self._brain.check(choice, chosen)
 
     def apply(self, changed: set) -> None:
-        if "policy.unnorm_key" in changed and self._vla is not None:
-            self._new_key = self._vla.key_of(self.values["policy.unnorm_key"])  # the inference thread takes it over
-        if self._new_decoder and self._new_decoder[0] == self.values:
-            self._decoder, self._new_decoder = self._new_decoder[1], None       # effective at the next step
+        if self._brain and any(name.startswith("decoder.") or name in LIVE for name in changed):
+            self._brain.use(self._choice(self.values))
+            if "policy.unnorm_key" in changed:
+                self.get_logger().info(f"Action statistics: {self.values['policy.unnorm_key']}")
 
     @staticmethod
-    def _settings(values: dict) -> Settings:
+    def _choice(values: dict) -> Choice:
         """Raises ValueError, with one sentence, for a bad combination."""
-        return Settings(**{entry.name: values[f"decoder.{entry.name}"] for entry in fields(Settings)})
-
-    def _make_decoder(self, values: dict, vla):
-        from vla_sd_ros.decoding import factory
-
-        return factory.make(values["decoder.name"], vla, self._settings(values), self._drafter, self._database)
-
-    def _open_drafter(self, vla):
-        """The drafter; None where none is named and the checkpoint has none. Raises CheckpointError, with one sentence."""
-        from vla_sd_ros.policy import drafter
-
-        if not self.values["policy.drafter"] and not drafter.comes_with(self.values["policy.checkpoint"]):
-            return None
-        return drafter.load_drafter(self.values["policy.drafter"] or self.values["policy.checkpoint"], vla)
-
-    def _open_database(self, vla):
-        """The trajectory database; None where none is named. Raises DatabaseError, with one sentence."""
-        if not self.values["policy.database"]:
-            return None
-        from vla_sd_ros import policy
-        from vla_sd_ros.retrieval import open_database
-
-        return open_database(
-            self.values["policy.database"], vla.feature_size, policy.fingerprint(self.values["policy.checkpoint"]))
+        settings = Settings(**{entry.name: values[f"decoder.{entry.name}"] for entry in fields(Settings)})
+        return Choice(decoder=values["decoder.name"], settings=settings, unnorm_key=values["policy.unnorm_key"])
 
     # Inputs
 
@@ -453,16 +392,16 @@ class VlaNode(PolledTime, ManagedNode):
             return f"the arm is held: {arm.message.message}; call ~/hold of arm_node with data: false first."
         if problem := self._camera_problem():
             return problem
-        vla = self._vla
-        unknown = vla.unknown_words(goal.instruction) if vla and self.values["goal.unknown_words"] == "reject" else []
+        brain = self._brain
+        unknown = brain.unknown_words(goal.instruction) if brain and self.values["goal.unknown_words"] == "reject" else []
         if unknown:
             return (f"the policy was never trained on these words: {', '.join(unknown)}; say it in other words, or set "
                     "goal.unknown_words to warn.")
-        return vla.too_long(goal.instruction) if vla else ""
+        return brain.too_long(goal.instruction) if brain else ""
 
     def _on_accepted(self, handle) -> None:
         accepted = Run(handle, self._now(), time.time_ns())
-        accepted.unknown_words = self._vla.unknown_words(accepted.goal.instruction) if self._vla else []
+        accepted.unknown_words = self._brain.unknown_words(accepted.goal.instruction) if self._brain else []
         with self._news:
             if self._run:
                 self._end(self._run, PREEMPTED)
@@ -572,8 +511,7 @@ class VlaNode(PolledTime, ManagedNode):
 
     @property
     def _decoder_name(self) -> str:
-        remote = self._remote
-        return remote.name if remote else self.values["decoder.name"]
+        return self._brain.name if self._brain else self.values["decoder.name"]
 
     def _answer(self, run: Run, result: ExecuteInstruction.Result) -> None:
         """Sets the goal's terminal state. canceled() is legal only once rclpy has noted the cancel request."""
@@ -636,10 +574,9 @@ class VlaNode(PolledTime, ManagedNode):
             if run.ending or run.holding:
                 return
         if run.history is None:
-            run.history = self._new_history()
-        self._take_key(run)
+            run.history = self._brain.begin()
         run.history.see(self._pose_at(image.stamp))
-        decision = _decide(self._decoder, pixels, run.goal.instruction, run.history)
+        decision = self._brain.decide(pixels, run.goal.instruction, run.history)
         with self._lock:
             self._supervise(run)            # the world may have changed while the model was thinking
             if not run.ending and not run.holding:
@@ -659,15 +596,6 @@ class VlaNode(PolledTime, ManagedNode):
         positions = dict(zip(joints.message.name, joints.message.position)) if joints else {}
         run.picture.see(pixels, positions, self.values["image.frozen_motion"], time.monotonic())
         self._supervise(run)
-
-    def _take_key(self, run: Run) -> None:
-        """Statistics that were chosen since the last step, for the model, the goal's history and a decoder made anew."""
-        key, self._new_key = self._new_key, None
-        if key is not None and key != self._vla.unnorm_key:
-            self._vla.unnorm_key = key
-            run.history.statistics = self._vla.statistics
-            self._decoder = self._make_decoder(self.values, self._vla)
-            self.get_logger().info(f"Action statistics: {key}")
 
     def _publish_step(self, run: Run, image: Sample, decision) -> None:
         source, step = image.message.header, len(run.decisions)
@@ -719,29 +647,9 @@ class VlaNode(PolledTime, ManagedNode):
 
 
 def _waited(info: dict) -> float:
-    """How long a message has lain in its subscription [s], of what the middleware tells about it."""
-    received = info["received_timestamp"] * 1e-9            # wall clock; 0 where the middleware has none
-    return max(0.0, time.time() - received) if received else 0.0
-
-
-def _warm_up(decoder) -> None:
-    """The first passes allocate and compile, or show that the policy server takes what this node sends."""
-    for _ in range(2):
-        _decide(decoder, np.zeros((256, 256, 3), np.uint8), "warm up", None)
-
-
-def _waited(info: dict) -> float:
     """For how long a message lay in the middleware [s], by the wall clock; 0 where the middleware does not know."""
     received = info["received_timestamp"] * 1e-9
     return max(0.0, time.time() - received) if received else 0.0
-
-
-def _decide(decoder, pixels: np.ndarray, instruction: str, history):
-    """The decoder's decision; ValueError when its action is not finite."""
-    decision = decoder.decide(pixels, instruction, history)
-    if not np.all(np.isfinite(decision.action)):
-        raise ValueError("the checkpoint gave an action that is not finite; its weights or statistics are damaged")
-    return decision
 
 
 def _speaks_of(message: TaskSuccess, instruction: str) -> bool:
