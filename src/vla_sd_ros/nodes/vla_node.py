@@ -57,11 +57,7 @@ class VlaNode(PolledTime, ManagedNode):
     def configure(self) -> None:
         self.made.append(self._forget)
         self._load()
-        self.made.append(self._inputs.close)
-        self._inputs.open()
-        for kind, topic, callback, qos in ((TaskSuccess, "task_success", self._goals.on_success, LATCHED),
-                                           (Empty, "scene_reset", self._goals.on_scene_reset, 1)):
-            self.create_subscription(kind, topic, callback, qos, callback_group=MutuallyExclusiveCallbackGroup())
+        self._subscribe()
         inference = self._inference = Inference(
             self, self._clocks, self._goals, self._inputs, commands=self._commands, steps=self._steps)
         self.made += [inference.join, self._end_goal, inference.stopping.set]
@@ -74,6 +70,13 @@ class VlaNode(PolledTime, ManagedNode):
         self.get_logger().info(brain.self_test())
         warm_up(brain)
         self.brain = brain
+
+    def _subscribe(self) -> None:
+        self.made.append(self._inputs.close)
+        self._inputs.open()
+        for kind, topic, callback, qos in ((TaskSuccess, "task_success", self._goals.on_success, LATCHED),
+                                           (Empty, "scene_reset", self._goals.on_scene_reset, 1)):
+            self.create_subscription(kind, topic, callback, qos, callback_group=MutuallyExclusiveCallbackGroup())
 
     def activate(self) -> None:
         self._inputs.arm = Latest()             # an arm_node of the past is not missed
