@@ -11,7 +11,7 @@ pytest.importorskip("rclpy")
 from builtin_interfaces.msg import Time
 
 from vla_sd_ros.arms.wiring import stamped
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 
 TIMES = 100_000     # a quarter of an hour at 100 Hz
 

@@ -12,7 +12,7 @@ from sensor_msgs.msg import JointState
 from vla_sd_ros.arms import make_gripper
 from vla_sd_ros.arms.wiring import stamped
 from vla_sd_ros.control.gripper import Act, State
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 
 pytestmark = pytest.mark.usefixtures("standins")
 

@@ -7,14 +7,14 @@ import pytest
 
 from vla_sd_ros import stamps
 from vla_sd_ros.control.controller import Command, Config
-from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.kinematics.pose_buffer import PoseBuffer
 from vla_sd_ros.watching.goal import GoalLimits, GoalWatch, Situation
 from vla_sd_ros.watching.inputs import Latest, Sample
 
 NOW = 1.8e9     # s, a node's clock
 LIMITS = GoalLimits(60.0, 10, 0.2, image_timeout=1.0, image_grace=2.0, joint_states_timeout=1.0, joint_states_grace=2.0, arm_grace=2.0)
-POSE = Measured(np.zeros(3), np.eye(3))
+POSE = Pose(np.zeros(3), np.eye(3))
 
 
 def stamp(seconds: float) -> SimpleNamespace:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from served import INSTRUCTION, Local, images, served_here
 
-from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.serving.remote import RemotePolicy
 
 # From the second step on this decoder's action is what the filter makes of the measured motion.
@@ -24,8 +24,8 @@ def remote(following):
         remote.close()
 
 
-def poses(count: int, speed: float) -> list[Measured]:
-    return [Measured(np.array([0.4 + speed * step, 0.0, 0.2]), np.eye(3)) for step in range(count)]
+def poses(count: int, speed: float) -> list[Pose]:
+    return [Pose(np.array([0.4 + speed * step, 0.0, 0.2]), np.eye(3)) for step in range(count)]
 
 
 def test_the_measured_motion_is_used(remote, following):

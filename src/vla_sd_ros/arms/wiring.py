@@ -15,7 +15,7 @@ from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from vla_sd_ros.control.gripper import Act, GripperGoals, State
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)

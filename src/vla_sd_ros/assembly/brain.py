@@ -8,7 +8,7 @@ import numpy as np
 
 from vla_sd_ros.decoding.decision import Decision
 from vla_sd_ros.decoding.settings import Settings
-from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose import Pose
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class EpisodeRecord(Protocol):
 
     def __len__(self) -> int: ...
 
-    def see(self, measured: Measured | None) -> None:
+    def see(self, measured: Pose | None) -> None:
         """A new step begins: the end effector was there when its image was taken."""
 
     def record(self, bins: np.ndarray) -> None:

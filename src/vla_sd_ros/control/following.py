@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_sd_ros.control.codes import Code, Fault
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 
 MOVED_DISTANCE, MOVED_ANGLE = 0.002, 0.02  # m, rad: an arm that moves less stands still
 

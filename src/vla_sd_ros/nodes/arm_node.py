@@ -30,10 +30,10 @@ from vla_sd_ros.control.controller import ArmController, Command, Config, Status
 from vla_sd_ros.control.following import FollowLimits
 from vla_sd_ros.control.gripper import State
 from vla_sd_ros.control.joint_states import JointStateWatch, late, picked
-from vla_sd_ros.control.pose import Pose
 from vla_sd_ros.control.reach import JointLimits
 from vla_sd_ros.control.tracker import Limits
 from vla_sd_ros.kinematics.arm import ArmKinematics
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ManagedNode, ParameterSpec, run, sentence
 from vla_sd_ros.nodes.realtime import give_priority_back, spare_collector, take_priority
 from vla_sd_ros.nodes.view import View

@@ -14,7 +14,7 @@ from vla_sd_msgs.msg import ArmStatus
 
 from vla_sd_ros import stamps
 from vla_sd_ros.images import compressed_to_rgb, to_rgb, unreadable
-from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.kinematics.pose_buffer import PoseBuffer
 from vla_sd_ros.nodes.matching import MatchedSubscription
 from vla_sd_ros.nodes.polling import PolledOnly
@@ -97,14 +97,14 @@ class Inputs:
         joints = self.joint_states.sample
         return dict(zip(joints.message.name, joints.message.position)) if joints else {}
 
-    def pose_at(self, stamp: float) -> Measured | None:
+    def pose_at(self, stamp: float) -> Pose | None:
         """Where arm_node measured the end effector at a time [s]; None where it did not."""
         while taken := self._measured.handle.take_message(PoseStamped, False):
             message, info = taken
             if message.header.frame_id != self._node.values["base_frame"]:
                 continue
             where, turn = message.pose.position, message.pose.orientation
-            pose = Measured(np.array([where.x, where.y, where.z]),
+            pose = Pose(np.array([where.x, where.y, where.z]),
                             np.asarray(Quaternion(turn.w, turn.x, turn.y, turn.z).matrix()))
             self._poses.add(stamps.seconds(message.header.stamp, self._clock.now() - self._waited(info)), pose)
         return self._poses.at(stamp)

@@ -22,7 +22,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64, String
 
 from vla_sd_ros.arms import required
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.nodes.lifecycle import OK, STEADY, WARN, ParameterSpec, PlainNode, run
 from vla_sd_ros.sim.arms import Description, PoseFollower, ProfiledMotors
 

@@ -20,7 +20,7 @@ from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 
 from vla_sd_ros.decoding.decision import STAGES, Decision, PassRecord
-from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.serving.key import read_key
 from vla_sd_ros.serving.requests import EXTENSION
 from vla_sd_ros.serving.wire import WireError, pack, unpack
@@ -37,12 +37,12 @@ class Progress:
     """How far a goal is, and where the end effector was at its newest image."""
 
     steps: int = 0
-    measured: Measured | None = None
+    measured: Pose | None = None
 
     def __len__(self) -> int:
         return self.steps
 
-    def see(self, measured: Measured | None) -> None:
+    def see(self, measured: Pose | None) -> None:
         """A new step begins: the end effector was there when its image was taken."""
         self.measured = measured
 
