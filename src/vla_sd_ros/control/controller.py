@@ -34,7 +34,7 @@ SETTLED = 1.0  # s
 MOST_FAILED = 32  # goals that are remembered, of those that came while the arm could not begin one
 BLEND_START = 0.1  # share of the velocity limit at which a goal starts
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The limits in force. Lengths [m], angles [rad], times [s], base axes; see config/sim.yaml for the effects."""
 

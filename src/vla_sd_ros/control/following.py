@@ -24,7 +24,7 @@ EASING = 0.5  # share of the target's way since the goal began that `first` grow
 LEAD_MARGIN = 1.2  # times the lead: the target stops at the lead, so that an arm farther off has moved there by itself
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FollowLimits:
     """Distances of the measured pose from the commanded one [m], [rad], and a time [s].
 

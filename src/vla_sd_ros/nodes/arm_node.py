@@ -13,6 +13,7 @@ import gc
 import math
 import sys
 import time
+from dataclasses import fields
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
@@ -257,23 +258,21 @@ class ArmNode(ManagedNode):
 
     def _config(self) -> Config:
         v = self.values
-        limits = Limits(*(v[f"limits.{kind}_{of}"] for kind in ("linear", "angular")
-                          for of in ("velocity", "acceleration", "jerk")))
-        return Config(v["base_frame"], v["command_timeout"], v["joint_state_timeout"], v["step.max_translation"],
-                      v["step.max_rotation"], np.array(v["workspace.min"]), np.array(v["workspace.max"]), limits,
-                      v["gripper.open_above"], v["gripper.close_below"], v["action_scale"], v["blend_in"],
-                      v["command_max_age"], self._follow_limits(), v["enable.required"], v["enable.timeout"],
-                      self._joint_limits(), v["dry_run"])
+        return Config(
+            base_frame=v["base_frame"], command_timeout=v["command_timeout"], joint_state_timeout=v["joint_state_timeout"],
+            command_max_age=v["command_max_age"], max_translation=v["step.max_translation"], max_rotation=v["step.max_rotation"],
+            workspace_low=np.array(v["workspace.min"]), workspace_high=np.array(v["workspace.max"]),
+            limits=Limits(**self._named("limits", Limits)), follow=FollowLimits(**self._named("follow", FollowLimits)),
+            joints=JointLimits(
+                position_margin=v["joints.position_margin"], slow_zone=v["joints.slow_zone"],
+                velocity_share=v["joints.velocity_share"], singularity_slow_below=v["singularity.slow_below"],
+                singularity_hold_below=v["singularity.hold_below"]),
+            open_above=v["gripper.open_above"], close_below=v["gripper.close_below"], action_scale=v["action_scale"],
+            blend_in=v["blend_in"], enable_required=v["enable.required"], enable_timeout=v["enable.timeout"], dry_run=v["dry_run"])
 
-    def _follow_limits(self) -> FollowLimits:
-        return FollowLimits(*(self.values[f"follow.{name}"] for name in (
-            "max_distance", "max_angle", "still_distance", "still_angle", "timeout", "lead_distance", "lead_angle",
-            "away_distance", "away_angle", "first_distance", "first_angle")))
-
-    def _joint_limits(self) -> JointLimits:
-        return JointLimits(*(self.values[name] for name in (
-            "joints.position_margin", "joints.slow_zone", "joints.velocity_share", "singularity.slow_below",
-            "singularity.hold_below")))
+    def _named(self, group: str, kind: type) -> dict:
+        """The parameters of a group, each named as a field of a dataclass."""
+        return {entry.name: self.values[f"{group}.{entry.name}"] for entry in fields(kind)}
 
     def _on_description(self, message: String) -> None:
         """Take the description, but not while it matters: a tip or a base that changes would move the arm."""
@@ -375,9 +374,10 @@ class ArmNode(ManagedNode):
         if not self.active:
             return
         t, r = message.translation, message.rotation
-        command = Command(message.goal_id.uuid.tobytes(), message.header.frame_id, message.hold,
-                          np.array([t.x, t.y, t.z]), np.array([r.x, r.y, r.z]), message.gripper,
-                          message.period.sec + 1e-9 * message.period.nanosec, self._age(message.header.stamp))
+        command = Command(
+            goal_id=message.goal_id.uuid.tobytes(), frame=message.header.frame_id, hold=message.hold,
+            translation=np.array([t.x, t.y, t.z]), rotation=np.array([r.x, r.y, r.z]), gripper=message.gripper,
+            period=message.period.sec + 1e-9 * message.period.nanosec, age=self._age(message.header.stamp))
         opening = self._controller.command(command, time.monotonic())
         if opening is not None and not self._dry:
             self._gripper.send(time.monotonic(), opening, command.goal_id)

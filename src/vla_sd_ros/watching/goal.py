@@ -66,7 +66,7 @@ class Verdict(NamedTuple):
     ending: Ending | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GoalLimits:
     """GoalLimits of a goal and of its inputs [s], from the goal and the node's parameters."""
     time_limit: float
@@ -81,7 +81,7 @@ class GoalLimits:
     client_timeout: float = 0.0     # 0: a goal goes on without its client
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Situation:
     """What the node sees at one moment. Ages are infinite for what never came, negative for stamps ahead of the clock."""
     steady: float                   # now
