@@ -17,7 +17,6 @@ from dataclasses import fields
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Empty, String
 from std_srvs.srv import SetBool, Trigger
@@ -25,7 +24,7 @@ from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
 
 from vla_sd_ros import arms, stamps
 from vla_sd_ros.arms.controllers import Controllers
-from vla_sd_ros.arms.wiring import HERE, Rivals, stamped
+from vla_sd_ros.arms.wiring import HERE, Rivals
 from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.controller import ArmController, Command, Config, Status
 from vla_sd_ros.control.following import FollowLimits
@@ -35,13 +34,11 @@ from vla_sd_ros.control.reach import JointLimits
 from vla_sd_ros.control.tracker import Limits
 from vla_sd_ros.kinematics.arm import ArmKinematics
 from vla_sd_ros.kinematics.pose import Pose
+from vla_sd_ros.messages.poses import stamped
+from vla_sd_ros.messages.qos import LATCHED, NEWEST, SENSOR
 from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ManagedNode, ParameterSpec, run, sentence
 from vla_sd_ros.nodes.realtime import give_priority_back, spare_collector, take_priority
 from vla_sd_ros.nodes.view import View
-
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-SENSOR = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 MEASURED_POSE_PERIOD = 0.02  # s
 STATUS_PERIOD = 0.1  # s

@@ -19,7 +19,7 @@ from vla_sd_msgs.action import ExecuteInstruction
 from vla_sd_msgs.msg import RunningGoal, TaskSuccess
 
 from vla_sd_ros.instruction import normalized, objection
-from vla_sd_ros.nodes import messages
+from vla_sd_ros.messages import decisions
 from vla_sd_ros.nodes.inputs import Inputs
 from vla_sd_ros.nodes.lifecycle import sentence
 from vla_sd_ros.nodes.vla_parameters import MAX_STEP_LIMIT, MAX_TIME_LIMIT, goal_limits
@@ -219,7 +219,7 @@ class Goals:
 
     def _hold(self, run: Run) -> None:
         header = Header(stamp=self._clock.stamp(), frame_id=self._node.values["base_frame"])
-        self._commands.publish(messages.hold(run.goal_id, len(run.decisions), header))
+        self._commands.publish(decisions.hold(run.goal_id, len(run.decisions), header))
 
     def _announce(self, run: Run | None) -> None:
         """Tells who judges success which goal is running."""
@@ -247,7 +247,7 @@ class Goals:
             return ExecuteInstruction.Result(
                 error_code=int(run.ending.code), error_msg=run.ending.message, termination_reason=run.ending.reason,
                 steps=len(run.decisions), elapsed_time=max(0.0, self._clock.now() - run.accepted),
-                decode_summary=messages.decode_summary(run.decisions, self._node.decoder_name),
+                decode_summary=decisions.decode_summary(run.decisions, self._node.decoder_name),
                 unknown_words=run.unknown_words, not_judged=run.not_judged)
 
     def _answer(self, run: Run, result: ExecuteInstruction.Result) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from std_msgs.msg import Header
 from vla_sd_msgs.action import ExecuteInstruction
 
-from vla_sd_ros.nodes import messages
+from vla_sd_ros.messages import decisions
 from vla_sd_ros.nodes.goals import Goals, Run
 from vla_sd_ros.nodes.inputs import Inputs, stamp_source
 from vla_sd_ros.nodes.lifecycle import sentence
@@ -111,12 +111,12 @@ class Inference:
         source, step, values = stamp_source(image), len(run.decisions), self._node.values
         source.frame_id = source.frame_id[:LONGEST_FRAME_ID]     # it goes out with every step
         header = Header(stamp=source.stamp, frame_id=values["base_frame"])
-        self._commands.publish(messages.command(decision, run.goal_id, step, header, values["control_period"]))
+        self._commands.publish(decisions.command(decision, run.goal_id, step, header, values["control_period"]))
         run.decisions.append(decision)
         run.record.record(decision.bins)
         run.last_step = self._clock.steady()
         self.recent.append((run.last_step, decision.timings_ms["total"]))
-        report = messages.decode_step(decision, run.goal_id, step, source, self._clock.now() - image.stamp)
+        report = decisions.decode_step(decision, run.goal_id, step, source, self._clock.now() - image.stamp)
         self._steps.publish(report)
         arm = self._inputs.arm_status()
         run.handle.publish_feedback(ExecuteInstruction.Feedback(

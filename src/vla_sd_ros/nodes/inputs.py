@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What vla_node hears: the camera's images, joint states and measured poses, which it takes when it needs them, and arm_node."""
 import time
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
-from pinocchio import Quaternion
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from vla_sd_msgs.msg import ArmStatus
@@ -16,14 +15,13 @@ from vla_sd_ros import stamps
 from vla_sd_ros.images import compressed_to_rgb, to_rgb, unreadable
 from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.kinematics.pose_buffer import PoseBuffer
+from vla_sd_ros.messages.poses import pose_of
+from vla_sd_ros.messages.qos import LATCHED, SENSOR, SENSOR_QUEUE
 from vla_sd_ros.nodes.matching import MatchedSubscription
 from vla_sd_ros.nodes.polling import PolledOnly
 from vla_sd_ros.watching.inputs import Clock, Latest, Sample
 
 STATUS_SILENCE = 1.0        # s, after which what arm_node said last is not asked any more; it speaks at 10 Hz
-POSES = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)  # of two images
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class NodeClock:
@@ -65,9 +63,9 @@ class Inputs:
         kind, topic = (CompressedImage, "image/compressed") if values["image.compressed"] else (Image, "image")
         self.camera = MatchedSubscription(node, kind, topic, qos=values["image.qos"], callback_group=PolledOnly())
         self._joints = node.create_subscription(
-            JointState, "joint_states", lambda message: None, NEWEST, callback_group=PolledOnly())
+            JointState, "joint_states", lambda message: None, SENSOR, callback_group=PolledOnly())
         self._measured = node.create_subscription(
-            PoseStamped, "measured_pose", lambda message: None, POSES, callback_group=PolledOnly())
+            PoseStamped, "measured_pose", lambda message: None, SENSOR_QUEUE, callback_group=PolledOnly())
         node.create_subscription(ArmStatus, "arm_node/status", self._on_arm_status, LATCHED,
                                  callback_group=MutuallyExclusiveCallbackGroup())
 
@@ -103,10 +101,8 @@ class Inputs:
             message, info = taken
             if message.header.frame_id != self._node.values["base_frame"]:
                 continue
-            where, turn = message.pose.position, message.pose.orientation
-            pose = Pose(np.array([where.x, where.y, where.z]),
-                            np.asarray(Quaternion(turn.w, turn.x, turn.y, turn.z).matrix()))
-            self._poses.add(stamps.seconds(message.header.stamp, self._clock.now() - self._waited(info)), pose)
+            with suppress(ValueError):          # it is none
+                self._poses.add(stamps.seconds(message.header.stamp, self._clock.now() - self._waited(info)), pose_of(message.pose))
         return self._poses.at(stamp)
 
     def camera_problem(self) -> str:

@@ -20,10 +20,12 @@ from vla_sd_msgs.action import ExecuteInstruction
 from vla_sd_msgs.msg import DecodeStep, EndEffectorCommand, RunningGoal, TaskSuccess
 
 from vla_sd_ros.assembly import Brain, free_memory, open_brain, warm_up
-from vla_sd_ros.nodes import messages, vla_parameters
+from vla_sd_ros.messages import decisions
+from vla_sd_ros.messages.qos import LATCHED
+from vla_sd_ros.nodes import vla_parameters
 from vla_sd_ros.nodes.goals import Goals
 from vla_sd_ros.nodes.inference import Inference
-from vla_sd_ros.nodes.inputs import LATCHED, Inputs, NodeClock
+from vla_sd_ros.nodes.inputs import Inputs, NodeClock
 from vla_sd_ros.nodes.lifecycle import OK, WARN, ManagedNode, run as run_node
 from vla_sd_ros.nodes.polling import PolledTime
 from vla_sd_ros.watching.goal import DEACTIVATED
@@ -155,7 +157,7 @@ class VlaNode(PolledTime, ManagedNode):
             return WARN, problem, values
         if not recent:
             return OK, self.state, values
-        median, p95 = messages.latency([ms for _, ms in recent])
+        median, p95 = decisions.latency([ms for _, ms in recent])
         values |= {"latency median [ms]": f"{median:.1f}", "latency p95 [ms]": f"{p95:.1f}"}
         period = 1e3 * self.values["control_period"]
         if p95 > period:
