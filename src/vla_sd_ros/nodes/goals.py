@@ -16,7 +16,7 @@ from typing import Any
 from rclpy.action import CancelResponse, GoalResponse
 from std_msgs.msg import Empty, Header
 from vla_sd_msgs.action import ExecuteInstruction
-from vla_sd_msgs.msg import RunningGoal, TaskSuccess
+from vla_sd_msgs.msg import ArmStatus, RunningGoal, TaskSuccess
 
 from vla_sd_ros.instruction import normalized, objection
 from vla_sd_ros.messages import decisions
@@ -158,7 +158,7 @@ class Goals:
 
     def _situation(self, run: Run) -> Situation:
         clock, steady, inputs, arm = self._clock.now(), self._clock.steady(), self._inputs, self._inputs.arm.sample
-        status = inputs.arm_status()
+        status = arm.message if arm else ArmStatus()
         return Situation(
             steady=steady, elapsed=clock - run.accepted, steps=len(run.decisions), since_step=steady - run.last_step,
             image_age=inputs.images.age(clock, steady), joint_states_age=inputs.joint_states.age(clock, steady),

@@ -70,8 +70,11 @@ class VlaNode(PolledTime, ManagedNode):
         brain = open_brain(vla_parameters.where(self.values), vla_parameters.choice(self.values))
         self.made.append(brain.close)
         self.get_logger().info(brain.self_test())
+        self.brain = brain                      # from here on a change of a parameter reaches it
+        choice = vla_parameters.choice(self.values)     # and what was changed while it was loaded counts as well
+        brain.check(choice, ())
+        brain.use(choice)
         warm_up(brain)
-        self.brain = brain
 
     def _subscribe(self) -> None:
         self.made.append(self._inputs.close)
