@@ -20,7 +20,7 @@ from vla_sd_ros.decoding.methods.heisd import metric, recombined
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.sources import KalmanFilter
 from vla_sd_ros.decoding.speculative import accept
-from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.policy.actions import ActionStatistics, encode
 from vla_sd_ros.policy.draft import merge
 from vla_sd_ros.retrieval import Entries, Origin, TrajectoryDatabase
@@ -60,7 +60,7 @@ def measure(count: int, steps: int) -> dict:
         if step % EPISODE == 0:
             history, position = History(statistics), np.zeros(3)
         position = position + rng.normal(size=3) * 0.01
-        history.see(Measured(position, np.eye(3)))
+        history.see(Pose(position, np.eye(3)))
         neighbours = clock("retrieval", known.query, asked[step], "wander", settings.retrieval_candidates)
         tree = clock("tree", lambda: merge(recombined(encode(neighbours.actions))[:, :6]))
         clock("Kalman filter", kalman.predict, history)

@@ -18,7 +18,7 @@ SUBCOMMANDS = {
     "build-db": ("vla_sd_ros.retrieval.command", "make the trajectory database of a policy from demonstrations"),
     "bench": ("vla_sd_ros.bench.command", "measure decoders: in the simulator, or on recorded observations"),
     "calibrate": ("vla_sd_ros.training.calibrate", "fit the decoders' settings to a policy"),
-    "serve": ("vla_sd_ros.serving.command", "answer observations over the network, for clients of OpenVLA and openpi"),
+    "serve": ("vla_sd_ros.serve", "answer observations over the network, for clients of OpenVLA and openpi"),
     "doctor": ("vla_sd_ros.doctor", "check this installation, one line for each part"),
 }
 

@@ -167,11 +167,11 @@ class Demo:
 
     def _listen(self) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
-        from rclpy.qos import DurabilityPolicy, QoSProfile
         from std_msgs.msg import String
 
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.client.node.create_subscription(String, "task_instruction", self._on_instruction, latched)
+        from vla_sd_ros.messages.qos import LATCHED
+
+        self.client.node.create_subscription(String, "task_instruction", self._on_instruction, LATCHED)
         self.client.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def _on_instruction(self, message) -> None:

@@ -193,9 +193,10 @@ def processors() -> str:
 
 def examine(arguments: argparse.Namespace) -> str:
     """Several lines about a checkpoint: its self-test, how images are prepared, and its action for one image."""
-    from vla_sd_ros import policy
-    from vla_sd_ros.decoding import factory
+    from vla_sd_ros.assembly import Source
+    from vla_sd_ros.assembly.local import load
     from vla_sd_ros.images import compressed_to_rgb
+    from vla_sd_ros.policy import CheckpointError
     from vla_sd_ros.policy.actions import DIMENSIONS
 
     try:
@@ -203,12 +204,13 @@ def examine(arguments: argparse.Namespace) -> str:
     except (OSError, ValueError) as error:
         raise Problem(f"{arguments.image} is no image: {error}") from error
     try:
-        vla = policy.load(arguments.checkpoint, arguments.device, arguments.unnorm_key, dtype=arguments.dtype,
-                          quantization=arguments.quantization, largest_step=tuple(arguments.largest_step))
-        lines = [vla.self_test()]
-    except policy.CheckpointError as error:
+        source = Source(arguments.checkpoint, arguments.device, arguments.unnorm_key, dtype=arguments.dtype,
+                        quantization=arguments.quantization, largest_step=tuple(arguments.largest_step))
+        model = load(source, ["autoregressive"])
+        vla, lines = model.vla, [model.vla.self_test()]
+    except CheckpointError as error:
         raise Problem(str(error)) from error
-    decision = factory.make("autoregressive", vla).decide(image, arguments.instruction)
+    decision = model.decoder("autoregressive").decide(image, arguments.instruction)
     values = ", ".join(f"{name} {value:+.4f}" for name, value in zip(DIMENSIONS, decision.action))
     lines += [
         f"statistics: {vla.unnorm_key}, of {', '.join(vla.unnorm_keys)}",

@@ -10,9 +10,9 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 
 from vla_sd_ros.arms import make_gripper
-from vla_sd_ros.arms.wiring import stamped
 from vla_sd_ros.control.gripper import Act, State
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
+from vla_sd_ros.messages.poses import stamped
 
 pytestmark = pytest.mark.usefixtures("standins")
 

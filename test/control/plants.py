@@ -7,7 +7,7 @@ import numpy as np
 from pinocchio import exp3
 
 from vla_sd_ros.control.clipping import clip_step
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 
 TICK = 0.01
 HOME = Pose(np.array([0.4, 0.0, 0.4]), np.diag([1.0, -1.0, -1.0]))  # a gripper that points down

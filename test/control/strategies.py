@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import strategies as st
 from pinocchio import exp3
 
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 
 
 def vectors(bound: float):

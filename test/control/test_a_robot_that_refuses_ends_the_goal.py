@@ -4,7 +4,7 @@
 import numpy as np
 
 from vla_sd_ros.control.controller import ArmController, Code, Command, Config
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 
 START = Pose(np.array([0.4, 0.0, 0.3]), np.eye(3))
 

@@ -12,7 +12,7 @@ from test_motion_stays_within_limits import steady
 
 from vla_sd_ros.control.codes import Code
 from vla_sd_ros.control.controller import ArmController, Config
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 
 CONFIG = Config(workspace_low=np.array([0.0, -1.0, -0.5]), workspace_high=np.array([1.0, 1.0, 1.2]))
 ZERO = [steady(i, translation=(0.0, 0.0, 0.0)) for i in range(10)]

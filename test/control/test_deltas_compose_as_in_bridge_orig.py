@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import poses, vectors
 
-from vla_sd_ros.control.pose import delta_displacement, interpolate
+from vla_sd_ros.kinematics.pose import delta_displacement, interpolate
 
 
 def rz_ry_rx(roll, pitch, yaw):

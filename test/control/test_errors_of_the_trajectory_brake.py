@@ -10,9 +10,9 @@ from test_motion_stays_within_limits import CONFIG, Rig, assert_within, steady
 
 from vla_sd_ros.control import tracker
 from vla_sd_ros.control.codes import Code
-from vla_sd_ros.control.pose import Pose
 from vla_sd_ros.control.reach import JointLimits
 from vla_sd_ros.control.tracker import Tracker
+from vla_sd_ros.kinematics.pose import Pose
 
 CALM = replace(CONFIG, blend_in=0.0, workspace_high=np.full(3, 1.0))
 

@@ -11,7 +11,7 @@ from test_motion_stays_within_limits import CONFIG, TICK, Rig, steady
 from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.following import FollowLimits
 from vla_sd_ros.control.joint_states import JointStateWatch
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 
 WIDE = replace(CONFIG, workspace_low=np.full(3, -1.0), workspace_high=np.full(3, 1.0), blend_in=0.0)
 

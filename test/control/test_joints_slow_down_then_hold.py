@@ -11,8 +11,8 @@ import pytest
 
 from vla_sd_ros.control.codes import Code
 from vla_sd_ros.control.controller import ArmController, Command, Config
-from vla_sd_ros.control.pose import Pose
 from vla_sd_ros.control.reach import JointLimits
+from vla_sd_ros.kinematics.pose import Pose
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "kinematics"))
 from arms import PANDA, WX250S  # noqa: E402

@@ -12,8 +12,8 @@ from pinocchio import exp3
 from strategies import vectors
 
 from vla_sd_ros.control.controller import ArmController, Command, Config
-from vla_sd_ros.control.pose import Pose
 from vla_sd_ros.control.tracker import Limits
+from vla_sd_ros.kinematics.pose import Pose
 
 TICK = 0.01
 LOW, HIGH = np.array([-0.1, -0.1, -0.1]), np.array([0.1, 0.1, 0.1])  # small: the walls are hit often

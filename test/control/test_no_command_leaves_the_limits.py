@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.controller import LONGEST_TICK, ArmController, Command, Config
 from vla_sd_ros.control.joint_states import OUTSIDE
-from vla_sd_ros.control.pose import Pose
 from vla_sd_ros.control.reach import SLACK, JointLimits
 from vla_sd_ros.control.tracker import Limits
+from vla_sd_ros.kinematics.pose import Pose
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "kinematics"))
 from arms import PANDA, WX250S  # noqa: E402

@@ -8,7 +8,7 @@ import pytest
 from test_motion_stays_within_limits import CONFIG, TICK, Rig, steady
 
 from vla_sd_ros.control.controller import Code
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from vla_sd_ros import policy
 from vla_sd_ros.decoding.history import History
-from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose import Pose
 
 
 
@@ -25,10 +25,10 @@ def observations():
             history = History(vla.statistics)
             position = np.zeros(3)
             for _ in range(rng.integers(0, 12)):
-                history.see(Measured(position, np.eye(3)))
+                history.see(Pose(position, np.eye(3)))
                 history.record(rng.integers(0, 256, 7))
                 position = position + rng.normal(size=3) * 0.01
-            history.see(Measured(position, np.eye(3)))
+            history.see(Pose(position, np.eye(3)))
             yield rng.integers(0, 256, (32, 32, 3), np.uint8), history
 
     return make

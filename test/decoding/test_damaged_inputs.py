@@ -8,7 +8,7 @@ from test_heisd import IMAGE, INSTRUCTION, database
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.settings import Settings
-from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.policy import drafter as drafters
 
 EXACT = Settings(relaxed_radius=0.0, jacobi_radius=0.0, kerv_mode="fixed", skip_run=0, fused_run=0, sequence_largest=0,
@@ -44,7 +44,7 @@ def test_an_end_effector_that_jumps_changes_no_verified_token(vla, drafter, name
     decoder, plain = make(name, vla, drafter), factory.make("autoregressive", vla)
     history = History(vla.statistics)
     for step in range(15):
-        history.see(Measured(JUMPS[step % len(JUMPS)], np.eye(3)))
+        history.see(Pose(JUMPS[step % len(JUMPS)], np.eye(3)))
         decision = decoder.decide(IMAGE, INSTRUCTION, history)
         assert np.isfinite(decision.action).all() and decision.bins.shape == (7,)
         assert 0 <= decision.bins.min() and decision.bins.max() <= 255

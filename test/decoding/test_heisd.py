@@ -7,7 +7,7 @@ from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.sources import Candidates
-from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.policy.actions import decode
 from vla_sd_ros.retrieval import DatabaseUnavailable, Entries, Origin, TrajectoryDatabase
 
@@ -38,7 +38,7 @@ def run(decoder, vla, steps: int, speed: float):
     """Decisions along a straight path at this speed [m a step]."""
     history, decisions = History(vla.statistics), []
     for step in range(steps):
-        history.see(Measured(np.array([speed * step, 0.0, 0.0]), np.eye(3)))
+        history.see(Pose(np.array([speed * step, 0.0, 0.0]), np.eye(3)))
         decisions.append(decoder.decide(IMAGE, INSTRUCTION, history))
         history.record(decisions[-1].bins)
     return decisions
@@ -98,7 +98,7 @@ def test_a_server_that_is_away_or_an_unknown_instruction_leaves_the_verifier_alo
         decoder = factory.make(name, vla, Settings(relaxed_radius=0.0, **RULES), NoDrafts(), broken)
         history = History(vla.statistics)
         for step in range(6):
-            history.see(Measured(np.array([FAST * step, 0.0, 0.0]), np.eye(3)))
+            history.see(Pose(np.array([FAST * step, 0.0, 0.0]), np.eye(3)))
             decision = decoder.decide(IMAGE, instruction, history)
             assert np.array_equal(decision.bins, plain.decide(IMAGE, instruction).bins)
             history.record(decision.bins)

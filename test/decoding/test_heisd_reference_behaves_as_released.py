@@ -13,7 +13,7 @@ from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.methods.heisd import HeisdReference, groups_that_stand, verify_released
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.kinematics.fused_metric import mean_distance, spread_from_last
-from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.policy.draft import chain
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "heisd.json").read_text())
@@ -98,7 +98,7 @@ def run(vla, speeds, settings=Settings(), given=None):
     decoder = factory.make("heisd_reference", vla, settings, NoDrafts(), given or database(vla))
     history, decisions, x = History(vla.statistics), [], 0.0
     for speed in speeds:
-        history.see(Measured(np.array([x, 0.0, 0.0]), np.eye(3)))
+        history.see(Pose(np.array([x, 0.0, 0.0]), np.eye(3)))
         decisions.append(decoder.decide(IMAGE, INSTRUCTION, history))
         history.record(decisions[-1].bins)
         x += speed

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from vla_sd_ros.kinematics.motion import Measured, motion
+from vla_sd_ros.kinematics.motion import motion
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.kinematics.pose_buffer import PoseBuffer
 
 SMALL = st.floats(-0.1, 0.1)
@@ -14,20 +15,20 @@ SMALL = st.floats(-0.1, 0.1)
 
 @given(st.lists(SMALL, min_size=6, max_size=6))
 def test_a_motion_is_the_action_that_makes_it(action):
-    before = Measured(np.array([0.4, 0.1, 0.2]), Rotation.from_euler("xyz", [3.0, 0.2, 0.5]).as_matrix())
-    after = Measured(
+    before = Pose(np.array([0.4, 0.1, 0.2]), Rotation.from_euler("xyz", [3.0, 0.2, 0.5]).as_matrix())
+    after = Pose(
         before.position + action[:3], Rotation.from_euler("xyz", action[3:]).as_matrix() @ before.rotation)
     assert np.allclose(motion(before, after), action, atol=1e-9)
 
 
 def test_a_jump_or_a_nan_is_no_motion():
-    here = Measured(np.zeros(3), np.eye(3))
-    assert motion(here, Measured(np.array([0.5, 0, 0]), np.eye(3))) is None
-    assert motion(here, Measured(np.full(3, np.nan), np.eye(3))) is None
+    here = Pose(np.zeros(3), np.eye(3))
+    assert motion(here, Pose(np.array([0.5, 0, 0]), np.eye(3))) is None
+    assert motion(here, Pose(np.full(3, np.nan), np.eye(3))) is None
 
 
-def at_x(x: float) -> Measured:
-    return Measured(np.array([x, 0.0, 0.0]), Rotation.from_euler("z", x).as_matrix())
+def at_x(x: float) -> Pose:
+    return Pose(np.array([x, 0.0, 0.0]), Rotation.from_euler("z", x).as_matrix())
 
 
 def test_between_two_poses_it_interpolates():
@@ -67,5 +68,5 @@ def test_a_clock_that_jumps_back_begins_anew_and_old_stamps_are_ignored():
 
 def test_a_pose_that_is_not_finite_is_dropped():
     buffer = PoseBuffer()
-    buffer.add(1.0, Measured(np.full(3, np.inf), np.eye(3)))
+    buffer.add(1.0, Pose(np.full(3, np.inf), np.eye(3)))
     assert buffer.at(1.0) is None

@@ -15,7 +15,7 @@ import yaml
 from vla_sd_ros.arms import gripper_topic, interbotix, joint_trajectory, pose_target
 from vla_sd_ros.bringup import (FRANKA, FRANKA_CONTROLLERS, LAUNCH_FILES, PACKAGE, WIDOWX, Include, Process,
                                 parameter_files)
-from vla_sd_ros.nodes import arm_node, sim_arm_node, vla_node
+from vla_sd_ros.nodes import arm_node, inputs, sim_arm_node, vla_node
 from vla_sd_ros.nodes.lifecycle import ManagedNode
 from vla_sd_ros.parameter_files import flat, read, values_of
 
@@ -26,7 +26,7 @@ SPECS = {
     "sim_arm_node": {s.name: s for s in sim_arm_node.SimArmNode.TABLE},
 }
 # The relative names in the source of what a node is made of.
-SOURCES = {"arm_node": (arm_node, pose_target, joint_trajectory, interbotix, gripper_topic), "vla_node": (vla_node,),
+SOURCES = {"arm_node": (arm_node, pose_target, joint_trajectory, interbotix, gripper_topic), "vla_node": (vla_node, inputs),
            "sim_arm_node": (sim_arm_node,)}
 NAV2 = {"namespace", "params_file", "autostart", "use_sim_time", "use_respawn", "log_level"}
 CASES = [

@@ -2,7 +2,7 @@
 """The error codes that vla_node decides with are those of the action's definition."""
 import pytest
 
-from vla_sd_ros.nodes.goal_watch import ARM_FAULTS, Code
+from vla_sd_ros.watching.goal import ARM_FAULTS, Code
 
 actions = pytest.importorskip("vla_sd_msgs.action", reason="vla_sd_msgs is not installed (pip install ./msg)")
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Zero stamps count from the arrival; others are believed, and those of another time are refused everywhere alike."""
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,13 +8,16 @@ import pytest
 
 from vla_sd_ros import stamps
 from vla_sd_ros.control.controller import Command, Config
-from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.kinematics.pose_buffer import PoseBuffer
-from vla_sd_ros.nodes.goal_watch import GoalWatch, Latest, Limits, Sample, View
+from vla_sd_ros.watching.goal import GoalLimits, GoalWatch, Situation
+from vla_sd_ros.watching.inputs import Latest, Sample
 
 NOW = 1.8e9     # s, a node's clock
-LIMITS = Limits(60.0, 10, 0.2, image_timeout=1.0, image_grace=2.0, joint_states_timeout=1.0, joint_states_grace=2.0, arm_grace=2.0)
-POSE = Measured(np.zeros(3), np.eye(3))
+LIMITS = GoalLimits(time_limit=60.0, step_limit=10, control_period=0.2, image_timeout=1.0, image_grace=2.0, joint_states_timeout=1.0,
+                    joint_states_grace=2.0, arm_grace=2.0)
+FINE = Situation(steady=50.0, elapsed=1.0, steps=0, since_step=9.0, image_age=0.0, joint_states_age=0.0, arm_age=0.0)
+POSE = Pose(np.zeros(3), np.eye(3))
 
 
 def stamp(seconds: float) -> SimpleNamespace:
@@ -28,8 +32,8 @@ def test_images_joint_states_commands_and_poses_are_taken_or_refused_alike(writt
     latest = Latest()
     latest.sample = Sample(None, counts, 50.0)
     age = latest.age(NOW, 50.0)
-    assert GoalWatch().check(View(50.0, 1.0, 0, 9.0, age, 0.0, 0.0), LIMITS).hold != taken
-    assert GoalWatch().check(View(50.0, 1.0, 0, 9.0, 0.0, age, 0.0), LIMITS).hold != taken
+    assert GoalWatch().check(replace(FINE, image_age=age), LIMITS).hold != taken
+    assert GoalWatch().check(replace(FINE, joint_states_age=age), LIMITS).hold != taken
     command = Command(b"1", "panda_link0", False, np.zeros(3), np.zeros(3), 1.0, 0.2, stamps.age(counts, NOW))
     if taken:
         command.check(Config(command_max_age=1.0))

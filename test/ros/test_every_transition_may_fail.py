@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A transition that fails, at whatever line of it, leaves nothing: the next configure finds the node as the first one did.
 
-The failure is an exception at one line after the other of the transition in nodes/ and arms/, by a trace function.
+The failure is an exception at one line after the other of the transition in nodes/, arms/ and assembly/, by a trace function.
 """
 import gc
 import itertools
@@ -30,7 +30,7 @@ class Injected(RuntimeError):
 
 
 class FailAtLine:
-    """Raises Injected at the nth line of nodes/ and arms/ that this thread runs for the first time."""
+    """Raises Injected at the nth line of nodes/, arms/ and assembly/ that this thread runs for the first time."""
 
     def __init__(self, nth: int):
         self._left, self._seen, self.raised = nth, set(), False
@@ -44,7 +44,7 @@ class FailAtLine:
 
     def _call(self, frame, event, argument):
         path = Path(frame.f_code.co_filename)
-        ours = path.parent in (PACKAGE / "nodes", PACKAGE / "arms") and path != MACHINERY
+        ours = path.parent in (PACKAGE / "nodes", PACKAGE / "arms", PACKAGE / "assembly") and path != MACHINERY
         return self._line if ours and not self.raised else None
 
     def _line(self, frame, event, argument):

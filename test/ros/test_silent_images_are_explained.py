@@ -6,9 +6,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from vla_sd_ros.nodes import matching
-from vla_sd_ros.nodes.goal_watch import Code, GoalWatch, Limits, View
 from vla_sd_ros.nodes.matching import MatchedSubscription
 from vla_sd_ros.nodes.polling import PolledOnly
+from vla_sd_ros.watching.goal import Code, GoalLimits, GoalWatch, Situation
 
 OFFERS = {"best_effort": QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT), "reliable": QoSProfile(depth=1)}
 
@@ -70,8 +70,9 @@ def test_the_parameter_decides(camera, qos, reliability):
 
 
 def test_the_sentence_of_the_goal_has_it():
-    limits = Limits(60.0, 100, 0.1, image_timeout=0.5, image_grace=0.0, joint_states_timeout=1.0, joint_states_grace=1.0,
-                    arm_grace=1.0)
-    view = View(10.0, 1.0, 0, 1.0, image_age=2.0, joint_states_age=0.0, image_advice="set image.qos to auto")
-    ending = GoalWatch().check(view, limits).ending
+    limits = GoalLimits(time_limit=60.0, step_limit=100, control_period=0.1, image_timeout=0.5, image_grace=0.0,
+                        joint_states_timeout=1.0, joint_states_grace=1.0, arm_grace=1.0)
+    seen = Situation(steady=10.0, elapsed=1.0, steps=0, since_step=1.0, image_age=2.0, joint_states_age=0.0,
+                     image_advice="set image.qos to auto")
+    ending = GoalWatch().check(seen, limits).ending
     assert ending.code == Code.IMAGE_STALE and ending.message.endswith("; set image.qos to auto.")

@@ -5,7 +5,7 @@ import time
 from action_msgs.msg import GoalStatus
 from vla import PARAMETERS
 
-from vla_sd_ros.nodes.goal_watch import Code
+from vla_sd_ros.watching.goal import Code
 
 
 def check_end(vla, code: Code, words: str) -> None:

@@ -16,7 +16,7 @@ from panda import command
 from sensor_msgs.msg import JointState
 from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
 
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.sim.arms import Description
 
 ROOT = Path(__file__).parents[2]

@@ -79,12 +79,16 @@ class Local:
     """The decoder in this process, asked with a history of its own."""
 
     def __init__(self, checkpoint: Path, decoder: str, settings: dict):
-        from vla_sd_ros import policy
-        from vla_sd_ros.decoding import factory
+        from vla_sd_ros.assembly import Choice, Source
+        from vla_sd_ros.assembly.local import load
         from vla_sd_ros.decoding.settings import Settings
 
-        self.vla = policy.load(checkpoint, threads=1)
-        self.make = lambda vla=self.vla: factory.make(decoder, vla, Settings(**settings))
+        self.model, self.choice = load(Source(checkpoint, threads=1)), Choice(decoder, Settings(**settings))
+        self.vla = self.model.vla
+
+    def make(self, vla=None):
+        """A new decoder over the model, or a seat at it."""
+        return self.model.decoder(self.choice.decoder, self.choice.settings, vla)
 
     def actions(self, seen: list[np.ndarray], instruction: str = INSTRUCTION, poses=None) -> np.ndarray:
         """The actions (n, 7) of one episode with these images, and where the end effector was at each."""
@@ -104,11 +108,12 @@ def served_here(local: Local, key: str = "", batch: int = 1) -> Iterator[int]:
     """The port of a server in a thread of this process, which uses the model of `local`."""
     from aiohttp import web
 
+    from vla_sd_ros.assembly.local import LocalBrain
     from vla_sd_ros.serving.door import Door
     from vla_sd_ros.serving.server import application
     from vla_sd_ros.serving.service import Service
 
-    service = Service(local.vla, local.make, batch)
+    service = Service(local.vla, lambda seat: LocalBrain(local.model, local.choice, seat), batch)
     loop, runner = asyncio.new_event_loop(), web.AppRunner(application(service, key, Door()), shutdown_timeout=1.0)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

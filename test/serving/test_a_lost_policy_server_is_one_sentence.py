@@ -165,13 +165,13 @@ def test_a_connection_lost_within_a_goal_is_not_made_anew_before_the_next_one():
 
     with policy_server(handler) as url:
         remote = RemotePolicy(url, TIMEOUT)
-        progress = remote.progress()
+        progress = remote.begin()
         progress.record(remote.decide(images(1)[0], INSTRUCTION, progress).bins)
         connections[0].close()
         for _ in range(2):
             with pytest.raises(RemoteError, match="was lost"):
                 remote.decide(images(1)[0], INSTRUCTION, progress)
-        np.testing.assert_allclose(remote.decide(images(1)[0], INSTRUCTION, remote.progress()).action, ACTION)
+        np.testing.assert_allclose(remote.decide(images(1)[0], INSTRUCTION, remote.begin()).action, ACTION)
         assert len(connections) == 2
         remote.close()
 

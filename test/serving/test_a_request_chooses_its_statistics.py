@@ -10,7 +10,8 @@ import pytest
 from served import INSTRUCTION, Http, images, served_here
 
 from vla_sd_ros import policy
-from vla_sd_ros.decoding import factory
+from vla_sd_ros.assembly import Choice, Source
+from vla_sd_ros.assembly.local import load
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +22,8 @@ def local(checkpoint, tmp_path_factory):
     (entry,) = json.loads(path.read_text()).values()
     far = {"action": entry["action"] | {name: [2 * x for x in entry["action"][name]] for name in ("q01", "q99")}}
     path.write_text(json.dumps({"near": entry, "far": far}))
-    vla = policy.load(folder, unnorm_key="near", threads=1)
-    return SimpleNamespace(vla=vla, make=lambda model: factory.make("autoregressive", model))
+    model = load(Source(folder, unnorm_key="near", threads=1))
+    return SimpleNamespace(vla=model.vla, model=model, choice=Choice())
 
 
 @pytest.fixture(params=[1, 2], ids=["one by one", "in batches"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from served import INSTRUCTION, Local, images, served_here
 
-from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.serving.remote import RemotePolicy
 
 # From the second step on this decoder's action is what the filter makes of the measured motion.
@@ -24,14 +24,14 @@ def remote(following):
         remote.close()
 
 
-def poses(count: int, speed: float) -> list[Measured]:
-    return [Measured(np.array([0.4 + speed * step, 0.0, 0.2]), np.eye(3)) for step in range(count)]
+def poses(count: int, speed: float) -> list[Pose]:
+    return [Pose(np.array([0.4 + speed * step, 0.0, 0.2]), np.eye(3)) for step in range(count)]
 
 
 def test_the_measured_motion_is_used(remote, following):
     answers = {}
     for speed in (0.0, 0.01):
-        progress, answers[speed] = remote.progress(), []
+        progress, answers[speed] = remote.begin(), []
         for image, pose in zip(images(4), poses(4, speed)):
             progress.see(pose)
             decision = remote.decide(image, INSTRUCTION, progress)
@@ -43,7 +43,7 @@ def test_the_measured_motion_is_used(remote, following):
 
 def test_actions_that_were_not_executed_are_forgotten(remote, following):
     seen, at = images(3), poses(3, 0.01)
-    progress = remote.progress()
+    progress = remote.begin()
     for image, pose, executed in [(seen[2], at[0], False), (seen[0], at[0], True), (seen[2], at[1], False),
                                   (seen[1], at[1], True), (seen[2], at[2], True)]:
         progress.see(pose)
@@ -54,7 +54,7 @@ def test_actions_that_were_not_executed_are_forgotten(remote, following):
 
 
 def test_the_decision_tells_what_the_decoder_did(remote, following):
-    progress = remote.progress()
+    progress = remote.begin()
     for image in images(2):
         decision = remote.decide(image, INSTRUCTION, progress)
         progress.record(decision.bins)

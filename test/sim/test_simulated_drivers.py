@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from vla_sd_ros.control.controller import ArmController, Code, Command, Config
-from vla_sd_ros.control.pose import Pose
 from vla_sd_ros.control.tracker import Limits
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.sim.arms import Description, PoseFollower, ProfiledMotors
 
 MODES = yaml.safe_load((Path(__file__).parents[2] / "config" / "widowx_modes.yaml").read_text())

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vla_sd_ros.control.gripper import State
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.sources import advice
 
 ARMS = ("pose_target", "servo_twist", "servo_pose", "joint_trajectory", "interbotix_joint_group")

@@ -4,7 +4,8 @@ gripper.closed_position, whatever these mean to the driver."""
 
 from std_msgs.msg import Float64
 
-from vla_sd_ros.arms.wiring import LATCHED, Unconfirmed, gripper_position
+from vla_sd_ros.arms.wiring import Unconfirmed, gripper_position
+from vla_sd_ros.messages.qos import LATCHED
 
 
 class GripperTopic(Unconfirmed):

@@ -14,7 +14,8 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from vla_sd_ros.arms import required
-from vla_sd_ros.arms.wiring import HERE, LATCHED, NEWEST, SENSOR, Listeners, Unconfirmed, gripper_position
+from vla_sd_ros.arms.wiring import HERE, Listeners, Unconfirmed, gripper_position
+from vla_sd_ros.messages.qos import LATCHED, NEWEST, SENSOR
 
 END = 0.001  # m, from the limit of the fingers, where they are at the end of their way
 OPENED = 2.0  # s, after which an opening gripper is open: nothing is worth pushing against

@@ -12,7 +12,8 @@ import numpy as np
 from rclpy.duration import Duration
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from vla_sd_ros.arms.wiring import HERE, NEWEST, Listeners
+from vla_sd_ros.arms.wiring import HERE, Listeners
+from vla_sd_ros.messages.qos import NEWEST
 
 
 class JointTrajectoryTopic:

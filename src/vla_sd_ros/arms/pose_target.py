@@ -8,7 +8,9 @@ that came while it was inactive: it goes there when it is activated.
 
 from geometry_msgs.msg import PoseStamped
 
-from vla_sd_ros.arms.wiring import HERE, NEWEST, Listeners, stamp_of, stamped
+from vla_sd_ros.arms.wiring import HERE, Listeners
+from vla_sd_ros.messages.poses import stamp_of, stamped
+from vla_sd_ros.messages.qos import NEWEST
 
 
 class PoseTarget:

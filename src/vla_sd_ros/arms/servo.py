@@ -15,9 +15,11 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped, TwistStamped
 
 from vla_sd_ros.arms import required
-from vla_sd_ros.arms.wiring import HERE, NEWEST, stamped
+from vla_sd_ros.arms.wiring import HERE
+from vla_sd_ros.messages.poses import stamped
+from vla_sd_ros.messages.qos import NEWEST
 from vla_sd_ros.control.clipping import clip_step
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 
 # Stamp of the last command before silence: Servo halts at once, smoothly, instead of going on for its timeout
 # (ServoNode::processPoseCommand and processTwistCommand).

@@ -1,48 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several interfaces share: messages from poses, a watch on who is at the other end, goals of a gripper's actions."""
+"""What several interfaces share: a watch on who is at the other end, goals of a gripper's actions."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pinocchio as pin
 from action_msgs.msg import GoalStatus
-from geometry_msgs.msg import PoseStamped
 from rclpy.action import ActionClient
-from rclpy.clock import Clock
-from rclpy.duration import Duration
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from vla_sd_ros.control.gripper import Act, GripperGoals, State
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-SENSOR = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 GRAPH_PERIOD = 0.5  # s, between two looks at who is there
 PATIENCE = 1.0  # s, that the other end may take to appear
 HERE = Pose(np.zeros(3), np.eye(3))  # the offset of a link from itself
-
-
-def stamp_of(clock: Clock, moment: float) -> Any:
-    """ROS time, as a message, of a moment of time.monotonic() [s] just now: what was computed for it may have taken its time.
-
-    Simulated time does not go on meanwhile: there it is the present one.
-    """
-    late = 0.0 if clock.ros_time_is_active else time.monotonic() - moment
-    return (clock.now() - Duration(seconds=late)).to_msg()
-
-
-def stamped(pose: Pose, frame: str, stamp: Any) -> PoseStamped:
-    """A pose as a message."""
-    message = PoseStamped()
-    message.header.stamp = stamp
-    message.header.frame_id = frame
-    p, o = message.pose.position, message.pose.orientation
-    # Not pin.Quaternion(rotation): eigenpy never frees the matrix that it makes of the array, 80 bytes each time.
-    p.x, p.y, p.z, o.x, o.y, o.z, o.w = pin.SE3ToXYZQUAT(pin.SE3(pose.rotation, pose.position)).tolist()
-    return message
 
 
 def gripper_position(node: Any, opening: float) -> float:

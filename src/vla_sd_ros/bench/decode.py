@@ -15,7 +15,7 @@ from vla_sd_ros.bench import price, results
 from vla_sd_ros.bench.parts import Parts, parts
 from vla_sd_ros.bench.results import Step, step_of
 from vla_sd_ros.decoding.history import History
-from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose import Pose
 
 NEAR = 9  # [bins]: distance from autoregressive decoding's tokens that is counted as agreement
 
@@ -108,7 +108,7 @@ def replay(vla, observations: Path, most: int) -> Iterator[tuple[np.ndarray, str
         for step, image in enumerate(episode["images"]):
             if count == most:
                 return
-            history.see(Measured(episode["positions"][step], episode["rotations"][step]))
+            history.see(Pose(episode["positions"][step], episode["rotations"][step]))
             yield image, str(episode["instruction"]), history
             history.record(episode["bins"][step])
             count += 1

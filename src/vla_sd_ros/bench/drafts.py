@@ -10,7 +10,6 @@ from vla_sd_ros import inputs
 from vla_sd_ros.bench import results
 from vla_sd_ros.bench.decode import NEAR, replay
 from vla_sd_ros.bench.parts import Parts, parts
-from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.methods.fused import kinematic_radius
 from vla_sd_ros.decoding.settings import SOURCES, Settings
 from vla_sd_ros.decoding.sources import KalmanFilter, Knowledge
@@ -61,12 +60,12 @@ class Survey:
 
 def survey(given: Parts, observations: Path, most: int) -> Survey:
     """Ask every source at every recorded step. Raises ValueError when there is none."""
-    vla, _ = replace(given, decoders=()).load()
-    settings = replace(Settings(), **dict(given.settings))
-    reference, kalman, database = factory.make("autoregressive", vla), KalmanFilter(settings), given.open_database(vla)
+    model = replace(given, decoders=()).model()
+    vla, settings = model.vla, replace(Settings(), **dict(given.settings))
+    reference, kalman = model.decoder("autoregressive"), KalmanFilter(settings)
     rows = []
     for image, instruction, history in replay(vla, observations, most):
-        knowledge = Knowledge(vla, settings, kalman, database, history, instruction, vla.observe(image, instruction))
+        knowledge = Knowledge(vla, settings, kalman, model.database, history, instruction, vla.observe(image, instruction))
         retrieved = np.full((settings.retrieval_candidates, 7), UNKNOWN)
         retrieved[: len(knowledge.retrieval)] = knowledge.retrieval
         rows.append((

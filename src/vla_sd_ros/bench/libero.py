@@ -146,7 +146,7 @@ def run_assignment(assignment: Assignment) -> list[Episode]:
 
 def _episodes(assignment: Assignment) -> Iterator[Episode]:
     from vla_sd_ros.decoding.history import History
-    from vla_sd_ros.kinematics.motion import Measured
+    from vla_sd_ros.kinematics.pose import Pose
     from vla_sd_ros.sim.episode import run_episode
     from vla_sd_ros.sim.judge import State
     from vla_sd_ros.sim.scene import LiberoScene
@@ -160,7 +160,7 @@ def _episodes(assignment: Assignment) -> Iterator[Episode]:
             history, steps, images = History(vla.statistics), [], []
 
             def act(image: np.ndarray) -> np.ndarray:
-                history.see(Measured(*scene.ee_pose()))
+                history.see(Pose(*scene.ee_pose()))
                 decision = decoder.decide(image, sentence, history)
                 history.record(decision.bins)
                 steps.append(step_of(decision))

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 
 import yaml
 
-from vla_sd_ros import inputs, policy
+from vla_sd_ros import inputs
+from vla_sd_ros.assembly import Source
+from vla_sd_ros.assembly.local import Model, load
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.parameter_file import check_settings, read_settings
 from vla_sd_ros.decoding.settings import Settings
@@ -30,32 +32,17 @@ class Parts:
 
     def load(self):
         """The policy, and its decoders by name. Raises ValueError with one sentence."""
-        vla = policy.load(self.checkpoint, threads=self.threads, quantization=self.quantization,
-                          largest_step=self.largest_step)
-        database, drafter = self.open_database(vla), self._open_drafter(vla)
-        decoders = {}
+        model, decoders = self.model(), {}
         for decoder in self.decoders:
             name, own = variant(decoder)
-            settings = replace(Settings(), **(dict(self.settings) | own))
-            decoders[decoder] = factory.make(name, vla, settings, drafter, database)
-        return vla, decoders
+            decoders[decoder] = model.decoder(name, replace(Settings(), **(dict(self.settings) | own)))
+        return model.vla, decoders
 
-    def _open_drafter(self, vla):
-        """The drafter, the checkpoint's own by default; None where no decoder needs one. Raises CheckpointError."""
-        names = {variant(decoder)[0] for decoder in self.decoders} & factory.RECIPES.keys()
-        if not any("drafter" in factory.RECIPES[name].needs for name in names):
-            return None
-        from vla_sd_ros.policy.drafter import load_drafter
-
-        return load_drafter(self.drafter or self.checkpoint, vla)
-
-    def open_database(self, vla):
-        """The trajectory database of this policy; None where none is named. Raises DatabaseError."""
-        if not self.database:
-            return None
-        from vla_sd_ros.retrieval import open_database
-
-        return open_database(self.database, vla.feature_size, policy.fingerprint(self.checkpoint))
+    def model(self) -> Model:
+        """The policy and what the decoders draw on. Raises ValueError with one sentence."""
+        source = Source(self.checkpoint, threads=self.threads, quantization=self.quantization, drafter=self.drafter,
+                        database=self.database, largest_step=self.largest_step)
+        return load(source, [variant(decoder)[0] for decoder in self.decoders])
 
 
 def variant(decoder: str) -> tuple[str, dict]:

@@ -16,10 +16,10 @@ from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.following import FollowLimits, FollowWatch, advanced, apart
 from vla_sd_ros.control.gripper import GripperSwitch
 from vla_sd_ros.control.one_master import OneMaster
-from vla_sd_ros.control.pose import Pose, delta_displacement, interpolate
 from vla_sd_ros.control.reach import JointLimits, Kinematics, Reach
 from vla_sd_ros.control.tracker import Limits, Tracker
 from vla_sd_ros.control.units import UnitsWatch
+from vla_sd_ros.kinematics.pose import Pose, delta_displacement, interpolate
 from vla_sd_ros.quoting import quoted
 
 # The longest time that one tick makes up for [s]: after a pause of the process the motion goes on, it does not leap.
@@ -34,7 +34,7 @@ SETTLED = 1.0  # s
 MOST_FAILED = 32  # goals that are remembered, of those that came while the arm could not begin one
 BLEND_START = 0.1  # share of the velocity limit at which a goal starts
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The limits in force. Lengths [m], angles [rad], times [s], base axes; see config/sim.yaml for the effects."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_sd_ros.control.codes import Code, Fault
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 
 MOVED_DISTANCE, MOVED_ANGLE = 0.002, 0.02  # m, rad: an arm that moves less stands still
 
@@ -24,7 +24,7 @@ EASING = 0.5  # share of the target's way since the goal began that `first` grow
 LEAD_MARGIN = 1.2  # times the lead: the target stops at the lead, so that an arm farther off has moved there by itself
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FollowLimits:
     """Distances of the measured pose from the commanded one [m], [rad], and a time [s].
 

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.linalg.lapack import dposv, dsyev
 
 from vla_sd_ros.control.codes import Code, Fault
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
 
 IDENTITY = np.eye(6)
 FASTEST = 10.0  # rad/s: of a joint whose limit robot_description does not give

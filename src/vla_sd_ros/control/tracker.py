@@ -17,8 +17,8 @@ import numpy as np
 from ruckig import ControlInterface, InputParameter, Result, Ruckig, Synchronization, Trajectory
 
 from vla_sd_ros.control.codes import Code, Fault
-from vla_sd_ros.control.pose import Pose
 from vla_sd_ros.control.reach import JointLimits, Reach
+from vla_sd_ros.kinematics.pose import Pose
 
 AXES = 6  # x, y, z, and the rotation vector, in base axes
 TOLERANCE = 1e-9

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vla_sd_ros.kinematics.motion import Measured, motion
+from vla_sd_ros.kinematics.motion import motion
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.policy.actions import ActionStatistics, decode
 
 
@@ -18,12 +19,12 @@ class History:
 
     statistics: ActionStatistics
     bins: list[np.ndarray] = field(default_factory=list)
-    measured: list[Measured | None] = field(default_factory=list)
+    measured: list[Pose | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.bins)
 
-    def see(self, measured: Measured | None) -> None:
+    def see(self, measured: Pose | None) -> None:
         """A new step begins: the end effector was there when its image was taken."""
         self.measured = [*self.measured[: len(self.bins)], measured]
 

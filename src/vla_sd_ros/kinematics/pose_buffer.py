@@ -3,10 +3,7 @@
 from bisect import bisect_left
 from collections import deque
 
-import numpy as np
-from pinocchio import exp3, log3
-
-from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose import Pose, interpolate
 
 LENGTH = 2.0  # [s] that is kept
 TOLERANCE = 0.1  # [s] between an image and the nearest pose where it lies outside of them, and between two poses around it
@@ -16,9 +13,9 @@ class PoseBuffer:
     """The newest poses, by ascending stamp [s]; a stamp that jumps back empties it (a clock was reset)."""
 
     def __init__(self):
-        self._poses: deque[tuple[float, Measured]] = deque()
+        self._poses: deque[tuple[float, Pose]] = deque()
 
-    def add(self, stamp: float, pose: Measured) -> None:
+    def add(self, stamp: float, pose: Pose) -> None:
         """A pose that is not finite is dropped."""
         if not pose.finite:
             return
@@ -30,7 +27,7 @@ class PoseBuffer:
         while stamp - self._poses[0][0] > LENGTH:
             self._poses.popleft()
 
-    def at(self, stamp: float) -> Measured | None:
+    def at(self, stamp: float) -> Pose | None:
         """The pose at a time: interpolated, or the nearest one within TOLERANCE; None where there is none.
 
         Across a gap nothing is interpolated: the arm may have gone anywhere meanwhile.
@@ -40,12 +37,6 @@ class PoseBuffer:
         before = self._poses[index - 1] if index else None
         if before and after and after[0] - before[0] <= TOLERANCE:
             share = (stamp - before[0]) / (after[0] - before[0])
-            return _between(before[1], after[1], share)
+            return interpolate(before[1], after[1], share)
         near = [entry for entry in (before, after) if entry and abs(entry[0] - stamp) <= TOLERANCE]
         return min(near, key=lambda entry: abs(entry[0] - stamp))[1] if near else None
-
-
-def _between(first: Measured, second: Measured, share: float) -> Measured:
-    turn = log3(second.rotation @ first.rotation.T)
-    return Measured(
-        first.position + share * (second.position - first.position), np.asarray(exp3(share * turn) @ first.rotation))

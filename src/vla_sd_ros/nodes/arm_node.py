@@ -6,7 +6,7 @@ In:  command (vla_sd_msgs/EndEffectorCommand), joint_states, robot_description; 
      ~/home_gripper and ~/recover (std_srvs/Trigger).
 Out: what the robot's side takes (arms/; by default target_pose, and gripper_command), measured_pose,
      ~/status, /diagnostics; for viewers commanded_pose and measured_path (view.py).
-All decisions are in control/controller.py; this file is the wiring.
+All decisions are in control/controller.py, the parameters in arm_parameters.py; this file is the wiring.
 """
 
 import gc
@@ -16,7 +16,6 @@ import time
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Empty, String
 from std_srvs.srv import SetBool, Trigger
@@ -24,121 +23,28 @@ from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
 
 from vla_sd_ros import arms, stamps
 from vla_sd_ros.arms.controllers import Controllers
-from vla_sd_ros.arms.wiring import HERE, Rivals, stamped
+from vla_sd_ros.arms.wiring import HERE, Rivals
 from vla_sd_ros.control.codes import Code, Fault
-from vla_sd_ros.control.controller import ArmController, Command, Config, Status
-from vla_sd_ros.control.following import FollowLimits
+from vla_sd_ros.control.controller import ArmController, Command, Status
 from vla_sd_ros.control.gripper import State
 from vla_sd_ros.control.joint_states import JointStateWatch, late, picked
-from vla_sd_ros.control.pose import Pose
-from vla_sd_ros.control.reach import JointLimits
-from vla_sd_ros.control.tracker import Limits
 from vla_sd_ros.kinematics.arm import ArmKinematics
-from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ManagedNode, ParameterSpec, run, sentence
+from vla_sd_ros.kinematics.pose import Pose
+from vla_sd_ros.messages.poses import stamped
+from vla_sd_ros.messages.qos import LATCHED, NEWEST, SENSOR
+from vla_sd_ros.nodes import arm_parameters
+from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ManagedNode, run, sentence
 from vla_sd_ros.nodes.realtime import give_priority_back, spare_collector, take_priority
 from vla_sd_ros.nodes.view import View
 
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-SENSOR = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-
 MEASURED_POSE_PERIOD = 0.02  # s
 STATUS_PERIOD = 0.1  # s
-
-# What concerns the robot's side, in arms/.
-ROBOT = (
-    ParameterSpec("arm.interface", "pose_target", "How targets go to the robot.", choices=arms.ARMS, read_only=True),
-    ParameterSpec("arm.tip_link", "", "pose_target, servo_twist, servo_pose: link that the arm's controller moves; empty: "
-                  "tip_link.", read_only=True),
-    ParameterSpec("controller.name", "", "Controller of ros2_control that takes the targets; empty: it is not watched.",
-                  read_only=True),
-    ParameterSpec("controller.manager", "/controller_manager", "Node that loads and activates it.", read_only=True),
-    ParameterSpec("controller.hardware", "", "Hardware component that ~/recover activates; empty: none.", read_only=True),
-    ParameterSpec("controller.recovery_action", "", "Action (franka_msgs/ErrorRecovery) that ~/recover calls first; empty: "
-                  "none.", read_only=True),
-    ParameterSpec("servo.node", "servo_node", "servo_twist, servo_pose: name of MoveIt Servo's node.", read_only=True),
-    ParameterSpec("servo.gain", 5.0, "servo_twist: share of the distance from the target that is made up for [1/s].",
-                  0.0, 20.0),
-    ParameterSpec("joint_trajectory.time_from_start", 0.05, "joint_trajectory: time to the point of a message [s].",
-                  0.02, 1.0, read_only=True),
-    ParameterSpec("interbotix.group", "arm", "interbotix_joint_group: name of the group of motors.", read_only=True),
-    ParameterSpec("interbotix.rate", 20.0, "interbotix_joint_group: rate of its messages [Hz].", 5.0, 100.0,
-                  read_only=True),
-    ParameterSpec("gripper.interface", "topic", "How the gripper is commanded.", choices=arms.GRIPPERS, read_only=True),
-    ParameterSpec("gripper.action", "franka_gripper/gripper_action", "Name of the gripper's action; of interface franka: "
-                  "what comes before /move, /grasp and /homing.", read_only=True),
-    ParameterSpec("gripper.joint", "gripper", "Joint of the gripper, where the interface names it.", read_only=True),
-    ParameterSpec("gripper.finger", "", "interbotix_joint_single: joint of the fingers, at whose limits the effort is taken "
-                  "back; empty: commands are positions.", read_only=True),
-    ParameterSpec("gripper.open_position", 1.0, "What opens the gripper, in the units of its driver.", -1000.0, 1000.0),
-    ParameterSpec("gripper.closed_position", 0.0, "What closes the gripper, in the units of its driver.", -1000.0,
-                  1000.0),
-    ParameterSpec("gripper.effort", 20.0, "Force of a closing gripper [N]; 0: the driver's own.", 0.0, 200.0),
-    ParameterSpec("gripper.speed", 0.1, "Interface franka: speed of the fingers [m/s].", 0.01, 0.2),
-    ParameterSpec("gripper.timeout", 10.0, "Time for an action of the gripper to return [s].", 0.5, 120.0),
-)
 
 
 class ArmNode(ManagedNode):
     """Lifecycle node without a GPU that never waits for anything: it must outlive a stuck or crashed vla_node."""
 
-    TABLE = (
-        *ROBOT,
-        ParameterSpec("base_frame", "panda_link0", "Base frame of the robot; commands in another are refused.",
-                      read_only=True),
-        ParameterSpec("tip_link", "panda_tcp", "Link of the robot description that the commands move.",
-                      read_only=True),
-        ParameterSpec("joint_names", [f"panda_joint{i}" for i in range(1, 8)], "The arm's joints, base to tip.",
-                      read_only=True),
-        ParameterSpec("rate", 100.0, "Rate of target_pose [Hz].", 50.0, 200.0, read_only=True),
-        ParameterSpec("realtime_priority", 0, "Priority of this process under SCHED_FIFO; 0: the ordinary scheduler.", 0, 99,
-                      read_only=True),
-        ParameterSpec("command_timeout", 0.5, "Silence of vla_node after which the arm holds [s].", 0.1, 5.0),
-        ParameterSpec("command_max_age", 5.0, "Age of the image, by its stamp, from which a command is refused [s].", 0.1,
-                      60.0),
-        ParameterSpec("joint_state_timeout", 0.2, "Age of joint states from which the arm holds [s].", 0.02, 2.0),
-        ParameterSpec("step.max_translation", 0.05, "Longest translation of one command [m].", 0.001, 0.2),
-        ParameterSpec("step.max_rotation", 0.25, "Largest rotation of one command [rad].", 0.005, 1.0),
-        ParameterSpec("action_scale", 1.0, "Share of each commanded translation and rotation that is executed.", 0.01, 1.0),
-        ParameterSpec("blend_in", 0.3, "Time in which the speed limit rises from a tenth when a goal begins [s].", 0.0, 5.0),
-        ParameterSpec("follow.max_distance", 0.12, "Distance of the measured from the commanded position at which the arm "
-                      "holds [m].", 0.005, 1.0),
-        ParameterSpec("follow.max_angle", 0.8, "The same for the rotation [rad].", 0.05, 3.1),
-        ParameterSpec("follow.still_distance", 0.04, "Distance from the commanded position at which the arm must move [m].",
-                      0.002, 1.0),
-        ParameterSpec("follow.still_angle", 0.3, "The same for the rotation [rad].", 0.02, 3.1),
-        ParameterSpec("follow.timeout", 1.0, "Time for which the arm may stand still so far away [s].", 0.1, 10.0),
-        ParameterSpec("follow.lead_distance", 0.06, "Farthest that a target goes ahead of the arm [m].", 0.005, 1.0),
-        ParameterSpec("follow.lead_angle", 0.5, "The same for the rotation [rad].", 0.05, 3.1),
-        ParameterSpec("follow.away_distance", 0.03, "Distance that the arm may move off the way on which it is sent [m].",
-                      0.002, 1.0),
-        ParameterSpec("follow.away_angle", 0.25, "The same for the rotation [rad].", 0.02, 3.1),
-        ParameterSpec("follow.first_distance", 0.008, "The same as a goal begins, until its target has moved: what moves then "
-                      "shows a controller of another frame [m].", 0.001, 1.0),
-        ParameterSpec("follow.first_angle", 0.06, "The same for the rotation [rad].", 0.01, 3.1),
-        ParameterSpec("enable.required", False, "Move only while the topic enable (std_msgs/Bool) says true."),
-        ParameterSpec("enable.timeout", 0.5, "Silence of enable after which the arm holds [s].", 0.05, 5.0),
-        ParameterSpec("workspace.min", [0.1, -0.5, -0.05], "Lowest x, y, z of the target, base frame [m].",
-                      -5.0, 5.0),
-        ParameterSpec("workspace.max", [0.8, 0.5, 0.9], "Highest x, y, z of the target, base frame [m].", -5.0, 5.0),
-        ParameterSpec("limits.linear_velocity", 0.6, "Greatest speed [m/s].", 0.01, 2.0),
-        ParameterSpec("limits.linear_acceleration", 5.0, "Greatest acceleration [m/s^2].", 0.1, 20.0),
-        ParameterSpec("limits.linear_jerk", 300.0, "Greatest jerk [m/s^3].", 5.0, 5000.0),
-        ParameterSpec("limits.angular_velocity", 2.5, "Greatest angular speed [rad/s].", 0.05, 4.0),
-        ParameterSpec("limits.angular_acceleration", 20.0, "Greatest angular acceleration [rad/s^2].", 0.5, 50.0),
-        ParameterSpec("limits.angular_jerk", 1200.0, "Greatest angular jerk [rad/s^3].", 20.0, 10000.0),
-        ParameterSpec("joints.position_margin", 0.05, "Distance that the joints keep from their limits [rad].", 0.0,
-                      1.0),
-        ParameterSpec("joints.slow_zone", 0.15, "Distance from that margin at which a joint begins to slow down [rad].",
-                      0.001, 2.0),
-        ParameterSpec("joints.velocity_share", 0.9, "Share of the joints' speed limits that is used.", 0.01, 1.0),
-        ParameterSpec("singularity.slow_below", 0.06, "Smallest singular value of the Jacobian from which the arm slows "
-                      "down on its way to a singular posture.", 0.0, 1.0),
-        ParameterSpec("singularity.hold_below", 0.02, "The same at which it holds.", 0.0, 1.0),
-        ParameterSpec("gripper.open_above", 0.55, "Commanded opening from which the gripper opens.", 0.0, 1.0),
-        ParameterSpec("gripper.close_below", 0.45, "Commanded opening up to which the gripper closes.", 0.0, 1.0),
-        ParameterSpec("dry_run", False, "Compute everything, send nothing to arm and gripper."),
-    )
+    TABLE = arm_parameters.TABLE
 
     def __init__(self, name: str, **options):
         self._held: Fault | None = None  # by ~/hold, which holds in every state of the lifecycle until it is released
@@ -149,23 +55,13 @@ class ArmNode(ManagedNode):
         self.create_service(Trigger, "~/recover", self._on_recover)
 
     def check(self, values):
-        for axis, low, high in zip("xyz", values["workspace.min"], values["workspace.max"]):
-            if low >= high:
-                raise ValueError(f"workspace.min is {low} and workspace.max is {high} in {axis}: min must be below max")
-        if len(set(values["joint_names"])) < len(values["joint_names"]):
-            raise ValueError(f"joint_names has a name twice: {', '.join(values['joint_names'])}")
-        if values["singularity.hold_below"] > values["singularity.slow_below"]:
-            raise ValueError(f"singularity.hold_below ({values['singularity.hold_below']}) must not be above "
-                             f"singularity.slow_below ({values['singularity.slow_below']})")
-        if values["gripper.close_below"] >= values["gripper.open_above"]:
-            raise ValueError(f"gripper.close_below ({values['gripper.close_below']}) must be below gripper.open_above "
-                             f"({values['gripper.open_above']})")
+        arm_parameters.check(values)
 
     def configure(self):
         self._kinematics: ArmKinematics | None = None
         self._described = self._used = ""  # robot_description: the newest, and the one that is used
         self._dry = self.values["dry_run"]
-        self._controller = ArmController(self._config(), time.monotonic())
+        self._controller = ArmController(arm_parameters.config(self.values), time.monotonic())
         self._controller.unmeasured = "no robot_description has come yet"
         self._sent_status = None  # ArmController's, the gripper's state and its problem
         self._ticks, self._ticks_since, self._longest_period, self._last_tick = 0, time.monotonic(), 0.0, math.nan
@@ -199,7 +95,7 @@ class ArmNode(ManagedNode):
 
     def activate(self):
         unmeasured = self._controller.unmeasured
-        self._controller = ArmController(self._config(), time.monotonic())
+        self._controller = ArmController(arm_parameters.config(self.values), time.monotonic())
         self._controller.unmeasured, self._controller.kinematics = unmeasured, self._kinematics
         if self._described != self._used:
             self._use_description()
@@ -223,7 +119,7 @@ class ArmNode(ManagedNode):
     def apply(self, changed):
         if self.state == "unconfigured":
             return
-        self._controller.config = self._config()
+        self._controller.config = arm_parameters.config(self.values)
         if "dry_run" in changed:
             # The target went on without the arm, or the arm is about to be left alone: brake, then start from the arm again.
             self._controller.let_go("dry_run was changed")
@@ -254,26 +150,6 @@ class ArmNode(ManagedNode):
         if level == OK and problem:
             return WARN, f"gripper: {problem}", values
         return level, status.message or "moving", values
-
-    def _config(self) -> Config:
-        v = self.values
-        limits = Limits(*(v[f"limits.{kind}_{of}"] for kind in ("linear", "angular")
-                          for of in ("velocity", "acceleration", "jerk")))
-        return Config(v["base_frame"], v["command_timeout"], v["joint_state_timeout"], v["step.max_translation"],
-                      v["step.max_rotation"], np.array(v["workspace.min"]), np.array(v["workspace.max"]), limits,
-                      v["gripper.open_above"], v["gripper.close_below"], v["action_scale"], v["blend_in"],
-                      v["command_max_age"], self._follow_limits(), v["enable.required"], v["enable.timeout"],
-                      self._joint_limits(), v["dry_run"])
-
-    def _follow_limits(self) -> FollowLimits:
-        return FollowLimits(*(self.values[f"follow.{name}"] for name in (
-            "max_distance", "max_angle", "still_distance", "still_angle", "timeout", "lead_distance", "lead_angle",
-            "away_distance", "away_angle", "first_distance", "first_angle")))
-
-    def _joint_limits(self) -> JointLimits:
-        return JointLimits(*(self.values[name] for name in (
-            "joints.position_margin", "joints.slow_zone", "joints.velocity_share", "singularity.slow_below",
-            "singularity.hold_below")))
 
     def _on_description(self, message: String) -> None:
         """Take the description, but not while it matters: a tip or a base that changes would move the arm."""
@@ -375,9 +251,10 @@ class ArmNode(ManagedNode):
         if not self.active:
             return
         t, r = message.translation, message.rotation
-        command = Command(message.goal_id.uuid.tobytes(), message.header.frame_id, message.hold,
-                          np.array([t.x, t.y, t.z]), np.array([r.x, r.y, r.z]), message.gripper,
-                          message.period.sec + 1e-9 * message.period.nanosec, self._age(message.header.stamp))
+        command = Command(
+            goal_id=message.goal_id.uuid.tobytes(), frame=message.header.frame_id, hold=message.hold,
+            translation=np.array([t.x, t.y, t.z]), rotation=np.array([r.x, r.y, r.z]), gripper=message.gripper,
+            period=message.period.sec + 1e-9 * message.period.nanosec, age=self._age(message.header.stamp))
         opening = self._controller.command(command, time.monotonic())
         if opening is not None and not self._dry:
             self._gripper.send(time.monotonic(), opening, command.goal_id)

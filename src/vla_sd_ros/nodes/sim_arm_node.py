@@ -13,20 +13,18 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pinocchio as pin
 import yaml
 from geometry_msgs.msg import PoseStamped
 from rclpy.action import ActionServer
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64, String
 
 from vla_sd_ros.arms import required
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.messages.poses import pose_of
+from vla_sd_ros.messages.qos import LATCHED
 from vla_sd_ros.nodes.lifecycle import OK, STEADY, WARN, ParameterSpec, PlainNode, run
 from vla_sd_ros.sim.arms import Description, PoseFollower, ProfiledMotors
 
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 FINGER_SPEED = 0.1  # m/s
 CAMERA_FRAME = "camera_optical_frame"
 
@@ -126,12 +124,10 @@ class SimArmNode(PlainNode):
         if self._refusing:
             self.get_logger().warning(self._refusing, throttle_duration_sec=1.0)
             return
-        p, o = message.pose.position, message.pose.orientation
-        position, quaternion = np.array([p.x, p.y, p.z]), np.array([o.x, o.y, o.z, o.w])
-        if not np.all(np.isfinite([*position, *quaternion])) or abs(np.linalg.norm(quaternion) - 1.0) > 1e-3:
+        try:
+            self._motors.command(pose_of(message.pose))  # crisp ignores frame_id
+        except ValueError:
             self.get_logger().error("target_pose is ignored: it is no pose", throttle_duration_sec=1.0)
-            return
-        self._motors.command(Pose(position, pin.Quaternion(o.w, o.x, o.y, o.z).matrix()))  # crisp ignores frame_id
 
     def _on_gripper(self, result, width, handle):
         self._grip(0.5 * width(handle.request))

@@ -12,15 +12,15 @@ import threading
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.task import Future
 from rosgraph_msgs.msg import Clock
-from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Empty, Float64, String
 from vla_sd_msgs.msg import RunningGoal, TaskSuccess
 from vla_sd_msgs.srv import ResetScene
 
+from vla_sd_ros.messages.poses import pose_of
+from vla_sd_ros.messages.qos import LATCHED
 from vla_sd_ros.nodes.lifecycle import ERROR, OK, WARN, ParameterSpec, PlainNode, run, sentence
 from vla_sd_ros.sim import urdf
 from vla_sd_ros.sim.judge import State
@@ -32,7 +32,6 @@ JOINTS = [f"panda_joint{i}" for i in range(1, 8)] + ["panda_finger_joint1", "pan
 PHYSICS_STEP = 0.002  # [s]
 REAL_TIME = 0.98  # ratio below which the simulator says that it falls behind
 RESET_TIMEOUT = 60.0  # [s]
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class SimNode(PlainNode):
@@ -230,13 +229,8 @@ def target_of(message: PoseStamped) -> tuple[np.ndarray, np.ndarray]:
     """Position (3,) [m] and rotation (3, 3) of a target. ValueError: wrong frame, not finite, not a unit quaternion."""
     if message.header.frame_id != BASE_FRAME:
         raise ValueError(f"its frame is {message.header.frame_id!r}, but must be {BASE_FRAME!r}")
-    at, q = message.pose.position, message.pose.orientation
-    position, quaternion = np.array([at.x, at.y, at.z]), np.array([q.x, q.y, q.z, q.w])
-    if not (np.isfinite(position).all() and np.isfinite(quaternion).all()):
-        raise ValueError("it has values that are not finite")
-    if abs(np.linalg.norm(quaternion) - 1) > 1e-3:
-        raise ValueError(f"its quaternion has length {np.linalg.norm(quaternion):.3f}, but must have length 1")
-    return position, Rotation.from_quat(quaternion).as_matrix()
+    pose = pose_of(message.pose)
+    return pose.position, pose.rotation
 
 
 def camera_info(matrix: np.ndarray, size: int) -> CameraInfo:

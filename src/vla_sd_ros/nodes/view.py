@@ -6,8 +6,8 @@ from typing import Any
 
 from geometry_msgs.msg import PoseArray, PoseStamped
 
-from vla_sd_ros.arms.wiring import stamped
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
+from vla_sd_ros.messages.poses import stamped
 
 PATH_PERIOD = 0.2  # s, from one pose of the path to the next
 PATH_LENGTH = 150  # poses: the last half minute

@@ -1,193 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
 """vla_node: camera image and instruction in, end-effector steps out, as the action server `execute_instruction`.
 
-Three kinds of threads: the executor's, one of which supervises the running goal (`_execute`); the inference thread,
-which decodes the newest image (`_infer`) and may take as long as it likes; and, ending everything, the main thread.
-Whoever ends a goal first wins (`_end`), under the one lock that guards every command: after a hold command of an
-ended goal no motion of that goal can follow.
+This file is the wiring: goals.py has what becomes of a goal, inference.py the thread that decides, inputs.py what is heard,
+vla_parameters.py the parameters, assembly/ what decides.
+
+Three kinds of threads: the executor's, one of which supervises the running goal; the inference thread, which decodes the
+newest image and may take as long as it likes; and, ending everything, the main thread.
 """
 import contextlib
-import functools
-import gc
-import inspect
 import math
 import sys
 import threading
 import time
-import traceback
-from collections import deque
-from dataclasses import MISSING, dataclass, field, fields
 
-import numpy as np
-from pinocchio import Quaternion
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action import ActionServer
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.time import Time
-from geometry_msgs.msg import PoseStamped
-from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import Empty, Header
+from std_msgs.msg import Empty
 from vla_sd_msgs.action import ExecuteInstruction
-from vla_sd_msgs.msg import ArmStatus, DecodeStep, EndEffectorCommand, RunningGoal, TaskSuccess
+from vla_sd_msgs.msg import DecodeStep, EndEffectorCommand, RunningGoal, TaskSuccess
 
-from vla_sd_ros import stamps
-from vla_sd_ros.decoding.settings import DECODERS, Settings
-from vla_sd_ros.images import compressed_to_rgb, to_rgb, unreadable
-from vla_sd_ros.instruction import normalized, objection
-from vla_sd_ros.kinematics.motion import Measured
-from vla_sd_ros.kinematics.pose_buffer import PoseBuffer
-from vla_sd_ros.nodes import messages
-from vla_sd_ros.nodes.goal_watch import (CANCELED, DEACTIVATED, PREEMPTED, SCENE_RESET, SUCCESS, ClientWatch, Code, Ending, GoalWatch,
-                                         Latest, Limits, Pacer, PictureWatch, Sample, View, inference_failed, task_failed)
-from vla_sd_ros.nodes.lifecycle import OK, WARN, ManagedNode, ParameterSpec, run as run_node, sentence
-from vla_sd_ros.nodes.matching import QOS, MatchedSubscription
-from vla_sd_ros.nodes.polling import PolledOnly, PolledTime
-
-MAX_TIME_LIMIT = 3600.0     # s
-MAX_STEP_LIMIT = 100_000
-SUPERVISION_PERIOD = 0.02   # s, between two looks at a running goal
-FEEDBACK = "execute_instruction/_action/feedback"
-LONGEST_FRAME_ID = 255
-CLIENT_PERIOD = 0.2         # s, between two looks at whether its client is there
-STATUS_SILENCE = 1.0        # s, after which what arm_node said last is not asked any more; it speaks at 10 Hz
-IMAGE_PERIOD = 0.005        # s, between two looks for a new image while a goal waits for one
-POSES = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)  # of two images
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-LIVE = ("policy.unnorm_key",)      # of the parameters of the policy
-UNCONFIGURED_ONLY = "Changeable only while the node is unconfigured."
-
-
-@dataclass
-class Run:
-    """One accepted goal, until its result is sent."""
-    handle: object
-    accepted: float                     # s, node clock
-    accepted_wall: int                  # ns, wall clock, as the middleware stamps messages
-    began: float = field(default_factory=time.monotonic)
-    watch: GoalWatch = field(default_factory=GoalWatch)
-    picture: PictureWatch = field(default_factory=PictureWatch)
-    client: ClientWatch = field(default_factory=ClientWatch)
-    client_seen: float = -math.inf      # s, steady: the last look at it
-    client_gone: float = 0.0            # s, as of that look
-    decisions: list = field(default_factory=list)
-    history: object = None              # of the decoders; made with the first step
-    last_step: float = -math.inf        # s, steady
-    holding: bool = False
-    why: str = ""                       # it holds
-    unknown_words: list[str] = field(default_factory=list)
-    not_judged: str = ""                # why nobody can tell whether it succeeded
-    ending: Ending | None = None
-    over: threading.Event = field(default_factory=threading.Event)
-    answered: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def goal(self) -> ExecuteInstruction.Goal:
-        return self.handle.request
-
-    @property
-    def goal_id(self):
-        return self.handle.goal_id
-
-
-def decoder_parameters() -> tuple[ParameterSpec, ...]:
-    """One parameter for each setting of the decoders."""
-    return tuple(
-        ParameterSpec(f"decoder.{entry.name}",
-                      entry.default if entry.default is not MISSING else entry.default_factory(),
-                      f"{entry.metadata['description']} Effective at the next step.", entry.metadata["low"],
-                      entry.metadata["high"], tuple(entry.metadata["choices"]))
-        for entry in fields(Settings))
+from vla_sd_ros.assembly import Brain, free_memory, open_brain, warm_up
+from vla_sd_ros.messages import decisions
+from vla_sd_ros.messages.qos import LATCHED
+from vla_sd_ros.nodes import vla_parameters
+from vla_sd_ros.nodes.goals import Goals
+from vla_sd_ros.nodes.inference import Inference
+from vla_sd_ros.nodes.inputs import Inputs, NodeClock
+from vla_sd_ros.nodes.lifecycle import OK, WARN, ManagedNode, run as run_node
+from vla_sd_ros.nodes.polling import PolledTime
+from vla_sd_ros.watching.goal import DEACTIVATED
+from vla_sd_ros.watching.inputs import Latest
 
 
 class VlaNode(PolledTime, ManagedNode):
     """The lifecycle node; see the module's docstring."""
 
-    TABLE = (
-        ParameterSpec("policy.checkpoint", "libero",
-                      "Checkpoint directory, as a path with a / in it, or the name of one that ships with the "
-                      f"package. {UNCONFIGURED_ONLY}"),
-        ParameterSpec("policy.device", "cpu", f"Torch device of the model: cpu, cuda, cuda:1. {UNCONFIGURED_ONLY}"),
-        ParameterSpec("policy.unnorm_key", "", "Key of the action statistics in the checkpoint; empty where it has "
-                                               "only one. Effective at the next step."),
-        ParameterSpec("policy.largest_translation", 0.25, "Largest translation along an axis that the action statistics may "
-                      f"hold [m]; more are other units, and refused. {UNCONFIGURED_ONLY}", 0.001, 10.0),
-        ParameterSpec("policy.largest_rotation", 1.25, f"The same for the rotation [rad]. {UNCONFIGURED_ONLY}", 0.005, 10.0),
-        ParameterSpec("policy.threads", 0, f"CPU threads of the model; 0: the library's choice. {UNCONFIGURED_ONLY}",
-                      0, 256),
-        ParameterSpec("policy.dtype", "", "Precision of OpenVLA's weights; empty: as they are stored. "
-                                          f"{UNCONFIGURED_ONLY}", choices=("", "bfloat16", "float16", "float32")),
-        ParameterSpec("policy.quantization", "none", "Of the matrices of the language model's layers, by torchao. "
-                                                     f"{UNCONFIGURED_ONLY}", choices=("none", "int8", "int4", "fp8")),
-        ParameterSpec("policy.database", "", "Trajectory database for the decoders that retrieve, a directory or the URL "
-                                             f"of a Qdrant server; empty: none. {UNCONFIGURED_ONLY}"),
-        ParameterSpec("policy.drafter", "", "Drafter for the decoders that draft, a directory or a file; empty: the "
-                                            f"checkpoint's own, if it has one. {UNCONFIGURED_ONLY}"),
-        ParameterSpec("policy.remote", "", "Policy server that decides instead of a local model, ws://host:port of vla-sd "
-                                           f"serve or openpi; empty: none. {UNCONFIGURED_ONLY}"),
-        ParameterSpec("policy.remote_timeout", 2.0, "Time for connecting to the policy server, and for each of its answers "
-                                                    f"[s]. {UNCONFIGURED_ONLY}", 0.05, 60.0),
-        ParameterSpec("policy.remote_key_file", "", "File with the policy server's API key; empty: none. "
-                                                    f"{UNCONFIGURED_ONLY}"),
-        ParameterSpec("policy.remote_image_key", "observation/image", "Under which the policy server expects the image. "
-                                                                      f"{UNCONFIGURED_ONLY}"),
-        ParameterSpec("decoder.name", "autoregressive", "Decoder of the action tokens; effective at the next step.",
-                      choices=DECODERS),
-        *decoder_parameters(),
-        ParameterSpec("control_period", 0.2, "Time over which one action is executed, and between two actions [s].",
-                      0.02, 5.0),
-        ParameterSpec("goal.time_limit", 120.0, "Time limit of a goal that names none [s].", 0.1, MAX_TIME_LIMIT),
-        ParameterSpec("goal.step_limit", 400, "Limit of actions of a goal that names none.", 1, MAX_STEP_LIMIT),
-        ParameterSpec("goal.unknown_words", "warn", "What becomes of a goal with words that the policy was never trained on.",
-                      choices=("warn", "reject")),
-        ParameterSpec("goal.client_timeout", 0.0, "Time for which the client may be gone before its goal is aborted [s]; 0: the "
-                      "goal goes on without it.", 0.0, 600.0),
-        ParameterSpec("image.timeout", 1.0, "Age of the newest image beyond which the arm holds [s].", 0.05, 60.0),
-        ParameterSpec("image.grace", 2.0, "Time of holding for an image after which the goal is aborted [s].",
-                      0.0, 600.0),
-        ParameterSpec("image.frozen_motion", 0.05, "Motion of a joint [rad] during which the picture must change; the arm "
-                      "holds when it stays the same for image.timeout. 0: not watched.", 0.0, 6.3),
-        ParameterSpec("image.min_contrast", 2.0, "Standard deviation of the values of the picture's parts, 0 .. 255, below which "
-                      "the arm holds: dark, covered, over-exposed, of one colour. 0: not watched.", 0.0, 64.0),
-        ParameterSpec("image.compressed", False, "Subscribe to sensor_msgs/CompressedImage on image/compressed "
-                                                 "instead of sensor_msgs/Image on image.", read_only=True),
-        ParameterSpec("image.qos", "auto", "Reliability to ask of the camera's driver; auto: what it offers.", choices=QOS,
-                      read_only=True),
-        ParameterSpec("joint_states.timeout", 0.5, "Age of the newest joint state beyond which the arm holds [s].",
-                      0.02, 60.0),
-        ParameterSpec("joint_states.grace", 2.0, "Time of holding for a joint state after which the goal is aborted "
-                                                 "[s].", 0.0, 600.0),
-        ParameterSpec("arm_status.grace", 2.0, "Time for which arm_node may report a fault, or be silent, before the "
-                                               "goal is aborted [s]; longer than the slowest action.", 0.1, 600.0),
-        ParameterSpec("base_frame", "panda_link0", "Frame of the robot's base: the actions are along its axes.",
-                      read_only=True),
-    )
+    TABLE = vla_parameters.TABLE
 
     def __init__(self, name: str = "vla_node", **options):
-        self._lock = threading.RLock()
-        self._news = threading.Condition(self._lock)    # a new goal, or the end
-        self._run: Run | None = None                    # the goal that commands the arm
-        self._vla = self._database = self._drafter = self._decoder = self._new_decoder = self._remote = None
-        self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
-        self._poses = PoseBuffer()                      # used by the inference thread alone
-        self._pacer = Pacer()                           # used by the inference thread alone
-        self._undecodable = 0                           # images of which no picture could be made
-        self._new_key = None                            # of statistics, for the next step
-        self._new_history = None                        # makes the record of a goal that the decoder reads
-        self._recent: deque = deque(maxlen=100)         # (steady time, latency [ms]) of the newest actions
-        self._thread: threading.Thread | None = None
-        self._camera: MatchedSubscription | None = None
-        self._joint_input = self._pose_input = None
+        self.brain: Brain | None = None                 # decides; from configure to cleanup
+        self._inference: Inference | None = None        # so long, too
         super().__init__(name, **options)
+        self._clocks = NodeClock(self)
+        self._inputs = Inputs(self, self._clocks)
         self._commands = self.create_publisher(EndEffectorCommand, "command", 1)
         self._steps = self.create_publisher(DecodeStep, "decode", 10)
-        self._goal = self.create_publisher(RunningGoal, "goal", LATCHED)
-        # Its own group: the goal's callbacks come one after the other and wait for nothing else. `_execute` is a
+        self._goals = Goals(self, self._clocks, self._inputs, commands=self._commands,
+                            announcements=self.create_publisher(RunningGoal, "goal", LATCHED))
+        # Its own group: the goal's callbacks come one after the other and wait for nothing else. What executes a goal is a
         # task outside any group, so it blocks none of them.
         self._server = ActionServer(
             self, ExecuteInstruction, "execute_instruction", execute_callback=lambda handle: None,
-            goal_callback=self._on_goal, handle_accepted_callback=self._on_accepted,
-            cancel_callback=self._on_cancel, callback_group=MutuallyExclusiveCallbackGroup(), result_timeout=300)
+            goal_callback=self._goals.on_goal, handle_accepted_callback=self._goals.on_accepted,
+            cancel_callback=self._goals.on_cancel, callback_group=MutuallyExclusiveCallbackGroup(), result_timeout=300)
 
     # Lifecycle
 
@@ -195,82 +60,47 @@ class VlaNode(PolledTime, ManagedNode):
         self.made.append(self._forget)
         self._load()
         self._subscribe()
-        stopping = threading.Event()            # one for each thread: none of the past is set going again
-        self._thread = threading.Thread(target=self._infer, args=(stopping,), name="inference", daemon=True)
-        self.made += [self._join, self._end_goal, stopping.set]
-        self._thread.start()
+        inference = self._inference = Inference(
+            self, self._clocks, self._goals, self._inputs, commands=self._commands, steps=self._steps)
+        self.made += [inference.join, self._end_goal, inference.stopping.set]
+        inference.start()
 
     def _load(self) -> None:
         """Loads the model, or connects to it, tests it, and lets it decide twice. Raises with one sentence."""
-        if self.values["policy.remote"]:
-            self._connect()
-            return
-        from vla_sd_ros import policy           # here, because torch takes seconds to import
-        from vla_sd_ros.decoding.history import History
+        brain = open_brain(vla_parameters.where(self.values), vla_parameters.choice(self.values))
+        self.made.append(brain.close)
+        self.get_logger().info(brain.self_test())
+        self.brain = brain                      # from here on a change of a parameter reaches it
+        choice = vla_parameters.choice(self.values)     # and what was changed while it was loaded counts as well
+        brain.check(choice, ())
+        brain.use(choice)
+        warm_up(brain)
 
-        vla = policy.load(self.values["policy.checkpoint"], self.values["policy.device"],
-                          self.values["policy.unnorm_key"], self.values["policy.threads"],
-                          self.values["policy.dtype"], quantization=self.values["policy.quantization"],
-                          largest_step=(self.values["policy.largest_translation"], self.values["policy.largest_rotation"]))
-        self.get_logger().info(vla.self_test())
-        self._database, self._drafter = self._open_database(vla), self._open_drafter(vla)
-        decoder = self._make_decoder(self.values, vla)
-        _warm_up(decoder)
-        self._vla, self._decoder, self._new_history = vla, decoder, lambda: History(vla.statistics)
-
-    def _connect(self) -> None:
-        """The policy server in place of model and decoder. Raises with one sentence."""
-        try:
-            from vla_sd_ros.serving.remote import RemotePolicy
-        except ModuleNotFoundError as error:
-            raise RuntimeError(f"policy.remote needs {error.name}: pip install 'vla_sd_ros[serve]'") from error
-
-        value = self.values
-        remote = RemotePolicy(value["policy.remote"], value["policy.remote_timeout"], value["policy.remote_key_file"],
-                              value["policy.remote_image_key"])
-        self.made.append(remote.close)
-        self.get_logger().info(remote.self_test())
-        _warm_up(remote)
-        self._vla = self._decoder = self._remote = remote
-        self._new_history = remote.progress
+    def _subscribe(self) -> None:
+        self.made.append(self._inputs.close)
+        self._inputs.open()
+        for kind, topic, callback, qos in ((TaskSuccess, "task_success", self._goals.on_success, LATCHED),
+                                           (Empty, "scene_reset", self._goals.on_scene_reset, 1)):
+            self.create_subscription(kind, topic, callback, qos, callback_group=MutuallyExclusiveCallbackGroup())
 
     def activate(self) -> None:
-        self._arm = Latest()                    # an arm_node of the past is not missed
+        self._inputs.arm = Latest()             # an arm_node of the past is not missed
 
     def deactivate(self) -> None:
-        with self._lock:
-            self.state = "inactive"             # no new goal from here on
-            running = self._run
-            if running:
-                self._end(running, DEACTIVATED)
-        if running:
+        self.state = "inactive"                 # no new goal from here on
+        if running := self._goals.end_running(DEACTIVATED):
             running.answered.wait(1.0)
 
     def _end_goal(self) -> None:
         """No motion from here on, and nothing that the inference thread waits for."""
-        with self._news:
-            if self._run:
-                self._end(self._run, DEACTIVATED)
-            self._news.notify_all()
-        if self._remote:
-            self._remote.close()
-
-    def _join(self) -> None:
-        """Wait for the inference thread; the process's own deadline bounds this at shutdown."""
-        if self._thread.is_alive():
-            self._thread.join()
+        self._goals.end_running(DEACTIVATED)
+        if self.brain:
+            self.brain.close()
 
     def _forget(self) -> None:
-        """The model, what was heard, and the memory of both."""
-        self._thread = self._camera = self._joint_input = self._pose_input = None
-        self._vla = self._database = self._drafter = self._decoder = self._new_decoder = self._remote = None
-        self._new_key = self._new_history = None
-        self._poses = PoseBuffer()
-        self._images, self._joint_states, self._arm = Latest(), Latest(), Latest()
-        gc.collect()                            # a model refers to itself: without this it would stay beside the next one
-        torch = sys.modules.get("torch")
-        if torch and torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
+        """The model and its thread."""
+        self.brain = self._inference = None
+        free_memory()
 
     def destroy_node(self) -> None:
         """Leave the graph at once; the action server would hold on to the node."""
@@ -288,417 +118,49 @@ class VlaNode(PolledTime, ManagedNode):
             if not stopping.is_alive():
                 end = min(end, time.monotonic() + 0.1)
 
-    def _subscribe(self) -> None:
-        kind, topic = (CompressedImage, "image/compressed") if self.values["image.compressed"] else (Image, "image")
-
-        def listen(kind, topic, callback, qos, group=MutuallyExclusiveCallbackGroup):
-            return self.create_subscription(kind, topic, callback, qos, callback_group=group())
-
-        self._camera = MatchedSubscription(self, kind, topic, qos=self.values["image.qos"], callback_group=PolledOnly())
-        self.made.append(self._camera.close)
-        self._joint_input = listen(JointState, "joint_states", lambda message: None, NEWEST, PolledOnly)
-        self._pose_input = listen(PoseStamped, "measured_pose", lambda message: None, POSES, PolledOnly)
-        listen(ArmStatus, "arm_node/status", lambda message: self._keep(self._arm, message), LATCHED)
-        listen(TaskSuccess, "task_success", self._on_success, LATCHED)
-        listen(Empty, "scene_reset", self._on_scene_reset, 1)
-
     # Parameters
 
     def check(self, values: dict) -> None:
         """Refuses a change of the model while it is loaded, and an unknown decoder. ValueError with one sentence."""
         changed = {name for name, value in values.items() if value != self.values.get(name)}
-        fixed = sorted(name for name in changed if name.startswith("policy.") and name not in LIVE)
+        fixed = sorted(name for name in changed if name.startswith("policy.") and name not in vla_parameters.LIVE)
         if fixed and self.state != "unconfigured":
             raise ValueError(f"parameter '{fixed[0]}' can change only while {self.get_name()} is unconfigured; "
                              "deactivate it and clean it up first")
-        self._settings(values)
-        decoder = sorted(name for name in changed if name.startswith("decoder."))
-        if decoder and self._remote:
-            raise ValueError(f"parameter '{decoder[0]}' has no effect with policy.remote: the policy server has its own "
-                             "decoder; start it with --decoder and --settings")
-        if "policy.unnorm_key" in changed and self._vla is not None:
-            if self._remote:
-                raise ValueError("parameter 'policy.unnorm_key' has no effect with policy.remote: start the policy server "
-                                 "with --unnorm-key")
-            self._vla.key_of(values["policy.unnorm_key"])
-        if decoder and self._vla is not None:
-            self._new_decoder = values, self._make_decoder(values, self._vla)
+        choice, chosen = vla_parameters.choice(values), set(filter(vla_parameters.is_choice, changed))
+        if chosen and self.brain:
+            self.brain.check(choice, chosen)
 
     def apply(self, changed: set) -> None:
-        if "policy.unnorm_key" in changed and self._vla is not None:
-            self._new_key = self._vla.key_of(self.values["policy.unnorm_key"])  # the inference thread takes it over
-        if self._new_decoder and self._new_decoder[0] == self.values:
-            self._decoder, self._new_decoder = self._new_decoder[1], None       # effective at the next step
-
-    @staticmethod
-    def _settings(values: dict) -> Settings:
-        """Raises ValueError, with one sentence, for a bad combination."""
-        return Settings(**{entry.name: values[f"decoder.{entry.name}"] for entry in fields(Settings)})
-
-    def _make_decoder(self, values: dict, vla):
-        from vla_sd_ros.decoding import factory
-
-        return factory.make(values["decoder.name"], vla, self._settings(values), self._drafter, self._database)
-
-    def _open_drafter(self, vla):
-        """The drafter; None where none is named and the checkpoint has none. Raises CheckpointError, with one sentence."""
-        from vla_sd_ros.policy import drafter
-
-        if not self.values["policy.drafter"] and not drafter.comes_with(self.values["policy.checkpoint"]):
-            return None
-        return drafter.load_drafter(self.values["policy.drafter"] or self.values["policy.checkpoint"], vla)
-
-    def _open_database(self, vla):
-        """The trajectory database; None where none is named. Raises DatabaseError, with one sentence."""
-        if not self.values["policy.database"]:
-            return None
-        from vla_sd_ros import policy
-        from vla_sd_ros.retrieval import open_database
-
-        return open_database(
-            self.values["policy.database"], vla.feature_size, policy.fingerprint(self.values["policy.checkpoint"]))
-
-    # Inputs
-
-    def _now(self) -> float:
-        return self.get_clock().now().nanoseconds * 1e-9
-
-    def _keep(self, latest: Latest, message, waited: float = 0.0) -> None:
-        """Puts the message into its buffer; it came `waited` seconds ago."""
-        latest.sample = Sample(message, stamps.seconds(message.header.stamp, self._now() - waited), time.monotonic() - waited)
-
-    def _poll(self) -> None:
-        """Takes what has come of joint states and images. Under the lock."""
-        if taken := self._joint_input.handle.take_message(JointState, False):
-            self._keep(self._joint_states, taken[0], _waited(taken[1]))
-        self._camera.look()
-        while taken := self._camera.take():
-            self._keep(self._images, taken[0], _waited(taken[1]))
-            if problem := self._camera_problem():
-                self.get_logger().warning(problem, throttle_duration_sec=60.0)
-
-    def _pose_at(self, stamp: float) -> Measured | None:
-        """Where arm_node measured the end effector at a time [s]; None where it did not."""
-        while taken := self._pose_input.handle.take_message(PoseStamped, False):
-            message, info = taken
-            if message.header.frame_id != self.values["base_frame"]:
-                continue
-            where, turn = message.pose.position, message.pose.orientation
-            pose = Measured(np.array([where.x, where.y, where.z]),
-                            np.asarray(Quaternion(turn.w, turn.x, turn.y, turn.z).matrix()))
-            self._poses.add(stamps.seconds(message.header.stamp, self._now() - _waited(info)), pose)
-        return self._poses.at(stamp)
-
-    def _camera_problem(self) -> str:
-        """Why no picture can be made of this camera's kind of images, as a sentence; empty where none has come."""
-        image = self._images.sample
-        problem = unreadable(image.message) if image else ""
-        return f"The camera's images cannot be used: {problem}." if problem else ""
-
-    def _on_success(self, message: TaskSuccess, info: dict) -> None:
-        """Ends the goal, unless the message is of another sentence, or a latched one from before the goal."""
-        with self._lock:
-            published, run = info["source_timestamp"] or time.time_ns(), self._run
-            if run is None or published <= run.accepted_wall or not _speaks_of(message, run.goal.instruction):
-                return
-            run.not_judged = message.message if message.state == TaskSuccess.NOT_JUDGED else ""
-            if message.state == TaskSuccess.SUCCESS:
-                self._end(run, SUCCESS)
-            elif message.state == TaskSuccess.FAILURE:
-                self._end(run, task_failed(message.message))
-            elif run.not_judged:
-                self.get_logger().warning(f"Nobody can tell whether this goal succeeds: {run.not_judged}")
-
-    def _on_scene_reset(self, message: Empty) -> None:
-        """The simulator is about to put arm and objects elsewhere: what the goal wanted is no longer there."""
-        with self._lock:
-            if self._run:
-                self._end(self._run, SCENE_RESET)
-
-    # Goals: acceptance, cancel, preemption
-
-    def _on_goal(self, goal: ExecuteInstruction.Goal) -> GoalResponse:
-        objection = self._objection(goal)
-        if objection:
-            self.get_logger().warning(f"The goal was rejected: {objection}")
-            return GoalResponse.REJECT
-        return GoalResponse.ACCEPT
-
-    def _objection(self, goal: ExecuteInstruction.Goal) -> str:
-        """Why the goal cannot be accepted, as a sentence; empty when it can."""
-        if self.state == "configuring":
-            return f"{self.get_name()} is still loading the model; send the goal when it is active."
-        if not self.active:
-            return f"{self.get_name()} is {self.state}, not active; configure and activate it first."
-        if wrong := objection(goal.instruction):
-            return f"the instruction {wrong}; say in words what the arm shall do."
-        if not 0.0 <= goal.time_limit <= MAX_TIME_LIMIT:
-            return (f"time_limit is {goal.time_limit:g} s; it must lie in 0 .. {MAX_TIME_LIMIT:g} s, where 0 means "
-                    "the node's parameter goal.time_limit.")
-        if goal.step_limit > MAX_STEP_LIMIT:
-            return (f"step_limit is {goal.step_limit}; it must lie in 0 .. {MAX_STEP_LIMIT}, where 0 means the "
-                    "node's parameter goal.step_limit.")
-        arm = self._arm.sample
-        if arm and arm.message.code == ArmStatus.HELD and time.monotonic() - arm.received < STATUS_SILENCE:
-            return f"the arm is held: {arm.message.message}; call ~/hold of arm_node with data: false first."
-        if problem := self._camera_problem():
-            return problem
-        vla = self._vla
-        unknown = vla.unknown_words(goal.instruction) if vla and self.values["goal.unknown_words"] == "reject" else []
-        if unknown:
-            return (f"the policy was never trained on these words: {', '.join(unknown)}; say it in other words, or set "
-                    "goal.unknown_words to warn.")
-        return vla.too_long(goal.instruction) if vla else ""
-
-    def _on_accepted(self, handle) -> None:
-        accepted = Run(handle, self._now(), time.time_ns())
-        accepted.unknown_words = self._vla.unknown_words(accepted.goal.instruction) if self._vla else []
-        with self._news:
-            if self._run:
-                self._end(self._run, PREEMPTED)
-            self._run = accepted
-            self._announce(accepted)
-            if not self.active:                         # deactivated since the goal was accepted
-                self._end(accepted, DEACTIVATED)
-            self._news.notify_all()
-        self.get_logger().info(f"New goal: {accepted.goal.instruction!r}")
-        if accepted.unknown_words:
-            self.get_logger().warning(f"The policy was never trained on these words: {', '.join(accepted.unknown_words)}")
-        handle.execute(functools.partial(self._execute, accepted))
-
-    def _on_cancel(self, handle) -> CancelResponse:
-        with self._lock:
-            if self._run is None or self._run.handle != handle:
-                return CancelResponse.REJECT            # it is over already
-            self._end(self._run, CANCELED)
-        return CancelResponse.ACCEPT
-
-    # Goals: supervision and the end
-
-    def _execute(self, run: Run, handle) -> ExecuteInstruction.Result:
-        """The life of a goal, in a thread of the executor. Never raises: rclpy would answer with an empty result."""
-        try:
-            while not run.over.wait(SUPERVISION_PERIOD):
-                self._supervise(run)
-        except Exception as error:
-            self.get_logger().error(traceback.format_exc())
-            self._end(run, Ending(Code.UNKNOWN, "fault", f"vla_node failed inside: {sentence(error)}"))
-        result = self._result(run)
-        self._answer(run, result)
-        run.answered.set()
-        return result
-
-    def _supervise(self, run: Run) -> None:
-        """One look at the goal: holds the arm, lets it go on, or ends the goal."""
-        with self._lock:
-            if run.ending:
-                return
-            verdict = run.watch.check(self._view(run), self._limits(run.goal))
-            if verdict.ending:
-                self._end(run, verdict.ending)
-            elif verdict.hold and not run.holding:
-                self._publish_hold(run)
-                self.get_logger().warning(verdict.why)
-            run.holding, run.why = verdict.hold, verdict.why
-
-    def _view(self, run: Run) -> View:
-        self._poll()
-        clock, steady, arm = self._now(), time.monotonic(), self._arm.sample
-        return View(steady, clock - run.accepted, len(run.decisions), steady - run.last_step,
-                    self._images.age(clock, steady), self._joint_states.age(clock, steady),
-                    *((steady - arm.received, arm.message.code, arm.message.message) if arm else ()),
-                    image_unchanged=run.picture.unchanged(steady), image_contrast=run.picture.contrast,
-                    client_gone=self._client_gone(run, steady),
-                    image_unread=run.picture.unread(steady), image_problem=run.picture.problem,
-                    image_advice=self._image_advice(steady))
-
-    def _client_gone(self, run: Run, steady: float) -> float:
-        """For how long the goal's client has been gone [s]; looked at now and again, where somebody wants to know."""
-        if self.values["goal.client_timeout"] and steady - run.client_seen > CLIENT_PERIOD:
-            there = {bytes(info.endpoint_gid) for info in self.get_subscriptions_info_by_topic(FEEDBACK)}
-            run.client_seen = steady
-            run.client_gone = run.client.gone(there, steady - run.began, steady)
-        return run.client_gone
-
-    def _image_advice(self, steady: float) -> str:
-        """What to do about images that do not come, where more is known than that."""
-        sample = self._images.sample
-        arrives = sample is not None and steady - sample.received < self.values["image.timeout"]
-        return ("" if arrives else self._camera.why_silent()) or "check the publisher and its clock"
-
-    def _limits(self, goal: ExecuteInstruction.Goal) -> Limits:
-        value = self.values
-        return Limits(goal.time_limit or value["goal.time_limit"], goal.step_limit or value["goal.step_limit"],
-                      value["control_period"], value["image.timeout"], value["image.grace"],
-                      value["joint_states.timeout"], value["joint_states.grace"], value["arm_status.grace"],
-                      value["image.min_contrast"], value["goal.client_timeout"])
-
-    def _end(self, run: Run, ending: Ending) -> None:
-        """Ends the goal, if nobody did before: the arm holds at once, except where a newer goal moves it on."""
-        with self._lock:
-            if run.ending:
-                return
-            run.ending = ending
-            if ending is not PREEMPTED:
-                self._publish_hold(run)
-            if self._run is run:
-                self._run = None
-                self._announce(None)
-            run.over.set()
-
-    def _announce(self, run: Run | None) -> None:
-        """Tells who judges success which goal is running."""
-        message = RunningGoal(goal_id=run.goal_id, instruction=run.goal.instruction) if run else RunningGoal()
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._goal.publish(message)
-
-    def _result(self, run: Run) -> ExecuteInstruction.Result:
-        with self._lock:
-            return ExecuteInstruction.Result(
-                error_code=int(run.ending.code), error_msg=run.ending.message, termination_reason=run.ending.reason,
-                steps=len(run.decisions), elapsed_time=max(0.0, self._now() - run.accepted),
-                decode_summary=messages.decode_summary(run.decisions, self._decoder_name), unknown_words=run.unknown_words,
-                not_judged=run.not_judged)
+        if not self.brain or not any(map(vla_parameters.is_choice, changed)):
+            return
+        self.brain.use(vla_parameters.choice(self.values))      # effective at the next step
+        if "policy.unnorm_key" in changed:
+            self.get_logger().info(f"Action statistics: {self.values['policy.unnorm_key']}")
 
     @property
-    def _decoder_name(self) -> str:
-        remote = self._remote
-        return remote.name if remote else self.values["decoder.name"]
-
-    def _answer(self, run: Run, result: ExecuteInstruction.Result) -> None:
-        """Sets the goal's terminal state. canceled() is legal only once rclpy has noted the cancel request."""
-        handle, ending = run.handle, run.ending
-        if ending is CANCELED:
-            deadline = time.monotonic() + 1.0
-            while not handle.is_cancel_requested and time.monotonic() < deadline:
-                time.sleep(0.001)
-        if ending is SUCCESS:
-            _terminate(handle.succeed, result)
-        elif ending is CANCELED and handle.is_cancel_requested:
-            _terminate(handle.canceled, result)
-        else:
-            _terminate(handle.abort, result)
-        end = f"Goal ended after {result.steps} steps, {result.elapsed_time:.1f} s: {result.termination_reason}."
-        if ending.reason == "fault":
-            self.get_logger().warning(f"{end} {ending.message}")
-        else:
-            self.get_logger().info(end)
-
-    # Inference
-
-    def _infer(self, stopping: threading.Event) -> None:
-        """The inference thread: the newest image only, one action per image and period."""
-        while not stopping.is_set():
-            run, image = self._next_work()
-            if not run:
-                continue
-            try:
-                self._step(run, image)
-            except Exception as error:
-                self.get_logger().debug(traceback.format_exc())
-                self._end(run, inference_failed(sentence(error)))
-
-    def _next_work(self) -> tuple[Run | None, Sample | None]:
-        """A goal and an image that is due; otherwise waits for news and returns (None, None)."""
-        with self._news:
-            self._poll()
-            run, image, steady = self._run, self._images.sample, time.monotonic()
-            wait, look = math.inf, 0.1
-            if run and len(run.decisions) < self._limits(run.goal).step_limit:
-                self._supervise(run)
-                if not run.ending:
-                    wait, look = self._pacer.wait(image, steady, self.values["control_period"]), IMAGE_PERIOD
-            if wait > 0.0:
-                self._news.wait(min(wait, look))
-                return None, None
-            return run, image
-
-    def _step(self, run: Run, image: Sample) -> None:
-        started = time.monotonic()
-        try:
-            pixels = (compressed_to_rgb if self.values["image.compressed"] else to_rgb)(image.message)
-        except ValueError as error:
-            self._skip(run, image, str(error))
-            return
-        self._pacer.use(image, started, self.values["control_period"])
-        with self._lock:
-            self._look(run, pixels)
-            if run.ending or run.holding:
-                return
-        if run.history is None:
-            run.history = self._new_history()
-        self._take_key(run)
-        run.history.see(self._pose_at(image.stamp))
-        decision = _decide(self._decoder, pixels, run.goal.instruction, run.history)
-        with self._lock:
-            self._supervise(run)            # the world may have changed while the model was thinking
-            if not run.ending and not run.holding:
-                self._publish_step(run, image, decision)
-
-    def _skip(self, run: Run, image: Sample, problem: str) -> None:
-        """An image that is no picture counts as one that did not come; holds when there are no others."""
-        self._pacer.skip(image)
-        self._undecodable += 1
-        with self._lock:
-            run.picture.miss(problem, time.monotonic())
-            self._supervise(run)
-
-    def _look(self, run: Run, pixels: np.ndarray) -> None:
-        """Holds when the picture tells nothing of the world; called while holding too, to see when that is over."""
-        joints = self._joint_states.sample
-        positions = dict(zip(joints.message.name, joints.message.position)) if joints else {}
-        run.picture.see(pixels, positions, self.values["image.frozen_motion"], time.monotonic())
-        self._supervise(run)
-
-    def _take_key(self, run: Run) -> None:
-        """Statistics that were chosen since the last step, for the model, the goal's history and a decoder made anew."""
-        key, self._new_key = self._new_key, None
-        if key is not None and key != self._vla.unnorm_key:
-            self._vla.unnorm_key = key
-            run.history.statistics = self._vla.statistics
-            self._decoder = self._make_decoder(self.values, self._vla)
-            self.get_logger().info(f"Action statistics: {key}")
-
-    def _publish_step(self, run: Run, image: Sample, decision) -> None:
-        source, step = image.message.header, len(run.decisions)
-        source.frame_id = source.frame_id[:LONGEST_FRAME_ID]     # it goes out with every step
-        if not Time.from_msg(source.stamp).nanoseconds:     # it counts from its arrival, for arm_node too
-            source.stamp = Time(nanoseconds=round(1e9 * image.stamp)).to_msg()
-        header = Header(stamp=source.stamp, frame_id=self.values["base_frame"])
-        self._commands.publish(messages.command(decision, run.goal_id, step, header, self.values["control_period"]))
-        run.decisions.append(decision)
-        run.history.record(decision.bins)
-        run.last_step = time.monotonic()
-        self._recent.append((run.last_step, decision.timings_ms["total"]))
-        report = messages.decode_step(decision, run.goal_id, step, source, self._now() - image.stamp)
-        self._steps.publish(report)
-        arm = self._arm.sample.message if self._arm.sample else ArmStatus()
-        run.handle.publish_feedback(ExecuteInstruction.Feedback(
-            step=len(run.decisions), elapsed_time=max(0.0, self._now() - run.accepted), decode=report,
-            gripper=arm.gripper, gripper_message=arm.gripper_message, unknown_words=run.unknown_words,
-            not_judged=run.not_judged))
-
-    def _publish_hold(self, run: Run) -> None:
-        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.values["base_frame"])
-        self._commands.publish(messages.hold(run.goal_id, len(run.decisions), header))
+    def decoder_name(self) -> str:
+        """Of the decoder in use, or the one that configure makes."""
+        return self.brain.name if self.brain else self.values["decoder.name"]
 
     # Diagnostics
 
     def diagnose(self) -> tuple:
-        recent, running, steady = list(self._recent), self._run, time.monotonic()
-        age = self._images.age(self._now(), steady)
-        where, camera = self.values["policy.remote"], self._camera
+        running, inference, steady = self._goals.running, self._inference, self._clocks.steady()
+        recent = list(inference.recent) if inference else []
+        where, camera = self.values["policy.remote"], self._inputs.camera
         values = {"state": self.state, "checkpoint": where or self.values["policy.checkpoint"],
-                  "device": "remote" if where else self.values["policy.device"], "decoder": self._decoder_name,
-                  "goal": running.goal.instruction if running else "none", "image age [s]": f"{age:.2f}",
-                  "images not decoded": self._undecodable,
+                  "device": "remote" if where else self.values["policy.device"], "decoder": self.decoder_name,
+                  "goal": running.goal.instruction if running else "none",
+                  "image age [s]": f"{self._inputs.images.age(self._clocks.now(), steady):.2f}",
+                  "images not decoded": inference.undecodable if inference else 0,
                   "image qos": camera.reliability if camera else "none",
                   "rate [Hz]": f"{sum(t > steady - 5.0 for t, _ in recent) / 5.0:.1f}"}
-        if problem := self._camera_problem():
+        if problem := self._inputs.camera_problem():
             return WARN, problem, values
         if not recent:
             return OK, self.state, values
-        median, p95 = messages.latency([ms for _, ms in recent])
+        median, p95 = decisions.latency([ms for _, ms in recent])
         values |= {"latency median [ms]": f"{median:.1f}", "latency p95 [ms]": f"{p95:.1f}"}
         period = 1e3 * self.values["control_period"]
         if p95 > period:
@@ -706,45 +168,6 @@ class VlaNode(PolledTime, ManagedNode):
         if running and running.holding:
             return WARN, running.why, values
         return OK, "executing a goal" if running else self.state, values
-
-
-def _waited(info: dict) -> float:
-    """How long a message has lain in its subscription [s], of what the middleware tells about it."""
-    received = info["received_timestamp"] * 1e-9            # wall clock; 0 where the middleware has none
-    return max(0.0, time.time() - received) if received else 0.0
-
-
-def _warm_up(decoder) -> None:
-    """The first passes allocate and compile, or show that the policy server takes what this node sends."""
-    for _ in range(2):
-        _decide(decoder, np.zeros((256, 256, 3), np.uint8), "warm up", None)
-
-
-def _waited(info: dict) -> float:
-    """For how long a message lay in the middleware [s], by the wall clock; 0 where the middleware does not know."""
-    received = info["received_timestamp"] * 1e-9
-    return max(0.0, time.time() - received) if received else 0.0
-
-
-def _decide(decoder, pixels: np.ndarray, instruction: str, history):
-    """The decoder's decision; ValueError when its action is not finite."""
-    decision = decoder.decide(pixels, instruction, history)
-    if not np.all(np.isfinite(decision.action)):
-        raise ValueError("the checkpoint gave an action that is not finite; its weights or statistics are damaged")
-    return decision
-
-
-def _speaks_of(message: TaskSuccess, instruction: str) -> bool:
-    """Whether what somebody says of success is about this instruction, however it is written."""
-    return not message.instruction or normalized(message.instruction) == normalized(instruction)
-
-
-def _terminate(transition, result) -> None:
-    """Calls a goal handle's succeed, abort or canceled with the result where that rclpy takes one.
-
-    Newer versions send whatever they are given, so without it an empty result; older ones take no argument.
-    """
-    transition(*([result] if inspect.signature(transition).parameters else []))
 
 
 def main() -> int:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model at the other end of openpi's websocket protocol, with the interface of a decoder.
+"""A model at the other end of openpi's websocket protocol, as a Brain (assembly/brain.py).
 
     remote = RemotePolicy("ws://gpu:8000", timeout=2.0)      # connects
-    progress = remote.progress()                              # of one goal, in place of a History
+    progress = remote.begin()                                 # of one goal, in place of a History
     progress.see(measured)
     decision = remote.decide(image, instruction, progress)
     progress.record(decision.bins)
@@ -11,6 +11,7 @@ import math
 import socket
 import struct
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 
 from vla_sd_ros.decoding.decision import STAGES, Decision, PassRecord
-from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.serving.key import read_key
 from vla_sd_ros.serving.requests import EXTENSION
 from vla_sd_ros.serving.wire import WireError, pack, unpack
@@ -36,12 +37,12 @@ class Progress:
     """How far a goal is, and where the end effector was at its newest image."""
 
     steps: int = 0
-    measured: Measured | None = None
+    measured: Pose | None = None
 
     def __len__(self) -> int:
         return self.steps
 
-    def see(self, measured: Measured | None) -> None:
+    def see(self, measured: Pose | None) -> None:
         """A new step begins: the end effector was there when its image was taken."""
         self.measured = measured
 
@@ -74,9 +75,19 @@ class RemotePolicy:
         """The decoder's, where the server says it."""
         return str(self.metadata.get("decoder", "remote"))
 
-    def progress(self) -> Progress:
+    def begin(self) -> Progress:
         """Of a new goal."""
         return Progress()
+
+    def check(self, choice: object, changed: Collection[str]) -> None:
+        """Raises ValueError where anything has changed: the server has its own."""
+        for name in sorted(changed):
+            mend = ("start the policy server with --unnorm-key" if name == "policy.unnorm_key" else
+                    "the policy server has its own decoder; start it with --decoder and --settings")
+            raise ValueError(f"parameter {name!r} has no effect with policy.remote: {mend}")
+
+    def use(self, choice: object) -> None:
+        """Nothing: what can change is the server's."""
 
     def unknown_words(self, instruction: str) -> list[str]:
         """None: only the server knows its words."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_sd_ros.instruction import objection
-from vla_sd_ros.kinematics.motion import Measured
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.serving.wire import WireError, from_json, unpack
 
 IMAGE_KEYS = ("observation/image", "observation/exterior_image_1_left", "image")    # openpi's for LIBERO and DROID
@@ -30,7 +30,7 @@ class Observation:
     instruction: str
     unnorm_key: str = ""
     step: int | None = None
-    measured: Measured | None = None
+    measured: Pose | None = None
 
 
 def from_act(body: bytes) -> tuple[Observation, bool]:
@@ -110,7 +110,7 @@ def _extension(entry) -> dict:
     for value, shape in zip(pose, ((3,), (3, 3))):
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.shape != shape:
             raise BadRequest(f"'position' and 'rotation' in {EXTENSION!r} must be arrays of floats, (3,) and (3, 3)")
-    return {"step": step, "measured": Measured(*(value.astype(float) for value in pose))}
+    return {"step": step, "measured": Pose(*(value.astype(float) for value in pose))}
 
 
 def _keys(message: dict) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One loaded policy for many clients: each has its own decoder and history, all share one inference thread.
+"""One loaded policy for many clients: each has its own brain and history, all share one inference thread.
 
 That thread answers one request after the other, or, with `batch`, up to so many at a time: those that wait when it becomes
 free, and those that come within BATCH_WAIT after the first of them. A request alone waits for that long in vain.
@@ -34,28 +34,27 @@ class Busy(RuntimeError):
 
 
 class Episode:
-    """One client's state. A decoder of its own, because decoders learn from step to step.
+    """One client's state: a brain of its own, because decoders learn from step to step, and its seat at the model."""
 
-    vla: the model, or a seat at it. make_decoder: a new decoder over it, for the statistics that it has at that moment.
-    """
-
-    def __init__(self, vla, make_decoder: Callable):
-        self.vla, self._make_decoder = vla, make_decoder
-        self.decoder = self._history = None     # made with the first observation, for its statistics
+    def __init__(self, seat, brain):
+        self.seat, self.brain = seat, brain     # a LocalBrain (assembly/local.py) over the seat
+        self._history: History | None = None
         self._key, self._instruction, self._used = "", "", 0.0
 
-    def history_for(self, observation: Observation, pause: float = float("inf")) -> History:
+    def history_for(self, observation: Observation, key: str, pause: float = float("inf")) -> History:
         """The history that the observation continues: a new one at step 0, for another instruction or other statistics than
-        before, or after a pause [s]. In the inference thread; vla has the observation's statistics already.
+        before, or after a pause [s]. In the inference thread.
 
-        Actions that the client says it has not executed are forgotten. BadRequest where it names a step that never was.
+        key: of the statistics. Actions that the client says it has not executed are forgotten. BadRequest where it names a
+        step that never was.
         """
-        now, key = time.monotonic(), self.vla.unnorm_key
-        if self.decoder is None or key != self._key:
-            self.decoder, self._history = self._make_decoder(self.vla), None
+        now = time.monotonic()
+        if key != self._key:
+            self.brain.use(self.brain.choice._replace(unnorm_key=key))
+            self._history = None
         new = observation.step == 0 or observation.instruction != self._instruction or now - self._used > pause
         if new or self._history is None or len(self._history) >= MAX_STEPS:
-            self._history = History(self.vla.statistics)
+            self._history = self.brain.begin()
         self._key, self._instruction = key, observation.instruction
         self._used, step = now, observation.step
         if step is not None and step > len(self._history):
@@ -69,11 +68,11 @@ class Episode:
 class Service:
     """Decides for all clients, one at a time or, with batch > 1, up to so many in each pass of the model.
 
-    make_decoder: a new decoder over the vla that it is given, for each client.
+    new_brain: a LocalBrain (assembly/local.py) over the vla, or the seat at it, that it is given; one for each client.
     """
 
-    def __init__(self, vla: Vla, make_decoder: Callable, batch: int = 1):
-        self._vla, self._make_decoder, self._key = vla, make_decoder, vla.unnorm_key
+    def __init__(self, vla: Vla, new_brain: Callable, batch: int = 1):
+        self._vla, self._new_brain, self._key = vla, new_brain, vla.unnorm_key
         self._thread = ThreadPoolExecutor(1, "inference")
         self._rounds = Rounds(vla, batch) if batch > 1 else None
         self._batch, self._queue = batch, queue.SimpleQueue()
@@ -81,14 +80,15 @@ class Service:
         self._waiting = 0
         self.actions = 0        # decided so far
         self.metadata = {"server": "vla_sd_ros", "checkpoint": vla.name, "device": str(vla.device),
-                         "decoder": make_decoder(vla).name, "unnorm_key": vla.unnorm_key, "unnorm_keys": vla.unnorm_keys,
+                         "decoder": new_brain(vla).name, "unnorm_key": vla.unnorm_key, "unnorm_keys": vla.unnorm_keys,
                          "batch": batch, "action": ACTION}
         if self._rounds:
             self._thread.submit(self._answer_in_rounds)
 
     def episode(self) -> Episode:
         """The state of a new client."""
-        return Episode(self._rounds.seat() if self._rounds else self._vla, self._make_decoder)
+        seat = self._rounds.seat() if self._rounds else self._vla
+        return Episode(seat, self._new_brain(seat))
 
     def episode_of(self, host: str) -> Episode:
         """The state of the client at a host that keeps no connection."""
@@ -140,7 +140,7 @@ class Service:
             if None in calls:
                 return
             calls = [call for call in calls if call[2].set_running_or_notify_cancel()]     # a client may have gone
-            work = [(episode.vla, functools.partial(self._decide, episode, *request)) for episode, request, _ in calls]
+            work = [(episode.seat, functools.partial(self._decide, episode, *request)) for episode, request, _ in calls]
             for (*_, answer), done in zip(calls, self._rounds.run(work)):
                 _hand_over(done, answer)
 
@@ -153,12 +153,9 @@ class Service:
 
     def _decide(self, episode: Episode, observation: Observation, key: str, pause: float) -> Decision:
         """In the inference thread, or, in a round, in one of the decoders'."""
-        episode.vla.unnorm_key = key
-        history = episode.history_for(observation, pause)
+        history = episode.history_for(observation, key, pause)
         history.see(observation.measured)
-        decision = episode.decoder.decide(observation.image, observation.instruction, history)
-        if not np.all(np.isfinite(decision.action)):
-            raise ValueError("the checkpoint gave an action that is not finite; its weights or statistics are damaged")
+        decision = episode.brain.decide(observation.image, observation.instruction, history)
         history.record(decision.bins)
         return decision
 

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from vla_sd_ros.control.pose import Pose
 from vla_sd_ros.kinematics.arm import ArmKinematics
+from vla_sd_ros.kinematics.pose import Pose
 
 PI, DEGREE = math.pi, math.pi / 180.0
 # joint, child link, xyz [m], rpy [rad], axis, lower, upper [rad or m], velocity [rad/s or m/s]; no axis: fixed

@@ -64,12 +64,11 @@ def _work(job) -> list[bool]:
     assignment, checkpoint = job
     act = None
     if checkpoint is not None:
-        from vla_sd_ros import policy
-        from vla_sd_ros.decoding import factory
+        from vla_sd_ros.assembly import Source, open_brain
 
-        decoder = factory.make("autoregressive", policy.load(checkpoint, threads=1))
+        brain = open_brain(Source(checkpoint, threads=1))
 
         def act(image, instruction):
-            return decoder.decide(image, instruction).action
+            return brain.decide(image, instruction).action
 
     return [success for _, success in collect(assignment, act)]

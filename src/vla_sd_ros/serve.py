@@ -61,7 +61,8 @@ def ready(address: str) -> None:
 
 def load(arguments: argparse.Namespace):
     """The service, tested and warm. Raises ValueError with one sentence."""
-    from vla_sd_ros import policy
+    from vla_sd_ros.assembly import Choice, Source
+    from vla_sd_ros.assembly.local import LocalBrain, load as load_model
     from vla_sd_ros.decoding import factory
     from vla_sd_ros.decoding.parameter_file import read_settings
     from vla_sd_ros.decoding.settings import Settings
@@ -70,35 +71,17 @@ def load(arguments: argparse.Namespace):
     factory.check(arguments.decoder, drafter=True, database=bool(arguments.database))
     if not 1 <= arguments.batch <= MOST:
         raise ValueError(f"--batch is {arguments.batch}, but must lie in 1 .. {MOST}")
-    settings = replace(Settings(), **read_settings(arguments.settings))
-    vla = policy.load(arguments.checkpoint, arguments.device, arguments.unnorm_key, arguments.threads, arguments.dtype,
-                      quantization=arguments.quantization, largest_step=tuple(arguments.largest_step))
+    choice = Choice(arguments.decoder, replace(Settings(), **read_settings(arguments.settings)))
+    model = load_model(Source(
+        arguments.checkpoint, arguments.device, arguments.unnorm_key, arguments.threads, arguments.dtype,
+        arguments.quantization, arguments.drafter, arguments.database, largest_step=tuple(arguments.largest_step)))
+    vla = model.vla
     if vla.images and arguments.images == "turned":
         vla.images = replace(vla.images, mirror=False)
     print(vla.self_test(), flush=True)
-    drafter, database = _drafter(arguments, vla), _database(arguments, vla)
     recipe = factory.RECIPES.get(arguments.decoder)
     if arguments.batch > 1 and recipe and "drafter" in recipe.needs:
         raise ValueError(f"--batch works with decoders that need no drafter, {arguments.decoder} does: leave it out")
-    service = Service(
-        vla, lambda model: factory.make(arguments.decoder, model, settings, drafter, database), arguments.batch)
+    service = Service(vla, lambda seat: LocalBrain(model, choice, seat), arguments.batch)
     service.warm_up()
     return service
-
-
-def _drafter(arguments: argparse.Namespace, vla):
-    """The drafter that is named, or the checkpoint's own; None where there is none."""
-    from vla_sd_ros.policy import drafter
-
-    if not arguments.drafter and not drafter.comes_with(arguments.checkpoint):
-        return None
-    return drafter.load_drafter(arguments.drafter or arguments.checkpoint, vla)
-
-
-def _database(arguments: argparse.Namespace, vla):
-    if not arguments.database:
-        return None
-    from vla_sd_ros import policy
-    from vla_sd_ros.retrieval import open_database
-
-    return open_database(arguments.database, vla.feature_size, policy.fingerprint(arguments.checkpoint))

@@ -10,8 +10,8 @@ from scipy.spatial.transform import Rotation
 pytest.importorskip("rclpy")
 from builtin_interfaces.msg import Time
 
-from vla_sd_ros.arms.wiring import stamped
-from vla_sd_ros.control.pose import Pose
+from vla_sd_ros.kinematics.pose import Pose
+from vla_sd_ros.messages.poses import pose_of, stamped
 
 TIMES = 100_000     # a quarter of an hour at 100 Hz
 
@@ -27,6 +27,21 @@ def test_the_orientation_is_that_of_the_rotation_matrix():
         p, o = message.pose.position, message.pose.orientation
         assert [p.x, p.y, p.z] == pytest.approx([0.1, -0.2, 0.3]) and message.header.stamp.sec == 3
         assert (Rotation.from_quat([o.x, o.y, o.z, o.w]) * turn.inv()).magnitude() < 1e-9
+
+
+def test_there_and_back_it_is_the_same_pose():
+    for turn in Rotation.random(20, random_state=1):
+        pose = pose_of(stamped(Pose(np.array([0.1, -0.2, 0.3]), turn.as_matrix()), "base", Time()).pose)
+        assert np.allclose(pose.position, [0.1, -0.2, 0.3]) and np.allclose(pose.rotation, turn.as_matrix(), atol=1e-12)
+
+
+@pytest.mark.parametrize("field, value, words", [
+    ("position", np.nan, "not finite"), ("orientation", np.inf, "not finite"), ("orientation", 0.5, "length 1")])
+def test_what_is_no_pose_is_refused(field, value, words):
+    message = stamped(Pose(np.zeros(3), np.eye(3)), "base", Time()).pose
+    getattr(message, field).x = value
+    with pytest.raises(ValueError, match=words):
+        pose_of(message)
 
 
 def test_a_hundred_thousand_messages_take_no_memory():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Poses, and the delta of one step composed onto them."""
+"""The pose of an end effector: moved, interpolated, and the delta of one step composed onto it."""
 
 from dataclasses import dataclass
 
@@ -14,6 +14,10 @@ class Pose:
 
     position: np.ndarray
     rotation: np.ndarray
+
+    @property
+    def finite(self) -> bool:
+        return bool(np.all(np.isfinite(self.position)) and np.all(np.isfinite(self.rotation)))
 
     def moved(self, displacement: np.ndarray) -> "Pose":
         """This pose after a displacement (6,): translation [m] and rotation vector [rad], both in base axes."""

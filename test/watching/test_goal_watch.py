@@ -6,14 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vla_sd_ros.nodes.goal_watch import ClientWatch, Code, GoalWatch, Latest, Limits, Pacer, PictureWatch, Sample, View
+from vla_sd_ros.watching.goal import ClientWatch, Code, GoalLimits, GoalWatch, Situation
+from vla_sd_ros.watching.inputs import Latest, Pacer, Sample
+from vla_sd_ros.watching.picture import PictureWatch
 
-LIMITS = Limits(time_limit=60.0, step_limit=10, control_period=0.2, image_timeout=1.0, image_grace=2.0,
+LIMITS = GoalLimits(time_limit=60.0, step_limit=10, control_period=0.2, image_timeout=1.0, image_grace=2.0,
                 joint_states_timeout=0.5, joint_states_grace=3.0, arm_grace=2.0, image_contrast=4.0)
-FINE = View(steady=100.0, elapsed=1.0, steps=3, since_step=0.1, image_age=0.1, joint_states_age=0.01, arm_age=0.1)
+FINE = Situation(steady=100.0, elapsed=1.0, steps=3, since_step=0.1, image_age=0.1, joint_states_age=0.01, arm_age=0.1)
 
 
-def at(seconds: float, **changes) -> View:
+def at(seconds: float, **changes) -> Situation:
     """The fine view, `seconds` later, with changes."""
     return replace(FINE, steady=FINE.steady + seconds, elapsed=FINE.elapsed + seconds, **changes)
 
