@@ -52,7 +52,11 @@ def read(path: str | Path) -> list[Section]:
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     sections: dict[str, dict] = {}
-    _collect(tree, "", sections, str(path))
+    try:
+        _collect(tree, "", sections, str(path))
+    except (yaml.YAMLError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is no parameter file: what stands below ros__parameters must be names and plain values "
+                         f"({' '.join(str(error).split())[:120]})") from error
     return [Section(name, values) for name, values in sections.items()]
 
 

@@ -22,7 +22,8 @@ def test_lateness_that_grows_slowly_is_noticed_though_no_stamp_jumps():
 
 
 def test_the_sentence_says_how_late_and_what_to_look_for():
-    assert late(0.1, 0.2) == late(-3.0, 0.2) == ""
+    assert late(0.1, 0.2) == late(-0.1, 0.2) == ""
+    assert late(-3.0, 0.2) == "they come, but are stamped 3.00 s in the future: see whether the clocks agree"
     assert late(4.0, 0.2) == ("they come, but are 4.00 s old by their stamps: see whether their publisher falls behind, and "
                               "whether the clocks agree")
 

@@ -124,8 +124,8 @@ def test_what_fails_is_tried_again_in_rounds_and_said_until_it_succeeds():
     bench.run(10.0)  # nobody wants it any more
     assert len(bench.sent) == GripperGoals.ATTEMPTS and bench.goals.problem
     bench.goals.home(bench.now, TIMEOUT)
-    bench.run(3.0)
-    assert bench.goals.state == State.CLOSED and bench.hand.holding, "homed, then what was wanted"
+    bench.run(3.0, CLOSE)
+    assert bench.goals.state == State.CLOSED and bench.hand.holding, "homed, then what is wanted"
     assert not bench.goals.problem and bench.sent[-2:] == [Act.HOME, Act.CLOSE]
 
 

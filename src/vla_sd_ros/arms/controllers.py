@@ -33,6 +33,7 @@ class Controllers:
         self._now, self._asked_at, self._answer = 0.0, -math.inf, None
         self._heard_at: float | None = None
         self._states: dict[str, str] = {}  # of all controllers, by the last answer
+        self._answered = False
         self._used: set[str] = set()  # those that were active beside ours when it was active last
         self._lost = False  # it was active, and then was not: nothing goes on before `recover`
         self._waiting: list[tuple[Callable[[], Any], float, Future]] = []
@@ -53,6 +54,11 @@ class Controllers:
                 self._unrecoverable = str(error)
 
     @property
+    def known(self) -> bool:
+        """Whether there is anything that `recover` could do."""
+        return self._list is not None or bool(self._recovery_name)
+
+    @property
     def inactive(self) -> bool:
         """Whether the controller, as far as is known, takes no targets."""
         return self._list is not None and self._states.get(self.name) != "active"
@@ -68,7 +74,7 @@ class Controllers:
         self._heard_at = now if self._heard_at is None else self._heard_at
         if self._answer is not None and self._answer.done():
             self._take({c.name: c.state for c in self._answer.result().controller})
-            self._heard_at, self._answer = now, None
+            self._heard_at, self._answer, self._answered = now, None, True
         due = now - self._asked_at >= (1.0 / LOOKS if self._answer is None else PATIENCE)
         if due and self._list.service_is_ready():
             if self._answer is not None:
@@ -77,8 +83,10 @@ class Controllers:
 
     def fault(self, now: float) -> str:
         """One sentence while no targets must be sent; empty while the controller is active, or none is watched."""
-        if self._list is None or self._heard_at is None or not self._states and now - self._heard_at <= PATIENCE:
+        if self._list is None:
             return ""
+        if not self._answered and (self._heard_at is None or now - self._heard_at <= PATIENCE):
+            return f"{self._manager} has not said yet whether the controller '{self.name}' is active"
         if now - self._heard_at > PATIENCE:
             return (f"{self._manager}/list_controllers does not answer: start the robot's driver, or correct "
                     "controller.manager, or leave controller.name empty")
@@ -99,7 +107,7 @@ class Controllers:
 
         `ready`: whether the arm's pose is measured; `leave`: tell it to the controller, before that is activated.
         """
-        if self._list is None and not self._recovery_name:
+        if not self.known:
             return ("this arm_node knows no way to recover a robot: set controller.name, or controller.recovery_action, or "
                     "recover it with its driver's own tools")
         if self._list is not None:

@@ -145,6 +145,13 @@ class ArmController:
         self._code, self._message = Code.NO_COMMAND, "no goal has begun"
         self._clipped = self._refused = 0
 
+    def successor(self, now: float) -> "ArmController":
+        """What takes over at the next activation: it knows nothing of the arm yet, but which goals are over."""
+        after = ArmController(self.config, now)
+        after.unmeasured, after.kinematics, after._failed = self.unmeasured, self.kinematics, self._failed
+        after._give_up(self._goal_id, Fault(Code.NO_COMMAND, "arm_node was activated again, and the goal of before is over"))
+        return after
+
     def measure(self, pose: Pose, now: float, joints: np.ndarray | None = None) -> None:
         """Take the measured pose of the end effector, from fresh joint states, and the joint positions (n,) [rad]."""
         if not (np.isfinite(pose.position).all() and np.isfinite(pose.rotation).all()):
@@ -165,16 +172,20 @@ class ArmController:
                     or angle > LEAP_ANGLE + limits.angular_velocity * dt):
                 self.release("the arm was put elsewhere while it was holding, so the held target is given up")
                 return
-        if now - self._at_rest_since > SETTLED:
-            distance, angle = apart(self._tracker.pose, pose)
-            if distance > AWAY_DISTANCE or angle > AWAY_ANGLE:
-                self.release(f"something else moved the arm {distance:.3f} m and {angle:.2f} rad away from the held "
-                             "target, so that target is given up")
+        if now - self._at_rest_since <= SETTLED:  # the target goes on being sent, so the arm may still run away from it
+            fault = None if self.config.dry_run else self._follow.in_hold(self._tracker.pose, pose, now, self.config.follow)
+            if fault:
+                self._run_away(fault)
+            return
+        distance, angle = apart(self._tracker.pose, pose)
+        if distance > AWAY_DISTANCE or angle > AWAY_ANGLE:
+            self.release(f"the arm moved {distance:.3f} m and {angle:.2f} rad away from the held target, by its controller or "
+                         "because something moved it, so that target is given up")
 
     def command(self, command: Command, now: float) -> float | None:
         """Take one command; returns the opening that the gripper shall have (0.0 or 1.0), None when it stays as it is."""
         if command.hold:
-            self._hold(Code.NO_COMMAND, "vla_node asked to hold")
+            self._hold(*self._failed.get(command.goal_id, Fault(Code.NO_COMMAND, "vla_node asked to hold")))
             return None
         self._master.see(command.goal_id, now)
         self._watch_enable(now)
@@ -256,6 +267,11 @@ class ArmController:
         """What `who` found is right again: the next goal may begin."""
         self._blocks.pop(who, None)
 
+    @property
+    def ran_away(self) -> bool:
+        """Whether no goal begins before `recover`, because the arm moved elsewhere as one began."""
+        return "follow" in self._blocks
+
     def recover(self) -> None:
         """Whoever operates the arm has looked after what moved it elsewhere as a goal began: the next goal may begin."""
         self.unblock("follow")
@@ -263,6 +279,16 @@ class ArmController:
     def fault(self, why: str) -> None:
         """The robot's side does not take what is sent: the arm holds, and the goal is over."""
         self._fail(Fault(Code.ROBOT_FAULT, why))
+
+    def fail(self, fault: Fault) -> None:
+        """The goal is over, whether it runs or pauses: the arm holds, and refuses what still comes of it."""
+        self._fail(fault)
+        self._give_up(self._goal_id, fault)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether no goal may begin at present."""
+        return bool(self._blocks)
 
     def enable(self, on: bool, now: float) -> None:
         """Take one message of the enabling switch; heeded where the configuration asks for it."""
@@ -354,13 +380,19 @@ class ArmController:
         fault = self._follow.check(self._tracker.pose, measured, now, self.config.follow)
         if fault is None:
             return
-        if fault.code == Code.ARM_RUNS_AWAY:
-            # What drives the arm elsewhere is the target: a controller that halts on silence stops at once.
-            self._letting_go = True
-            if self._follow.first:  # each goal would take the arm as far again
-                self._blocks["follow"] = fault._replace(message=f"{fault.message}; it moved as the goal began, so none begins "
-                                                        "until ~/recover is called or arm_node is activated again")
         self._fail(fault)
+        if fault.code == Code.ARM_RUNS_AWAY:
+            self._run_away(fault)
+
+    def _run_away(self, fault: Fault) -> None:
+        """Send nothing more, at once: what drives the arm elsewhere is the target, and a controller that halts on silence
+        stops."""
+        self.release(fault.message)
+        self._code = fault.code
+        self._give_up(self._goal_id, fault)
+        if self._follow.first:  # each goal would take the arm as far again
+            self._blocks["follow"] = fault._replace(message=f"{fault.message}; it moved as the goal began, so none begins "
+                                                    "until ~/recover is called or arm_node is activated again")
 
     def _hold(self, code: Code, message: str) -> None:
         if self._running:

@@ -20,7 +20,7 @@ MOVED_DISTANCE, MOVED_ANGLE = 0.002, 0.02  # m, rad: an arm that moves less stan
 REACTION = 0.5  # s, by which a healthy arm may be late: within it, each pose that was commanded explains where the arm is
 MEMORY = 1.0  # s, over which the arm's own motion is judged
 SAMPLING = 0.02  # s, between two poses that are kept
-EASING = 0.5  # share of the target's way since the goal began that `first` grows by, up to `away`
+EASING = 0.5  # `first` grows to `away` by this times the target's way since the goal began, in units of `away`
 LEAD_MARGIN = 1.2  # times the lead: the target stops at the lead, so that an arm farther off has moved there by itself
 
 
@@ -65,6 +65,11 @@ class FollowWatch:
         return (self._deviates(commanded, measured, limits) or self._runs_away(measured, limits)
                 or self._is_off(measured, now, limits) or self._stands_still(commanded, measured, now, limits))
 
+    def in_hold(self, commanded: Pose, measured: Pose, now: float, limits: FollowLimits) -> Fault | None:
+        """The same while the target comes to rest and stays: only whether the arm runs away from it."""
+        self._remember(commanded, measured, now)
+        return self._runs_away(measured, limits)
+
     def _remember(self, commanded: Pose, measured: Pose, now: float) -> None:
         if self._commanded:
             self._way += apart(self._commanded[-1][1], commanded)
@@ -87,8 +92,10 @@ class FollowWatch:
         """How far the arm has moved off the way that its targets took, on its own: a target that moves off explains nothing."""
         off = off_way([pose for _, pose in self._measured], [pose for _, pose in self._commanded])
         away, away_angle = off[-1] - off.min(axis=0)
-        allowed = np.minimum([limits.away_distance, limits.away_angle],
-                             np.array([limits.first_distance, limits.first_angle]) + EASING * self._way)
+        most = np.array([limits.away_distance, limits.away_angle])
+        # The way counts as a whole: a hand that is moved also tilts a little, and one that is turned also strays.
+        share = EASING * (self._way / most).max()
+        allowed = np.minimum(most, np.array([limits.first_distance, limits.first_angle]) + share * most)
         self.first = bool(allowed[0] < limits.away_distance and allowed[1] < limits.away_angle)
         if away <= allowed[0] and away_angle <= allowed[1]:
             return None

@@ -69,6 +69,7 @@ class GripperGoals:
     RETRY = 0.2  # s, from a failure to the next attempt
     ATTEMPTS = 6  # in one round
     PAUSE = 2.0  # s, from the last attempt of a round to the first of the next, while `want` still asks for it
+    WISH = 3.0  # s, for which a wish counts that is not said again: nothing moves minutes after the goal that wanted it
     ENDING = 2.0  # s, that a driver may take to end a goal that was cancelled; then it is given up
     HOMING_TIMEOUT = 60.0  # s, for Act.HOME instead of the timeout
 
@@ -79,7 +80,7 @@ class GripperGoals:
         self._homing = False
         self._running: Act | None = None  # what the goal under way does
         self._number = 0  # of that goal, or of the last one
-        self._now = self._sent_at = 0.0
+        self._now = self._sent_at = self._wished_at = 0.0
         self._cancelled_at: float | None = None
         self._failures, self._failed_at = 0, -math.inf
         self._missing = self._failure = ""
@@ -98,7 +99,7 @@ class GripperGoals:
 
     def want(self, now: float, opening: float, timeout: float) -> None:
         """Open (1.0) or close (0.0); may be said again and again. now [s, steady], timeout [s]: as of `poll`."""
-        act = Act.OPEN if opening > 0.5 else Act.CLOSE
+        act, self._wished_at = Act.OPEN if opening > 0.5 else Act.CLOSE, now
         if act != self._wanted or self._failures >= self.ATTEMPTS and now - self._failed_at > self.PAUSE:
             self._wanted, self._failures = act, 0
         self.poll(now, timeout)
@@ -147,6 +148,8 @@ class GripperGoals:
         return self._wanted if self._wanted != self.confirmed else None
 
     def _begin(self, now: float) -> None:
+        if self._wanted is not None and now - self._wished_at > self.WISH:
+            self._wanted = None
         act = self._due()
         if self._failures >= self.ATTEMPTS or self._failures and now - self._failed_at < self.RETRY:
             return

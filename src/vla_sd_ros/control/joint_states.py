@@ -35,8 +35,10 @@ def picked(wanted: Sequence[str], names: Sequence[str], positions: Sequence[floa
 
 def late(age: float, timeout: float) -> str:
     """Why joint states that are so old by their stamps [s] do not tell where the arm is; empty where they do."""
-    if age <= timeout:
+    if abs(age) <= timeout:
         return ""
+    if age < 0.0:
+        return f"they come, but are stamped {-age:.2f} s in the future: see whether the clocks agree"
     return (f"they come, but are {age:.2f} s old by their stamps: see whether their publisher falls behind, and whether the "
             "clocks agree")
 

@@ -66,7 +66,7 @@ class ArmNode(ManagedNode):
         self._sent_status = None  # ArmController's, the gripper's state and its problem
         self._ticks, self._ticks_since, self._longest_period, self._last_tick = 0, time.monotonic(), 0.0, math.nan
         before = set(self.publishers)
-        self._arm, self._refused = arms.make_arm(self), False
+        self._arm = arms.make_arm(self)
         self.made.append(self._arm.close)
         self._rivals = Rivals(self, [publisher for publisher in self.publishers if publisher not in before])
         self._controllers = Controllers(self)
@@ -94,9 +94,7 @@ class ArmNode(ManagedNode):
         spare_collector()
 
     def activate(self):
-        unmeasured = self._controller.unmeasured
-        self._controller = ArmController(arm_parameters.config(self.values), time.monotonic())
-        self._controller.unmeasured, self._controller.kinematics = unmeasured, self._kinematics
+        self._controller = self._controller.successor(time.monotonic())
         if self._described != self._used:
             self._use_description()
         self._dry = self.values["dry_run"]
@@ -121,7 +119,9 @@ class ArmNode(ManagedNode):
             return
         self._controller.config = arm_parameters.config(self.values)
         if "dry_run" in changed:
-            # The target went on without the arm, or the arm is about to be left alone: brake, then start from the arm again.
+            # The target went on without the arm, or the arm is about to be left alone: brake, and the next goal starts from the
+            # arm. One that was begun dry must not set out on the arm by itself.
+            self._controller.fail(Fault(Code.HELD, "dry_run was changed in this goal, so it is over; send it again"))
             self._controller.let_go("dry_run was changed")
             self._gripper.rest()
 
@@ -238,8 +238,10 @@ class ArmNode(ManagedNode):
             response.message = f"{self.get_name()} is {self.state}, not active; configure and activate it first"
         elif self.values["dry_run"]:
             response.message = "dry_run is on, so nothing is sent to the gripper"
-        elif self._controller.status(now).moving:
+        elif not self._controller.at_rest:
             response.message = "the arm executes a goal, and homing drops what the gripper holds: wait until it is over"
+        elif self._controller.blocked:
+            response.message = f"not now: {self._controller.status(now).message}"
         else:
             response.message = self._gripper.home(now)
         response.success = not response.message
@@ -279,7 +281,6 @@ class ArmNode(ManagedNode):
         pose = self._commanded = self._controller.tick(now)
         if pose is None or self._dry or self._controllers.inactive:
             self._arm.rest()
-            self._refused = False
         else:
             self._send(now, pose)
         self._publish_status_on_change()
@@ -294,13 +295,11 @@ class ArmNode(ManagedNode):
 
     def _send(self, now: float, pose: Pose) -> None:
         """Send a target; one that the robot's side did not take is given up when it takes targets again."""
-        fault = self._arm.fault(now)
-        if fault:
-            self._refused = True
+        if fault := self._arm.fault(now):
             self._controller.fault(fault)
-        elif self._refused and self._controller.at_rest:
-            self._controller.release("the robot's side takes targets again: the next goal starts from where the arm is")
-            return
+            if self._controller.at_rest:  # kept, it may be what the robot refuses, and no later goal would move
+                self._controller.release(f"its target was given up, because {fault}")
+                return
         self._arm.send(now, pose, self._controller.measured, self._controller.joints)
 
     def _watch_controllers(self) -> None:
@@ -319,7 +318,9 @@ class ArmNode(ManagedNode):
 
     async def _on_recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Bring the robot back after a fault of its own: when somebody asks for it, never by itself."""
-        if self.state == "unconfigured" or self.values["dry_run"]:
+        if self.state != "unconfigured" and self._controller.ran_away and not self._controllers.known:
+            self._controller.recover()
+        elif self.state == "unconfigured" or self.values["dry_run"]:
             response.message = "arm_node is not configured, or dry_run: it sends nothing to the robot"
         elif self._recovering:
             response.message = "a recovery is under way"

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
 from aiohttp import web
 
+from vla_sd_ros.serving.service import Busy
+
 MAX_CONNECTIONS = 512   # open at once; those that ask nothing go first
 HEADER_TIMEOUT = 5.0    # s for the headers of a connection's first request
 KEPT = 75.0             # s for which a connection may be kept until its next request
@@ -41,9 +43,13 @@ class Door:
 
     @contextlib.asynccontextmanager
     async def body(self, request: web.Request) -> AsyncIterator[bytes]:
-        """The request's body, one of a bounded number at a time. TimeoutError when it does not end in time."""
-        async with asyncio.timeout(BODY_TIMEOUT):
-            await self._bodies.acquire()
+        """The request's body, one of a bounded number at a time. TimeoutError when it does not end in time, Busy when others
+        do not."""
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT):
+                await self._bodies.acquire()
+        except TimeoutError as error:
+            raise Busy(f"{MAX_BODIES} requests are being read already: ask again") from error
         try:
             async with asyncio.timeout(BODY_TIMEOUT):
                 data = await request.read()

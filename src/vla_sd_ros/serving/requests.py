@@ -86,13 +86,15 @@ def _image(name: str, image) -> np.ndarray:
 
 def _instruction(name: str, message: dict) -> str:
     text = message.get(name)
-    text = text.item() if isinstance(text, np.ndarray) and text.ndim == 0 else text
     try:
+        text = text.item() if isinstance(text, np.ndarray) and text.ndim == 0 else text
         text = text.decode() if isinstance(text, bytes) else text
         wrong = objection(text) if isinstance(text, str) else "is not there, or no text"
         if wrong:
             raise BadRequest(f"{name!r} {wrong}: say in words what the arm shall do")
-    except UnicodeError as error:
+    except (UnicodeError, SystemError, ValueError) as error:  # numpy's text may hold what is no character
+        if isinstance(error, BadRequest):
+            raise
         raise BadRequest(f"{name!r} is no valid UTF-8 text") from error
     if len(text) > MAX_INSTRUCTION:
         raise BadRequest(f"{name!r} has {len(text)} characters, but at most {MAX_INSTRUCTION} are allowed")
