@@ -39,9 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="seed that shifts the objects; 0: none")
     parser.add_argument("--checkpoint", help="policy: ./directory, or a shipped one; default: that of the parameter file")
     parser.add_argument("--instruction", help="the sentence; default: the task's own")
-    parser.add_argument("--params", type=inputs.path, metavar="FILE", help="parameters; default: the installed config/sim.yaml")
+    parser.add_argument("--params", type=inputs.path, metavar="FILE",
+                        help="parameters; default: the installed config/sim.yaml")
     parser.add_argument("--namespace", type=inputs.namespace, default="vla", help="namespace of the nodes")
-    parser.add_argument("--domain-id", type=inputs.whole(0, LAST_DOMAIN), help="ROS domain; default: one that nobody on this machine uses")
+    parser.add_argument("--domain-id", type=inputs.whole(0, LAST_DOMAIN),
+                        help="ROS domain; default: one that nobody on this machine uses")
     parser.add_argument("--output-dir", type=inputs.path, default=Path("runs"), help="folder for the runs' reports")
     parser.add_argument("--time-limit", type=inputs.seconds, default=0.0, help="limit of the goal [s]; 0: the node's own")
 

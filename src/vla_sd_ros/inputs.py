@@ -45,6 +45,11 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return read
 
 
+def count(text: str) -> int:
+    """For argparse: how many of something, at least one."""
+    return whole(1, 10**9)(text)
+
+
 def seconds(text: str) -> float:
     """For argparse: a duration [s]."""
     try:

@@ -15,8 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("instruction", help="what the arm shall do, in words")
     parser.add_argument("--namespace", type=inputs.namespace, default="vla", help="namespace of vla_node")
     parser.add_argument("--time-limit", type=inputs.seconds, default=0.0, help="limit [s]; 0: the node's own")
-    parser.add_argument("--step-limit", type=inputs.whole(0, MOST_STEPS), default=0, help="limit of actions; 0: the node's own")
-    parser.add_argument("--wait", type=inputs.seconds, default=0.0, help="wait so long for vla_node to be active [s], while it loads")
+    parser.add_argument("--step-limit", type=inputs.whole(0, MOST_STEPS), default=0,
+                        help="limit of actions; 0: the node's own")
+    parser.add_argument("--wait", type=inputs.seconds, default=0.0,
+                        help="wait so long for vla_node to be active [s], while it loads")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -30,7 +30,8 @@ sys.exit(cli.program())
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_signal_while_the_report_is_written(number, code, tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", SLOW], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", SLOW], cwd=tmp_path, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while process.stdout.readline() != "writing\n":
         assert process.poll() is None, process.stderr.read()
     process.send_signal(number)

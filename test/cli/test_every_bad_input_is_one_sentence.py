@@ -105,6 +105,7 @@ ROWS = [
     Row("a damaged episode", ["train", "--demonstrations", "{tmp}", "--output", "{tmp}/o"], "episode0.npz cannot be read",
         change=lambda folder: (folder / "episode0.npz").write_bytes(b"PK")),
     Row("no demonstrations", ["train", "--demonstrations", "{tmp}", "--output", "{tmp}/o"], "run vla-sd collect first"),
+    Row("a task that is not there", ["collect", "--suite", "own", "--tasks", "9", "--output", "{tmp}/o"], "correct --tasks"),
     Row("a policy that is not there", ["collect", "--policy", "nowhere", "--output", "{tmp}/o"], "'nowhere' was not found"),
     *(Row(f"config.json {values}", BENCH, f"config.json must have {sentence}", change=config(**values))
       for values, sentence in (

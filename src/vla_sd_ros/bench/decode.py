@@ -31,7 +31,7 @@ class Answer:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--observations", type=inputs.path, help="what vla-sd bench libero --record wrote")
-    parser.add_argument("--most", type=inputs.whole(1, 10**9), default=100_000, help="observations at most")
+    parser.add_argument("--most", type=inputs.count, default=100_000, help="observations at most")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the decoders")
     parser.add_argument("--device", default="cpu", help="cpu or cuda, to price passes on")
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")

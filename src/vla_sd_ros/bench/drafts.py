@@ -20,7 +20,7 @@ UNKNOWN = -1000  # near no bin
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--observations", type=inputs.path, required=True, help="what vla-sd bench libero --record wrote")
-    parser.add_argument("--most", type=inputs.whole(1, 10**9), default=100_000, help="observations at most")
+    parser.add_argument("--most", type=inputs.count, default=100_000, help="observations at most")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -62,17 +62,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite", choices=SUITES + PERTURBED, default="libero_object", metavar="SUITE",
                         help=f"one of {', '.join(SUITES)}, or one of them with _lan, _swap, _object, _task: LIBERO-PRO's")
     parser.add_argument("--tasks", type=inputs.whole(0, TASKS_PER_SUITE - 1), nargs="*", default=list(range(TASKS_PER_SUITE)))
-    parser.add_argument("--episodes-per-task", type=inputs.whole(1, len(HELD_OUT_STATES)), default=10, help=f"at most {len(HELD_OUT_STATES)}")
+    parser.add_argument("--episodes-per-task", type=inputs.whole(1, len(HELD_OUT_STATES)), default=10,
+                        help=f"at most {len(HELD_OUT_STATES)}")
     parser.add_argument("--validation", action="store_true", help="the validation states instead of the held-out ones")
     parser.add_argument("--seed", type=int, default=0, help="0: initial states as published; else objects shift by 2 cm")
     parser.add_argument("--places", choices=("published", "random"), default="published",
                         help="random: all objects anywhere, by --seed; for scenes of objects beside a basket")
     parser.add_argument("--sentence", choices=SENTENCES, default=TASK, metavar="WHICH",
                         help="; ".join(f"{name}: {what}" for name, what in SENTENCES.items()))
-    parser.add_argument("--delay", type=inputs.seconds, default=0.0, help="from image to start of motion [s], of simulated time")
-    parser.add_argument("--workers", type=inputs.whole(1, 1024), default=1, help="more than one is faster, but latencies suffer")
+    parser.add_argument("--delay", type=inputs.seconds, default=0.0,
+                        help="from image to start of motion [s], of simulated time")
+    parser.add_argument("--workers", type=inputs.count, default=1, help="more than one is faster, but latencies suffer")
     parser.add_argument("--trace", type=inputs.path, help="write the passes of every step here, as JSON lines")
-    parser.add_argument("--record", type=inputs.path, help="directory for what the first decoder saw, for vla-sd bench decode")
+    parser.add_argument("--record", type=inputs.path,
+                        help="directory for what the first decoder saw, for vla-sd bench decode")
 
 
 def run(arguments: argparse.Namespace) -> int:

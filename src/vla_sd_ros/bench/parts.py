@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the decoders")
     parser.add_argument("--database", default="", help="directory of a trajectory database")
     parser.add_argument("--drafter", default="", help="directory or file of a drafter; default: the checkpoint's own")
-    parser.add_argument("--threads", type=inputs.whole(1, 1024), default=1, help="CPU threads of the policy")
+    parser.add_argument("--threads", type=inputs.count, default=1, help="CPU threads of the policy")
     parser.add_argument("--quantization", default="none", choices=KINDS, help="of the language model's layers, by torchao")
     inputs.add_largest_step(parser)
     parser.add_argument("--json", type=inputs.path, help="write the results here")

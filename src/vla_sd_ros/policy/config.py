@@ -193,7 +193,8 @@ def _check_numbers(part: object, within: str) -> None:
             channels = value if isinstance(value, tuple | list) else [value]
             flat = [x for channel in channels for x in (channel if isinstance(channel, tuple | list) else [channel])]
             least = 0.0 if entry.name == "image_std" else -math.inf
-            _require(flat and all(_number(x) and x > least for x in flat), f"numbers in {name}" + " above 0" * (least == 0), value)
+            _require(flat and all(_number(x) and x > least for x in flat),
+                     f"numbers in {name}" + " above 0" * (least == 0), value)
         elif value is not None or entry.type is int:
             low = 0 if entry.name in ("prefix", "prompt_end_id") else 1
             high = MOST_LAYERS if entry.name in ("layers", "depth", "num_hidden_layers") else LARGEST

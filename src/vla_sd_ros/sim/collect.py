@@ -13,12 +13,14 @@ EPISODES_PER_ASSIGNMENT = 100
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite", choices=(*SUITES, OWN), default="libero_object")
-    parser.add_argument("--tasks", type=inputs.whole(0, max(TASKS_PER_SUITE, len(SCENES)) - 1), nargs="*", help="indices, default all")
-    parser.add_argument("--episodes-per-task", type=inputs.whole(1, 10**6), default=100)
-    parser.add_argument("--first-episode", type=inputs.whole(0, 10**9), default=0, help="number, and so seed, of the first episode")
+    parser.add_argument("--tasks", type=inputs.whole(0, max(TASKS_PER_SUITE, len(SCENES)) - 1), nargs="*",
+                        help="indices, default all")
+    parser.add_argument("--episodes-per-task", type=inputs.count, default=100)
+    parser.add_argument("--first-episode", type=inputs.whole(0, 10**9), default=0,
+                        help="number, and so seed, of the first episode")
     parser.add_argument("--output", type=inputs.path, default=Path("demonstrations"))
     parser.add_argument("--noise", type=float, default=1.0, help="scale of the expert's injected noise")
-    parser.add_argument("--workers", type=inputs.whole(1, 1024), default=multiprocessing.cpu_count())
+    parser.add_argument("--workers", type=inputs.count, default=multiprocessing.cpu_count())
     parser.add_argument(
         "--policy", help="checkpoint that drives while the expert labels (a DAgger round); default: the expert"
     )
@@ -34,7 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
         from vla_sd_ros.policy import checkpoint
 
         checkpoint.find(arguments.policy)  # says what is wrong before any process starts
-    tasks = range(len(SCENES) if arguments.suite == OWN else TASKS_PER_SUITE) if arguments.tasks is None else arguments.tasks
+    every = range(len(SCENES) if arguments.suite == OWN else TASKS_PER_SUITE)
+    tasks = every if arguments.tasks is None else arguments.tasks
+    if unknown := set(tasks) - set(every):
+        raise inputs.BadInput(f"{arguments.suite} has the tasks 0 to {every[-1]}, but not {min(unknown)}: correct --tasks")
     first, last = arguments.first_episode, arguments.first_episode + arguments.episodes_per_task
     assignments = [
         Assignment(

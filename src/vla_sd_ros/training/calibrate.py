@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="libero", help="./directory, or name of a shipped one")
     parser.add_argument("--observations", type=inputs.path, required=True, help="what vla-sd bench libero --record wrote")
     parser.add_argument("--database", default="", help="directory of a trajectory database")
-    parser.add_argument("--most", type=inputs.whole(1, 10**9), default=3000, help="observations at most")
+    parser.add_argument("--most", type=inputs.count, default=3000, help="observations at most")
     parser.add_argument("--output", type=inputs.path, default=Path("decoder.yaml"))
 
 

@@ -44,16 +44,18 @@ STATE = "state.pt"  # of an interrupted training
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")])
-    parser.add_argument("--output", type=inputs.path, default=Path("checkpoints/libero"), help="checkpoint directory to write")
+    parser.add_argument("--output", type=inputs.path, default=Path("checkpoints/libero"),
+                        help="checkpoint directory to write")
     parser.add_argument("--vision-steps", type=inputs.whole(0, 10**9), default=1500, help="steps of the vision tower alone")
-    parser.add_argument("--steps", type=inputs.whole(1, 10**9), default=4000, help="steps of the whole model after that")
-    parser.add_argument("--batch-size", type=inputs.whole(1, 10**9), default=64, help="over all processes")
+    parser.add_argument("--steps", type=inputs.count, default=4000, help="steps of the whole model after that")
+    parser.add_argument("--batch-size", type=inputs.count, default=64, help="over all processes")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=inputs.whole(0, 2**32 - 1), default=0)
-    parser.add_argument("--processes", type=inputs.whole(1, 10**9), default=os.cpu_count())
+    parser.add_argument("--processes", type=inputs.count, default=os.cpu_count())
     parser.add_argument("--start-from", help="checkpoint whose weights to begin with: ./directory, or a shipped one")
     parser.add_argument("--repack", action="store_true", help="read the demonstrations again")
-    parser.add_argument("--evaluate", type=inputs.whole(0, 10**9), default=1, metavar="N", help="closed-loop episodes per task at the end")
+    parser.add_argument("--evaluate", type=inputs.whole(0, 10**9), default=1, metavar="N",
+                        help="closed-loop episodes per task at the end")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -47,17 +47,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")],
                         help="recordings of any kind that build-db reads; searched below")
     parser.add_argument("--output", type=inputs.path, help=f"directory for {FILE}; default: the policy's")
-    parser.add_argument("--steps", type=inputs.whole(1, 10**9), default=3000)
-    parser.add_argument("--batch-size", type=inputs.whole(1, 10**9), default=64, help="over all processes")
+    parser.add_argument("--steps", type=inputs.count, default=3000)
+    parser.add_argument("--batch-size", type=inputs.count, default=64, help="over all processes")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="Spec-VLA, at 7 B parameters: 5e-5")
     parser.add_argument("--betas", type=float, nargs=2, default=[0.9, 0.95], help="of AdamW")
-    parser.add_argument("--warm-up", type=inputs.whole(1, 10**9), default=200, help="steps; Spec-VLA: 2000")
+    parser.add_argument("--warm-up", type=inputs.count, default=200, help="steps; Spec-VLA: 2000")
     parser.add_argument("--noise", type=float, default=0.2, help="width of the uniform noise on the hidden states")
     parser.add_argument("--token-weight", type=float, default=0.1, help="of the cross-entropy beside the smooth L1 loss")
     parser.add_argument("--held-out", type=int, default=10, metavar="N", help="every N-th episode only measures")
-    parser.add_argument("--evaluate", type=inputs.whole(1, 10**9), default=200, metavar="N", help="images of held-out episodes to measure on")
+    parser.add_argument("--evaluate", type=inputs.count, default=200, metavar="N",
+                        help="images of held-out episodes to measure on")
     parser.add_argument("--seed", type=inputs.whole(0, 2**32 - 1), default=0)
-    parser.add_argument("--processes", type=inputs.whole(1, 10**9), default=os.cpu_count())
+    parser.add_argument("--processes", type=inputs.count, default=os.cpu_count())
     parser.add_argument("--device", default="cpu", help="cuda: with --processes 1")
     recordings_command.add_arguments(parser, failed=True)  # what the policy says is wanted, not what was done
 

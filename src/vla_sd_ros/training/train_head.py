@@ -41,15 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unnorm-key", default="", help="entry of dataset_statistics.json, where there are several")
     parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")],
                         help="recordings of any kind that build-db reads; searched below")
-    parser.add_argument("--every", type=inputs.whole(1, 10**9), default=1, metavar="N", help="use each N-th image of an episode")
+    parser.add_argument("--every", type=inputs.count, default=1, metavar="N", help="use each N-th image of an episode")
     parser.add_argument("--output", type=inputs.path, help=f"directory for {checkpoint.DRAFT_HEAD}; default: the policy's")
-    parser.add_argument("--steps", type=inputs.whole(1, 10**9), default=8000)
-    parser.add_argument("--batch-size", type=inputs.whole(1, 10**9), default=256)
+    parser.add_argument("--steps", type=inputs.count, default=8000)
+    parser.add_argument("--batch-size", type=inputs.count, default=256)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--weight-decay", type=float, default=0.1)
     parser.add_argument("--held-out", type=int, default=10, metavar="N", help="every N-th episode only measures")
     parser.add_argument("--seed", type=inputs.whole(0, 2**32 - 1), default=0)
-    parser.add_argument("--processes", type=inputs.whole(1, 10**9), default=os.cpu_count())
+    parser.add_argument("--processes", type=inputs.count, default=os.cpu_count())
     recordings_command.add_arguments(parser, failed=True)  # what the policy says is wanted, not what was done
 
 
