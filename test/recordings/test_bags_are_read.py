@@ -67,7 +67,8 @@ class Messages:
         vector = [dict(zip("xyz", values[i : i + 3])) for i in (0, 3)]
         translation, rotation = (self.make("geometry_msgs/msg/Vector3", **v) for v in vector)
         self.add(
-            "command", time + 0.05, header=self.header(time if stamped is None else stamped), goal_id=self.goal_id(goal), step=step, hold=hold,
+            "command", time + 0.05, header=self.header(time if stamped is None else stamped), goal_id=self.goal_id(goal),
+            step=step, hold=hold,
             translation=translation, rotation=rotation, gripper=values[6],
             period=self.make("builtin_interfaces/msg/Duration", sec=0, nanosec=200_000_000),
         )
@@ -76,8 +77,7 @@ class Messages:
         self.add(
             "decode", time + 0.05, header=self.header(time), goal_id=self.goal_id(goal), step=step, decoder="", path="",
             bins=np.zeros(7, np.uint8), action=action(goal, step) if decided is None else decided, accepted_length=0,
-            forward_passes=7, threshold=0.0,
-            fused_metric=0.0, vision_ms=0.0, prefill_ms=0.0, draft_ms=0.0, decode_ms=0.0, total_ms=0.0,
+            forward_passes=7, threshold=0.0, fused_metric=0.0, vision_ms=0.0, prefill_ms=0.0, draft_ms=0.0, decode_ms=0.0, total_ms=0.0,
             image_to_command_ms=0.0,
         )
 
@@ -290,7 +290,8 @@ def test_an_encoding_that_nobody_reads_is_told(folder):
         messages.command(0.0, 1, 0)
 
     other_bag(folder, fill)
-    assert skipped(folder, "#0", "has pictures on /image of which image encoding 'bayer_rggb8' is not supported: run image_proc") == []
+    said = "has pictures on /image of which image encoding 'bayer_rggb8' is not supported: run image_proc"
+    assert skipped(folder, "#0", said) == []
 
 
 @pytest.mark.parametrize("content", [b"[1]", b'{"instruction": null}', '{"instruction": "öffne", "a": "ä"}'.encode("latin-1"),
@@ -312,8 +313,9 @@ def test_a_bag_that_cannot_be_read_leaves_the_others(recorded):
 def test_a_bag_without_goals_or_without_a_camera_says_so(folder):
     other_bag(folder, lambda messages: messages.image(0.0, 1))
     skipped(folder, "episode", "has no step of a goal in it")
-    other_bag(folder.parent / "blind", lambda messages: messages.command(0.0, 1, 0), ("command", "task_success", "task_instruction"))
-    skipped(folder.parent / "blind", "blind", "is a bag without a camera's topic")
+    blind = folder.parent / "blind"
+    other_bag(blind, lambda messages: messages.command(0.0, 1, 0), ("command", "task_success", "task_instruction"))
+    skipped(blind, "blind", "is a bag without a camera's topic")
 
 
 def test_the_rate_of_a_bag_is_that_of_its_images(recorded):

@@ -47,6 +47,6 @@ def test_a_single_file_is_a_source(folder):
 
 
 def test_a_folder_without_episodes_says_what_could_be_in_it(tmp_path):
-    refused(tmp_path, "no episodes in .*vla-sd collect.*a bag.*meta/info.json.*features.json")
+    refused(tmp_path, "no episodes in .*vla-sd collect.*bags .*meta/info.json.*features.json")
     with pytest.raises(RecordingError, match="does not exist"):
         Recordings([tmp_path / "nowhere"])

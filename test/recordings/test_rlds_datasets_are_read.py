@@ -116,8 +116,9 @@ def test_the_real_shard_of_bridge_is_25_episodes_of_4_sentences():
     recordings, episodes = read(BRIDGE, camera="image_0")
     assert len(episodes) == 25 and recordings.skipped == {}
     assert {len(images) for _, images in episodes} == {10} and {images[0].shape for _, images in episodes} == {(64, 64, 3)}
-    assert {e.instruction for e, _ in episodes} == {"put carrot on plate", "turn lever vertical to front", "flip pot upright which is in sink",
-                                                    "put cup from counter or drying rack into sink"}
+    assert {e.instruction for e, _ in episodes} == {
+        "put carrot on plate", "turn lever vertical to front", "flip pot upright which is in sink",
+        "put cup from counter or drying rack into sink"}
     assert all(np.std([image.mean() for image in images]) > 0 for _, images in episodes)
 
 
@@ -132,4 +133,4 @@ def test_the_real_shards_units_are_those_of_bridge_orig():
 
 @real
 def test_a_camera_that_was_not_there_is_told():
-    refused(BRIDGE, "none .* 25 skipped: .* has one and the same picture in all steps of .*image_3, a placeholder", camera="image_3")
+    refused(BRIDGE, "none .* 25 skipped: .*: each has one and the same picture in all steps of .*image_3, a placeholder", camera="image_3")

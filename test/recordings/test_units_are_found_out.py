@@ -8,7 +8,8 @@ from vla_sd_ros.recordings import Inventory, Options, RecordingError, Recordings
 from vla_sd_ros.recordings.units import whole_objection
 
 STEPS = 400
-BRIDGE = np.array([[-0.0287, -0.0417, -0.0261, -0.0809, -0.0929, -0.2072, 0.0], [0.0283, 0.0409, 0.0402, 0.0819, 0.0779, 0.2038, 1.0]])
+BRIDGE = np.array([[-0.0287, -0.0417, -0.0261, -0.0809, -0.0929, -0.2072, 0.0],  # bridge_orig's 1st and 99th percentile
+                   [0.0283, 0.0409, 0.0402, 0.0819, 0.0779, 0.2038, 1.0]])
 
 
 def deltas(rng):
@@ -26,7 +27,8 @@ def joints(rng):
 
 def poses(rng):
     """Targets of the end effector in the base frame [m, rad]."""
-    return np.column_stack([np.array([0.3, 0.0, 0.15, 0.0, 0.3, 0.0]) + 0.02 * rng.normal(size=(STEPS, 6)), rng.integers(0, 2, STEPS)])
+    targets = np.array([0.3, 0.0, 0.15, 0.0, 0.3, 0.0]) + 0.02 * rng.normal(size=(STEPS, 6))
+    return np.column_stack([targets, rng.integers(0, 2, STEPS)])
 
 
 def robosuite(rng):
@@ -57,6 +59,13 @@ def test_positions_and_normalised_actions_are_refused_with_what_mends_them(tmp_p
         Inventory.of(recorded(tmp_path, make(np.random.default_rng(0))))
 
 
+def test_grippers_of_other_values_are_refused_as_a_whole(tmp_path):
+    actions = deltas(np.random.default_rng(0))
+    actions[:, 6] = 1.0 - 2.0 * actions[:, 6]
+    with pytest.raises(RecordingError, match=f"the demonstrations in {tmp_path} hold gripper values of -1 to 1, .*--gripper CLOSED OPEN"):
+        Inventory.of(recorded(tmp_path, actions))
+
+
 def test_the_scale_makes_robosuites_units_metres():
     from vla_sd_ros.recordings.units import objection, physical
 
@@ -80,8 +89,8 @@ def test_recordings_of_another_rate_are_refused_with_the_stride_that_mends_it(tm
     inventory = Inventory.of(recorded(tmp_path, deltas(np.random.default_rng(0))))
     inventory.check_rate(0.2)
     inventory.check_rate(0.17)
-    with pytest.raises(RecordingError, match="10 of 10 episodes have a step each 0.2 s, but the policy decides each 0.4 s.*--stride 2, "
-                                             "or --control-period 0.2"):
+    said = "10 of 10 episodes have a step each 0.2 s, but the policy decides each 0.4 s.*--stride 2, or --control-period 0.2"
+    with pytest.raises(RecordingError, match=said):
         inventory.check_rate(0.4)
     with pytest.raises(RecordingError, match="give --control-period 0.2 if"):
         inventory.check_rate(0.1)
@@ -101,5 +110,5 @@ def test_the_table_has_the_quantiles_of_both_and_says_what_differs(tmp_path):
 
 def test_where_nothing_can_be_used_one_sentence_says_why(tmp_path):
     recordings = recorded(tmp_path, deltas(np.random.default_rng(0)), success=False)
-    with pytest.raises(RecordingError, match="none of the recordings can be used: 10 skipped: .*, ... is not known to have succeeded"):
+    with pytest.raises(RecordingError, match="none of the recordings can be used: 10 skipped: .*, ...: each is not known to have succeeded"):
         Inventory.of(recordings)

@@ -95,7 +95,8 @@ class Bag:
         return topic
 
     def _instruction(self, goal: Goal) -> str:
-        return self._options.instruction or goal.sentence or _summary(self._place.parent).get("instruction") or goal.scene
+        return (self._options.instruction or goal.sentence
+                or _summary(self._place.parent).get("instruction") or goal.scene)
 
     def _pictures(self, topic: str, begin: int, end: int, stamps: list[int]) -> Iterator[np.ndarray | None]:
         """The images with these stamps [ns]; Damaged where not one of them can be told."""

@@ -37,8 +37,8 @@ class Demonstration:
         except Damaged as error:
             yield Skipped(str(self._file), str(error))
             return
-        yield Episode(
-            Lazily(_images, self._file), actions, instruction, str(self._file), PERIOD * np.arange(len(actions)), PERIOD, success)
+        stamps = PERIOD * np.arange(len(actions))
+        yield Episode(Lazily(_images, self._file), actions, instruction, str(self._file), stamps, PERIOD, success)
 
 
 def _images(file: Path) -> np.ndarray:

@@ -120,8 +120,8 @@ class LeRobotDataset:
                                  f"{', '.join(sorted(self._features))}")
         names, shape = self._features[key].get("names"), tuple(self._features[key]["shape"])
         if shape != (7,) or joint_names(names):
-            raise RecordingError(f"the LeRobot dataset {self._root} has actions {key!r} of shape {shape} ({names}): {NO_DELTAS}, "
-                                 "joint positions cannot be used")
+            raise RecordingError(f"the LeRobot dataset {self._root} has actions {key!r} of shape {shape} ({names}): "
+                                 f"{NO_DELTAS}, joint positions cannot be used: name another key with --action")
 
     def _find_episodes(self) -> dict[int, Parts]:
         """Where the frames of each episode are."""
@@ -234,8 +234,8 @@ def _in_order(table, fps: float) -> tuple[np.ndarray, np.ndarray]:
     if (steps != 1.0).any():
         at = int(np.argmax(steps != 1.0))
         before, after = numbers[order][at : at + 2]
-        raise Damaged(f"has frame {before:g} twice" if before == after else f"lacks what is between frames {before:g} and {after:g}: "
-                      f"{AGAIN}")
+        raise Damaged(f"has frame {before:g} twice" if before == after else
+                      f"lacks what is between frames {before:g} and {after:g}: {AGAIN}")
     times = stamps[order]
     return order, times if np.isfinite(times).all() and (np.diff(times) > 0.0).all() else numbers[order] / fps
 

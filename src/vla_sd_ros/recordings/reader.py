@@ -17,12 +17,12 @@ from vla_sd_ros.recordings.lerobot import LeRobotDataset, lerobot_datasets
 from vla_sd_ros.recordings.rlds import RldsDataset, rlds_datasets
 from vla_sd_ros.recordings.rosbag import bag_places
 
-KINDS = (  # where such recordings are below a path, what reads one, and how a person recognises it
-    (demonstrations, Demonstration, "episode*.npz of `vla-sd collect`"),
-    (bag_places, Bag, "a bag (*.mcap, *.db3)"),
-    (lerobot_datasets, LeRobotDataset, "a LeRobot dataset (the folder of meta/info.json)"),
-    (rlds_datasets, RldsDataset, "an RLDS dataset (the folder of features.json)"),
-)
+KINDS = {  # name: where such recordings are below a path, what reads one, how a person recognises it
+    "demonstrations": (demonstrations, Demonstration, "episode*.npz of `vla-sd collect`"),
+    "bags": (bag_places, Bag, "*.mcap or *.db3"),
+    "LeRobot datasets": (lerobot_datasets, LeRobotDataset, "meta/info.json"),
+    "RLDS datasets": (rlds_datasets, RldsDataset, "features.json"),
+}
 SHOWN = 3  # names of what was skipped for one reason
 
 
@@ -36,19 +36,20 @@ class Recordings:
     def __init__(self, paths: Iterable[Path], options: Options = Options()):
         self._include_failed = options.include_failed
         self.skipped: dict[str, str] = {}
-        self.groups: dict[str, list[Source]] = {}  # what has its units in common, by path and kind
+        self.groups: dict[str, list[Source]] = {}  # what has its units in common, by kind and path
         for path in paths:
             self._open(path, options)
 
     def _open(self, path: Path, options: Options) -> None:
         if not path.exists():
             raise RecordingError(f"the source {path} does not exist")
-        found = [(kind, place) for places, kind, _ in KINDS for place in sorted(places(path))]
+        found = [(name, kind, place) for name, (places, kind, _) in KINDS.items() for place in sorted(places(path))]
         if not found:
-            raise RecordingError(f"there are no episodes in {path}: give a folder with {', '.join(told for *_, told in KINDS)}")
-        for kind, place in found:
+            known = ", ".join(f"{name} ({mark})" for name, (*_, mark) in KINDS.items())
+            raise RecordingError(f"there are no episodes in {path}: give a folder with {known}")
+        for name, kind, place in found:
             try:
-                self.groups.setdefault(f"{path} ({kind.__name__})", []).append(kind(place, options))
+                self.groups.setdefault(f"the {name} in {path}", []).append(kind(place, options))
             except Damaged as error:
                 self.skip(str(place), str(error))
 
@@ -70,7 +71,8 @@ class Recordings:
         for name, reason in self.skipped.items():
             names[reason].append(name)
         return [
-            f"{len(those)} skipped: {', '.join(those[:SHOWN])}{', ...' if len(those) > SHOWN else ''} {reason}"
+            f"{len(those)} skipped: {', '.join(those[:SHOWN])}{', ...' if len(those) > SHOWN else ''}"
+            f"{': each' if len(those) > 1 else ''} {reason}"
             for reason, those in names.items()
         ]
 

@@ -2,9 +2,10 @@
 """RLDS datasets as TFDS stores them, the format that OpenVLA is fine-tuned on; neither TensorFlow nor TFDS is needed.
 
     features.json       what a step holds: names, shapes, encodings; dataset_info.json: in which kind of file
-    *.tfrecord-*        one tf.train.Example an episode, all values of all its steps under names such as steps/observation/image_0
+    *.tfrecord-*        one tf.train.Example an episode: all values of all its steps, under names such as
+                        steps/observation/image_0
 
-An episode is one record. TFDS's descriptions of actions are copied from templates and say nothing; units.py looks at the numbers.
+TFDS's descriptions of actions are copied from templates and say nothing; units.py looks at the numbers.
 """
 import json
 import re
@@ -100,7 +101,7 @@ class RldsDataset:
         name = STEPS + self._options.action
         shapes = {key: _shape(leaf) for key, leaf in declared.items() if key.startswith(STEPS) and "tensor" in leaf}
         if shapes.get(name) != (7,):
-            fitting = ", ".join(key.removeprefix(STEPS) for key, shape in shapes.items() if shape == (7,)) or "(none)"
+            fitting = ", ".join(key.removeprefix(STEPS) for key in shapes if shapes[key] == (7,)) or "(none)"
             there = f"of shape {shapes[name]}" if name in shapes else "not there"
             raise RecordingError(f"the RLDS dataset {self._folder}: its actions {self._options.action!r} are {there}, and "
                                  f"{NO_DELTAS}: name them with --action; of shape (7,) are {fitting}")

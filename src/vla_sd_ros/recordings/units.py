@@ -66,10 +66,15 @@ def objection(actions: np.ndarray) -> str:
     furthest, turn = np.abs(actions[:, :3]).max(), np.abs(actions[:, 3:6]).max()
     if furthest > MAX_TRANSLATION or turn > np.pi:
         return f"moves by {furthest:.2f} and turns by {turn:.2f} in one step, which {TOO_FAR}"
-    lowest, highest = actions[:, 6].min(), actions[:, 6].max()
-    if lowest < -GRIPPER_SLACK or highest > 1.0 + GRIPPER_SLACK:
-        return f"has gripper values of {lowest:g} to {highest:g}, not 0 (closed) to 1 (open): give --gripper CLOSED OPEN"
+    if wrong := _gripper(actions[:, 6].min(), actions[:, 6].max()):
+        return f"has {wrong}"
     return ""
+
+
+def _gripper(lowest: float, highest: float) -> str:
+    if lowest >= -GRIPPER_SLACK and highest <= 1.0 + GRIPPER_SLACK:
+        return ""
+    return f"gripper values of {lowest:g} to {highest:g}, not 0 (closed) to 1 (open): give --gripper CLOSED OPEN"
 
 
 def whole_objection(actions: np.ndarray) -> str:
@@ -79,10 +84,11 @@ def whole_objection(actions: np.ndarray) -> str:
         axis = int(np.abs(resting).argmax())
         return (f"rest at {resting[axis]:.2f} in {AXES[axis]}: they are positions, of joints or of the end effector, and "
                 f"{NO_DELTAS} (--action)")
-    low, high = np.quantile(actions[:, :6], (0.01, 0.99), axis=0)
-    largest = np.maximum(-low, high)
+    low, high = np.quantile(actions, (0.01, 0.99), axis=0)
+    largest = np.maximum(-low, high)[:6]
     if (largest > LARGEST).any():
         axis = int((largest / LARGEST).argmax())
         unit = "m" if axis < 3 else "rad"
         return f"hold steps of {largest[axis]:.2f} {unit} in {AXES[axis]} as a matter of course, which {TOO_FAR}"
-    return ""
+    wrong = _gripper(low[6], high[6])
+    return f"hold {wrong}" if wrong else ""
