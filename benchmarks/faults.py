@@ -4,9 +4,10 @@
     python benchmarks/faults.py                       # needs root for the two network namespaces; without: one row less
     python benchmarks/faults.py --only camera --trials 1 --dry-run
 
-Four systems and a model of a gripper, one after the other, with the shipped policy: the simulated scene; the same in simulated time, where /clock
-jumps; a simulated Franka behind a stand-in of MoveIt Servo, with a gripper whose action never returns; and the scene with
-vla_node in a network namespace of its own, whose link is cut. Exit code 1 where any trial has a problem.
+Four systems and a model of a gripper, one after the other, with the shipped policy: the simulated scene; the same in
+simulated time, where /clock jumps; a simulated Franka behind a stand-in of MoveIt Servo, with a gripper whose action
+never returns; and the scene with vla_node in a network namespace of its own, whose link is cut. Exit code 1 where any
+trial has a problem.
 """
 import argparse
 import contextlib
