@@ -163,7 +163,7 @@ class Batches:
         )
 
     def _choose(self, jobs: np.ndarray) -> np.ndarray:
-        """Which of an image's jobs (J,) to ask about (Q,): the one that was done, then others; it again where there are none."""
+        """Which of an image's jobs (J,) to ask about (Q,): the one that was done, then others; it again if there are none."""
         others = self._rng.permutation(np.flatnonzero(jobs[1:] >= 0) + 1)[: self._questions - 1]
         return np.concatenate(([0], others, np.zeros(self._questions - 1 - len(others), int))).astype(int)
 

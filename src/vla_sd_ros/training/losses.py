@@ -57,8 +57,8 @@ def auxiliary_loss(geometry: Tensor, batch: Batch) -> Tensor:
 
 
 def pointing_loss(scores: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy of attention's scores (B, 2, cells): the first query looks at the cell of the grasp of the object that is
-    named, the second one at that of the place."""
+    """Cross-entropy of attention's scores (B, 2, cells): the first query looks at the cell of the grasp of the object that
+    is named, the second one at that of the place."""
     side = math.isqrt(scores.shape[2])
     at = torch.stack((batch.grasp_at, batch.place_at), dim=1)
     column, row = (at * side).floor().clamp(0, side - 1).long().unbind(-1)

@@ -2,8 +2,8 @@
 """`vla-sd train`: the embedded policy from demonstrations; run again to resume.
 
 Two stages in one schedule: first the vision tower alone learns where the things are that a sentence names, through the
-auxiliary head, which is cheap; then the whole model learns actions, and its language model says at the prompt's end where they
-are. Each image is asked about several times, with other sentences: it is looked at once, and the language model reads the
+auxiliary head, which is cheap; then the whole model learns actions, and its language model says at the prompt's end where
+they are. Each image is asked about several times, with other sentences: it is looked at once, and the language model reads the
 sentences side by side behind it, none of which sees another.
 """
 import argparse
@@ -151,8 +151,8 @@ def _statistics(arguments: argparse.Namespace, frames: Frames) -> ActionStatisti
 
 
 def compute_losses(trainee: Trainee, pixels: Tensor, batch: Batch, ids: dict[str, Tensor], whole: bool) -> dict[str, Tensor]:
-    """Losses of a batch in full precision. ids: prompt tokens of each sentence. whole: the language model too, not the vision
-    tower alone."""
+    """Losses of a batch in full precision. ids: prompt tokens of each sentence. whole: the language model too, not the
+    vision tower alone."""
     model = trainee.model
     features = model.vision_backbone(pixels)
     prompts = [[ids[sentence] for sentence in asked] for asked in batch.instructions]
@@ -160,7 +160,8 @@ def compute_losses(trainee: Trainee, pixels: Tensor, batch: Batch, ids: dict[str
     seen = features.repeat_interleave(len(prompts[0]), dim=0)
     geometry, direct, scores = (output.float() for output in trainee.head(seen, text))
     losses = {
-        "auxiliary": auxiliary_loss(geometry, batch), "pointing": pointing_loss(scores, batch), "direct": action_loss(direct, batch),
+        "auxiliary": auxiliary_loss(geometry, batch), "pointing": pointing_loss(scores, batch),
+        "direct": action_loss(direct, batch),
     }
     vision = losses["auxiliary"] + POINTING_WEIGHT * losses["pointing"] + 0.3 * losses["direct"]
     if not whole:
