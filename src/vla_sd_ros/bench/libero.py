@@ -41,8 +41,8 @@ class Episode:
 
 @dataclass(frozen=True)
 class Assignment:
-    """Episodes of one task for one worker. sentence: a key of SENTENCES. scattered: all objects in random places, that of the
-    one that is asked for never trained on.
+    """Episodes of one task for one worker. sentence: a key of SENTENCES. scattered: all objects in random places, that of
+    the one that is asked for never trained on.
 
     record: directory for the observations of the episodes of the first decoder.
     """
@@ -82,7 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     states = tuple(VALIDATION_STATES if arguments.validation else HELD_OUT_STATES)[: arguments.episodes_per_task]
     given, scattered = parts(arguments), arguments.places == "random"
     if scattered and not arguments.suite.startswith("libero_object"):
-        raise ValueError(f"--places random is for libero_object: what {arguments.suite} asks for depends on where things stand")
+        raise ValueError(
+            f"--places random is for libero_object: what {arguments.suite} asks for depends on where things stand")
     assignments = [
         Assignment(
             given, arguments.suite, task, states, arguments.seed, arguments.sentence, scattered, arguments.delay,
@@ -249,7 +250,8 @@ def summarise(episodes: list[Episode], decoders: tuple[str, ...]) -> dict:
             },
             "outcomes": {
                 str(task): {
-                    kind: float(np.mean([e.outcome == kind for e in own if e.task == task])) for kind in (RIGHT, WRONG, NOTHING)
+                    kind: float(np.mean([e.outcome == kind for e in own if e.task == task]))
+                    for kind in (RIGHT, WRONG, NOTHING)
                 }
                 for task in sorted({e.task for e in own})
             },

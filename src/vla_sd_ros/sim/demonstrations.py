@@ -122,7 +122,8 @@ def record_episode(
     return {
         **{name: np.asarray(values) for name, values in steps.items()},
         "instruction": instruction, "suite": scene.suite, "task": scene.task, "initial_state": state, "seed": seed,
-        "success": expert.done(), "camera": scene.projection(), "sentences": np.array([sentence for _, sentence in others], dtype=str),
+        "success": expert.done(), "camera": scene.projection(),
+        "sentences": np.array([sentence for _, sentence in others], dtype=str),
     }
 
 

@@ -81,14 +81,13 @@ def relations(layout: Layout, bowl: str, rng: np.random.Generator) -> dict[str, 
 
 def draw(scene: LiberoScene, rng: np.random.Generator) -> Layout:
     """A layout in which a different thing is true of each bowl."""
-    shapes = {name: scene.radius(name) for name in (*BOWLS, *NAMES.values(), *FIXTURES.values())}
-    standing = {name: scene.standing_area(name) for name in FIXTURES.values()}
+    areas = {name: scene.standing_area(name) for name in (*BOWLS, *NAMES.values(), *FIXTURES.values())}
     wanted: list[str] = []
     for attempt in itertools.count():
         if attempt % TRIES == 0:  # with what was wanted it does not work out
             wanted = [str(words) for words in rng.choice(list(relations(Layout({}), BOWLS[0], rng)), 2, replace=False)]
-        layout = Layout(shapes | {name: radius for name, (_, radius) in standing.items()},
-                        {name: centre for name, (centre, _) in standing.items()})
+        radii = {name: radius for name, (_, radius) in areas.items()}
+        layout = Layout(radii, {name: areas[name][0] for name in FIXTURES.values()})
         try:
             for name in NAMES.values():
                 layout.put(name, lambda: rng.uniform(places.LOW, places.HIGH))

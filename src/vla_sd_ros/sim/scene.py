@@ -144,7 +144,7 @@ class LiberoScene:
 
         held_out: see places.draw(). Returns the names of the objects that found a place.
         """
-        drawn = places.draw({name: self.radius(name) for name in names}, rng, held_out)
+        drawn = places.draw({name: self.standing_area(name)[1] for name in names}, rng, held_out)
         self.arrange(drawn)
         return list(drawn)
 
@@ -164,11 +164,6 @@ class LiberoScene:
             self.data.qvel[self.model.jnt_dofadr[joint] :][:6] = 0.0
         self._settle()
 
-    def radius(self, name: str) -> float:
-        """Of an object seen from above [m]."""
-        shape = extent(self, name)
-        return float(np.abs([shape.low[:2], shape.high[:2]]).max())
-
     def _jitter(self, rng: np.random.Generator) -> None:
         """Shift free objects in the plane; objects that stand within 6 cm of each other move together."""
         free = [j for j in range(self.model.njnt) if self.model.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE]
@@ -182,7 +177,7 @@ class LiberoScene:
             self.data.qpos[address : address + 2] += shift
 
     def standing_area(self, name: str) -> tuple[np.ndarray, float]:
-        """Middle (x, y) [m] in the base frame and radius [m] of an object or fixture as seen from above."""
+        """Middle (x, y) [m] in the base frame and radius [m] of an object or fixture, seen from above."""
         shape = extent(self, name)
         middle = self.object_pose(name)[0][:2] + (shape.low[:2] + shape.high[:2]) / 2
         return middle, float(np.max(shape.high[:2] - shape.low[:2]) / 2)

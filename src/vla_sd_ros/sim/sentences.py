@@ -32,7 +32,8 @@ def is_held_out(sentence: str) -> bool:
 def variants(sentence: str) -> list[str]:
     """All sentences for the goal of one of them, itself first; a sentence of another form has no variants."""
     for template in TEMPLATES:
-        found = re.fullmatch(re.escape(template).replace(r"\{item\}", "(.+?)").replace(r"\{place\}", f"({PLACE} .+)"), sentence)
+        pattern = re.escape(template).replace(r"\{item\}", "(.+?)").replace(r"\{place\}", f"({PLACE} .+)")
+        found = re.fullmatch(pattern, sentence)
         if found:
             item, place = found.groups()
             return [sentence] + [other for t in TEMPLATES if (other := t.format(item=item, place=place)) != sentence]

@@ -129,13 +129,14 @@ def open_frames(directory: Path) -> Frames:
 class Batch:
     """images (B, H, W, 3) uint8, each asked about Q times: instructions (B, Q), sentences; what follows has B * Q rows.
 
-    bins (B * Q, 7) int; positions: bins as real numbers; prefix: bins with some errors, the tokens that the model conditions
+    jobs (B * Q,): the instructions' numbers, the same for all that ask for the same. bins (B * Q, 7) int; positions: bins as real numbers; prefix: bins with some errors, the tokens that the model conditions
     on. to_grasp, to_place, ee (B * Q, 3) [m]; held (B * Q,) 0 or 1. grasp_at, place_at (B * Q, 2): where grasp and place
     are in the image, as fractions of its width and height.
     """
 
     images: Tensor
     instructions: list[list[str]]
+    jobs: Tensor
     bins: Tensor
     prefix: Tensor
     positions: Tensor
@@ -170,6 +171,7 @@ class Batches:
         return Batch(
             images=torch.from_numpy(np.stack(images)),
             instructions=[[self._say(columns["jobs"][i, j]) for j in chosen] for i, chosen in zip(index, jobs)],
+            jobs=torch.from_numpy(columns["jobs"][rows, flat]),
             bins=torch.from_numpy(bins), prefix=torch.from_numpy(self._with_errors(bins)),
             positions=torch.from_numpy((normalised + 1.0) / 2.0 * 255.0 - 0.5).float(),
             to_grasp=torch.from_numpy(grasp - ee), to_place=torch.from_numpy(place - ee), ee=torch.from_numpy(ee),
@@ -177,7 +179,7 @@ class Batches:
         )
 
     def _choose(self, jobs: np.ndarray) -> np.ndarray:
-        """Which of an image's jobs (J,) to ask about (Q,): the one that was done, then others; it again where there are none."""
+        """Which of an image's jobs (J,) to ask about (Q,): the one that was done, then others; it again if there are none."""
         others = self._rng.permutation(np.flatnonzero(jobs[1:] >= 0) + 1)[: self._questions - 1]
         return np.concatenate(([0], others, np.zeros(self._questions - 1 - len(others), int))).astype(int)
 

@@ -35,16 +35,42 @@ class AuxiliaryHead(DraftHead):
         super().__init__(width, text_width)
         self.geometry = nn.Linear(self.HIDDEN, GEOMETRY)
 
-    def forward(self, features: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, GEOMETRY) geometric predictions, (B, 7, 256) action logits, and where the first two queries look: scores
-        (B, 2, cells); arguments as in DraftHead.read()."""
+    def forward(self, features: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, GEOMETRY) geometric predictions and (B, 7, 256) action logits; arguments as in DraftHead.read()."""
         read = self.read(features, text)
-        scores = self.queries(text)[:, :2] @ features.transpose(1, 2) / features.shape[-1] ** 0.5
-        return self.geometry(read), self.fc2(read).unflatten(1, (7, BINS)), scores
+        return self.geometry(read), self.fc2(read).unflatten(1, (7, BINS))
 
     def draft_head(self) -> dict[str, Tensor]:
         """The weights of the draft head alone."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith("geometry")}
+
+
+class Guide(nn.Module):
+    """What only training has, to teach where the things are that a sentence names.
+
+    In the vision tower by a query for each job, which needs no language: that cells tell things apart is learnt soon. In the
+    language model by asking half of its layers, at the prompt's end, at which of the image's tokens the things are, and all
+    of its layers where they are in metres.
+    """
+
+    def __init__(self, jobs: int, width: int, hidden: int):
+        super().__init__()
+        self.named = nn.Embedding(jobs, 2 * width)
+        self.ask = nn.Linear(hidden, 2 * hidden)
+        self.located = nn.Linear(hidden, GEOMETRY)
+
+    def cells(self, jobs: Tensor, features: Tensor) -> Tensor:
+        """Scores (B, 2, cells) of a job's (B,) grasp and place in the cells' features (B, cells, width)."""
+        return _scores(self.named(jobs), features)
+
+    def tokens(self, state: Tensor, tokens: Tensor) -> Tensor:
+        """Scores (B, 2, tokens) of a sentence's grasp and place, by a state (B, hidden), in image tokens (B, tokens, hidden)."""
+        return _scores(self.ask(state), tokens)
+
+
+def _scores(queries: Tensor, keys: Tensor) -> Tensor:
+    """Scores (B, 2, n) of queries (B, 2 * width) and keys (B, n, width)."""
+    return queries.unflatten(1, (2, -1)) @ keys.transpose(1, 2) / keys.shape[-1] ** 0.5
 
 
 def auxiliary_loss(geometry: Tensor, batch: Batch) -> Tensor:
@@ -57,8 +83,8 @@ def auxiliary_loss(geometry: Tensor, batch: Batch) -> Tensor:
 
 
 def pointing_loss(scores: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy of attention's scores (B, 2, cells): the first query looks at the cell of the grasp of the object that is
-    named, the second one at that of the place."""
+    """Cross-entropy of scores (B, 2, cells), of cells row by row: the first query looks at the cell of the grasp of the object
+    that is named, the second one at that of the place."""
     side = math.isqrt(scores.shape[2])
     at = torch.stack((batch.grasp_at, batch.place_at), dim=1)
     column, row = (at * side).floor().clamp(0, side - 1).long().unbind(-1)

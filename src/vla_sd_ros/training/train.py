@@ -2,8 +2,8 @@
 """`vla-sd train`: the embedded policy from demonstrations; run again to resume.
 
 Two stages in one schedule: first the vision tower alone learns where the things are that a sentence names, through the
-auxiliary head, which is cheap; then the whole model learns actions, and its language model says at the prompt's end where they
-are. Each image is asked about several times, with other sentences: it is looked at once, and the language model reads the
+auxiliary head, which is cheap; then the whole model learns actions, and its language model says at the prompt's end where
+they are. Each image is asked about several times, with other sentences: it is looked at once, and the language model reads the
 sentences side by side behind it, none of which sees another.
 """
 import argparse
@@ -31,13 +31,13 @@ from vla_sd_ros.policy.vla import normalise_pixels
 from vla_sd_ros.training.data import Batch, Batches, Frames, open_frames, pack, vary_colours
 from vla_sd_ros.training.loop import (Log, average_gradients, check_processes, learning_rate, load_state, multiplies_bf16,
                                        save_state, spawn)
-from vla_sd_ros.training.losses import GEOMETRY, AuxiliaryHead, action_loss, auxiliary_loss, pointing_loss
+from vla_sd_ros.training.losses import AuxiliaryHead, Guide, action_loss, auxiliary_loss, pointing_loss
 from vla_sd_ros.training.muon import Muon
 
 EMA_DECAY = 0.998
 AUXILIARY_WEIGHT = 0.3
-POINTING_WEIGHT = 0.3
-WARM_UP = 200  # steps
+POINTING_WEIGHT = 1.0
+WARM_UP = 100  # steps
 STATISTICS_KEY = "libero_5hz"
 STATE = "state.pt"  # of an interrupted training
 
@@ -79,18 +79,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 @dataclass
 class Trainee:
-    """Everything that a resumed run needs. locate: from the language model's last hidden state at the prompt's end to where
-    things are; only training has it. average: the moving average of the three."""
+    """Everything that a resumed run needs. average: the moving average of the three models."""
 
     model: VlaModel
     head: AuxiliaryHead
-    locate: nn.Linear
+    guide: Guide
     average: nn.ModuleList
     optimizers: list[torch.optim.Optimizer]
     step: int = 0
 
     def live(self) -> nn.ModuleList:
-        return nn.ModuleList([self.model, self.head, self.locate])
+        return nn.ModuleList([self.model, self.head, self.guide])
 
     def state(self) -> dict:
         return {
@@ -110,7 +109,7 @@ def _train(rank: int, arguments: argparse.Namespace, work: Path) -> None:
     frames = open_frames(work)
     statistics = _statistics(arguments, frames)
     tokenizer = word_tokenizer(known_sentences([sentence for same in frames.sentences for sentence in same]))
-    trainee = _new_trainee(arguments, tokenizer)
+    trainee = _new_trainee(arguments, tokenizer, len(frames.sentences))
     saved = work / STATE
     if state := load_state(saved):
         trainee.restore(state)
@@ -118,7 +117,7 @@ def _train(rank: int, arguments: argparse.Namespace, work: Path) -> None:
     seed = [arguments.seed, rank, trainee.step]
     batches = Batches(frames, statistics, arguments.batch_size // arguments.processes, seed)
     generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**62)))
-    log = Log(work / "log.csv", ("loss", "auxiliary", "pointing", "direct", "action", "located")) if rank == 0 else None
+    log = Log(work / "log.csv", ("loss", "auxiliary", "cells", "direct", "action", "tokens", "located")) if rank == 0 else None
     total = arguments.vision_steps + arguments.steps
     bf16 = multiplies_bf16()
     last_saved = time.monotonic()
@@ -158,30 +157,38 @@ def _statistics(arguments: argparse.Namespace, frames: Frames) -> ActionStatisti
 
 
 def compute_losses(trainee: Trainee, pixels: Tensor, batch: Batch, ids: dict[str, Tensor], whole: bool) -> dict[str, Tensor]:
-    """Losses of a batch in full precision. ids: prompt tokens of each sentence. whole: the language model too, not the vision
-    tower alone."""
+    """Losses of a batch in full precision. ids: prompt tokens of each sentence. whole: the language model too, not the
+    vision tower alone."""
     model = trainee.model
     features = model.vision_backbone(pixels)
     prompts = [[ids[sentence] for sentence in asked] for asked in batch.instructions]
     text = torch.stack([model.text_embeddings(prompt).mean(0) for asked in prompts for prompt in asked])
     seen = features.repeat_interleave(len(prompts[0]), dim=0)
-    geometry, direct, scores = (output.float() for output in trainee.head(seen, text))
+    geometry, direct = (output.float() for output in trainee.head(seen, text))
     losses = {
-        "auxiliary": auxiliary_loss(geometry, batch), "pointing": pointing_loss(scores, batch), "direct": action_loss(direct, batch),
+        "auxiliary": auxiliary_loss(geometry, batch), "direct": action_loss(direct, batch),
+        "cells": pointing_loss(trainee.guide.cells(batch.jobs, seen).float(), batch),
     }
-    vision = losses["auxiliary"] + POINTING_WEIGHT * losses["pointing"] + 0.3 * losses["direct"]
+    vision = losses["auxiliary"] + POINTING_WEIGHT * losses["cells"] + 0.3 * losses["direct"]
     if not whole:
         return {"loss": vision, **losses}
-    hidden = action_states(model, features, prompts, batch.prefix)
+    tokens = model.projector(features)
+    hidden, middle = action_states(model, tokens, prompts, batch.prefix)
+    looked = trainee.guide.tokens(middle, tokens.repeat_interleave(len(prompts[0]), dim=0))
     losses["action"] = action_loss((hidden @ model.action_weight().T).float(), batch)
-    losses["located"] = auxiliary_loss(trainee.locate(hidden[:, 0]).float(), batch)
-    return {"loss": losses["action"] + AUXILIARY_WEIGHT * (vision + losses["located"]), **losses}
+    losses["tokens"] = pointing_loss(looked.float(), batch)
+    losses["located"] = auxiliary_loss(trainee.guide.located(hidden[:, 0]).float(), batch)
+    guide = losses["located"] + POINTING_WEIGHT * losses["tokens"]
+    return {"loss": losses["action"] + AUXILIARY_WEIGHT * (vision + guide), **losses}
 
 
-def action_states(model: VlaModel, features: Tensor, prompts: list[list[Tensor]], bins: Tensor) -> Tensor:
-    """Last hidden states (B * Q, 7, hidden) that the action's tokens are read from, under teacher forcing.
+def action_states(
+    model: VlaModel, image: Tensor, prompts: list[list[Tensor]], bins: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Last hidden states (B * Q, 7, hidden) that the action's tokens are read from, under teacher forcing; and the state
+    (B * Q, hidden) at the prompt's end after half of the layers.
 
-    features (B, cells, width); prompts: Q for each image; bins (B * Q, 7). BOS and the image come once, all the image's
+    image (B, image tokens, hidden); prompts: Q for each image; bins (B * Q, 7). BOS and the image come once, all the image's
     sentences behind them, each with its action; every sentence has the place of the first one and sees none of the others.
     """
     images, questions = len(prompts), len(prompts[0])
@@ -191,14 +198,18 @@ def action_states(model: VlaModel, features: Tensor, prompts: list[list[Tensor]]
     padded = nn.utils.rnn.pad_sequence(texts, batch_first=True)  # on the right: causal attention never sees it
     first = model.text_embeddings(flat[0][:1]).expand(images, 1, -1)
     asked = model.text_embeddings(padded).unflatten(0, (images, questions)).flatten(1, 2)
-    embeddings = torch.cat((first, model.projector(features), asked), dim=1)
+    embeddings = torch.cat((first, image, asked), dim=1)
     shared, length = 1 + model.config.vision.tokens, padded.shape[1]
     mask, positions = side_by_side(shared, length, questions)
-    hidden = model.language_model.model(
+    states = model.language_model.model(
         inputs_embeds=embeddings, use_cache=False, attention_mask=mask.expand(images, 1, -1, -1), position_ids=positions,
-    ).last_hidden_state[:, shared:].unflatten(1, (questions, length)).flatten(0, 1)
-    ends = torch.tensor([len(prompt) - 2 for prompt in flat])  # BOS is not among them
-    return hidden[torch.arange(len(flat))[:, None], ends[:, None] + torch.arange(7)]
+        output_hidden_states=True,
+    ).hidden_states
+    middle, last = (
+        state[:, shared:].unflatten(1, (questions, length)).flatten(0, 1) for state in (states[len(states) // 2], states[-1])
+    )
+    rows, ends = torch.arange(len(flat)), torch.tensor([len(prompt) - 2 for prompt in flat])  # BOS is not among them
+    return last[rows[:, None], ends[:, None] + torch.arange(7)], middle[rows, ends]
 
 
 def side_by_side(shared: int, length: int, count: int) -> tuple[Tensor, Tensor]:
@@ -216,7 +227,7 @@ def known_sentences(sentences: list[str]) -> list[str]:
     return sentences + [find_task(suite, task).instruction for suite in SUITES for task in range(TASKS_PER_SUITE)]
 
 
-def _new_trainee(arguments: argparse.Namespace, tokenizer: Tokenizer) -> Trainee:
+def _new_trainee(arguments: argparse.Namespace, tokenizer: Tokenizer, jobs: int) -> Trainee:
     torch.manual_seed(arguments.seed)
     model = VlaModel(VlaConfig())
     if arguments.start_from:
@@ -226,16 +237,16 @@ def _new_trainee(arguments: argparse.Namespace, tokenizer: Tokenizer) -> Trainee
     head = AuxiliaryHead(model.config.vision.width, model.config.text.hidden_size)
     if arguments.start_from and (arguments.start_from / checkpoint.DRAFT_HEAD).exists():
         head.load_state_dict(load_file(arguments.start_from / checkpoint.DRAFT_HEAD), strict=False)  # all but the geometry
-    locate = nn.Linear(model.config.text.hidden_size, GEOMETRY)
+    guide = Guide(jobs, model.config.vision.width, model.config.text.hidden_size)
     matrices, others = [], []
-    for name, parameter in [*model.named_parameters(), *head.named_parameters(), *locate.named_parameters()]:
-        embedding = "embed_tokens" in name or "lm_head" in name or parameter.shape[0] == 7 * BINS
+    for name, parameter in [*model.named_parameters(), *head.named_parameters(), *guide.named_parameters()]:
+        embedding = "embed_tokens" in name or "lm_head" in name or name == "named.weight" or parameter.shape[0] == 7 * BINS
         (matrices if parameter.ndim == 2 and not embedding else others).append(parameter)
     optimizers = [
         Muon(matrices, lr=arguments.learning_rate),
         torch.optim.AdamW(others, lr=arguments.learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
     ]
-    return Trainee(model, head, locate, copy.deepcopy(nn.ModuleList([model, head, locate])), optimizers)
+    return Trainee(model, head, guide, copy.deepcopy(nn.ModuleList([model, head, guide])), optimizers)
 
 
 @torch.no_grad()
