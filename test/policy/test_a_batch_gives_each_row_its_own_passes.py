@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_sd_ros import policy
-from vla_sd_ros.policy.batch import Batch
+from vla_sd_ros.policy.batch import BatchedVla
 from vla_sd_ros.policy.draft import EMPTY, Draft, below, chain
 
 INSTRUCTIONS = ["pick up the milk", "put the bowl on the plate", "open the middle drawer of the cabinet and close it again"]
@@ -23,7 +23,7 @@ def vla():
 
 @pytest.fixture(scope="module")
 def batch(vla):
-    return Batch(vla, 4)
+    return BatchedVla(vla, 4)
 
 
 def image(seed: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from vla_sd_ros import policy
 from vla_sd_ros.policy import graphs
-from vla_sd_ros.policy.batch import Batch
+from vla_sd_ros.policy.batch import BatchedVla
 from vla_sd_ros.policy.draft import Draft, below, chain
 
 CPU = torch.device("cpu")
@@ -146,7 +146,7 @@ def test_the_self_test_captures_what_a_motion_may_need(captured):
 
 
 def test_a_batch_agrees_too_whichever_rows_take_part(captured, plain):
-    batch, lone = Batch(captured, 3), Batch(plain, 3)
+    batch, lone = BatchedVla(captured, 3), BatchedVla(plain, 3)
     images = [np.random.default_rng(seed).integers(0, 256, (48, 64, 3)).astype(np.uint8) for seed in range(3)]
     for rows in ([0, 1, 2], [2, 0], [0, 2], [2, 1], [0, 1]):
         found = []
@@ -163,7 +163,7 @@ def test_a_batch_agrees_too_whichever_rows_take_part(captured, plain):
 def test_a_new_batchs_graphs_are_its_own(captured, plain):
     """Their caches may lie where an older batch's was."""
     for seed in range(3):
-        batch = Batch(captured, 2)
+        batch = BatchedVla(captured, 2)
         image = np.random.default_rng(seed).integers(0, 256, (48, 64, 3)).astype(np.uint8)
         (out,) = batch.prefill([0], batch.observe([image], ["pick up the milk"]))
         expected = plain.prefill(plain.observe(image, "pick up the milk"))

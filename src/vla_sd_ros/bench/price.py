@@ -20,7 +20,7 @@ from vla_sd_ros.bench import results
 from vla_sd_ros.bench.results import Step
 from vla_sd_ros.decoding.autoregressive import Autoregressive
 from vla_sd_ros.decoding.decision import Stopwatch
-from vla_sd_ros.policy.batch import Batch
+from vla_sd_ros.policy.batch import BatchedVla
 from vla_sd_ros.policy.draft import EMPTY, Draft, below, chain
 from vla_sd_ros.policy.drafter import Drafter, DrafterModel
 from vla_sd_ros.policy.vla import ACTION_TOKENS, Prompt, Vla
@@ -115,7 +115,7 @@ def agreement(vla: Vla, plain: list[np.ndarray], seed: int) -> float:
 
 def price_batch(vla: Vla, rows: int, repeats: int) -> dict[str, float]:
     """Median milliseconds of whole actions of so many robots at once."""
-    batch, images, every = Batch(vla, rows), made_up(0), list(range(rows))
+    batch, images, every = BatchedVla(vla, rows), made_up(0), list(range(rows))
     images, instructions = [images[row % COMPARED] for row in every], [INSTRUCTION] * rows
 
     def act(draft: Draft, more: int) -> None:

@@ -37,10 +37,12 @@ class Decision:
 
     @property
     def forward_passes(self) -> int:
+        """Of the language model."""
         return len(self.passes)
 
     @property
     def accepted_length(self) -> int:
+        """Drafted tokens that were accepted, in all passes together."""
         return sum(record.accepted for record in self.passes)
 
 

@@ -37,13 +37,13 @@ class Source(Protocol):
 
 
 class Foreknown:
-    """A source that depends on nothing that the verifier says."""
+    """A source that does not need what the verifier's passes compute."""
 
     def start(self, prompt: Prompt, out: Pass) -> None:
-        pass
+        """Not needed."""
 
     def follow(self, bins: np.ndarray, hidden) -> None:
-        pass
+        """Not needed."""
 
 
 class Candidates(Foreknown):
@@ -53,6 +53,7 @@ class Candidates(Foreknown):
         self._bins = bins
 
     def propose(self, tokens: list[int]) -> Draft:
+        """What the candidates have for the remaining dimensions."""
         if not len(self._bins) or len(tokens) >= DRAFTED_TOKENS:
             return EMPTY
         return merge(self._bins[:, len(tokens) : DRAFTED_TOKENS])
@@ -74,6 +75,7 @@ class Likeliest(Foreknown):
         self._probabilities, self._nodes, self._least = probabilities, nodes, least
 
     def propose(self, tokens: list[int]) -> Draft:
+        """The most probable continuations, whatever the tokens so far are."""
         remaining = self._probabilities[len(tokens) : DRAFTED_TOKENS]
         return likeliest(remaining, self._nodes, self._least) if len(remaining) else EMPTY
 
@@ -149,7 +151,7 @@ class Knowledge:
 
     @cached_property
     def head_probabilities(self) -> np.ndarray | None:
-        """What the draft head thinks of each bin (7, 256); None without a head, and where it is not finite."""
+        """The draft head's probability of each bin (7, 256); None without a head, and where one is not finite."""
         if self.vla.draft_head is None:
             return None
         probabilities = self.vla.draft(self.prompt)
@@ -157,15 +159,15 @@ class Knowledge:
 
     @cached_property
     def head(self) -> np.ndarray:
-        """What the draft head reads off the image."""
+        """The draft head's most probable bins."""
         return NONE if self.head_probabilities is None else self.head_probabilities.argmax(-1)[None]
 
     def head_within(self, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A draft (7,) for relaxed acceptance, and the head's own probability (7,) that it lies within radius (7,) bins of
         the verifier's.
 
-        The median of what the head thinks probable, which is nearer to the verifier's token on average, and more often within
-        the radius, than the peak; where the radius is 0, the peak.
+        The median of the head's distribution: it is nearer to the verifier's token on average, and more often within the
+        radius, than the most probable bin. Where the radius is 0, the most probable bin.
         """
         bins = np.where(radius > 0, self._head_medians, self.head[0])
         low, high = np.maximum(bins - radius.astype(int), 0), np.minimum(bins + radius.astype(int) + 1, BINS)

@@ -126,6 +126,7 @@ class Method:
         self._settings, self._drafter = settings, drafter
 
     def plan(self, knowledge: Knowledge) -> Plan:
+        """How to decode the step of which this is known."""
         raise NotImplementedError
 
     def learn(self, knowledge: Knowledge, plan: Plan, outcome: Outcome) -> None:

@@ -95,6 +95,7 @@ class ActionFilter:
         return np.clip((kalman.H @ kalman.x)[:, 0], -1.0, 1.0)
 
     def clear(self) -> None:
+        """Forget all actions."""
         self._window.clear()
 
     def _is_event(self, action: np.ndarray) -> bool:

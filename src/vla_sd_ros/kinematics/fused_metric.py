@@ -55,6 +55,7 @@ class FusedMetric:
         return self._alpha * radius + (1 - self._alpha) * displacement
 
     def clear(self) -> None:
+        """Forget all points."""
         self._points.clear()
 
 

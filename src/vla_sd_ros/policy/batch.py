@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verifier for several robots at once: each pass reads the weights once for all of them.
 
-    batch = Batch(vla, rows=4)
+    batch = BatchedVla(vla, rows=4)
     prompts = batch.observe(images, instructions)       # of any instructions; as many as there are rows, or fewer
     passes = batch.prefill([0, 1], prompts, drafts)     # row numbers; what Vla.prefill() gives, for each of them
     passes = batch.extend([0, 1], drafts)
@@ -17,7 +17,7 @@ from vla_sd_ros.policy.draft import EMPTY, Draft, places
 from vla_sd_ros.policy.vla import Pass, Prompt, Vla, padded
 
 
-class Batch:
+class BatchedVla:
     """Rows of sequences over one policy's weights, each with its own prompt, draft and committed length. Not thread safe.
 
     A pass is as long as its longest row; what the others have less is padding that nobody attends to. The policy's own cache

@@ -83,10 +83,12 @@ class FusedVisionConfig:
 
     @property
     def tokens(self) -> int:
+        """Patches, each of which becomes one token of the language model."""
         return (self.image_size // self.patch_size) ** 2
 
     @property
     def width(self) -> int:
+        """Length of a patch's features, those of both towers side by side."""
         return self.featurizer.width + self.fused_featurizer.width
 
 

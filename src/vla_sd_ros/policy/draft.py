@@ -23,6 +23,7 @@ class Draft:
 
     @cached_property
     def shape(self) -> "Shape":
+        """What follows from the parents alone; drafts of the same parents share it."""
         return _shape(tuple(int(parent) for parent in self.parents))
 
 
@@ -83,16 +84,17 @@ def merge(chains: np.ndarray) -> Draft:
 
 
 def likeliest(probabilities: np.ndarray, nodes: int, least: float = 0.0) -> Draft:
-    """The tree of the at most `nodes` most probable beginnings of sequences of independent tokens, probabilities (n, bins).
+    """The tree of the most probable token sequences of up to n tokens, which are independent: probabilities (n, bins).
 
-    least: probability that a beginning must have to be in it. Best first: a beginning brings its most probable continuation and
-    its next sibling into play, neither more probable than it, so that every node comes after its parent and a smaller tree is
+    Each node stands for the tokens from the root to it; its probability is their product. nodes: how many at most. least:
+    smallest probability of a node. Best first search: a node that is taken puts its most probable child and its next sibling
+    into the queue, neither of which is more probable than it. So parents come before their children, and a smaller tree is
     the beginning of a larger one.
     """
     order = np.argsort(-probabilities, axis=1, kind="stable")
     costs = -np.log(np.maximum(np.take_along_axis(probabilities, order, axis=1), 1e-30))
     bins, parents, most = [], [], -np.log(max(least, 1e-300))
-    heap = [(costs[0, 0], 0, -1, 0, 0.0)]  # cost so far, depth, parent, rank among its siblings, the parent's cost
+    heap = [(costs[0, 0], 0, -1, 0, 0.0)]  # -log probability, depth, parent, rank among its siblings, the parent's -log p
     while heap and len(bins) < nodes:
         cost, depth, parent, rank, before = heapq.heappop(heap)
         if cost > most:
@@ -115,8 +117,8 @@ def below(root: int, draft: Draft) -> Draft:
 def places(start: int, fresh: int, draft: Draft, count: int, seen: int) -> tuple[np.ndarray, np.ndarray]:
     """Where the inputs of a pass stand: rotary positions (count,), and which of the cache's first `seen` slots each sees.
 
-    They take the slots from `start` on: `fresh` of them in sequence, the draft's nodes, and padding up to `count`, which
-    sees what lies before it, because attention to nothing is not defined. The mask is (count, seen) bool.
+    They take the slots from `start` on: `fresh` inputs in sequence, the draft's nodes, and padding up to `count`. Padding sees
+    all slots before it, because attention to no slot is not defined. The mask is (count, seen) bool.
     """
     used = fresh + len(draft)
     positions, mask = np.arange(start, start + count), np.tri(count, seen, start, dtype=bool)

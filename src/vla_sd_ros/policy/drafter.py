@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The drafter: one Llama layer that guesses the verifier's next hidden states, and the tree of tokens that it drafts.
+"""The drafter: one Llama layer that predicts the verifier's next hidden states, and the tree of tokens that it drafts.
 
 Spec-VLA (Wang et al., 2025, arXiv 2507.22424) on the grounds of EAGLE-2 (Li et al., 2024, arXiv 2406.16858). Each input
 joins the embedding of a token, a visual one too, with the verifier's last hidden state one position before it; the output
@@ -136,7 +136,7 @@ class Drafter:
         return Session(self, Budget(nodes, depth, top_k), tokens)
 
     def _catch_up(self, root: int) -> Tensor:
-        """Take in what the cache lacks, and the root; returns the guess (1, h) of the hidden state at the root."""
+        """Append to the cache what it lacks, and the root; returns the predicted hidden state (1, h) at the root."""
         embeddings = torch.cat((self._embeddings, self._vla.action_embeddings[root : root + 1]))
         states = self._pass(embeddings, self._hidden, self._length)
         self._length += len(embeddings)

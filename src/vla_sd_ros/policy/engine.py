@@ -16,7 +16,7 @@ from transformers import LlamaConfig
 
 @dataclass(frozen=True)
 class Layer:
-    """Weights of one Llama layer, products of the same input joined: qkv (3 h, h), gate_up (2 f, h).
+    """Weights of one Llama layer; matrices that take the same input are joined: qkv (3 h, h), gate_up (2 f, h).
 
     attention_norm: None where the layer takes its input as it is. The matrices may be quantised, as F.linear takes them.
     """
@@ -29,7 +29,7 @@ class Layer:
     down: Tensor
 
     def tensors(self) -> list[Tensor]:
-        """All that there are."""
+        """All weights that the layer has."""
         return [value for field in fields(self) if (value := getattr(self, field.name)) is not None]
 
 
@@ -95,8 +95,8 @@ class KvCache:
             own[:, :, start : start + len(source)] = own[:, :, source]
 
     def forget(self, row: int, start: int) -> None:
-        """Nothing is known from the slot `start` of a row on. What a mask hides must be a number all the same: 0 times NaN
-        is NaN, so that one damaged pass would spoil all later ones.
+        """Write zeros from the slot `start` of a row on. Masked slots must hold finite numbers, too: attention multiplies them
+        by 0, and 0 times NaN is NaN, so that one damaged pass would spoil all later ones.
         """
         self.keys[:, row, :, start:] = 0.0
         self.values[:, row, :, start:] = 0.0
@@ -140,7 +140,7 @@ def forward_rows(
         attended = F.scaled_dot_product_attention(
             query, cache.keys[i, rows, :, :seen], cache.values[i, rows, :, :seen], attn_mask=mask[:, None]
         )
-        x = _rest(layer, decoder, x, attended)
+        x = _after_attention(layer, decoder, x, attended)
     return _normalise(x, decoder.norm, decoder.eps)
 
 
@@ -157,7 +157,7 @@ def block(
     attended = F.scaled_dot_product_attention(
         query[None], keys[None, :, :end], values[None, :, :end], attn_mask=mask, is_causal=mask is None and count > 1
     )[0]
-    return _rest(layer, decoder, x, attended)
+    return _after_attention(layer, decoder, x, attended)
 
 
 def _heads(layer: Layer, decoder: Decoder, x: Tensor, cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -168,7 +168,7 @@ def _heads(layer: Layer, decoder: Decoder, x: Tensor, cosines: Tensor, sines: Te
     return query, key, qkv[2]
 
 
-def _rest(layer: Layer, decoder: Decoder, x: Tensor, attended: Tensor) -> Tensor:
+def _after_attention(layer: Layer, decoder: Decoder, x: Tensor, attended: Tensor) -> Tensor:
     """A layer's output (..., n, hidden): what attention (..., heads, n, head size) found is added, then the MLP's."""
     x = x + F.linear(attended.transpose(-3, -2).flatten(-2), layer.out)
     gate, up = F.linear(_normalise(x, layer.mlp_norm, decoder.eps), layer.gate_up).chunk(2, dim=-1)

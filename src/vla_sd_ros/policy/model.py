@@ -150,6 +150,7 @@ class VlaModel(nn.Module):
 
 
 def llama_config(text: TextConfig) -> LlamaConfig:
+    """The same as transformers describes a Llama."""
     return LlamaConfig(
         vocab_size=text.vocab_size, hidden_size=text.hidden_size, intermediate_size=text.intermediate_size,
         num_hidden_layers=text.num_hidden_layers, num_attention_heads=text.num_attention_heads,

@@ -13,6 +13,8 @@ POOLING = ("q", "kv", "proj", "norm", "mlp.fc1", "mlp.fc2")     # layers of SigL
 
 
 class Attention(nn.Module):
+    """Bidirectional self-attention."""
+
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
@@ -20,6 +22,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (B, tokens, width), and so the result."""
         batch, tokens, width = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
         attended = F.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4))
@@ -27,21 +30,27 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
+    """Two layers with GELU between them."""
+
     def __init__(self, width: int, hidden: int):
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (..., width), and so the result."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 
 class LayerScale(nn.Module):
+    """A learned factor for each feature."""
+
     def __init__(self, width: int):
         super().__init__()
         self.scale_factor = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (..., width), and so the result."""
         return x * self.scale_factor
 
 
@@ -122,4 +131,5 @@ class FusedProjector(nn.Module):
         self.fc3 = nn.Linear(outward, outward)
 
     def forward(self, features: Tensor) -> Tensor:
+        """features (B, patches, inward) to embeddings (B, patches, outward)."""
         return self.fc3(F.gelu(self.fc2(F.gelu(self.fc1(features)))))

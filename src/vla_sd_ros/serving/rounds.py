@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from vla_sd_ros.policy.batch import Batch
+from vla_sd_ros.policy.batch import BatchedVla
 from vla_sd_ros.policy.draft import EMPTY, Draft
 from vla_sd_ros.policy.vla import Pass, Prompt, Vla, action_of
 
@@ -59,7 +59,7 @@ class Rounds:
     """Runs up to `most` clients at a time. run() is called by one thread, which is the only one that uses the model."""
 
     def __init__(self, vla: Vla, most: int):
-        self._vla, self._batch, self._calls = vla, Batch(vla, most), queue.Queue()
+        self._vla, self._batch, self._calls = vla, BatchedVla(vla, most), queue.Queue()
         self._threads = ThreadPoolExecutor(most, "decoder")
 
     def seat(self) -> Seat:

@@ -134,6 +134,7 @@ class TokenFilter:
 
     @property
     def known(self) -> bool:
+        """Whether it has observed anything."""
         return self._kalman is not None
 
     def observe(self, ids: np.ndarray) -> None:
@@ -158,6 +159,7 @@ class KalmanTails:
         self.start, self.follow = drafts.start, drafts.follow
 
     def propose(self, tokens: list[int]) -> Draft:
+        """The drafter's tree and its tails, down to the last token of the action."""
         draft, room = self._drafts.propose(tokens), ACTION_TOKENS - len(tokens)
         bins, parents = draft.bins.tolist(), draft.parents.tolist()
         for node, depth in enumerate(draft.shape.depths.tolist()):
@@ -183,6 +185,7 @@ def ids_of(bins: list[int]) -> np.ndarray:
 
 
 def bins_of(ids: np.ndarray) -> np.ndarray:
+    """Bins (n,) of whole token ids (n,); ids that are no actions become the nearest that is one."""
     return (LAST_ID - ids).astype(int).clip(0, BINS - 1)
 
 
