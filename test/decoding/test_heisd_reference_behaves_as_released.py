@@ -66,8 +66,8 @@ TOLD = [case for i, case in enumerate(GOLDEN["verification"]) if i != 24]
 
 @pytest.mark.parametrize("case", TOLD)
 def test_the_groups_that_stand(case):
-    """The verifier judges along the first candidate. Where a group failed, that is because its opinions were then far from its
-    autoregressive bins, which are what is recorded."""
+    """The verifier judges along the first candidate. Where a group failed, its opinions were far from its autoregressive bins,
+    which are what is recorded."""
     opinions, accepted = np.array(case["verifier"]), case["accepted"]
     if accepted < 7:
         failed = slice(accepted, min(accepted + 3, 7))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Kalman filter of a decoder observes each step once, begins anew with a new goal, and is built by those who use it alone."""
+"""A decoder's Kalman filter observes each step once, begins anew with a new goal, and is built only where it is used."""
 import numpy as np
 import pytest
 
@@ -38,6 +38,13 @@ def test_by_default_the_gripper_alone_begins_a_new_window(vla):
     alone = KalmanFilter(MOVING).predict(history_of(vla, [[*near, 0]]))
     np.testing.assert_allclose(closed, alone)
     assert np.abs(jumped[:6] - alone[:6]).min() > 0.05
+
+
+def test_a_whole_history_costs_one_prediction(vla, monkeypatch):
+    asked, original = [], sources.ActionFilter.predict
+    monkeypatch.setattr(sources.ActionFilter, "predict", lambda own: asked.append(1) or original(own))
+    KalmanFilter(Settings()).predict(history_of(vla, [[100] * 7] * 300))
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(("drafts", "builds"), [(["last_action"], 0), (["kalman"], 1)])

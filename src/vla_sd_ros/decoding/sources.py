@@ -210,7 +210,7 @@ class Knowledge:
 
     @cached_property
     def composite(self) -> np.ndarray:
-        """Each dimension from the source that is best for it; from the first one that knows anything where that one does not."""
+        """Each dimension from the source that is set for it, or where that one knows nothing, from the first that does."""
         known = {source: self.candidates(source) for source in self.settings.composite}
         fallback = next((rows for rows in known.values() if len(rows)), NONE)
         if not len(fallback):

@@ -11,6 +11,7 @@ from filterpy.kalman import KalmanFilter
 
 WINDOW = 10  # actions, as KERV publishes
 DIMENSIONS = 7
+FARTHEST = 2.0  # apart that two normalised values can be
 EXACT = 1e-9  # variance of an observation without noise: 0 makes P singular
 
 
@@ -99,8 +100,9 @@ class ActionFilter:
         self._window.clear()
 
     def _is_event(self, action: np.ndarray) -> bool:
-        predicted = self.predict()
-        if predicted is None or not np.isfinite(self._gate):
+        if not np.isfinite(self._gate):
             return False
-        turned = (action[6] > 0.5) != (self._window[-1][6] > 0.5)
-        return bool(turned or np.abs(action[:3] - predicted[:3]).max() > self._gate)
+        if (action[6] > 0.5) != (self._window[-1][6] > 0.5):
+            return True
+        # a prediction is not free, and where nothing can miss it by more than the gate it is not needed
+        return self._gate < FARTHEST and bool(np.abs(action[:3] - self.predict()[:3]).max() > self._gate)

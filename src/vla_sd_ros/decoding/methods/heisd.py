@@ -70,19 +70,18 @@ class HeisdReference(Method):
 
     def __init__(self, settings: Settings, drafter):
         super().__init__(settings, drafter)
-        self._metric: FusedMetric | None = None
+        self._metric: FusedMetric | None = None  # made when the suite is known
         self._skipped = 0
 
     def plan(self, knowledge: Knowledge) -> Plan:
         suite = knowledge.vla.unnorm_key.removesuffix("_no_noops")
-        boundary, radius, displacement = self.SUITES.get(suite, self.SUITES["libero_goal"])
+        boundary, *ranges = self.SUITES.get(suite, self.SUITES["libero_goal"])
         if not len(knowledge.history) or self._metric is None:
-            self._metric = FusedMetric(radius, displacement, 5, 0.5, "spread", mean_distance)
+            self._metric = FusedMetric(*ranges, 5, 0.5, "spread", mean_distance)
             self._skipped = 0
         value, position = self._metric.value(), knowledge.history.position()
         if position is not None:
             self._metric.update(position)
-
         if np.isnan(value):
             return Plan("autoregressive", fused_metric=value)
         if value <= boundary:
@@ -115,9 +114,8 @@ def verify_released(vla: Vla, prompt: Prompt, watch: Stopwatch, candidates: np.n
     outcome.passes.append(PassRecord("extend", len(draft), len(outcome.tokens)))
     outcome.rejected = len(outcome.tokens) < ACTION_TOKENS
 
+    outcome.tokens = outcome.tokens or [int(first_bin)]
     fresh = outcome.tokens  # not in the cache yet
-    if not fresh:
-        outcome.tokens = fresh = [int(first_bin)]
     while len(outcome.tokens) < ACTION_TOKENS:
         bins = vla.extend(chain(fresh)).greedy()
         vla.keep(list(range(len(fresh))))
