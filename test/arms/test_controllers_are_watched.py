@@ -72,7 +72,7 @@ def test_a_controller_of_another_name_is_told_with_those_that_there_are(bench, w
 
 def test_a_manager_that_is_not_there_is_a_fault_after_a_second_and_sends_nothing_before(bench, watch):
     watch.poll(bench.now)
-    assert watch.fault(bench.now + 0.9) == "" and watch.inactive
+    assert "has not said yet" in watch.fault(bench.now + 0.9) and watch.inactive
     assert "/controller_manager/list_controllers does not answer" in watch.fault(bench.now + 1.1)
 
 
@@ -83,3 +83,7 @@ def test_without_a_name_nothing_is_watched(bench):
     recovery = watch.recover(lambda: True, lambda: None)
     with pytest.raises(StopIteration, match="knows no way to recover"):
         recovery.send(None)
+
+
+def test_a_controller_that_nobody_has_answered_for_takes_no_targets(bench, watch):
+    assert "has not said yet whether the controller 'crisp' is active" in watch.fault(bench.now) and watch.inactive

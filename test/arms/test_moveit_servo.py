@@ -13,7 +13,7 @@ STEP = np.array([0.002, -0.001, 0.001, 0.0, 0.0, 0.004])
 
 @pytest.fixture(params=["servo_twist", "servo_pose"])
 def arm(request, bench):
-    bench.node.values["arm.interface"] = request.param
+    bench.node.values |= {"arm.interface": request.param, "arm.tip_link": "panda_tcp"}
     arm = make_arm(bench.node)
     yield arm
     arm.close()
@@ -143,7 +143,7 @@ def test_a_paused_servo_is_a_fault_after_a_second_though_it_answers_the_switch(b
 
 
 def test_a_twist_stays_within_the_limits_however_far_the_arm_is(bench):
-    bench.node.values |= {"arm.interface": "servo_twist", "servo.gain": 20.0}
+    bench.node.values |= {"arm.interface": "servo_twist", "arm.tip_link": "panda_tcp", "servo.gain": 20.0}
     arm, servo = make_arm(bench.node), Servo(bench)
     begin(bench, arm, servo)
     far = bench.pose.moved(np.array([0.5, 0.5, -0.3, 1.0, 0.0, 1.0]))
@@ -154,3 +154,10 @@ def test_a_twist_stays_within_the_limits_however_far_the_arm_is(bench):
     twist = servo.twist(servo.received[-1])
     assert np.linalg.norm(twist[:3]) == pytest.approx(bench.node.values["limits.linear_velocity"], rel=1e-6)
     assert np.linalg.norm(twist[3:]) == pytest.approx(bench.node.values["limits.angular_velocity"], rel=1e-6)
+
+
+@pytest.mark.parametrize("interface", ["servo_twist", "servo_pose"])
+def test_the_link_that_servo_moves_is_never_guessed(interface, bench):
+    bench.node.values |= {"arm.interface": interface, "arm.tip_link": ""}
+    with pytest.raises(ValueError, match="needs arm.tip_link, the link in which the planning group of .* ends"):
+        make_arm(bench.node)

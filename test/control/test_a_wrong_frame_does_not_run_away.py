@@ -176,3 +176,18 @@ def test_after_a_wrong_frame_no_goal_begins_until_somebody_has_looked():
     follower.commands([steady(i, goal=3) for i in range(5)])
     assert follower.controller.status(follower.now).code == Code.OK
     assert np.linalg.norm(follower.poses[-1].position - before) > 0.05
+
+
+@pytest.mark.parametrize("commands", [ZERO[:1], AHEAD[:1]])
+def test_a_goal_that_ends_before_the_arm_runs_away_is_watched_until_the_target_has_settled(commands):
+    """A hold is sent too, so it may drive the arm elsewhere just as well."""
+    servo = Run(ArmController(CONFIG, 100.0), Plant(LINK8, **SERVO))
+    servo.commands(commands, ticks=1)
+    servo.controller.hold("the goal is over")
+    servo.ticks(300)
+    assert servo.sent[-1] is None and servo.moved < 0.03
+    assert servo.controller.status(servo.now).code == Code.ARM_RUNS_AWAY and servo.controller.ran_away
+    servo.commands([steady(i, translation=(0.0, 0.0, 0.0), goal=2) for i in range(5)])
+    assert servo.sent[-1] is None and servo.moved < 0.03
+    servo.controller.recover()
+    assert not servo.controller.blocked

@@ -197,3 +197,35 @@ def test_joint_states_without_stamps_are_taken():
     joints = Joints()
     joints.clock = 0.0
     assert joints.see([0.0, 0.5], stamped=0.0) is None
+
+
+def test_a_hold_that_is_asked_for_keeps_the_fault_of_the_goal(rig):
+    rig.controller.fault("the driver says no")
+    rig.run([(replace(steady(3), hold=True), 20)])
+    status = rig.controller.status(rig.now)
+    assert status.code == Code.ROBOT_FAULT and status.message == "the driver says no"
+
+
+def test_a_goal_may_be_ended_while_it_pauses(rig):
+    rig.run([(replace(steady(3), hold=True), 20)] * 3)
+    rig.controller.fail(Fault(Code.HELD, "something else was decided"))
+    assert_over(rig, Code.HELD)
+
+
+def test_activation_forgives_no_goal(rig):
+    rig.controller.fault("the driver says no")
+    before = rig.controller
+    rig.controller = before.successor(rig.now)
+    rig.controller.measure(rig.measured, rig.now)
+    rig.run([(steady(3), 20)] * 3)
+    status = rig.controller.status(rig.now)
+    assert rig.controller.at_rest and status.code == Code.ROBOT_FAULT, status
+
+
+def test_activation_ends_the_goal_that_ran(rig):
+    rig.controller = rig.controller.successor(rig.now)
+    rig.controller.measure(rig.measured, rig.now)
+    rig.run([(steady(3), 20)] * 3)
+    status = rig.controller.status(rig.now)
+    assert rig.controller.at_rest and status.code == Code.NO_COMMAND and "send it again" not in status.message
+    assert "the goal of before is over" in status.message

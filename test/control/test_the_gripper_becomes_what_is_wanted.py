@@ -179,3 +179,16 @@ def test_homing_that_was_cut_off_does_not_begin_by_itself_when_the_driver_is_bac
     bench.there = True
     bench.run(5.0)
     assert bench.sent == [Act.HOME] and bench.goals.problem == "nobody is there"
+
+
+def test_a_wish_that_is_not_said_again_ends():
+    """A driver that comes minutes after the goal moves no finger that nobody wants moved any more."""
+    bench = Bench()
+    bench.there = False
+    bench.run(1.0, CLOSE)
+    bench.run(GripperGoals.WISH + 0.5)
+    bench.there = True
+    bench.run(5.0)
+    assert bench.sent == []
+    bench.run(2.0, CLOSE)
+    assert bench.goals.state == State.CLOSED

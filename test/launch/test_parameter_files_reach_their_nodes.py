@@ -78,6 +78,7 @@ def test_a_node_alone_leaves_the_sections_of_other_packages_be(file):
 
 @pytest.mark.parametrize("text, sentence", [
     ("/**/arm_node: {limits: {linear_velocity: 0.2}}", "has no ros__parameters below"),
+    ("/**/arm_node: {ros__parameters: {1: {2: 3}, [a]: 4}}", "is not YAML|is no parameter file"),
     ("just words", "is no parameter file"),
     ("a: [1, 2", "is not YAML"),
 ])

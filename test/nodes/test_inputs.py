@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What vla_node heard is as old as its stamps and arrivals say, and nothing of it outlives a cleanup; by a clock that the test sets."""
+"""What vla_node heard is as old as its stamps and arrivals say, and nothing of it outlives a cleanup; by a clock that the test
+sets."""
 import numpy as np
 import pytest
 

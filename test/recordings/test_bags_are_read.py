@@ -77,7 +77,8 @@ class Messages:
         self.add(
             "decode", time + 0.05, header=self.header(time), goal_id=self.goal_id(goal), step=step, decoder="", path="",
             bins=np.zeros(7, np.uint8), action=action(goal, step) if decided is None else decided, accepted_length=0,
-            forward_passes=7, threshold=0.0, fused_metric=0.0, vision_ms=0.0, prefill_ms=0.0, draft_ms=0.0, decode_ms=0.0, total_ms=0.0,
+            forward_passes=7, threshold=0.0, fused_metric=0.0, vision_ms=0.0, prefill_ms=0.0, draft_ms=0.0, decode_ms=0.0,
+            total_ms=0.0,
             image_to_command_ms=0.0,
         )
 

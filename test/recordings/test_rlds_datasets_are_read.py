@@ -133,4 +133,5 @@ def test_the_real_shards_units_are_those_of_bridge_orig():
 
 @real
 def test_a_camera_that_was_not_there_is_told():
-    refused(BRIDGE, "none .* 25 skipped: .*: each has one and the same picture in all steps of .*image_3, a placeholder", camera="image_3")
+    refused(BRIDGE, "none .* 25 skipped: .*: each has one and the same picture in all steps of .*image_3, a placeholder",
+            camera="image_3")

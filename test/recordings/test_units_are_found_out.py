@@ -62,7 +62,8 @@ def test_positions_and_normalised_actions_are_refused_with_what_mends_them(tmp_p
 def test_grippers_of_other_values_are_refused_as_a_whole(tmp_path):
     actions = deltas(np.random.default_rng(0))
     actions[:, 6] = 1.0 - 2.0 * actions[:, 6]
-    with pytest.raises(RecordingError, match=f"the demonstrations in {tmp_path} hold gripper values of -1 to 1, .*--gripper CLOSED OPEN"):
+    words = f"the demonstrations in {tmp_path} hold gripper values of -1 to 1, .*--gripper CLOSED OPEN"
+    with pytest.raises(RecordingError, match=words):
         Inventory.of(recorded(tmp_path, actions))
 
 
@@ -110,5 +111,6 @@ def test_the_table_has_the_quantiles_of_both_and_says_what_differs(tmp_path):
 
 def test_where_nothing_can_be_used_one_sentence_says_why(tmp_path):
     recordings = recorded(tmp_path, deltas(np.random.default_rng(0)), success=False)
-    with pytest.raises(RecordingError, match="none of the recordings can be used: 10 skipped: .*, ...: each is not known to have succeeded"):
+    words = "none of the recordings can be used: 10 skipped: .*, ...: each is not known to have succeeded"
+    with pytest.raises(RecordingError, match=words):
         Inventory.of(recordings)

@@ -51,7 +51,7 @@ def test_an_instruction_is_no_tex(instruction, run_folder, episode_folder):
 
 
 def test_a_script_that_no_font_has_is_one_sentence(run_folder, episode_folder, monkeypatch):
-    monkeypatch.setattr(fonts, "_installed", lambda: [])
+    monkeypatch.setattr(fonts, "_installed", list)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib's own, one for each character
         missing = write_report(run_folder, {"instruction": MILK, "success": True})["missing"]

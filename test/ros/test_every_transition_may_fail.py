@@ -162,7 +162,7 @@ def vla_trial(parameters: dict) -> dict:
 @pytest.mark.parametrize("arm, gripper", [("pose_target", "topic"), ("servo_pose", "franka"),
                                           ("interbotix_joint_group", "interbotix_joint_single")])
 def test_arm_node(arm, gripper):
-    told = in_a_process(partial(arm_trial, {"arm.interface": arm, "gripper.interface": gripper}))
+    told = in_a_process(partial(arm_trial, {"arm.interface": arm, "arm.tip_link": "panda_tcp", "gripper.interface": gripper}))
     assert told["problems"] == [] and told["failures"] > 60
 
 

@@ -86,3 +86,16 @@ def test_a_goal_that_the_simulator_lacks_is_not_judged():
         raise KeyError(predicate)
 
     assert Judge(KITCHEN, "close the bottom drawer", holds).look(0.0)[0] == State.NOT_JUDGED
+
+
+def test_predicates_may_raise_what_they_like():
+    def holds(predicate):
+        raise AssertionError("not for these arguments")
+
+    assert Judge(KITCHEN, "close the bottom drawer", holds).look(0.0)[0] == State.NOT_JUDGED
+
+    calls = iter([False] * 20)
+    judge = Judge(KITCHEN, "turn on the stove", lambda predicate: next(calls))
+    assert judge.look(0.0)[0] == State.OPEN
+    calls = iter([])
+    assert judge.look(1.0) == (State.NOT_JUDGED, "the simulator cannot judge 'turn on the stove' (RuntimeError)")

@@ -105,4 +105,5 @@ class ActionFilter:
         if (action[6] > 0.5) != (self._window[-1][6] > 0.5):
             return True
         # a prediction is not free, and where nothing can miss it by more than the gate it is not needed
-        return self._gate < FARTHEST and bool(np.abs(action[:3] - self.predict()[:3]).max() > self._gate)
+        predicted = self.predict() if self._gate < FARTHEST else None
+        return predicted is not None and bool(np.abs(action[:3] - predicted[:3]).max() > self._gate)

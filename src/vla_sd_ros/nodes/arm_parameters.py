@@ -16,8 +16,8 @@ from vla_sd_ros.nodes.lifecycle import ParameterSpec
 # What concerns the robot's side, in arms/.
 ROBOT = (
     ParameterSpec("arm.interface", "pose_target", "How targets go to the robot.", choices=arms.ARMS, read_only=True),
-    ParameterSpec("arm.tip_link", "", "pose_target, servo_twist, servo_pose: link that the arm's controller moves; empty: "
-                  "tip_link.", read_only=True),
+    ParameterSpec("arm.tip_link", "", "pose_target, servo_twist, servo_pose: link that the arm's controller moves. Empty: "
+                  "tip_link; with servo_... it must be said.", read_only=True),
     ParameterSpec("controller.name", "", "Controller of ros2_control that takes the targets; empty: it is not watched.",
                   read_only=True),
     ParameterSpec("controller.manager", "/controller_manager", "Node that loads and activates it.", read_only=True),

@@ -129,7 +129,8 @@ def open_frames(directory: Path) -> Frames:
 class Batch:
     """images (B, H, W, 3) uint8, each asked about Q times: instructions (B, Q), sentences; what follows has B * Q rows.
 
-    jobs (B * Q,): the instructions' numbers, the same for all that ask for the same. bins (B * Q, 7) int; positions: bins as real numbers; prefix: bins with some errors, the tokens that the model conditions
+    jobs (B * Q,): the instructions' numbers, the same for all that ask for the same. bins (B * Q, 7) int; positions:
+    bins as real numbers; prefix: bins with some errors, the tokens that the model conditions
     on. to_grasp, to_place, ee (B * Q, 3) [m]; held (B * Q,) 0 or 1. grasp_at, place_at (B * Q, 2): where grasp and place
     are in the image, as fractions of its width and height.
     """
