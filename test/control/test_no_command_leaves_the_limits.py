@@ -254,3 +254,17 @@ def test_no_command_leaves_the_limits():
     while steps < STEPS_PER_EXAMPLE * settings().max_examples:
         check()
     print(f"{steps} steps after {commands} commands")
+
+
+def test_a_joint_beyond_its_limit_turns_back_nowhere_between_the_points_that_are_examined():
+    """One of the million: the hand is close above the base, so that the waist turns fast, out and back again."""
+    chain, joints = STARTS[-1]
+    story = Story(chain, joints, Config(blend_in=0.1, joints=JOINTS[2], limits=LIMITS[0]), 3)
+    translation, rotation = 3.0 * np.array([0.78240003, 0.56824858, -0.42224114]), np.array([1.08098092, 0.78906226, 0.21442825])
+    story.controller.command(Command(bytes([1]), "panda_link0", False, translation, 0.25 * rotation, 1.0, 0.2), story.now)
+    for _ in range(15):
+        story.tick(0.01, "follows")
+    story.settle()
+    for run in story.runs:
+        dt, _, moved = outputs(run)
+        assert_joints_within_limits(story.kinematics, moved, dt)

@@ -33,6 +33,7 @@ SLOWEST = 0.1  # share of the speed that is left at a limit, so that the arm get
 # The way to rest is examined at points in time; these keep what lies between them within the limits too.
 SLACK = 0.005, 0.001  # rad, and of the singular value: what may be lost again of what was gained below a floor
 RESERVE = 2.0  # times SLACK: what is kept above a floor
+OUTWARD = 0.03  # rad/s: of a joint that is below a floor already, at those points; it may turn back before the next one
 SPEED_RESERVE = 0.06  # share of the speed limit
 # A redundant arm may move its elbow while its hand does as told. The commanded posture follows, beyond DRIFT, at LEAN.
 DRIFT, LEAN = 0.1, 0.2  # rad, rad/s: lengths of vectors of joint positions
@@ -196,7 +197,14 @@ class Reach:
         allowed = np.maximum((1.0 - SPEED_RESERVE) * limits.velocity_share * self._fastest, np.abs(self._speeds))
         lacking = np.minimum(self._floors(limits) + RESERVE * self._slack, self._kept + 0.75 * self._slack) - rooms
         hasty = bool((np.abs(rates) > allowed).any())
-        return hasty, self._fault(int(lacking.max(axis=0).argmax()), limits) if lacking.max() > 0.0 else None
+        short = lacking.max(axis=0) > 0.0
+        short[:-1] |= self._outward(np.array(rates), limits)
+        return hasty, self._fault(int((lacking.max(axis=0) + short).argmax()), limits) if short.any() else None
+
+    def _outward(self, rates: np.ndarray, limits: JointLimits) -> np.ndarray:
+        """Which joints are below their floor and move on away from it, at one of the rates (k, n): (2 n,), lower and upper."""
+        below = (self._room(self._posture) < self._floors(limits))[:-1]
+        return below & np.concatenate([(rates < -OUTWARD).any(axis=0), (rates > OUTWARD).any(axis=0)])
 
     def _clear(self, speeds: np.ndarray, limits: JointLimits) -> float:
         """The share of the speed that the distance from singular postures allows, at joint speeds (n,)."""
