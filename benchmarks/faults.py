@@ -199,7 +199,8 @@ def robot_system(folder: Path, **options) -> Iterator[System]:
     standins.use()
     parameters = {"arm.interface": "servo_pose", "arm.tip_link": "panda_tcp", "servo.node": "servo_node",
                   "gripper.interface": "gripper_command", "gripper.action": "stuck_gripper", "gripper.timeout": 1.0,
-                  "controller.name": "arm_controller", "action_scale": 0.3}  # no physics: the policy does not see what its motion does, and would reach a limit
+                  "controller.name": "arm_controller",
+                  "action_scale": 0.3}  # no physics: the policy does not see what its motion does, and would reach a limit
     system = System(folder, "arm", arm=parameters, target="servo_node/pose_target_cmds", **options)
     system.servo, system.gripper = ServoStandIn(system), StuckGripper(system)
     system.manager = ControllerManager(system.ros.node, "arm_controller")
