@@ -122,7 +122,7 @@ class Demo:
         began = time.monotonic()
         say(f"starting {', '.join(NODES)} in ROS domain {os.environ['ROS_DOMAIN_ID']} ...")
         try:
-            self._refuse_others(expected=0)
+            self._refuse_others(expected=0, within=DISCOVERY)
             for node in NODES:
                 self._supervisor.start(node, self._command(node))
             self._listen()
@@ -131,10 +131,11 @@ class Demo:
             raise StartupFailed(str(error)) from error
         say(f"ready after {time.monotonic() - began:.0f} s")
 
-    def _refuse_others(self, expected: int) -> None:
+    def _refuse_others(self, expected: int, within: float = 0.0) -> None:
         """StartupFailed when there are more nodes of these names than we have started: they would obey us, and move an arm.
 
-        expected: how many of each name are ours. Nodes that were not yet discovered cannot be counted.
+        expected: how many of each name are ours. within [s]: how long to look, as nodes that were not yet discovered cannot be
+        counted.
         """
         ours = {f"{self.client.node.get_namespace().rstrip('/')}/{name}" for name in NODES}
 
@@ -143,7 +144,7 @@ class Demo:
                      self.client.node.get_node_names_and_namespaces()]
             return sorted(name for name in ours if found.count(name) > expected)
 
-        deadline = time.monotonic() + (DISCOVERY if expected == 0 else 0.0)
+        deadline = time.monotonic() + within
         while not there() and time.monotonic() < deadline:
             self._supervisor.check()
             self.client.spin_until(there, 0.1)
@@ -196,7 +197,8 @@ class Demo:
         for node, service in clients.items():
             self._wait(service.service_is_ready, f"{node} to come up")
         for label in ("configure", "activate"):
-            self._refuse_others(expected=1)
+            # The services that are ready may be another arm_node's while ours is not yet discovered, on a loaded machine.
+            self._refuse_others(expected=1, within=DISCOVERY if label == "configure" else 0.0)
             if label == "activate":  # the model is loading meanwhile
                 self._wait(lambda: self._instruction and self._times, "sim_node to simulate")
                 recorder = self._supervisor.start("recorder", self._command("recorder"))

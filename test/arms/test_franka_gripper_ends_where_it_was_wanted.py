@@ -47,7 +47,8 @@ def test_closed_and_wanted_open_in_the_middle_twenty_times_for_each_moment(bench
             send(gripper, OPEN)
             wait(bench, 0.0017)  # spread over the server's 33 ms
         bench.until(lambda: all(gripper.state() == State.OPEN for gripper, _ in pairs), "open grippers", 5.0)
-        assert all(driver.hand.width == pytest.approx(0.079) and not driver.hand.holding for _, driver in pairs)
+        hands = [(driver.hand.width, driver.hand.holding) for _, driver in pairs]
+        assert hands == [(pytest.approx(0.079, abs=1e-5), False)] * len(pairs)
     assert all(driver.server.most == 1 for _, driver in pairs)
     assert not any(gripper.problem() for gripper, _ in pairs)
 

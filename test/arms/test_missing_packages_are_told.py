@@ -17,6 +17,7 @@ def test_the_sentence_names_the_package(bench, monkeypatch, interface):
     for package in set(NEEDS.values()):
         for module in (package, f"{package}.msg", f"{package}.action", f"{package}.srv"):
             monkeypatch.setitem(sys.modules, module, None)  # `import` raises ImportError
+    bench.node.values["arm.tip_link"] = "panda_tcp"
     bench.node.values["arm.interface" if interface in ARMS else "gripper.interface"] = interface
 
     def make():

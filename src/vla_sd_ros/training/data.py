@@ -88,12 +88,12 @@ def pack(directories: list[Path], output: Path) -> None:
         for path in tqdm(files, desc="packing", unit="episode"):
             with np.load(path) as episode:
                 try:
-                    suite, shape, camera = str(episode["suite"]), episode["images"].shape, episode["camera"]
+                    if (suite := str(episode["suite"])) in PERTURBED:
+                        raise ValueError(f"{path} is from {suite}, which is for measurement alone")
+                    shape, camera = episode["images"].shape, episode["camera"]
                     episodes.append(_columns(episode, known))
                 except KeyError as error:
                     raise ValueError(f"{path} was not made by this version of vla-sd collect: {error.args[0]}") from error
-                if suite in PERTURBED:
-                    raise ValueError(f"{path} is from {suite}, which is for measurement alone")
                 images.write(np.ascontiguousarray(episode["images"]).tobytes())
     joined = {name: np.concatenate([episode[name] for episode in episodes]) for name in episodes[0]}
     np.savez(output / "columns.npz", **joined)
