@@ -23,6 +23,7 @@ from std_msgs.msg import String
 from system import System, motion
 from vla_sd_msgs.msg import ArmStatus
 
+from vla_sd_ros.control.one_master import PERIOD
 from vla_sd_ros.arms.controllers import LOOKS
 from vla_sd_ros.arms.wiring import GRAPH_PERIOD
 from vla_sd_ros.control.codes import Code as Arm
@@ -316,6 +317,7 @@ class Intruder:
     def heal(self, system: System) -> None:
         self._over.set()
         self._thread.join()
+        time.sleep(PERIOD)  # arm_node refuses goals until so long after the conflict, for good
 
 
 class SecondMaster:
