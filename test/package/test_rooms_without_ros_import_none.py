@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "vla_sd_ros"
 RULE = re.search(r"\*\*Rooms without ROS stay so\*\*: (.+?) import", (ROOT / "CONTRIBUTING.md").read_text(), re.S)[1]
 ROOMS = re.findall(r"`(\w+)`", RULE)
-OF_ROS = re.compile(r"rclpy|ament_index_python|launch\b|\w+_msgs\b|rosidl|vla_sd_ros\.(nodes|arms|client|launching)\b")
+OF_ROS = re.compile(r"rclpy|ament_index_python|launch\b|"
+                    r"\w+_msgs\b|rosidl|vla_sd_ros\.(nodes|arms|messages|client|bringup|launching)\b")
 
 
 def imports(path: Path) -> set[str]:

@@ -41,17 +41,6 @@ def record(folder: Path, **options) -> subprocess.Popen:
                             env=dict(os.environ, PYTHONPATH=FOLDERS), **options)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """8 MB that fill up."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(mount)], capture_output=True).returncode:
-        pytest.skip("mounting a small disk needs root")
-    yield mount
-    subprocess.run(["umount", "--lazy", str(mount)], check=True)
-
-
 def whole(folder: Path, count: int) -> None:
     """Index and metadata are there, and every image but the one without room."""
     assert sorted(path.name for path in folder.iterdir()) == ["episode.mcap", "metadata.yaml"]

@@ -1,23 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """recorder ends with one sentence and a whole bag when its disk is full."""
-import subprocess
 import time
 
-import pytest
 from sensor_msgs.msg import Image
 
 from vla_sd_ros.report import bag
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """8 MB that fill up."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(mount)], capture_output=True).returncode:
-        pytest.skip("mounting a small disk needs root")
-    yield mount
-    subprocess.run(["umount", "--lazy", str(mount)], check=True)
 
 
 def test_a_full_disk_ends_the_recorder_with_a_sentence_and_its_bag_is_whole(start, ros, small_disk):
