@@ -75,15 +75,18 @@ def vla(shared_vla):
 
 
 @pytest.fixture
-def arm_node(start, ros):
-    """An active arm_node before an arm that stands still, and what it publishes, as lists of (time, message)."""
+def arm_node(start, ros, request):
+    """An active arm_node before an arm that stands still, and what it publishes, as lists of (time, message).
+
+    Parametrized indirectly: its parameters.
+    """
     from geometry_msgs.msg import PoseStamped
     from panda import Arm
     from processes import LATCHED
     from std_msgs.msg import Float64
     from vla_sd_msgs.msg import ArmStatus
 
-    process = start("vla_sd_ros.nodes.arm_node", {"autostart": True})
+    process = start("vla_sd_ros.nodes.arm_node", {"autostart": True} | getattr(request, "param", {}))
     process.targets = ros.listen(PoseStamped, "target_pose")
     process.openings = ros.listen(Float64, "gripper_command", LATCHED)
     process.statuses = ros.listen(ArmStatus, "arm_node/status", LATCHED)

@@ -66,6 +66,16 @@ def test_dry_run_sends_nothing_and_leaving_it_does_not_move_the_arm(arm_node, ro
     assert not arm_node.targets
 
 
+@pytest.mark.parametrize("arm_node", [{"rate": 50.0}], indirect=True)
+def test_dry_run_holds_for_a_command_that_comes_at_once(arm_node, ros):
+    for number in range(20):  # the next command may come before the next tick
+        assert ros.set_parameter("arm_node", "dry_run", True).successful
+        ros.publish(EndEffectorCommand, "command", command(goal=number + 1, gripper=float(number % 2)))
+        time.sleep(0.1)
+        assert not arm_node.targets and not arm_node.openings
+        assert ros.set_parameter("arm_node", "dry_run", False).successful
+
+
 @pytest.mark.parametrize("parameters, words", [
     ({"rate": 100}, "parameter 'rate' is 100 of type integer, but must be double (write 1.0, not 1)"),
     ({"rate": 1000.0}, "parameter 'rate' is 1000.0, but must lie in 50.0 .. 200.0"),

@@ -46,6 +46,14 @@ def test_a_picture_that_tells_nothing_holds_and_past_the_grace_time_ends_the_goa
     assert (ending.code, ending.reason) == (code, "fault") and words in ending.message
 
 
+def test_joint_states_that_are_a_fault_of_the_arm_do_not_make_the_picture_a_frozen_one():
+    watch, limits = GoalWatch(), replace(LIMITS, arm_grace=3.0)
+    lying = dict(image_unchanged=1.5, arm_code=1104, arm_message="not finite")
+    assert watch.check(at(0.0, **lying), limits).ending is None
+    assert watch.check(at(2.5, **lying), limits).ending is None
+    assert watch.check(at(3.0, **lying), limits).ending == (1104, "fault", "not finite")
+
+
 def test_a_client_that_is_gone_ends_the_goal_only_where_somebody_wants_that():
     gone = at(0.0, client_gone=3.0)
     assert GoalWatch().check(gone, LIMITS) == (False, "", None)

@@ -257,6 +257,7 @@ class ArmNode(ManagedNode):
             goal_id=message.goal_id.uuid.tobytes(), frame=message.header.frame_id, hold=message.hold,
             translation=np.array([t.x, t.y, t.z]), rotation=np.array([r.x, r.y, r.z]), gripper=message.gripper,
             period=message.period.sec + 1e-9 * message.period.nanosec, age=self._age(message.header.stamp))
+        self._take_dry_run()  # it may have been set since the last tick
         opening = self._controller.command(command, time.monotonic())
         if opening is not None and not self._dry:
             self._gripper.send(time.monotonic(), opening, command.goal_id)
@@ -275,8 +276,7 @@ class ArmNode(ManagedNode):
         if not math.isnan(self._last_tick):
             self._longest_period = max(self._longest_period, now - self._last_tick)
         self._last_tick = now
-        if not self._controller.letting_go:
-            self._dry = self.values["dry_run"]
+        self._take_dry_run()
         self._watch_rivals(now)
         pose = self._commanded = self._controller.tick(now)
         if pose is None or self._dry or self._controllers.inactive:
@@ -284,6 +284,11 @@ class ArmNode(ManagedNode):
         else:
             self._send(now, pose)
         self._publish_status_on_change()
+
+    def _take_dry_run(self) -> None:
+        """Take the parameter over, once the motion that went on before it was changed has come to rest."""
+        if not self._controller.letting_go:
+            self._dry = self.values["dry_run"]
 
     def _watch_rivals(self, now: float) -> None:
         """While another node commands the robot too, the arm comes to rest, then nothing is sent."""

@@ -158,8 +158,10 @@ class GoalWatch:
                           "check the camera's driver and the network")
 
     def _check_frozen(self, seen: Situation, limits: GoalLimits) -> Verdict:
+        # An arm that reports a fault holds; what its joint states say of motion may be that very fault.
+        frozen = seen.image_unchanged > limits.image_timeout and seen.arm_code not in ARM_FAULTS
         why = (f"The camera has shown the same picture for {seen.image_unchanged:.1f} s while the arm moved (limit "
-               f"{limits.image_timeout:g} s)" if seen.image_unchanged > limits.image_timeout else "")
+               f"{limits.image_timeout:g} s)" if frozen else "")
         return self._hold(self._frozen, seen.steady, why, limits.image_grace, Code.IMAGE_FROZEN,
                           "start the camera's driver again")
 
