@@ -144,6 +144,7 @@ class System:
 
     def restart_dead(self) -> list[str]:
         """Start what has ended; returns the names when all are ready."""
+        time.sleep(0.2)  # a process that a fault has broken may be about to end
         dead = [name for name, process in self.processes.items() if process.process.poll() is not None]
         for name in dead:
             self.start(name)

@@ -50,4 +50,13 @@ def test_an_idle_node_leaves_the_processor_alone_and_its_goals_last_as_long_as_s
 
     begin = time.monotonic()
     simulated.client.start("pick up the milk", time_limit=1.0)
+    simulated.ros.publish(Clock, "/clock", Clock(clock=Time(sec=-3)))  # is no time, and no end of the node
     assert simulated.client.result(20.0).error_code == 1003 and 1.8 < time.monotonic() - begin < 3.0
+
+
+def test_a_time_before_zero_is_passed_over(start, ros):
+    process = start("vla_sd_ros.nodes.arm_node", {"autostart": True, "use_sim_time": True})
+    process.wait_for_line("is active")
+    ros.publish(Clock, "/clock", Clock(clock=Time(sec=-3)))
+    assert "/clock says -3 s, which is no time" in process.wait_for_line("/clock says")
+    assert ros.state("arm_node") == "active" and process.terminate() == 0

@@ -43,8 +43,10 @@ from rclpy.service import Service
 from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
+from rosgraph_msgs.msg import Clock as ClockMessage
 
 from vla_sd_ros import parameter_files
+from vla_sd_ros.nodes.polling import from_zero_on
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
@@ -120,6 +122,12 @@ class TableNode:
     def diagnose(self) -> tuple[bytes, str, dict[str, Any]]:
         """Override: level (OK, WARN, ERROR), one sentence, and values for people to read."""
         return OK, "running", {}
+
+    def create_subscription(self, kind: type, topic: str, callback: Callable, *arguments: Any, **options: Any) -> Subscription:
+        """As in rclpy, whose time source subscribes to /clock in this way."""
+        if kind is ClockMessage:
+            callback = from_zero_on(self, callback)
+        return super().create_subscription(kind, topic, callback, *arguments, **options)
 
     def start_table(self) -> None:
         self._specs = {spec.name: spec for spec in self.TABLE}

@@ -4,7 +4,9 @@
 rclpy's multi-threaded executor spends 5 to 10 ms on each wake, whatever the callback does: a topic at 100 Hz fills a core.
 """
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.exceptions import InvalidHandle
@@ -28,6 +30,18 @@ class PolledOnly(CallbackGroup):
         pass
 
 
+def from_zero_on(node: Any, callback: Callable[[Clock], None]) -> Callable[[Clock], None]:
+    """A callback for /clock that passes over times before zero: rclpy's time source raises on them, which ends a node."""
+
+    def take(message: Clock) -> None:
+        if message.clock.sec >= 0:
+            callback(message)
+        else:
+            node.get_logger().warning(f"/clock says {message.clock.sec} s, which is no time: see what publishes it",
+                                      throttle_duration_sec=10.0)
+    return take
+
+
 class PolledTime:
     """Comes before the class of a node whose simulated time moves on when it is asked for, not with each /clock message.
 
@@ -42,7 +56,7 @@ class PolledTime:
             return super().create_subscription(kind, topic, callback, qos, **options)
         self._time_lock = threading.Lock()  # else an older message could be taken over after a newer one
         self._time_input = super().create_subscription(kind, topic, callback, qos, callback_group=PolledOnly())
-        self._take_time = callback
+        self._take_time = from_zero_on(self, callback)
         return self._time_input
 
     def get_clock(self):
