@@ -199,7 +199,7 @@ def network_system(folder: Path, **options) -> Iterator[System]:
 @contextlib.contextmanager
 def robot_system(folder: Path, **options) -> Iterator[System]:
     standins.use()
-    parameters = {"arm.interface": "servo_pose", "arm.tip_link": "panda_tcp", "servo.node": "servo_node",
+    parameters = {"arm.interface": "servo_pose", "arm.tip_link": "panda_hand_tcp", "servo.node": "servo_node",
                   "gripper.interface": "gripper_command", "gripper.action": "stuck_gripper", "gripper.timeout": 1.0,
                   "controller.name": "arm_controller",
                   "action_scale": 0.3}  # no physics: the policy does not see what its motion does, and would reach a limit
@@ -282,11 +282,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=3, help="of each fault")
     parser.add_argument("--only", default="", help="faults whose name contains this")
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="of the four")
     parser.add_argument("--checkpoint", default="libero", help="policy of vla_node")
     parser.add_argument("--dry-run", action="store_true", help="measure and print, write nothing")
     arguments = parser.parse_args()
     rows = []
-    for kind in SYSTEMS:
+    for kind in arguments.systems:
         if kind == "two machines" and os.geteuid():
             print("two machines: skipped, network namespaces need root", flush=True)
         elif matching(kind, arguments.only):
