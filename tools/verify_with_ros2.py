@@ -80,8 +80,11 @@ SIM = [
 ]
 
 
-def arm(description: str, joint_states: str) -> list:
-    """The session of a real arm's launch file with its simulated driver, on topics outside of the namespace."""
+def arm(description: str, joint_states: str, listeners: int) -> list:
+    """The session of a real arm's launch file with its simulated driver, on topics outside of the namespace.
+
+    listeners: to the description; arm_node, and its gripper where it needs the fingers' limits.
+    """
     where = "ros2 topic echo --once --qos-reliability reliable /vla/measured_pose geometry_msgs/msg/PoseStamped"
     return [
         ("Nodes and topics", [
@@ -89,7 +92,7 @@ def arm(description: str, joint_states: str) -> list:
             ("ros2 lifecycle get /vla/arm_node", "active", 60),
             ("ros2 lifecycle get /vla/vla_node", "active", 60),
             (f"ros2 topic info {joint_states}", "Publisher count: 1", 60),
-            (f"ros2 topic info {description}", "Subscription count: 1", 60),
+            (f"ros2 topic info {description}", f"Subscription count: {listeners}", 60),
         ]),
         ("Parameters", [
             ("ros2 param get /vla/arm_node arm.interface", "String value is", 60),
@@ -120,8 +123,8 @@ BUSY = ("This machine was busy", [
 LAUNCHES = {
     # launch file: its arguments, what it prints when it is ready, the commands
     "sim": ("autostart:=false", "simulating", SIM),
-    "franka": ("driver:=sim", "vla_node is active", arm("/robot_description", "/franka/joint_states")),
-    "widowx": ("driver:=sim", "vla_node is active", arm("/wx250s/robot_description", "/wx250s/joint_states")),
+    "franka": ("driver:=sim", "vla_node is active", arm("/robot_description", "/franka/joint_states", 1)),
+    "widowx": ("driver:=sim", "vla_node is active", arm("/wx250s/robot_description", "/wx250s/joint_states", 2)),
 }
 
 
