@@ -39,7 +39,7 @@ SIM = [
     ("Lifecycle", [
         ("ros2 lifecycle nodes", "/vla/vla_node", 20),
         ("ros2 lifecycle get /vla/vla_node", "unconfigured", 20),
-        (f'{GOAL} "{{instruction: pick up the milk}}"', "Goal was rejected", 20),
+        (f'{GOAL} "{{instruction: pick up the milk}}"', "error_code: 1015", 20),
         ("ros2 lifecycle set /vla/vla_node configure", "Transitioning successful", 60),
         ("ros2 lifecycle set /vla/vla_node activate", "Transitioning successful", 20),
         ("ros2 lifecycle set /vla/arm_node configure", "Transitioning successful", 20),
@@ -69,7 +69,7 @@ SIM = [
         ("ros2 action info /vla/execute_instruction", "Action servers: 1", 20),
         (f'{GOAL} "{{instruction: pick up the alphabet soup and place it in the basket, time_limit: 30.0}}"',
          "Goal finished with status", 60),
-        (f'{GOAL} "{{instruction: \'\'}}"', "Goal was rejected", 20),
+        (f'{GOAL} "{{instruction: \'\'}}"', "error_code: 1015", 20),
         ('ros2 service call /vla/sim_node/reset vla_sd_msgs/srv/ResetScene "{task: 3, initial_state: 41}"',
          "success=True", 60),
     ]),

@@ -16,11 +16,9 @@ from collections.abc import Callable
 from action_msgs.msg import GoalStatus
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
-from rcl_interfaces.msg import Log
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from vla_sd_msgs.action import ExecuteInstruction
 
 LOOK_PERIOD = 1.0   # s, between two looks at who offers the action
@@ -28,7 +26,7 @@ MOST_QUESTIONS = 10     # about a goal, to who was not there when it began
 
 
 class GoalRejected(RuntimeError):
-    """vla_node did not accept the goal; the message is its own sentence."""
+    """The goal never began; the message is vla_node's own sentence."""
 
 
 class InstructionClient:
@@ -43,10 +41,6 @@ class InstructionClient:
         self._executor.add_node(self.node)
         self._client = ActionClient(self.node, ExecuteInstruction, "execute_instruction")
         self._state = self.node.create_client(GetState, "vla_node/get_state")
-        self._logs: list[Log] = []
-        # Latched, as /rosout is: a sentence that came before the subscription was matched is delivered nevertheless.
-        self.node.create_subscription(Log, "/rosout", self._keep_warning,
-                                      QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL))
         self._forget()
 
     def wait_for_node(self, timeout: float = 10.0) -> None:
@@ -76,9 +70,9 @@ class InstructionClient:
         return self.node.resolve_topic_name("execute_instruction")
 
     def start(self, instruction: str, time_limit: float = 0.0, step_limit: int = 0, timeout: float = 10.0) -> None:
-        """Sends a goal; returns when it is accepted. Limits [s, actions]; 0: those of the node's parameters.
+        """Sends a goal; returns when vla_node has it. Limits [s, actions]; 0: those of the node's parameters.
 
-        Raises GoalRejected with the node's sentence, TimeoutError when no answer comes, ValueError for a limit that is none.
+        Whether it begins is_complete() and result() tell. TimeoutError when no answer comes, ValueError for a limit that is none.
         """
         if not 0 <= step_limit < 2**32:     # rclpy would send another one
             raise ValueError(f"step_limit is {step_limit}, but must be a whole number from 0 to {2**32 - 1}")
@@ -86,24 +80,27 @@ class InstructionClient:
             raise ValueError(f"time_limit is {time_limit}, but must be a number of seconds, 0 or more")
         self.wait_for_node(timeout)
         self._forget()
-        self._logs.clear()
         goal = ExecuteInstruction.Goal(instruction=instruction, time_limit=float(time_limit), step_limit=step_limit)
-        sent_wall = time.time()
         sent = self._client.send_goal_async(goal, self._on_feedback)
         if not self.spin_until(sent.done, timeout):
             raise TimeoutError(f"vla_node did not answer the goal within {timeout:g} s")
         handle = sent.result()
         if not handle.accepted:
-            raise GoalRejected(self._sentence_of_rejection(sent_wall))
+            raise GoalRejected("The goal was rejected; vla_node gives a reason, so what offers the action is something else.")
         self._handle, self._result, self._servers = handle, handle.get_result_async(), self._servers_now()
 
     def is_complete(self, timeout: float = 0.1) -> bool:
-        """Whether the goal has ended; waits for that at most `timeout` s. ConnectionError when vla_node is gone."""
+        """Whether the goal has ended; waits for that at most `timeout` s.
+
+        GoalRejected when it never began, ConnectionError when vla_node is gone.
+        """
         done = self.spin_until(self._started().done, timeout)
         self._lost = self._lost or self._is_lost()
         if self._lost:
             raise ConnectionError("vla_node is gone and took the goal with it; start it, unless that was done already, and send "
                                   "the goal again")
+        if done and self._result.result().result.error_code == ExecuteInstruction.Result.GOAL_REFUSED:
+            raise GoalRejected(self._result.result().result.error_msg)
         return done
 
     def cancel(self, timeout: float = 5.0) -> bool:
@@ -115,7 +112,7 @@ class InstructionClient:
         return bool(answer.result().goals_canceling)
 
     def result(self, timeout: float = float("inf")) -> ExecuteInstruction.Result:
-        """The result, waiting at most `timeout` s for it; TimeoutError when it does not come, ConnectionError as is_complete."""
+        """The result, waiting at most `timeout` s for it; TimeoutError when it does not come, the others as is_complete."""
         deadline = time.monotonic() + timeout
         while not self.is_complete(max(0.0, min(0.1, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:
@@ -181,19 +178,6 @@ class InstructionClient:
     def _on_feedback(self, message) -> None:
         if self._handle is None or bytes(message.goal_id.uuid) == bytes(self._handle.goal_id.uuid):
             self.feedback = message.feedback
-
-    def _keep_warning(self, log: Log) -> None:
-        if log.level >= 30 and log.name.split(".")[-1] == "vla_node":       # 30: WARN
-            self._logs.append(log)
-
-    def _sentence_of_rejection(self, since: float) -> str:
-        """The node's sentence about a goal sent at `since` (wall clock, s); logging may lag behind the answer."""
-        def sentences():
-            return [log.msg for log in self._logs if "rejected" in log.msg
-                    and log.stamp.sec + 1e-9 * log.stamp.nanosec >= since - 0.1]
-
-        self.spin_until(sentences, 2.0)
-        return (sentences() or ["The goal was rejected; the log of vla_node says why."])[-1]
 
     def spin_until(self, condition, timeout: float) -> bool:
         """Spins the client's node until the condition holds; whether it does so within `timeout` s."""

@@ -19,11 +19,9 @@ from vla_sd_ros.supervisor import ChildEnded, Interrupted, Supervisor
 
 NODES = ("sim_node", "arm_node", "vla_node")
 MANAGED = ("arm_node", "vla_node")
-TIMES = ("simulated time [s]", "wall time [s]")  # in the diagnostics of sim_node
-SCENE = ("suite", "task", "initial_state", "seed")  # there too
 DISCOVERY = 1.5  # [s] in which nodes that are there already are seen
 STARTUP_TIMEOUT = 180.0  # [s], for each stage of the start; the first start on a machine reads everything from disk
-RECORDED_TAIL = 1.2  # [s] recorded after the goal: the arm comes to rest, one more /diagnostics
+RECORDED_TAIL = 1.2  # [s] recorded after the goal: the arm comes to rest, one more status of sim_node
 ELSEWHERE = ("ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER")  # nodes beyond this machine, whatever the domain
 DOMAINS = range(1, 100)  # the ports of higher ones collide with Linux's ephemeral ports
 
@@ -98,8 +96,8 @@ class Demo:
         self.arguments, self.folder = arguments, folder
         self._supervisor, self._parameters = supervisor, parameters
         self._instruction = arguments.instruction
-        self._scene: dict[str, str] = {}  # what sim_node says that it simulates
-        self._times: dict[str, float] = {}  # newest "simulated time [s]" and "wall time [s]" of sim_node
+        self._scene = None  # the newest SceneStatus of sim_node
+        self._recording = False
 
     def run(self) -> dict:
         """Start, execute the goal, stop everything; returns the outcome for the report. Raises StartupFailed."""
@@ -169,23 +167,23 @@ class Demo:
         ]
 
     def _listen(self) -> None:
-        from diagnostic_msgs.msg import DiagnosticArray
-        from std_msgs.msg import String
+        from std_msgs.msg import Bool, String
+        from vla_sd_msgs.msg import SceneStatus
 
         from vla_sd_ros.messages.qos import LATCHED
 
         self.client.node.create_subscription(String, "task_instruction", self._on_instruction, LATCHED)
-        self.client.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.client.node.create_subscription(SceneStatus, "sim_node/status", self._on_scene, LATCHED)
+        self.client.node.create_subscription(Bool, "recorder/recording", self._on_recording, LATCHED)
 
     def _on_instruction(self, message) -> None:
         self._instruction = self._instruction or message.data
 
-    def _on_diagnostics(self, message) -> None:
-        for status in message.status:
-            if status.name.endswith("/sim_node"):
-                values = {pair.key: pair.value for pair in status.values}
-                self._times = {key: float(values[key]) for key in TIMES if key in values}
-                self._scene = {key: values[key] for key in SCENE if key in values}
+    def _on_scene(self, message) -> None:
+        self._scene = message
+
+    def _on_recording(self, message) -> None:
+        self._recording = message.data
 
     def _activate(self) -> None:
         """Configure and activate through the lifecycle services, as a lifecycle manager would."""
@@ -200,9 +198,9 @@ class Demo:
             # The services that are ready may be another arm_node's while ours is not yet discovered, on a loaded machine.
             self._refuse_others(expected=1, within=DISCOVERY if label == "configure" else 0.0)
             if label == "activate":  # the model is loading meanwhile
-                self._wait(lambda: self._instruction and self._times, "sim_node to simulate")
-                recorder = self._supervisor.start("recorder", self._command("recorder"))
-                self._wait(lambda: "recording" in recorder.log.read_text(errors="replace"), "the recorder")
+                self._wait(lambda: self._instruction and self._scene, "sim_node to simulate")
+                self._supervisor.start("recorder", self._command("recorder"))
+                self._wait(lambda: self._recording, "the recorder")
             request = ChangeState.Request()
             request.transition.label = label
             answers = {node: service.call_async(request) for node, service in clients.items()}
@@ -223,7 +221,7 @@ class Demo:
         from vla_sd_ros.send import execute
 
         outcome = self._description() | {"success": False, "steps": 0, "elapsed": 0.0, "exit_code": 1}
-        begin, began = dict(self._times), time.monotonic()
+        begin, began = self._scene, time.monotonic()
         say(f'"{self._instruction}"')
         try:
             result = execute(self.client, self._instruction, self._supervisor.check, self.arguments.time_limit)
@@ -245,7 +243,7 @@ class Demo:
             if isinstance(error, Interrupted):
                 outcome |= {"termination_reason": "interrupted", "exit_code": 128 + error.number}
         say(f"{outcome['termination_reason']} after {outcome['steps']} steps. {outcome['error_msg']}".strip())
-        outcome["realtime"] = ratio(begin, self._times)
+        outcome["realtime"] = ratio(begin, self._scene)
         if outcome["realtime"]:
             say(f"simulated time / wall time: {outcome['realtime']:.3f}")
         return outcome
@@ -258,7 +256,7 @@ class Demo:
         a = self.arguments
         return {
             "instruction": self._instruction,
-            **{key: int(value) if value.isdigit() else value for key, value in self._scene.items()},
+            **{name: getattr(self._scene, name) for name in ("suite", "task", "initial_state", "seed")},
             "parameters": str(a.params) if a.params else "config/sim.yaml",
             "namespace": a.namespace,
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -269,9 +267,9 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def ratio(begin: dict[str, float], end: dict[str, float]) -> float | None:
-    """Simulated time / wall time between two reports of sim_node; None when there was less than a second."""
-    simulated, wall = (end.get(key, 0.0) - begin.get(key, 0.0) for key in TIMES)
+def ratio(begin, end) -> float | None:
+    """Simulated time / wall time between two SceneStatus; None when there was less than a second."""
+    simulated, wall = end.simulated_time - begin.simulated_time, end.wall_time - begin.wall_time
     return round(simulated / wall, 4) if wall >= 0.9 else None
 
 

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("vla_sd_msgs.action", reason="vla_sd_msgs is not installed (pip install ./msg)")
 
-from rclpy.action import CancelResponse, GoalResponse  # noqa: E402
+from rclpy.action import CancelResponse  # noqa: E402
 from standin import Handle, Node, Publisher, SetClock  # noqa: E402
 from unique_identifier_msgs.msg import UUID  # noqa: E402
 from vla_sd_msgs.action import ExecuteInstruction  # noqa: E402
@@ -38,7 +38,6 @@ class Bench:
         """A goal that is accepted, and its handle."""
         handle = Handle(number=number, **fields)
         handle.goal_id = UUID(uuid=np.full(16, number, np.uint8))
-        assert self.goals.on_goal(handle.request) == GoalResponse.ACCEPT
         self.goals.on_accepted(handle)
         return self.goals.running, handle
 
@@ -125,11 +124,25 @@ def test_a_node_that_is_not_active_says_so(bench, state, active, sentence):
 
 
 def test_a_goal_that_comes_as_the_node_is_deactivated_ends_at_once(bench):
-    handle = Handle()
-    handle.goal_id = UUID(uuid=np.ones(16, np.uint8))
-    bench.node.active = False
-    bench.goals.on_accepted(handle)
+    def unknown_words(instruction: str) -> list[str]:
+        bench.node.active = False       # after the goal was looked at
+        return []
+
+    bench.node.brain = SimpleNamespace(unknown_words=unknown_words, too_long=lambda sentence: "")
+    _, handle = bench.accept()
     assert bench.answer(handle).error_code == Code.NODE_DEACTIVATED and bench.commands[-1].hold
+
+
+def test_a_goal_that_cannot_begin_says_why_in_its_result_and_disturbs_no_other(bench):
+    run, _ = bench.accept(1)
+    said = len(bench.announcements)
+    _, handle = bench.accept(2, instruction="  ")
+    result = bench.answer(handle)
+    assert (result.error_code, result.termination_reason, handle.ended) == (Code.GOAL_REFUSED, "refused", "aborted")
+    assert result.error_msg == "the instruction is empty; say in words what the arm shall do." and result.steps == 0
+    assert bench.goals.running is run and run.ending is None
+    assert not bench.commands and len(bench.announcements) == said
+    assert bench.goals.on_cancel(handle) == CancelResponse.REJECT
 
 
 def test_words_that_nobody_trained_are_refused_where_that_is_wanted(bench):

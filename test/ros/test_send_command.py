@@ -43,7 +43,7 @@ def test_ctrl_c_cancels_the_goal_and_the_arm_holds(vla):
     assert vla.commands[-1][1].hold, "a motion came after the hold"
 
 
-def test_a_goal_that_is_rejected_is_exit_code_2_with_the_nodes_sentence(vla):
+def test_a_goal_that_is_refused_is_exit_code_2_with_the_nodes_sentence(vla):
     code, out, err = finish(send(vla, "  "))
     assert (code, out) == (2, "") and "the instruction is empty; say in words what the arm shall do" in err
 

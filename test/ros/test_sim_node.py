@@ -14,7 +14,7 @@ from processes import BEST_EFFORT, LATCHED, Domain, NodeProcess, Ros, node_comma
 from scipy.spatial.transform import Rotation  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, JointState  # noqa: E402
 from std_msgs.msg import Float64, String  # noqa: E402
-from vla_sd_msgs.msg import RunningGoal, TaskSuccess  # noqa: E402
+from vla_sd_msgs.msg import RunningGoal, SceneStatus, TaskSuccess  # noqa: E402
 from vla_sd_msgs.srv import ResetScene  # noqa: E402
 
 from vla_sd_ros.kinematics.arm import ArmKinematics  # noqa: E402
@@ -36,6 +36,7 @@ class Simulator:
         self.descriptions = self.ros.listen(String, "robot_description", LATCHED)
         self.instructions = self.ros.listen(String, "task_instruction", LATCHED)
         self.success = self.ros.listen(TaskSuccess, "task_success", LATCHED)
+        self.scenes = self.ros.listen(SceneStatus, "sim_node/status", LATCHED)
         self.asked = self.ros.node.create_publisher(RunningGoal, "goal", LATCHED)
         self.diagnostics = self.ros.listen(DiagnosticArray, "/diagnostics")
         self.process = NodeProcess(node_command(MODULE, {"suite": "libero_goal"}, folder), self.domain, folder / "log")
@@ -216,6 +217,15 @@ def test_a_reset_to_another_task_changes_the_instruction_while_joint_states_go_o
     assert response.success and response.instruction != before
     assert len(sim.joint_states) > count + 50
     sim.ros.wait_until(lambda: sim.instructions[-1][1].data == response.instruction, "the new task_instruction")
+    sim.ros.wait_until(lambda: (sim.scenes[-1][1].suite, sim.scenes[-1][1].task) == ("libero_goal", 4), "the new scene in ~/status")
+
+
+def test_its_status_tells_how_much_it_has_simulated(sim):
+    first = len(sim.scenes)
+    sim.ros.wait_until(lambda: len(sim.scenes) > first + 2, "three statuses")
+    before, after = sim.scenes[first][1], sim.scenes[-1][1]
+    wall = after.wall_time - before.wall_time
+    assert wall > 1.5 and after.simulated_time - before.simulated_time == pytest.approx(wall, rel=0.1)
 
 
 def test_diagnostics_say_real_time_and_after_a_pause_that_it_fell_behind(sim):

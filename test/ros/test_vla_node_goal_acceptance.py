@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A goal that cannot be executed is rejected with one sentence that says why; unknown words are no reason."""
+"""A goal that cannot be executed is refused, and its result says why in one sentence; unknown words are no reason."""
 import time
 
 import pytest
+from action_msgs.msg import GoalStatus
 from processes import LATCHED
 from vla import NODE
 from rclpy.action import ActionClient
@@ -20,35 +21,41 @@ from vla_sd_ros.client import GoalRejected
     (dict(instruction="\x1b[31mgo"), "the instruction contains the unprintable character U+001B; say in words what"),
     (dict(instruction="go", time_limit=1e6), "time_limit is 1e+06 s; it must lie in 0 .. 3600 s"),
     (dict(instruction="go", step_limit=200_000), "step_limit is 200000; it must lie in 0 .. 100000")])
-def test_a_wrong_goal_is_rejected(vla, goal, sentence):
+def test_a_wrong_goal_is_refused(vla, goal, sentence):
     with pytest.raises(GoalRejected) as rejection:
         vla.client.start(**goal)
+        vla.client.result(5.0)
     assert sentence in str(rejection.value)
     assert "\n" not in str(rejection.value)
     assert not vla.commands
 
 
 @pytest.mark.parametrize("limit, words", [(-1.0, "-1"), (float("nan"), "nan")])
-def test_a_limit_that_our_own_client_would_not_send_is_rejected_too(vla, limit, words):
+def test_any_client_of_the_action_finds_the_reason_in_the_result(vla, limit, words):
     client = ActionClient(vla.ros.node, ExecuteInstruction, "execute_instruction")
     assert client.wait_for_server(10.0)
     sent = client.send_goal_async(ExecuteInstruction.Goal(instruction="go", time_limit=limit))
     vla.ros.wait_until(sent.done, "an answer")
+    answer = sent.result().get_result_async()
+    vla.ros.wait_until(answer.done, "the result")
     client.destroy()
-    assert not sent.result().accepted
-    vla.process.wait_for_line(f"time_limit is {words} s; it must lie in 0 .. 3600 s")
+    assert sent.result().accepted and answer.result().status == GoalStatus.STATUS_ABORTED
+    result = answer.result().result
+    assert result.error_code == result.GOAL_REFUSED == 1015
+    assert f"time_limit is {words} s; it must lie in 0 .. 3600 s" in result.error_msg
 
 
-def test_a_node_that_is_not_active_rejects_and_says_its_state(vla):
+def test_a_node_that_is_not_active_refuses_and_says_its_state(vla):
     vla.ros.change_state(NODE, "deactivate")
     try:
         with pytest.raises(GoalRejected, match="vla_node is inactive, not active; configure and activate it first"):
             vla.client.start("pick up the milk")
+            vla.client.result(5.0)
     finally:
         assert vla.ros.change_state(NODE, "activate")
 
 
-def test_while_the_arm_is_held_goals_are_rejected_with_its_reason(vla):
+def test_while_the_arm_is_held_goals_are_refused_with_its_reason(vla):
     def report(code, message):
         vla.ros.publish(ArmStatus, "arm_node/status", ArmStatus(code=code, message=message), LATCHED)
         time.sleep(0.1)
@@ -59,6 +66,7 @@ def test_while_the_arm_is_held_goals_are_rejected_with_its_reason(vla):
         with pytest.raises(GoalRejected, match="the arm is held: the service ~/hold was called, so the arm holds; call ~/hold of "
                                                "arm_node with data: false first"):
             vla.client.start("pick up the milk")
+            vla.client.result(5.0)
         vla.world.arm = True
         time.sleep(0.3)
         vla.start_moving()

@@ -69,7 +69,7 @@ def test_words_that_the_policy_does_not_know_are_in_feedback_and_result(vla):
     assert list(vla.client.result(2.0).unknown_words) == ["zeppelin"]
 
 
-def test_a_goal_with_unknown_words_can_be_rejected(vla):
+def test_a_goal_with_unknown_words_can_be_refused(vla):
     import pytest
 
     from vla_sd_ros.client import GoalRejected
@@ -78,5 +78,6 @@ def test_a_goal_with_unknown_words_can_be_rejected(vla):
     try:
         with pytest.raises(GoalRejected, match="never trained on these words: zeppelin; say it in other words"):
             vla.client.start("pick up the zeppelin")
+            vla.client.result(5.0)
     finally:
         assert vla.ros.set_parameter("vla_node", "goal.unknown_words", "warn")

@@ -60,6 +60,7 @@ def test_an_encoding_that_cannot_be_read_is_told_before_a_goal_and_ends_a_runnin
     vla.ros.wait_until(vla.holds, "a hold command")
     with pytest.raises(GoalRejected, match="camera's images cannot be used: image encoding 'bayer_rggb8' .* image_proc"):
         vla.client.start("pick up the milk")
+        vla.client.result(5.0)
     vla.process.wait_for_line("The camera's images cannot be used: image encoding 'bayer_rggb8'")
     vla.ros.wait_until(lambda: [m for _, m in vla.diagnostics if m.status[0].level == DiagnosticStatus.WARN
                                 and "cannot be used" in m.status[0].message], "a warning in /diagnostics")

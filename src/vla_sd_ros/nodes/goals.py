@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The goals of the action server `execute_instruction`: accepted, watched, ended, answered.
 
-One of them commands the arm. Whoever ends a goal first wins (`end`), under the one lock that guards every command: after a
+Each is accepted, so that every client gets its answer where answers are: one that cannot begin is aborted at once, with a
+code and a sentence in its result. One of the others commands the arm. Whoever ends a goal first wins (`end`), under the one lock that guards every command: after a
 hold command of an ended goal no motion of that goal can follow.
 """
 import functools
@@ -13,7 +14,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
-from rclpy.action import CancelResponse, GoalResponse
+from rclpy.action import CancelResponse
 from std_msgs.msg import Empty, Header
 from vla_sd_msgs.action import ExecuteInstruction
 from vla_sd_msgs.msg import ArmStatus, RunningGoal, TaskSuccess
@@ -24,7 +25,7 @@ from vla_sd_ros.nodes.inputs import Inputs
 from vla_sd_ros.nodes.lifecycle import sentence
 from vla_sd_ros.nodes.vla_parameters import MAX_STEP_LIMIT, MAX_TIME_LIMIT, goal_limits
 from vla_sd_ros.watching.goal import (CANCELED, DEACTIVATED, PREEMPTED, SCENE_RESET, SUCCESS, ClientWatch, Code, Ending, GoalWatch,
-                                      Situation, task_failed)
+                                      Situation, refused, task_failed)
 from vla_sd_ros.watching.inputs import Clock
 from vla_sd_ros.watching.picture import PictureWatch
 
@@ -77,17 +78,10 @@ class Goals:
         self.news = threading.Condition(self.lock)
         self.running: Run | None = None         # the goal that commands the arm
 
-    # Acceptance, preemption, cancel: callbacks of the action server
-
-    def on_goal(self, goal: ExecuteInstruction.Goal) -> GoalResponse:
-        wrong = self.objection(goal)
-        if wrong:
-            self._node.get_logger().warning(f"The goal was rejected: {wrong}")
-            return GoalResponse.REJECT
-        return GoalResponse.ACCEPT
+    # Beginning, preemption, cancel: callbacks of the action server
 
     def objection(self, goal: ExecuteInstruction.Goal) -> str:
-        """Why the goal cannot be accepted, as a sentence; empty when it can."""
+        """Why the goal cannot begin, as a sentence; empty when it can."""
         node = self._node
         if node.state == "configuring":
             return f"{node.get_name()} is still loading the model; send the goal when it is active."
@@ -119,13 +113,18 @@ class Goals:
     def on_accepted(self, handle: Any) -> None:
         accepted = Run(handle, accepted=self._clock.now(), accepted_wall=self._clock.wall(), began=self._clock.steady())
         brain, log = self._node.brain, self._node.get_logger()
+        if wrong := self.objection(accepted.goal):
+            log.warning(f"The goal was refused: {wrong}")
+            accepted.ending = refused(wrong)
+            handle.execute(functools.partial(self._refuse, accepted))
+            return
         accepted.unknown_words = brain.unknown_words(accepted.goal.instruction) if brain else []
         with self.news:
             if self.running:
                 self.end(self.running, PREEMPTED)
             self.running = accepted
             self._announce(accepted)
-            if not self._node.active:                   # deactivated since the goal was accepted
+            if not self._node.active:                   # deactivated meanwhile
                 self.end(accepted, DEACTIVATED)
             self.news.notify_all()
         log.info(f"New goal: {accepted.goal.instruction!r}")
@@ -228,6 +227,12 @@ class Goals:
         self._announcements.publish(message)
 
     # The answer
+
+    def _refuse(self, run: Run, handle: Any) -> ExecuteInstruction.Result:
+        """Of a goal that never began: the arm, and the goal that moves it, know nothing of it."""
+        result = self._result(run)
+        _terminate(handle.abort, result)
+        return result
 
     def _execute(self, run: Run, handle: Any) -> ExecuteInstruction.Result:
         """The life of a goal, in a thread of the executor. Never raises: rclpy would answer with an empty result."""

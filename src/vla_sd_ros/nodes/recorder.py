@@ -9,7 +9,9 @@ from importlib import import_module
 
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosbags.rosbag2 import WriterError
+from std_msgs.msg import Bool
 
+from vla_sd_ros.messages.qos import LATCHED
 from vla_sd_ros.nodes.lifecycle import STEADY, ParameterSpec, PlainNode, run
 from vla_sd_ros.nodes.matching import GRAPH_PERIOD, MatchedSubscription
 from vla_sd_ros.report.bag import EPISODE_TOPICS, EpisodeWriter, Topic
@@ -19,7 +21,10 @@ PATIENCE = 5.0  # [s] to wait for publishers before saying that some topics have
 
 
 class Recorder(PlainNode):
-    """Records from its start to its end, or until there is no more room; the bag is complete when the process has ended."""
+    """Records from its start to its end, or until there is no more room; the bag is complete when the process has ended.
+
+    `~/recording`, latched, is true as soon as nothing that is published is missed.
+    """
 
     TABLE = (ParameterSpec("folder", "episode", "Folder of the bag; must not exist yet.", read_only=True),)
 
@@ -31,16 +36,18 @@ class Recorder(PlainNode):
             self._record(resolved, topic)
         self._silent = list(topics)
         self._deadline = time.monotonic() + PATIENCE
+        self._recording = self.create_publisher(Bool, "~/recording", LATCHED)
         self._timer = self.create_timer(0.05, self._announce, clock=STEADY)
 
     def _announce(self) -> None:
-        """Say once that recording goes on: when every topic has a publisher, or after PATIENCE."""
+        """Tell once that recording goes on: when every topic has a publisher, or after PATIENCE."""
         self._silent = [name for name in self._silent if not self.count_publishers(name)]
         if self._silent and time.monotonic() < self._deadline:
             return
         self._timer.cancel()
         absent = f"; nobody publishes {', '.join(self._silent)}" if self._silent else ""
         self.get_logger().info(f"recording{absent}")
+        self._recording.publish(Bool(data=True))
 
     def _open(self, topics: dict[str, Topic]) -> EpisodeWriter:
         try:

@@ -16,12 +16,12 @@ from rclpy.task import Future
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Empty, Float64, String
-from vla_sd_msgs.msg import RunningGoal, TaskSuccess
+from vla_sd_msgs.msg import RunningGoal, SceneStatus, TaskSuccess
 from vla_sd_msgs.srv import ResetScene
 
 from vla_sd_ros.messages.poses import pose_of
 from vla_sd_ros.messages.qos import LATCHED
-from vla_sd_ros.nodes.lifecycle import ERROR, OK, WARN, ParameterSpec, PlainNode, run, sentence
+from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ParameterSpec, PlainNode, run, sentence
 from vla_sd_ros.sim import urdf
 from vla_sd_ros.sim.judge import State
 from vla_sd_ros.sim.realtime import Listener, RealTimeScene
@@ -66,6 +66,7 @@ class SimNode(PlainNode):
         )
         self._simulation = RealTimeScene(self._make_scene, period, 1 / self.values["camera_rate"], listener)
         self._simulation.start()
+        self.create_timer(1.0, self._publish_status, clock=STEADY)
 
     def _create_topics(self) -> None:
         publisher = self.create_publisher
@@ -75,6 +76,7 @@ class SimNode(PlainNode):
         self._task_success = publisher(TaskSuccess, "task_success", LATCHED)
         self._task_instruction = publisher(String, "task_instruction", LATCHED)
         self._scene_reset = publisher(Empty, "scene_reset", 1)
+        self._status = publisher(SceneStatus, "~/status", LATCHED)
         self._clock_topic = publisher(Clock, "/clock", 10) if self._simulated_clock else None
         self.create_subscription(PoseStamped, "target_pose", self._on_target, 1)
         self.create_subscription(Float64, "gripper_command", self._on_gripper, LATCHED)
@@ -202,7 +204,16 @@ class SimNode(PlainNode):
         self._present = wanted
         return self._simulation.scene
 
-    # Diagnostics and the end.
+    # Status, diagnostics and the end.
+
+    def _publish_status(self) -> None:
+        pacer = self._simulation.pacer
+        if pacer is None:
+            return
+        message = SceneStatus(**self._present, simulated_time=pacer.simulated, wall_time=pacer.wall,
+                              skipped_images=self._simulation.skipped_images)
+        message.header.stamp = self._stamp()
+        self._status.publish(message)
 
     def diagnose(self) -> tuple:
         if self._failure:
@@ -212,8 +223,7 @@ class SimNode(PlainNode):
         if pacer is None:
             return OK, "building the scene", values
         values |= {
-            "realtime ratio": f"{pacer.ratio:.3f}", "simulated time [s]": f"{pacer.simulated:.3f}",
-            "wall time [s]": f"{pacer.wall:.3f}", "skipped images": self._simulation.skipped_images,
+            "realtime ratio": f"{pacer.ratio:.3f}", "skipped images": self._simulation.skipped_images,
         }
         if self._clock_topic and (clocks := self.count_publishers(self._clock_topic.topic_name)) > 1:
             return ERROR, f"{clocks} nodes publish /clock: give each simulator a ROS_DOMAIN_ID of its own", values

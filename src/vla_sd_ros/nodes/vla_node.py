@@ -51,7 +51,7 @@ class VlaNode(PolledTime, ManagedNode):
         # task outside any group, so it blocks none of them.
         self._server = ActionServer(
             self, ExecuteInstruction, "execute_instruction", execute_callback=lambda handle: None,
-            goal_callback=self._goals.on_goal, handle_accepted_callback=self._goals.on_accepted,
+            handle_accepted_callback=self._goals.on_accepted,
             cancel_callback=self._goals.on_cancel, callback_group=MutuallyExclusiveCallbackGroup(), result_timeout=300)
 
     # Lifecycle

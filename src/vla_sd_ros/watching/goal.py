@@ -31,6 +31,7 @@ class Code(IntEnum):
     CLIENT_GONE = 1012
     SCENE_RESET = 1013
     TASK_FAILED = 1014
+    GOAL_REFUSED = 1015
     ARM_FAULT = 1100
 
 
@@ -49,6 +50,11 @@ CANCELED = Ending(Code.CANCELED, "cancelled", "The client cancelled the goal.")
 PREEMPTED = Ending(Code.PREEMPTED, "preempted", "A newer goal took over.")
 DEACTIVATED = Ending(Code.NODE_DEACTIVATED, "fault", "vla_node was deactivated or shut down during the goal.")
 SCENE_RESET = Ending(Code.SCENE_RESET, "fault", "The simulator's scene was reset during the goal; send it again.")
+
+
+def refused(why: str) -> Ending:
+    """A goal that never began. why: one sentence."""
+    return Ending(Code.GOAL_REFUSED, "refused", why)
 
 
 def task_failed(why: str) -> Ending:
