@@ -14,8 +14,8 @@ from pattern import SIZES, SUBSET, pattern
 from PIL import Image
 
 from vla_sd_ros.policy.config import VlaConfig, openvla_config
-from vla_sd_ros.policy.preprocessing import (ImageSettings, _coded, crop_positions, jpeg_round_trip, lanczos3, prepare,
-                                              published, resize_on_device, shrink, turn)
+from vla_sd_ros.policy.preprocessing import (ImageSettings, _coded, crop_positions, jpeg_round_trip, lanczos3, parse_settings,
+                                              prepare, resize_on_device, settings_of, shrink, turn)
 from vla_sd_ros.policy.vla import normalise_pixels
 
 TENSORFLOW = np.load(Path(__file__).parent / "data" / "tensorflow_images.npz")
@@ -106,9 +106,29 @@ def test_mirrored_upright_images_are_robosuites_rotated_by_180_degrees():
     assert np.array_equal(both, upright[::-1])
 
 
-def test_settings_are_those_of_the_data_set():
-    assert published("bridge_orig") == ImageSettings(jpeg=True, centre_crop=False, mirror=False)
-    assert published("libero_spatial_no_noops") == ImageSettings(jpeg=True, centre_crop=True, mirror=True)
+def test_settings_are_those_that_were_published_with_the_data_set():
+    assert settings_of("bridge_orig", {}) == ImageSettings(jpeg=True, centre_crop=False, mirror=False)
+    for name in ("libero_spatial", "libero_object_no_noops", "libero_goal", "libero_10_no_noops"):
+        assert settings_of(name, {}) == ImageSettings(jpeg=True, centre_crop=True, mirror=True)
+
+
+def test_a_checkpoint_says_itself_how_its_images_are_prepared():
+    table = parse_settings({"kitchen": {"centre_crop": True}, "libero_goal": {"rotate_180": True}})
+    assert settings_of("kitchen", table) == ImageSettings(centre_crop=True)
+    assert settings_of("libero_goal", table) == ImageSettings(rotate_180=True)
+    assert settings_of("libero_object", table) == ImageSettings(centre_crop=True, mirror=True)
+
+
+def test_how_pictures_of_unknown_data_of_libero_are_turned_is_not_guessed():
+    with pytest.raises(ValueError, match="'libero_mine' is none of the data sets .* say in image_settings.json"):
+        settings_of("libero_mine", {})
+    assert settings_of("libero_mine", parse_settings({"libero_mine": {}})) == ImageSettings()
+
+
+@pytest.mark.parametrize("entries", [[1], {"kitchen": True}, {"kitchen": {"mirror": 1}}, {"kitchen": {"flip": True}}])
+def test_settings_that_make_no_sense_are_one_sentence(entries):
+    with pytest.raises(ValueError, match="must be an object with some of centre_crop, jpeg, mirror, rotate_180, each true or false"):
+        parse_settings(entries)
 
 
 def test_each_tower_has_its_own_normalisation():

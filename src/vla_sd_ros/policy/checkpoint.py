@@ -23,7 +23,7 @@ from vla_sd_ros.policy.actions import (ActionStatistics, check_units, choose_sta
                                        write_statistics)
 from vla_sd_ros.policy.config import CheckpointError, FusedVisionConfig, TextConfig, VisionConfig, VlaConfig, read_config
 from vla_sd_ros.policy.model import DraftHead, VlaModel
-from vla_sd_ros.policy.preprocessing import ImageSettings, published
+from vla_sd_ros.policy.preprocessing import IMAGE_SETTINGS, ImageSettings, parse_settings, settings_of
 from vla_sd_ros.policy.prompt import check_llama2, read_tokenizer, word_tokenizer
 from vla_sd_ros.policy.quantization import NONE
 from vla_sd_ros.policy.random_openvla import RANDOM, random_openvla
@@ -51,7 +51,8 @@ def load(
 
     unnorm_key: entry of the action statistics; may be empty when there is only one. threads: CPU threads of torch in
     this process; 0 leaves them as they are. dtype: of OpenVLA's weights, "bfloat16", "float16" or "float32"; empty: as
-    stored. images: how OpenVLA's images are prepared; None: as published for the data set. quantization: of the language
+    stored. images: how OpenVLA's images are prepared; None: as the
+    checkpoint's image_settings.json says for the data set, and otherwise as was published. quantization: of the language
     model's matrices, one of quantization.KINDS. largest_step [m], [rad]: what the action statistics may hold along an axis;
     None: whatever, for what does not act. Raises CheckpointError.
     """
@@ -141,10 +142,12 @@ def _load(
     kind: str, largest_step: tuple[float, float] | None,
 ) -> Vla:
     config = _file(directory / "config.json", read_config)
-    openvla = isinstance(config.vision, FusedVisionConfig)
+    openvla, image_table = isinstance(config.vision, FusedVisionConfig), {}
     if openvla:
         _refuse_others(directory)
         statistics = _openvla_statistics(directory)
+        if (directory / IMAGE_SETTINGS).is_file():
+            image_table = _file(directory / IMAGE_SETTINGS, lambda path: parse_settings(json.loads(path.read_text())))
     else:
         dtype, images = torch.float32, None
         statistics = _file(directory / STATISTICS, read_statistics)
@@ -154,12 +157,12 @@ def _load(
         check_units(statistics, key, largest_step)
         if openvla:
             check_llama2(tokenizer, config.prompt_end_id)
-            images = images or published(key)
+            images = images or settings_of(key, image_table)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     model = weights.read(directory, config, device, dtype, kind)
     head = _read_draft_head(directory, config)
-    return Vla(model, tokenizer, statistics, key, device, directory.name, head, images, kind, largest_step)
+    return Vla(model, tokenizer, statistics, key, device, directory.name, head, images, kind, largest_step, image_table)
 
 
 def _file(path: Path, read: Callable) -> object:

@@ -5,8 +5,9 @@ OpenVLA's evaluation prepares images with TensorFlow; the same arithmetic is her
 linear and separable, so each is a pair of matrices, made once for each size of image.
 """
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import cv2
@@ -15,6 +16,7 @@ import simplejpeg
 import torch
 from torch import Tensor
 
+IMAGE_SETTINGS = "image_settings.json"  # of a checkpoint, optional
 CROPPED_AREA = 0.9
 CUT_OFF = np.float32(255.5 / 255.0)     # of a conversion of TensorFlow's, which then cuts off what is not whole
 JPEG_QUALITY = 95   # TensorFlow's default, with 4:2:0 chroma subsampling, which is OpenCV's too
@@ -39,10 +41,33 @@ class ImageSettings:
     rotate_180: bool = False
 
 
-def published(unnorm_key: str) -> ImageSettings:
-    """The settings that fit upright images of a camera, by the data set that a checkpoint of OpenVLA was trained on."""
-    libero = unnorm_key.startswith("libero")
-    return ImageSettings(centre_crop=libero, mirror=libero)
+# Of the data sets of OpenVLA's fine-tunes on LIBERO; those of all others that were published are as cameras give them.
+PUBLISHED = {
+    f"libero_{suite}{ending}": ImageSettings(centre_crop=True, mirror=True)
+    for suite in ("spatial", "object", "goal", "10", "90", "4_task_suites") for ending in ("", "_no_noops")
+}
+
+
+def settings_of(data_set: str, table: Mapping[str, ImageSettings]) -> ImageSettings:
+    """The settings that fit upright images of a camera, by the data set that a checkpoint of OpenVLA was trained on.
+
+    table: what the checkpoint itself says, by data set; it comes before what was published. Raises ValueError for a data set of
+    LIBERO's that neither knows: whether its pictures were turned cannot be guessed.
+    """
+    found = table.get(data_set) or PUBLISHED.get(data_set)
+    if not found and data_set.startswith("libero"):
+        raise ValueError(f"{data_set!r} is none of the data sets that OpenVLA was published with: say in {IMAGE_SETTINGS} beside "
+                         f'the weights how its images are prepared, as {{"{data_set}": {{"centre_crop": true, "mirror": true}}}}')
+    return found or ImageSettings()
+
+
+def parse_settings(entries: object) -> dict[str, ImageSettings]:
+    """What a checkpoint's image_settings.json holds, by data set. Raises ValueError with one sentence."""
+    names = {field.name for field in fields(ImageSettings)}
+    for key, entry in entries.items() if isinstance(entries, dict) else [("the file", entries)]:
+        if not isinstance(entry, dict) or entry.keys() - names or not all(isinstance(value, bool) for value in entry.values()):
+            raise ValueError(f"{key} must be an object with some of {', '.join(sorted(names))}, each true or false")
+    return {key: ImageSettings(**entry) for key, entry in entries.items()}
 
 
 def shrink(image: np.ndarray, size: int) -> np.ndarray:

@@ -6,9 +6,10 @@
     out = vla.extend(draft)                      # one more pass, over a draft of what follows the committed tokens
     vla.keep(path)                               # commit the nodes of a path of the latest draft, drop the others
 """
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property, lru_cache, partial
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from vla_sd_ros.policy.actions import ActionStatistics, check_units, choose_stat
 from vla_sd_ros.policy.draft import EMPTY, Draft, chain, places
 from vla_sd_ros.policy.graphs import Graphs, eager
 from vla_sd_ros.policy.model import DraftHead, VlaModel
-from vla_sd_ros.policy.preprocessing import ImageSettings, prepare, published, resize_on_device, shrink, turn
+from vla_sd_ros.policy.preprocessing import ImageSettings, prepare, resize_on_device, settings_of, shrink, turn
 from vla_sd_ros.policy.prompt import MAX_PROMPT_TOKENS, Prompts
 from vla_sd_ros.policy.quantization import NONE, stored_bytes
 from vla_sd_ros.policy.self_test import self_test
@@ -90,12 +91,14 @@ class Vla:
     statistics: all of the checkpoint, by key. unnorm_key: that in use, as the checkpoint calls it. draft_head: reads a
     draft off the image; None where the checkpoint has none. images: how OpenVLA's are prepared; None: the embedded policy.
     quantization: how the model's layers have been quantised. largest_step [m], [rad]: what statistics that are chosen
-    later may hold along an axis; more are other units, and refused; None: whatever.
+    later may hold along an axis; more are other units, and refused; None: whatever. image_table: what the checkpoint itself
+    says of its images, by data set.
     """
 
     def __init__(self, model: VlaModel, tokenizer: Tokenizer, statistics: dict[str, ActionStatistics], unnorm_key: str,
                  device: str, name: str, draft_head: DraftHead | None = None, images: ImageSettings | None = None,
-                 quantization: str = NONE, largest_step: tuple[float, float] | None = None):
+                 quantization: str = NONE, largest_step: tuple[float, float] | None = None,
+                 image_table: Mapping[str, ImageSettings] = MappingProxyType({})):
         self.config = model.config
         self.quantization = quantization
         self.name = name
@@ -104,6 +107,7 @@ class Vla:
         self._table = statistics
         self._largest_step = largest_step
         self.images = images
+        self._image_table = image_table
         self._model = model.to(self.device).eval().requires_grad_(False)
         self._prompts = Prompts(tokenizer, model.config.prompt_end_id, model.text_embeddings, self.device)
         # images come with their channels last: convolutions whose weights do, too, need not turn them around
@@ -176,7 +180,8 @@ class Vla:
         """
         name = choose_statistics(self._table, unnorm_key)
         check_units(self._table, name, self._largest_step)
-        if self.images and published(name) != published(self.unnorm_key):
+        images = partial(settings_of, table=self._image_table)
+        if self.images and name != self.unnorm_key and images(name) != images(self.unnorm_key):
             raise ValueError(f"images of {name!r} are prepared in another way than those of {self.unnorm_key!r}: load the "
                              "checkpoint with that key")
         return name
