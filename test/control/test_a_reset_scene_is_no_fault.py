@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from test_motion_stays_within_limits import CONFIG, Rig, steady
 
-from vla_sd_ros.control.controller import Code
+from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.joint_states import JointStateWatch
 
 
@@ -25,7 +25,7 @@ def test_a_leap_that_was_announced_is_no_jump():
 def test_an_abandoned_goal_brakes_without_a_fault_and_its_commands_are_refused():
     rig = Rig(replace(CONFIG, workspace_high=np.full(3, 1.0)))
     rig.run([(steady(0), 20), (steady(1), 10)])
-    rig.controller.abandon("the scene was reset")
+    rig.controller.end(Fault(Code.NO_COMMAND, "the scene was reset"))
     rig.run([(steady(2), 50)])
     status = rig.controller.status(rig.now)
     assert rig.controller.at_rest and not status.moving

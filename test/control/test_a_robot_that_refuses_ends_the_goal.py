@@ -3,7 +3,8 @@
 
 import numpy as np
 
-from vla_sd_ros.control.controller import ArmController, Code, Command, Config
+from vla_sd_ros.control.codes import Code, Fault
+from vla_sd_ros.control.controller import ArmController, Command, Config
 from vla_sd_ros.kinematics.pose import Pose
 
 START = Pose(np.array([0.4, 0.0, 0.3]), np.eye(3))
@@ -26,7 +27,7 @@ def test_the_arm_rests_until_the_next_goal():
     tick(1)
     controller.command(command(b"one"), now)
     tick(10)
-    controller.fault("the test says so")
+    controller.end(Fault(Code.ROBOT_FAULT, "the test says so"))
     assert controller.status(now).code == Code.ROBOT_FAULT and "the test says so" in controller.status(now).message
     tick(int(100 * Config().limits.stopping_time()) + 2)
     assert controller.at_rest
@@ -41,6 +42,6 @@ def test_the_arm_rests_until_the_next_goal():
 
 def test_a_fault_while_nothing_runs_changes_nothing():
     controller = ArmController(Config(), 0.0)
-    controller.fault("early")
+    controller.end(Fault(Code.ROBOT_FAULT, "early"))
     controller.measure(START, 0.0)
     assert controller.status(0.0).code == Code.NO_COMMAND

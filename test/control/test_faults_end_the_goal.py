@@ -46,14 +46,14 @@ def test_a_block_lasts_until_it_is_taken_back(rig):
 
 
 def test_a_robot_that_refuses_ends_the_goal(rig):
-    rig.controller.fault("the driver says no")
+    rig.controller.end(Fault(Code.ROBOT_FAULT, "the driver says no"))
     assert_over(rig, Code.ROBOT_FAULT)
 
 
 @pytest.mark.parametrize("covered", ["hold", "release"])
 def test_a_fault_that_something_else_covers_comes_back_with_the_goals_next_command(rig, covered):
     """Or vla_node would go on commanding an arm that refuses, until a limit ends the goal."""
-    rig.controller.fault("the driver says no")
+    rig.controller.end(Fault(Code.ROBOT_FAULT, "the driver says no"))
     getattr(rig.controller, covered)("for another reason")
     assert rig.controller.status(rig.now).code == Code.NO_COMMAND
     rig.run([(steady(3), 20)])
@@ -200,7 +200,7 @@ def test_joint_states_without_stamps_are_taken():
 
 
 def test_a_hold_that_is_asked_for_keeps_the_fault_of_the_goal(rig):
-    rig.controller.fault("the driver says no")
+    rig.controller.end(Fault(Code.ROBOT_FAULT, "the driver says no"))
     rig.run([(replace(steady(3), hold=True), 20)])
     status = rig.controller.status(rig.now)
     assert status.code == Code.ROBOT_FAULT and status.message == "the driver says no"
@@ -213,7 +213,7 @@ def test_a_goal_may_be_ended_while_it_pauses(rig):
 
 
 def test_activation_forgives_no_goal(rig):
-    rig.controller.fault("the driver says no")
+    rig.controller.end(Fault(Code.ROBOT_FAULT, "the driver says no"))
     before = rig.controller
     rig.controller = before.successor(rig.now)
     rig.controller.measure(rig.measured, rig.now)

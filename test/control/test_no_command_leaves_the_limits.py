@@ -111,7 +111,7 @@ class Story:
         elif event == "block":
             controller.block("test", Fault(Code.HELD, "a test"))
         elif event == "fault":
-            controller.fault("a test")
+            controller.end(Fault(Code.ROBOT_FAULT, "a test"))
         elif event == "forget":
             controller.release("a test")
             self.strayed = 0.0 * self.strayed

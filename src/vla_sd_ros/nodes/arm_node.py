@@ -215,7 +215,7 @@ class ArmNode(ManagedNode):
         """The simulator is about to put the arm elsewhere: the goal is over, and the leap of the joints is no fault."""
         if self._kinematics is not None:
             self._watch.forget()
-        self._controller.abandon("the simulator's scene was reset, so the goal is over")
+        self._controller.end(Fault(Code.NO_COMMAND, "the simulator's scene was reset, so the goal is over"))
         self._publish_status_on_change()
 
     def _on_hold(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -301,7 +301,7 @@ class ArmNode(ManagedNode):
     def _send(self, now: float, pose: Pose) -> None:
         """Send a target; one that the robot's side did not take is given up when it takes targets again."""
         if fault := self._arm.fault(now):
-            self._controller.fault(fault)
+            self._controller.end(Fault(Code.ROBOT_FAULT, fault))
             if self._controller.at_rest:  # kept, it may be what the robot refuses, and no later goal would move
                 self._controller.release(f"its target was given up, because {fault}")
                 return
