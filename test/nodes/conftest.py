@@ -50,7 +50,7 @@ class ArmBench:
     def describe(self, text):
         from std_msgs.msg import String
 
-        self.node._on_description(String(data=text))
+        self.node._arm_state.on_description(String(data=text))
 
     def measure(self, age=0.0, **changes):
         """One message of joint states, stamped `age` [s] ago; changes: of its fields."""
@@ -60,7 +60,7 @@ class ArmBench:
 
         message = JointState(**({"name": NAMES, "position": self.q.tolist()} | changes))
         message.header.stamp = (self.node.get_clock().now() - Duration(seconds=age)).to_msg()
-        self.node._on_joint_states(message)
+        self.node._arm_state.on_joint_states(message)
 
     def command(self, **fields):
         from panda import command
@@ -96,7 +96,7 @@ class ArmBench:
 
     @property
     def status(self):
-        return self.node._controller.status(time.monotonic())
+        return self.node.controller.status(time.monotonic())
 
     @property
     def path(self):
@@ -118,7 +118,7 @@ class ArmBench:
     def close(self):
         self.node.stop()
         self.node.destroy_node()
-        self.node._controller = None  # rclpy holds on to the node
+        self.node.controller = None  # rclpy holds on to the node
         self.context.try_shutdown()
 
 

@@ -51,5 +51,5 @@ def test_the_new_one_is_taken_at_the_next_activation(arm):
     arm.describe(urdf().replace(*CHANGES["another base"]).replace('xyz="0 0 0.2104"', 'xyz="0 0 0.3104"'))
     arm.lifecycle("deactivate", "activate")
     arm.measure()
-    moved = arm.node._controller.measured.position - arm.tip
+    moved = arm.node.controller.measured.position - arm.tip
     np.testing.assert_allclose(np.linalg.norm(moved), 0.1, atol=1e-6)   # in base_frame still, with the longer tip

@@ -12,7 +12,7 @@ def test_commands_move_the_arm_along_its_base_and_the_box_is_the_bases(make_arm)
     arm = make_arm(**{"workspace.max": [0.5, 0.5, 0.9]}).start(WORLD)
     here = arm.tip
     assert 0.3 < here[0] < 0.5
-    np.testing.assert_allclose(arm.node._controller.measured.position, here, atol=1e-9)
+    np.testing.assert_allclose(arm.node.controller.measured.position, here, atol=1e-9)
     arm.drive(2)
     arm.run(0.3)
     assert arm.sent[0].header.frame_id == "panda_link0"

@@ -14,9 +14,8 @@ from pattern import SIZES, SUBSET, pattern
 from PIL import Image
 
 from vla_sd_ros.policy.config import VlaConfig, openvla_config
-from vla_sd_ros.policy.preprocessing import (ImageSettings, _coded, crop_positions, jpeg_round_trip, lanczos3, parse_settings,
-                                              prepare, resize_on_device, settings_of, shrink, turn)
-from vla_sd_ros.policy.vla import normalise_pixels
+from vla_sd_ros.policy.preprocessing import (ImageSettings, _coded, crop_positions, jpeg_round_trip, lanczos3, normalise_pixels,
+                                              parse_settings, prepare, resize_on_device, settings_of, shrink, turn)
 
 TENSORFLOW = np.load(Path(__file__).parent / "data" / "tensorflow_images.npz")
 PLAIN = ImageSettings(jpeg=False)

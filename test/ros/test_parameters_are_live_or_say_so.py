@@ -142,9 +142,9 @@ def unreached() -> list[str]:
     for spec in ArmNode.TABLE:
         if spec.read_only or spec.name in READ_AT_USE:
             continue
-        before = repr(node._controller.config)
+        before = repr(node.controller.config)
         (answer,) = node.set_parameters([Parameter(spec.name, value=another(spec))])
-        if not answer.successful or repr(node._controller.config) == before:
+        if not answer.successful or repr(node.controller.config) == before:
             missed.append(f"{spec.name} {answer.reason}")
     context.try_shutdown()
     return missed

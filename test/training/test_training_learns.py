@@ -8,7 +8,7 @@ from vla_sd_ros.policy.actions import encode
 from vla_sd_ros.policy.config import TextConfig, VisionConfig, VlaConfig
 from vla_sd_ros.policy.model import VlaModel
 from vla_sd_ros.policy.prompt import word_tokenizer
-from vla_sd_ros.policy.vla import normalise_pixels
+from vla_sd_ros.policy.preprocessing import normalise_pixels
 from vla_sd_ros.training.data import Batches, Frames
 from vla_sd_ros.training.losses import AuxiliaryHead, Guide, action_loss, pointing_loss
 from vla_sd_ros.training.train import Trainee, action_states, compute_losses, keep_words

@@ -51,10 +51,8 @@ class ArmController:
         self.kinematics: Kinematics | None = None  # of the arm; without it nothing is known of the joints
         self.measured: Pose | None = None
         self._measured_joints: np.ndarray | None = None
-        self._measured_at = now
-        self._ticked_at = now
+        self._measured_at = self._ticked_at = self._at_rest_since = now
         self._commanded_at = -math.inf
-        self._at_rest_since = now
         self._goal_id: bytes | None = None
         self._tracker: Tracker | None = None
         self._reference = Reference()

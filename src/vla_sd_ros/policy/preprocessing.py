@@ -16,6 +16,8 @@ import simplejpeg
 import torch
 from torch import Tensor
 
+from vla_sd_ros.policy.config import VlaConfig
+
 IMAGE_SETTINGS = "image_settings.json"  # of a checkpoint, optional
 CROPPED_AREA = 0.9
 CUT_OFF = np.float32(255.5 / 255.0)     # of a conversion of TensorFlow's, which then cuts off what is not whole
@@ -61,6 +63,13 @@ def settings_of(data_set: str, table: Mapping[str, ImageSettings]) -> ImageSetti
     return found or ImageSettings()
 
 
+def check_same(one: str, other: str, table: Mapping[str, ImageSettings]) -> None:
+    """Raises ValueError where images of one data set are prepared in another way than those of the other."""
+    if one != other and settings_of(one, table) != settings_of(other, table):
+        raise ValueError(f"images of {one!r} are prepared in another way than those of {other!r}: load the checkpoint with that "
+                         "key")
+
+
 def parse_settings(entries: object) -> dict[str, ImageSettings]:
     """What a checkpoint's image_settings.json holds, by data set. Raises ValueError with one sentence."""
     names = {field.name for field in fields(ImageSettings)}
@@ -68,6 +77,35 @@ def parse_settings(entries: object) -> dict[str, ImageSettings]:
         if not isinstance(entry, dict) or entry.keys() - names or not all(isinstance(value, bool) for value in entry.values()):
             raise ValueError(f"{key} must be an object with some of {', '.join(sorted(names))}, each true or false")
     return {key: ImageSettings(**entry) for key, entry in entries.items()}
+
+
+def pixels_of(image: np.ndarray, config: VlaConfig, settings: ImageSettings | None, device: torch.device,
+              on_device: bool) -> Tensor:
+    """image (H, W, 3) uint8 RGB to normalised pixels (1, 3 or 6, size, size) float on the device.
+
+    settings: None for the embedded policy. on_device: resize OpenVLA's there.
+    """
+    size = config.vision.image_size
+    if settings and on_device:
+        pixels = resize_on_device(torch.from_numpy(turn(image, settings)).to(device), size, settings.centre_crop)
+    else:
+        image = prepare(image, size, settings) if settings else shrink(image, size)
+        pixels = torch.from_numpy(image).to(device)
+    return normalise_pixels(pixels[None], config)
+
+
+def normalise_pixels(images: Tensor, config: VlaConfig) -> Tensor:
+    """images (B, H, W, 3) uint8 to (B, C, H, W) float; C is 3, or 6 where each of two towers has its normalisation."""
+    mean, std = _normalisation(config, images.device)
+    return ((images.permute(0, 3, 1, 2).float()[:, None] / 255.0 - mean) / std).flatten(1, 2)
+
+
+@lru_cache(maxsize=8)
+def _normalisation(config: VlaConfig, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (towers, channels, 1, 1), kept on the device."""
+    with torch.inference_mode(False):
+        values = (torch.tensor(x, device=device) for x in (config.image_mean, config.image_std))
+        return tuple(x.view(*(x.shape or (1, 1)), 1, 1) for x in values)
 
 
 def shrink(image: np.ndarray, size: int) -> np.ndarray:

@@ -8,7 +8,7 @@
 """
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache, partial
+from functools import cache, cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -22,7 +22,7 @@ from vla_sd_ros.policy.actions import ActionStatistics, check_units, choose_stat
 from vla_sd_ros.policy.draft import EMPTY, Draft, chain, places
 from vla_sd_ros.policy.graphs import Graphs, eager
 from vla_sd_ros.policy.model import DraftHead, VlaModel
-from vla_sd_ros.policy.preprocessing import ImageSettings, prepare, resize_on_device, settings_of, shrink, turn
+from vla_sd_ros.policy.preprocessing import ImageSettings, check_same, pixels_of
 from vla_sd_ros.policy.prompt import MAX_PROMPT_TOKENS, Prompts
 from vla_sd_ros.policy.quantization import NONE, stored_bytes
 from vla_sd_ros.policy.self_test import self_test
@@ -180,10 +180,8 @@ class Vla:
         """
         name = choose_statistics(self._table, unnorm_key)
         check_units(self._table, name, self._largest_step)
-        images = partial(settings_of, table=self._image_table)
-        if self.images and name != self.unnorm_key and images(name) != images(self.unnorm_key):
-            raise ValueError(f"images of {name!r} are prepared in another way than those of {self.unnorm_key!r}: load the "
-                             "checkpoint with that key")
+        if self.images:
+            check_same(name, self.unnorm_key, self._image_table)
         return name
 
     @property
@@ -205,7 +203,8 @@ class Vla:
     def observe_all(self, images: Sequence[np.ndarray], instructions: Sequence[str]) -> list[Prompt]:
         """The same for several images, in one pass of the vision tower, and one of the projector when it is needed."""
         texts = [self._prompts.embeddings(instruction) for instruction in instructions]
-        pixels = torch.cat([self._pixels(image) for image in images])
+        pixels = torch.cat([pixels_of(image, self.config, self.images, self.device, self._captured) for image in images])
+        pixels = pixels.to(self._dtype)
         cells, pooled = self._run(("image", len(images)), self._look, pixels)
 
         @cache
@@ -337,17 +336,6 @@ class Vla:
         """Of the whole vocabulary, not of the action tokens alone, after the last hidden state of (n, hidden)."""
         return int((hidden[-1] @ self._model.language_model.lm_head.weight.T).argmax())
 
-    def _pixels(self, image: np.ndarray) -> Tensor:
-        """image (H, W, 3) uint8 RGB to normalised pixels (1, 3 or 6, size, size)."""
-        size = self.config.vision.image_size
-        if self.images and self._captured:
-            crop = self.images.centre_crop
-            pixels = resize_on_device(torch.from_numpy(turn(image, self.images)).to(self.device), size, crop)
-        else:
-            image = prepare(image, size, self.images) if self.images else shrink(image, size)
-            pixels = torch.from_numpy(image).to(self.device)
-        return normalise_pixels(pixels[None], self.config).to(self._dtype)
-
 
 def action_of(statistics: ActionStatistics, bins: np.ndarray) -> np.ndarray:
     """The action (7,) in metres, radians and gripper opening 0..1 of seven bins (7,)."""
@@ -359,17 +347,3 @@ def action_of(statistics: ActionStatistics, bins: np.ndarray) -> np.ndarray:
 def _size(tensors: list[Tensor]) -> tuple[int, int]:
     """Numbers and bytes."""
     return sum(t.numel() for t in tensors), sum(stored_bytes(t) for t in tensors)
-
-
-def normalise_pixels(images: Tensor, config) -> Tensor:
-    """images (B, H, W, 3) uint8 to (B, C, H, W) float; C is 3, or 6 where each of two towers has its normalisation."""
-    mean, std = _normalisation(config, images.device)
-    return ((images.permute(0, 3, 1, 2).float()[:, None] / 255.0 - mean) / std).flatten(1, 2)
-
-
-@lru_cache(maxsize=8)
-def _normalisation(config, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (towers, channels, 1, 1), kept on the device."""
-    with torch.inference_mode(False):
-        values = (torch.tensor(x, device=device) for x in (config.image_mean, config.image_std))
-        return tuple(x.view(*(x.shape or (1, 1)), 1, 1) for x in values)

@@ -26,8 +26,8 @@ from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.policy.actions import BINS, ActionStatistics, choose_statistics, read_statistics
 from vla_sd_ros.policy.config import VlaConfig
 from vla_sd_ros.policy.model import VlaModel
+from vla_sd_ros.policy.preprocessing import normalise_pixels
 from vla_sd_ros.policy.prompt import prompt_ids, read_tokenizer, word_tokenizer
-from vla_sd_ros.policy.vla import normalise_pixels
 from vla_sd_ros.training.data import Batch, Batches, Frames, open_frames, pack, vary_colours
 from vla_sd_ros.training.loop import (Log, average_gradients, check_processes, learning_rate, load_state, multiplies_bf16,
                                        save_state, spawn)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What arm_node says of itself: ~/status at 10 Hz and at each change, its log, /diagnostics."""
+
+import math
+import time
+from typing import Any
+
+from vla_sd_msgs.msg import ArmStatus
+
+from vla_sd_ros.control.codes import Code
+from vla_sd_ros.control.controller import Status
+from vla_sd_ros.control.gripper import State
+from vla_sd_ros.messages.qos import LATCHED
+from vla_sd_ros.nodes.lifecycle import ERROR, OK, WARN
+
+
+class ArmReport:
+    """Of a node with a `controller`, and of its gripper."""
+
+    def __init__(self, node: Any, gripper: Any):
+        self._node, self._gripper = node, gripper
+        self._publisher = node.create_publisher(ArmStatus, "~/status", LATCHED)
+        self._sent: tuple[Status, State, str] | None = None
+        self._ticks, self._ticks_since, self._longest_period, self._last_tick = 0, time.monotonic(), 0.0, math.nan
+
+    def ticked(self, now: float) -> None:
+        """One round of the control loop began, at the steady time `now` [s]."""
+        self._ticks += 1
+        if not math.isnan(self._last_tick):
+            self._longest_period = max(self._longest_period, now - self._last_tick)
+        self._last_tick = now
+
+    def publish_on_change(self) -> None:
+        """~/status, if it says something new."""
+        if self._statuses() != self._sent:
+            self.publish()
+
+    def publish(self) -> None:
+        """~/status, and in the log what is new and wrong."""
+        node = self._node
+        if not node.active:
+            return
+        self._gripper.poll(time.monotonic())
+        previous, self._sent = self._sent, self._statuses()
+        status, gripper, problem = self._sent
+        if status.code > Code.NO_COMMAND and (previous is None or previous[0].message != status.message):
+            if node.controller.measured is not None:
+                node.get_logger().warning(status.message)
+            else:
+                node.get_logger().info(status.message)  # the robot's side has not started yet
+        if problem and (previous is None or previous[2] != problem):
+            node.get_logger().warning(f"gripper: {problem}")
+        message = ArmStatus(state=ArmStatus.MOVING if status.moving else ArmStatus.HOLDING, code=int(status.code),
+                            message=status.message, clipped=status.clipped, refused=status.refused, gripper=int(gripper),
+                            gripper_message=problem)
+        message.header.stamp = node.get_clock().now().to_msg()
+        message.header.frame_id = node.values["base_frame"]
+        self._publisher.publish(message)
+
+    def _statuses(self) -> tuple[Status, State, str]:
+        """Of the arm; the gripper's state and its problem."""
+        return self._node.controller.status(time.monotonic()), self._gripper.state(), self._gripper.problem()
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, Any]]:
+        """For /diagnostics, of a node that is configured; see TableNode."""
+        node, now = self._node, time.monotonic()
+        status = node.controller.status(now)
+        rate = self._ticks / (now - self._ticks_since) if now > self._ticks_since else 0.0
+        values = {
+            "lifecycle state": node.state, "code": int(status.code), "dry_run": node.values["dry_run"],
+            "rate of target_pose [Hz]": f"{rate:.1f}", "longest period [ms]": f"{1e3 * self._longest_period:.1f}",
+            "commands clipped": status.clipped, "commands refused": status.refused,
+            "interfaces": f"{node.values['arm.interface']}, {node.values['gripper.interface']}",
+        }
+        self._ticks, self._ticks_since, self._longest_period = 0, now, 0.0
+        if not node.active:
+            return OK, node.state, values
+        level = OK if status.code in (Code.OK, Code.NO_COMMAND) else ERROR
+        if level == OK and node.values["dry_run"]:
+            return WARN, "dry run: nothing is sent to the robot", values
+        if level == OK and node.controller.mostly_clipped:
+            return WARN, ("most commands are shortened to step.max_translation and step.max_rotation, so the arm does less than "
+                          "the policy means: raise them, or lower action_scale"), values
+        problem = self._gripper.problem()
+        if level == OK and problem:
+            return WARN, f"gripper: {problem}", values
+        return level, status.message or "moving", values
