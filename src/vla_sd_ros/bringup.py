@@ -183,29 +183,39 @@ def franka(given: Mapping[str, str]) -> Plan:
         parameters["gripper.interface"] = "topic"  # of whatever else is there; nobody has to listen
     plan: Plan = []
     if given["driver"] == "real":
-        if not given["robot_ip"]:
-            raise ValueError("driver:=real needs robot_ip:=ADDRESS of the robot; give driver:=none where the driver runs "
-                             "elsewhere")
-        arguments = {"robot_ip": given["robot_ip"], "robot_type": given["robot_type"], "arm_prefix": given["arm_prefix"],
-                     "load_gripper": given["load_gripper"]}
-        if file := CRISP_FILE if shipped else given["controllers_yaml"]:
-            arguments["controllers_yaml"] = file
-        names = {"fr3_hand_tcp": parameters["tip_link"], "fr3_": f"{robot}_"} if shipped else {}
-        plan.append(Include("franka_bringup", "franka.launch.py", arguments, names))
-        if loaded:
-            plan.append(Process("spawner", package="controller_manager", namespace="", arguments=(loaded,),
-                                needs=("crisp_controllers",) if shipped else (), asked=f"controller_name:={loaded}"))
+        plan += _franka_driver(given, loaded, {"fr3_hand_tcp": parameters["tip_link"], "fr3_": f"{robot}_"} if shipped else {})
     elif given["driver"] == "sim":
-        if interface != "pose_target":
-            raise ValueError("the simulated Franka takes targets as crisp does: driver:=sim needs controller:=crisp")
-        if not hand:
-            raise ValueError("the simulated Franka has a hand: load_gripper:=false needs driver:=real or driver:=none")
         topics = inputs | {"target_pose": theirs, "image": given["image_topic"]}
-        driver = {"robot": "franka", "prefix": robot, "gripper_action": parameters["gripper.action"]}
-        plan.append(Process("sim_arm_node", _clock(given), topics, namespace="", derived=driver))
+        plan.append(_simulated_franka(given, interface, topics, {
+            "robot": "franka", "prefix": robot, "gripper_action": parameters["gripper.action"]}))
     nodes = _nodes(given["nodes"], given, parameters, inputs | ({own: theirs} if own else {}),
                    {"joint_states": inputs["joint_states"]} | _camera(given))
     return plan + nodes + _rviz(given, parameters["base_frame"], inputs)
+
+
+def _franka_driver(given: Mapping[str, str], loaded: str, names: Mapping[str, str]) -> Plan:
+    """Upstream's driver. loaded: name of the controller to spawn, "" for none; names: of our controllers' file in the arm's own,
+    where that file is used."""
+    if not given["robot_ip"]:
+        raise ValueError("driver:=real needs robot_ip:=ADDRESS of the robot; give driver:=none where the driver runs "
+                         "elsewhere")
+    arguments = {name: given[name] for name in ("robot_ip", "robot_type", "arm_prefix", "load_gripper")}
+    if file := CRISP_FILE if names else given["controllers_yaml"]:
+        arguments["controllers_yaml"] = file
+    plan: Plan = [Include("franka_bringup", "franka.launch.py", arguments, names)]
+    if loaded:
+        plan.append(Process("spawner", package="controller_manager", namespace="", arguments=(loaded,),
+                            needs=("crisp_controllers",) if names else (), asked=f"controller_name:={loaded}"))
+    return plan
+
+
+def _simulated_franka(given: Mapping[str, str], interface: str, topics: Mapping[str, str], derived: Mapping) -> Process:
+    """The simulated one, with its topics and derived parameters; it takes poses, and has a hand."""
+    if interface != "pose_target":
+        raise ValueError("the simulated Franka takes targets as crisp does: driver:=sim needs controller:=crisp")
+    if given["load_gripper"] != "true":
+        raise ValueError("the simulated Franka has a hand: load_gripper:=false needs driver:=real or driver:=none")
+    return Process("sim_arm_node", _clock(given), topics, namespace="", derived=derived)
 
 
 def widowx(given: Mapping[str, str]) -> Plan:

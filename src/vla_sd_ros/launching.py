@@ -68,9 +68,11 @@ class End:
         self._failure = ""
 
     def started(self, event, _context) -> None:
+        """A process of the launch began."""
         self._running.add(event.pid)
 
     def exited(self, event, _context) -> None:
+        """A process of the launch ended."""
         self._running.discard(event.pid)
 
     def required(self, name: str, always: bool) -> Callable:
@@ -86,6 +88,7 @@ class End:
         return ended
 
     def shutdown(self, _event, _context) -> Action:
+        """What the launch does at its end: wait for all processes."""
         return _Coroutine(self._wait)
 
     async def _wait(self) -> None:

@@ -12,6 +12,7 @@ MOST_STEPS = 2**32 - 1  # that fit into the goal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     parser.add_argument("instruction", help="what the arm shall do, in words")
     parser.add_argument("--namespace", type=inputs.namespace, default="vla", help="namespace of vla_node")
     parser.add_argument("--time-limit", type=inputs.seconds, default=0.0, help="limit [s]; 0: the node's own")
@@ -113,6 +114,7 @@ class Progress:
                 print(f"\r\033[K{sentence}" if self._terminal else sentence, file=sys.stderr, flush=True)
 
     def show(self, feedback, force: bool = False) -> None:
+        """Show the newest feedback, if there is one; force: now, whatever was shown when."""
         if feedback is None:
             return
         self.warn(feedback)

@@ -12,6 +12,7 @@ MOST = 32       # requests in a batch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     parser.add_argument("--checkpoint", default="libero", help="./directory, or name of a shipped one")
     parser.add_argument("--decoder", default="autoregressive", help="name of a decoder")
     parser.add_argument("--settings", help="parameter file of vla-sd calibrate, or of a node: its decoder's settings")
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         from vla_sd_ros.serving import server
@@ -56,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def ready(address: str) -> None:
+    """Say that the server answers, and where."""
     print(f"ready: POST http://{address}/act, and openpi's protocol at ws://{address}", flush=True)
 
 

@@ -41,6 +41,7 @@ class Child:
 
     @property
     def alive(self) -> bool:
+        """Whether the process runs."""
         return self.process.poll() is None
 
     def sentence(self) -> str:
@@ -90,6 +91,7 @@ class Supervisor:
         self.signal = number
 
     def start(self, name: str, command: list[str]) -> Child:
+        """Start a process under a name; its output goes to NAME.log."""
         self.children[name] = Child(name, command, self._environment, self._logs / f"{name}.log")
         return self.children[name]
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vla_sd_ros.images import JPEG, MAX_PIXELS, compressed_to_rgb, unreadable, to_rgb
+from vla_sd_ros.messages.images import JPEG, MAX_PIXELS, compressed_to_rgb, unreadable, to_rgb
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GRAY = np.repeat(RGB[..., :1], 3, axis=2)

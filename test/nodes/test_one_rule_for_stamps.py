@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vla_sd_ros import stamps
+from vla_sd_ros.messages import stamps
 from vla_sd_ros.control.controller import Command, Config
 from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.kinematics.pose_buffer import PoseBuffer

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import vla_sd_ros
-from vla_sd_ros.images import contrast
+from vla_sd_ros.watching.picture import contrast
 from vla_sd_ros.nodes.vla_node import VlaNode
 
 LIMIT = next(spec.default for spec in VlaNode.TABLE if spec.name == "image.min_contrast")

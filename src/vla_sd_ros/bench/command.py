@@ -10,6 +10,7 @@ BENCHMARKS = {"libero": libero, "decode": decode, "drafts": drafts}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     subparsers = parser.add_subparsers(dest="benchmark", required=True)
     for name, module in BENCHMARKS.items():
         subparser = subparsers.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__)
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
     try:
         parts.parts(arguments)  # says what is wrong with decoders and settings before anything is loaded
         for option in ("json", "trace"):

@@ -30,6 +30,7 @@ class Answer:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     parser.add_argument("--observations", type=inputs.path, help="what vla-sd bench libero --record wrote")
     parser.add_argument("--most", type=inputs.count, default=100_000, help="observations at most")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the decoders")
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def positive(text: str) -> int:
+    """A whole number of the command line, 1 or more."""
     if int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
     return int(text)
@@ -58,6 +60,7 @@ def batches(text: str) -> list[int]:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
     if arguments.observations is None:
         return price.run(arguments)
     if not any(arguments.observations.rglob("*.npz")):

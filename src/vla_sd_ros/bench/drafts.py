@@ -19,11 +19,13 @@ UNKNOWN = -1000  # near no bin
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     parser.add_argument("--observations", type=inputs.path, required=True, help="what vla-sd bench libero --record wrote")
     parser.add_argument("--most", type=inputs.count, default=100_000, help="observations at most")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
     found = survey(parts(arguments), arguments.observations, arguments.most)
     rows = {source: quality(draft, found.plain) for source, draft in found.drafts.items()}
     print("source       within r bins of the verifier's token / mean accepted prefix of 7, r = " + ", ".join(map(str, RADII)))

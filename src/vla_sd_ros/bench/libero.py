@@ -36,6 +36,7 @@ class Episode:
 
     @property
     def success(self) -> bool:
+        """Whether the right thing was done."""
         return self.outcome == RIGHT
 
 
@@ -59,6 +60,7 @@ class Assignment:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     parser.add_argument("--suite", choices=SUITES + PERTURBED, default="libero_object", metavar="SUITE",
                         help=f"one of {', '.join(SUITES)}, or one of them with _lan, _swap, _object, _task: LIBERO-PRO's")
     parser.add_argument("--tasks", type=inputs.whole(0, TASKS_PER_SUITE - 1), nargs="*", default=list(range(TASKS_PER_SUITE)))
@@ -79,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
     states = tuple(VALIDATION_STATES if arguments.validation else HELD_OUT_STATES)[: arguments.episodes_per_task]
     given, scattered = parts(arguments), arguments.places == "random"
     if scattered and not arguments.suite.startswith("libero_object"):

@@ -49,6 +49,7 @@ class Played:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
     def load(quantization: str) -> Vla:
         return policy.load(arguments.checkpoint, arguments.device, threads=arguments.threads, dtype=arguments.dtype,
                            quantization=quantization, largest_step=tuple(arguments.largest_step))
@@ -251,6 +252,7 @@ class Floors:
 
     @staticmethod
     def measure(vla: Vla) -> "Floors":
+        """On the device of the policy, by copying and multiplying large arrays there."""
         large = vla.device.type == "cuda"
         source = torch.empty(2**30 if large else 2**27, dtype=torch.uint8, device=vla.device)
         target = torch.empty_like(source)
@@ -278,10 +280,12 @@ class Floors:
 
 
 def median_ms(vla: Vla, work: Callable, repeats: int) -> float:
+    """Median time [ms] of a piece of work, until the device has done it."""
     return 1e3 * float(np.median(_times(vla, work, repeats)))
 
 
 def best_s(vla: Vla, work: Callable, repeats: int = 10) -> float:
+    """Shortest time [s] of a piece of work, until the device has done it."""
     return min(_times(vla, work, repeats))
 
 
@@ -298,4 +302,5 @@ def _times(vla: Vla, work: Callable, repeats: int) -> list[float]:
 
 
 def device_name(device: torch.device) -> str:
+    """The name of a GPU, or of this machine's processor."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else results.device_name()

@@ -28,6 +28,7 @@ class Step:
 
     @property
     def accepted(self) -> int:
+        """How many drafted tokens the verifier accepted."""
         return sum(accepted for _, _, accepted in self.passes)
 
     def drafted(self) -> np.ndarray:
@@ -40,6 +41,7 @@ class Step:
 
 
 def step_of(decision: Decision) -> Step:
+    """What is kept of a decision."""
     passes = [(record.kind, record.drafted, record.accepted) for record in decision.passes]
     return Step(decision.path, decision.timings_ms, passes)
 
@@ -80,6 +82,7 @@ def provenance(checkpoint: str, seed: int) -> dict:
 
 
 def write(path: Path, report: dict) -> None:
+    """Write a report as JSON; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=1) + "\n")
 

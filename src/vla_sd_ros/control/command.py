@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_sd_ros import stamps
 from vla_sd_ros.control.config import Config
+from vla_sd_ros.messages import stamps
 from vla_sd_ros.quoting import quoted
 
 

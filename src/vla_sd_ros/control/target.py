@@ -22,6 +22,7 @@ class Segment:
     period: float
 
     def at(self, now: float) -> Pose:
+        """Where the reference is at a time [s]; at its end when the period is over."""
         share = (now - self.begin) / self.period if self.period > 0.0 else 1.0
         return interpolate(self.start, self.end, min(max(share, 0.0), 1.0)) if share < 1.0 else self.end
 
@@ -49,7 +50,7 @@ class Reference:
 
     def at(self, now: float, measured: Pose, config: Config) -> Pose | None:
         """Where the target goes at this time, not too far ahead of the arm at `measured`; None: to rest."""
-        if self._segment is None:
+        if self._segment is None or self._reached is None:
             return None
         wanted, follow = self._segment.at(now), config.follow
         self._reached = wanted if config.dry_run else advanced(

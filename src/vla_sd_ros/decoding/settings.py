@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every number that a decoder depends on, with its range and its effect; vla_node's parameters are made from this table."""
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
@@ -111,7 +112,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for entry in fields(self):
-            default = entry.default_factory() if entry.default is MISSING else entry.default
+            factory = entry.default_factory
+            default = entry.default if factory is MISSING else factory()
             _check(entry.name, getattr(self, entry.name), default, entry.metadata)
         for name, count in (("kalman_decay", 6), ("metric_radius", 2), ("metric_length", 2), ("composite", 7)):
             if len(getattr(self, name)) != count:
@@ -127,7 +129,7 @@ class Settings:
             raise ValueError("fused_radius_min is larger than fused_radius_max")
 
 
-def _check(name: str, value: Any, default: Any, rule: dict) -> None:
+def _check(name: str, value: Any, default: Any, rule: Mapping) -> None:
     if isinstance(default, list):
         if not isinstance(value, list) or not value:
             raise ValueError(f"{name} is {value!r}, but must be a list of at least one entry")

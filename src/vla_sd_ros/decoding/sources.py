@@ -6,7 +6,7 @@ drafts of one action; a drafter's own is policy.drafter.Session.
 """
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -119,7 +119,7 @@ class Knowledge:
     vla: Vla
     settings: Settings
     filter: KalmanFilter
-    database: object | None
+    database: Any
     history: History
     instruction: str
     prompt: Prompt | None = None

@@ -89,7 +89,7 @@ def speculative_decode(vla: Vla, prompt: Prompt, plan: Plan, watch: Stopwatch) -
         else:
             plan.source.start(prompt, out)
         if plan.jacobi:
-            plan.source.revise(first, verifier_bins)
+            plan.source.revise(first, verifier_bins)  # type: ignore[attr-defined]  # jacobi stands for Iterated
         emitted = [*(judged_by if plan.jacobi else draft_bins).tolist(), int(bonus)]
         outcome.tokens += emitted[: ACTION_TOKENS - first]
         outcome.bias[first : first + len(accepted_nodes)] = np.abs(draft_bins - judged_by)

@@ -17,6 +17,7 @@ class Pose:
 
     @property
     def finite(self) -> bool:
+        """Whether every number of it is finite."""
         return bool(np.all(np.isfinite(self.position)) and np.all(np.isfinite(self.rotation)))
 
     def moved(self, displacement: np.ndarray) -> "Pose":

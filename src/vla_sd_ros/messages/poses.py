@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pinocchio as pin
 from geometry_msgs.msg import PoseStamped
-from rclpy.clock import Clock
+from rclpy.clock import ROSClock
 from rclpy.duration import Duration
 
 from vla_sd_ros.kinematics.pose import Pose
 
 
-def stamp_of(clock: Clock, moment: float) -> Any:
+def stamp_of(clock: ROSClock, moment: float) -> Any:
     """ROS time, as a message, of a moment of time.monotonic() [s] just now: what was computed for it may have taken its time.
 
     Simulated time does not go on meanwhile: there it is the present one.

@@ -8,12 +8,12 @@ from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
-from vla_sd_ros import stamps
 from vla_sd_ros.arms.wiring import HERE
 from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.joint_states import JointStateWatch, late, picked
 from vla_sd_ros.kinematics.arm import ArmKinematics
 from vla_sd_ros.kinematics.pose import Pose
+from vla_sd_ros.messages import stamps
 from vla_sd_ros.messages.poses import stamped
 from vla_sd_ros.messages.qos import LATCHED, SENSOR
 from vla_sd_ros.nodes.view import View

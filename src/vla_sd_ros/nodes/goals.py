@@ -2,8 +2,8 @@
 """The goals of the action server `execute_instruction`: accepted, watched, ended, answered.
 
 Each is accepted, so that every client gets its answer where answers are: one that cannot begin is aborted at once, with a
-code and a sentence in its result. One of the others commands the arm. Whoever ends a goal first wins (`end`), under the one lock that guards every command: after a
-hold command of an ended goal no motion of that goal can follow.
+code and a sentence in its result. One of the others commands the arm. Whoever ends a goal first wins (`end`), under the one
+lock that guards every command: after a hold command of an ended goal no motion of that goal can follow.
 """
 import functools
 import inspect

@@ -11,10 +11,10 @@ from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from vla_sd_msgs.msg import ArmStatus
 
-from vla_sd_ros import stamps
-from vla_sd_ros.images import compressed_to_rgb, to_rgb, unreadable
 from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.kinematics.pose_buffer import PoseBuffer
+from vla_sd_ros.messages import stamps
+from vla_sd_ros.messages.images import compressed_to_rgb, to_rgb, unreadable
 from vla_sd_ros.messages.poses import pose_of
 from vla_sd_ros.messages.qos import LATCHED, SENSOR, SENSOR_QUEUE
 from vla_sd_ros.nodes.matching import MatchedSubscription

@@ -25,7 +25,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -384,13 +384,18 @@ def run(make_node: Callable[[], Any], threads: int = 1, args: Sequence[str] | No
         node.get_logger().fatal(f"{node.get_name()} stops, because a callback failed: {sentence(error)}")
         node.get_logger().fatal(traceback.format_exc())
         code = 1
+    _end(node, functools.partial(executor.shutdown, **({} if threads == 1 else {"wait_for_threads": False})), code)
+
+
+def _end(node: Any, shut_down: Callable, code: int) -> NoReturn:
+    """Let the node stop cleanly, then end the process. shut_down: of its executor, within a time."""
     # A callback that never returns (a stuck inference) must not keep the process alive.
     deadline = threading.Timer(STOP_DEADLINE, os._exit, (code,))
     deadline.daemon = True
     deadline.start()
     try:
         node.stop()
-        executor.shutdown(timeout_sec=0.5, **({} if threads == 1 else {"wait_for_threads": False}))
+        shut_down(timeout_sec=0.5)
         node.destroy_node()
         rclpy.try_shutdown()
     except Exception as error:

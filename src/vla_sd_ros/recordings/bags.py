@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_sd_ros.images import compressed_to_rgb, to_rgb
 from vla_sd_ros.instruction import normalized
+from vla_sd_ros.messages.images import compressed_to_rgb, to_rgb
 from vla_sd_ros.recordings.episode import UNKNOWN, Damaged, Episode, Lazily, Options, RecordingError, Skipped
 from vla_sd_ros.recordings.rosbag import opened
 
@@ -100,7 +100,8 @@ class Bag:
 
     def _pictures(self, topic: str, begin: int, end: int, stamps: list[int]) -> Iterator[np.ndarray | None]:
         """The images with these stamps [ns]; Damaged where not one of them can be told."""
-        images, alike, wanted = {}, set(), set(stamps) - {0}
+        images: dict[int, np.ndarray] = {}
+        alike, wanted = set(), set(stamps) - {0}
         with opened(self._place) as reader:
             camera = [connection for connection in reader.connections if connection.topic == topic]
             for connection, _, data in reader.messages(camera, start=begin - MARGIN, stop=end + MARGIN):

@@ -32,7 +32,9 @@ class Inventory:
         RecordingError where nothing can be used, and where the actions of a source as a whole are in other units: no metres
         and radians, or no deltas.
         """
-        sentences, periods, actions = Counter(), Counter(), []
+        sentences: Counter[str] = Counter()
+        periods: Counter[float | None] = Counter()
+        actions: list[np.ndarray] = []
         for name, sources in recordings.groups.items():
             seen: list[np.ndarray] = []
             for episode in recordings.usable(_noting(seen, (found for source in sources for found in source))):

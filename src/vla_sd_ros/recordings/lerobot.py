@@ -13,10 +13,11 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from vla_sd_ros.images import MAX_PIXELS, compressed_to_rgb
+from vla_sd_ros.messages.images import MAX_PIXELS, compressed_to_rgb
 from vla_sd_ros.recordings import parquet
 from vla_sd_ros.recordings.episode import Damaged, Encoded, Episode, Lazily, Options, RecordingError, Skipped
 from vla_sd_ros.recordings.parquet import Parts, by_index, whole
@@ -136,14 +137,14 @@ class LeRobotDataset:
                 found.setdefault(index, []).append((path, rows))
         if unnumbered := sum(len(rows) for _, rows in found.pop(None, [])):
             self._skipped.append(Skipped(str(self._root), f"has {unnumbered} frames whose episode_index is no whole number"))
-        return found
+        return {index: parts for index, parts in found.items() if index is not None}
 
     def _check_complete(self) -> None:
         present, total = sum(len(rows) for parts in self._episodes.values() for _, rows in parts), self._info["total_frames"]
         if present != total:
             self._skipped.append(Skipped(str(self._root), f"has {present} of {total} frames: download it completely"))
 
-    def _read_tasks(self) -> dict[int, str]:
+    def _read_tasks(self) -> dict[int | None, str]:
         """Sentences by task_index; none where the option gives the sentence, or where the file names none."""
         if self._options.instruction:
             return {}
@@ -155,9 +156,9 @@ class LeRobotDataset:
         if not sentences:
             return {}
         table = parquet.read(path, ("task_index", sentences[0]))  # written as a data frame's index, under any name
-        return dict(zip(map(whole, table["task_index"].to_pylist()), table[sentences[0]].to_pylist()))
+        return {whole(index): task for index, task in zip(table["task_index"].to_pylist(), table[sentences[0]].to_pylist())}
 
-    def _read_episodes(self) -> dict[int, dict]:
+    def _read_episodes(self) -> dict[int | None, dict]:
         """What meta/episodes of v3 says of each episode."""
         described = {}
         for path in sorted((self._root / "meta" / "episodes").rglob("*.parquet")):
@@ -176,11 +177,11 @@ class LeRobotDataset:
             video = Video(self._root / template.format(episode_chunk=chunk, video_key=camera, episode_index=number), 0.0)
         else:
             described = self._described.get(number) or {}
-            chunk, file, begin = (described.get(name) for name in self._video_columns())
-            chunk, file = whole(chunk), whole(file)
-            if chunk is None or file is None or begin is None or not np.isfinite(begin):
+            *place, begin = (described.get(name) for name in self._video_columns())
+            at, file = map(whole, place)
+            if at is None or file is None or begin is None or not np.isfinite(begin):
                 raise Damaged(f"has no video in the dataset's meta/episodes: {AGAIN}")
-            video = Video(self._root / template.format(video_key=camera, chunk_index=chunk, file_index=file), float(begin))
+            video = Video(self._root / template.format(video_key=camera, chunk_index=at, file_index=file), float(begin))
         if not video.path.is_file():
             raise Damaged(f"has no video {video.path.relative_to(self._root)}: {AGAIN}")
         return video
@@ -199,7 +200,7 @@ def _pictures(root: Path, camera: str, frames: Frames) -> Iterator[np.ndarray | 
         yield _picture(root, stored)
 
 
-def _picture(root: Path, stored: object) -> np.ndarray | None:
+def _picture(root: Path, stored: Any) -> np.ndarray | None:
     """An image feature's cell: the encoded file, alone or beside its path below the dataset; None where it is empty."""
     try:
         if isinstance(stored, dict):

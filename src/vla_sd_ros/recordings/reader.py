@@ -17,7 +17,8 @@ from vla_sd_ros.recordings.lerobot import LeRobotDataset, lerobot_datasets
 from vla_sd_ros.recordings.rlds import RldsDataset, rlds_datasets
 from vla_sd_ros.recordings.rosbag import bag_places
 
-KINDS = {  # name: where such recordings are below a path, what reads one, how a person recognises it
+KINDS: dict[str, tuple[Callable[[Path], Iterable[Path]], Callable[[Path, Options], Source], str]] = {
+    # name: where such recordings are below a path, what reads one, how a person recognises it
     "demonstrations": (demonstrations, Demonstration, "episode*.npz of `vla-sd collect`"),
     "bags": (bag_places, Bag, "*.mcap or *.db3"),
     "LeRobot datasets": (lerobot_datasets, LeRobotDataset, "meta/info.json"),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_sd_ros.images import compressed_to_rgb
+from vla_sd_ros.messages.images import compressed_to_rgb
 from vla_sd_ros.recordings.episode import Damaged, Encoded, Episode, Lazily, Options, RecordingError, Skipped
 from vla_sd_ros.recordings.tfrecord import features, records
 from vla_sd_ros.recordings.units import NO_DELTAS, physical
@@ -68,8 +68,9 @@ class RldsDataset:
         """Files of which others say that they are part of the set."""
         there: dict[tuple[str, str], set[int]] = {}
         for shard in self._shards:
-            prefix, number, total = _SHARD.fullmatch(shard.name).groups()
-            there.setdefault((prefix, total), set()).add(int(number))
+            if name := _SHARD.fullmatch(shard.name):
+                prefix, number, total = name.groups()
+                there.setdefault((prefix, total), set()).add(int(number))
         for (prefix, total), numbers in there.items():
             for number in sorted(set(range(int(total))) - numbers):
                 yield Skipped(str(self._folder / f"{prefix}-{number:05d}-of-{total}"), f"is not there: {AGAIN}")
@@ -91,10 +92,10 @@ class RldsDataset:
         said = values.get(self._sentence) or [b""]
         period = stride / self._options.rate if self._options.rate else None
         actions = physical(actions, self._options)
-        rewarded = np.any(values.get(STEPS + "reward", np.zeros(1)) > 0.0)
+        rewarded = np.any(np.asarray(values.get(STEPS + "reward", np.zeros(1))) > 0.0)
         return Episode(
             Lazily(map, _picture, pictures[::stride]), actions, self._options.instruction or said[0].decode(errors="replace"),
-            name, period and period * np.arange(len(actions)), period, True if rewarded else None,
+            name, period * np.arange(len(actions)) if period else None, period, True if rewarded else None,
         )
 
     def _find_action(self, declared: dict[str, dict]) -> str:
@@ -137,7 +138,7 @@ def _leaves(feature: dict, name: str = "") -> dict[str, dict]:
         return _leaves(feature["sequence"]["feature"], name)
     if "featuresDict" not in feature:
         return {name: feature}
-    leaves = {}
+    leaves: dict[str, dict] = {}
     for key, part in feature["featuresDict"]["features"].items():
         leaves |= _leaves(part, f"{name}/{key}" if name else key)
     return leaves

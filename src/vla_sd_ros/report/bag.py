@@ -13,10 +13,10 @@ import numpy as np
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from vla_sd_ros.images import to_rgb
+from vla_sd_ros.messages.images import to_rgb
+from vla_sd_ros.messages.stamps import ANOTHER_CLOCK
 from vla_sd_ros.recordings.bags import says_success
 from vla_sd_ros.recordings.rosbag import opened, typestore
-from vla_sd_ros.stamps import ANOTHER_CLOCK
 
 AHEAD = 4 << 20  # [bytes] of the disk claimed before they are needed: for the chunk in memory, index and metadata
 

@@ -8,10 +8,12 @@ from vla_sd_ros.inputs import path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     parser.add_argument("run", type=path, help="folder of a run, with episode/ in it")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
     from vla_sd_ros.report.summary import write_report
 
     if not (arguments.run / "episode").is_dir():

@@ -10,6 +10,7 @@ from vla_sd_ros.recordings import command as recordings_command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     parser.add_argument("--output", type=inputs.path, required=True, help="directory of the database")
     parser.add_argument("--checkpoint", default="libero", help="of the policy that will ask: ./directory or shipped name")
     parser.add_argument(
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
     from vla_sd_ros.policy import CheckpointError
     from vla_sd_ros.recordings import RecordingError
     from vla_sd_ros.retrieval import DatabaseError, TrajectoryDatabase

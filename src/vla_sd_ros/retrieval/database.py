@@ -65,6 +65,7 @@ class Neighbours:
 
     @staticmethod
     def none() -> "Neighbours":
+        """Of a sentence that no demonstration has."""
         no_ids = np.zeros(0, np.int32)
         return Neighbours(
             np.zeros((0, 7), np.float32), np.zeros((0, UPCOMING, 7), np.float32), np.zeros(0, np.float32), no_ids, no_ids

@@ -54,6 +54,7 @@ class Graph:
         return cls(index)
 
     def save(self, path: Path) -> None:
+        """Write the graph to a file."""
         import faiss
 
         faiss.write_index(self._index, str(path))

@@ -63,6 +63,7 @@ class Rounds:
         self._threads = ThreadPoolExecutor(most, "decoder")
 
     def seat(self) -> Seat:
+        """A new seat at the model, for one client."""
         return Seat(self._vla, self._calls)
 
     def run(self, work: Sequence[tuple[Seat, Callable]]) -> list[Future]:
@@ -115,4 +116,5 @@ class Rounds:
             answer.set_result(result)
 
     def close(self) -> None:
+        """Ends the threads; what waits is not run."""
         self._threads.shutdown(wait=False, cancel_futures=True)

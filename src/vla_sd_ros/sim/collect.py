@@ -12,6 +12,7 @@ EPISODES_PER_ASSIGNMENT = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     parser.add_argument("--suite", choices=(*SUITES, OWN), default="libero_object")
     parser.add_argument("--tasks", type=inputs.whole(0, max(TASKS_PER_SUITE, len(SCENES)) - 1), nargs="*",
                         help="indices, default all")
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
     from tqdm import tqdm
 
     from vla_sd_ros.sim.demonstrations import Assignment

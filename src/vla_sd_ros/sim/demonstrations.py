@@ -52,9 +52,11 @@ class Assignment:
             raise ValueError(f"{self.suite} is for measurement alone: nothing is trained on LIBERO-PRO's scenes")
 
     def path(self, episode: int) -> Path:
+        """The file of an episode."""
         return self.directory / self.suite / f"task{self.task}" / f"episode{episode:04d}.npz"
 
     def missing(self) -> list[int]:
+        """Episodes that have no file yet."""
         return [episode for episode in self.episodes if not self.path(episode).exists()]
 
 
@@ -83,6 +85,7 @@ def collect(assignment: Assignment, act: Callable | None = None) -> Iterator[tup
     scene.close()
 
 
+# Longer than others: in this order everything random is drawn, and the same seeds must give the same demonstrations.
 def record_episode(
     scene: LiberoScene, rng: np.random.Generator, act: Callable | None = None, scale: float = 1.0
 ) -> dict:

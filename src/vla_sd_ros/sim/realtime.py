@@ -95,6 +95,7 @@ class RealTimeScene:
         ]
 
     def start(self) -> None:
+        """Begin to build the scene, and to simulate it."""
         for thread in self._threads:
             thread.start()
 

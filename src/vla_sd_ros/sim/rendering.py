@@ -102,4 +102,5 @@ class SceneCamera:
         return self._camera.lookat - self._camera.distance * forward, np.stack([right, down, forward], axis=1)
 
     def close(self) -> None:
+        """Free what rendering holds."""
         self._renderer.close()

@@ -314,6 +314,7 @@ class LiberoScene:
         return urdf.panda_urdf(self.model)
 
     def close(self) -> None:
+        """Free the simulator and its renderer."""
         if self._camera is not None:
             self._camera.close()
             self._camera = None

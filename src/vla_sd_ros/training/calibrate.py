@@ -25,6 +25,7 @@ NEAR = 3  # [bins] within which the sources of a composite draft compete
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     parser.add_argument("--checkpoint", default="libero", help="./directory, or name of a shipped one")
     parser.add_argument("--observations", type=inputs.path, required=True, help="what vla-sd bench libero --record wrote")
     parser.add_argument("--database", default="", help="directory of a trajectory database")
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
     inputs.writable_file(arguments.output, "--output")
     try:
         fitted = fit(survey(Parts(arguments.checkpoint, (), database=arguments.database), arguments.observations, arguments.most))

@@ -41,6 +41,7 @@ class Frames:
     camera: np.ndarray
 
     def statistics(self) -> ActionStatistics:
+        """Of the actions that are learnt."""
         return statistics_of(self.columns["actions"][:, 0])
 
     def weights(self) -> np.ndarray:
@@ -159,6 +160,7 @@ class Batches:
         self._statistics = statistics
 
     def draw(self) -> Batch:
+        """The next batch, drawn with the weights of the frames."""
         columns = self._frames.columns
         index = np.sort(np.searchsorted(self._cumulative, self._rng.random(self._size)).clip(max=len(columns["held"]) - 1))
         jobs = np.stack([self._choose(columns["jobs"][i]) for i in index])

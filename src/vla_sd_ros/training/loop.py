@@ -95,6 +95,7 @@ class Log:
         self._count, self._since = 0, time.monotonic()
 
     def add(self, step: int, total: int, losses: dict[str, float], batch_size: int) -> None:
+        """Take the losses of one step; now and again write and print their means."""
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1

@@ -43,6 +43,7 @@ STATE = "state.pt"  # of an interrupted training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")])
     parser.add_argument("--output", type=inputs.path, default=Path("checkpoints/libero"),
                         help="checkpoint directory to write")
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
     work = arguments.output / "training"
     try:
         check_processes(arguments.processes, arguments.batch_size)
@@ -89,15 +91,18 @@ class Trainee:
     step: int = 0
 
     def live(self) -> nn.ModuleList:
+        """What is trained, as one module."""
         return nn.ModuleList([self.model, self.head, self.guide])
 
     def state(self) -> dict:
+        """All that is needed to go on later."""
         return {
             "live": self.live().state_dict(), "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "step": self.step,
         }
 
     def restore(self, state: dict) -> None:
+        """Go on from a state()."""
         self.live().load_state_dict(state["live"])
         self.average.load_state_dict(state["average"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"]):

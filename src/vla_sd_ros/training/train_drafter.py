@@ -42,6 +42,7 @@ STATE = "state.pt"  # of an interrupted training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     parser.add_argument("--checkpoint", default="libero", help="the policy: ./directory, or the name of a shipped one")
     parser.add_argument("--unnorm-key", default="", help="entry of dataset_statistics.json, where there are several")
     parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")],
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
     try:
         check_processes(arguments.processes, arguments.batch_size)
         directory = checkpoint.find(arguments.checkpoint)
@@ -253,6 +255,7 @@ def accepted_length(model: DrafterModel, vla: Vla, episodes: list[Decoded], coun
     return float(np.mean(np.concatenate(decided))), 1.0 + float(np.mean([len(lengths) for lengths in decided]))
 
 
+# Longer than others: one loop over one state, whose parts would hand a dozen names to each other.
 def _train(rank: int, arguments: argparse.Namespace, directory: Path, output: Path, work: Path) -> None:
     vla = checkpoint.load(directory, arguments.device, arguments.unnorm_key, largest_step=None)
     recordings = Recordings(arguments.demonstrations, recordings_command.options(arguments))

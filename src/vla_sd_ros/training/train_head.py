@@ -37,6 +37,7 @@ NEAR = 9  # [bins], the published radius of relaxed acceptance
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     parser.add_argument("--checkpoint", default="libero", help="the policy: ./directory, or the name of a shipped one")
     parser.add_argument("--unnorm-key", default="", help="entry of dataset_statistics.json, where there are several")
     parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")],
@@ -66,6 +67,7 @@ class Answers:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
     try:
         directory = checkpoint.find(arguments.checkpoint)
         inputs.writable_folder(arguments.output or directory, "--output")
@@ -123,6 +125,7 @@ def _policy(*key) -> Vla:
 
 
 def joined(episodes: list[Answers]) -> Answers:
+    """The answers of several episodes, one after the other."""
     return Answers(*(torch.cat([getattr(e, name) for e in episodes]) for name in ("cells", "text", "bins")))
 
 

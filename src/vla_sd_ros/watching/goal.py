@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
-from vla_sd_ros import stamps
+from vla_sd_ros.messages import stamps
 
 
 class Code(IntEnum):
@@ -58,10 +58,12 @@ def refused(why: str) -> Ending:
 
 
 def task_failed(why: str) -> Ending:
+    """How a goal ends when something else was done than was asked for. why: what, as a sentence."""
     return Ending(Code.TASK_FAILED, "failure", f"Something else was done than was asked for: {why.rstrip('.')}.")
 
 
 def inference_failed(why: object) -> Ending:
+    """How a goal ends when the model gives no action. why: an error, or one sentence."""
     return Ending(Code.INFERENCE_FAILED, "fault", f"The model gave no usable action: {str(why).rstrip('.')}.")
 
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any, NamedTuple, Protocol
 
-from vla_sd_ros import stamps
+from vla_sd_ros.messages import stamps
 
 
 class Clock(Protocol):

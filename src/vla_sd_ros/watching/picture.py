@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping
 
+import cv2
 import numpy as np
 
-from vla_sd_ros.images import contrast
+PARTS = 8   # along each side of a picture, of whose mean values the contrast is
 
 
 class PictureWatch:
@@ -43,8 +44,31 @@ class PictureWatch:
 
     def unread(self, steady: float) -> float:
         """For how long no picture could be made of the images that came [s]; 0 where the newest one is a picture."""
-        return steady - self._read_at if self.problem else 0.0
+        return steady - self._read_at if self.problem and self._read_at is not None else 0.0
 
     def unchanged(self, steady: float) -> float:
         """For how long the picture has been the same while the arm moved [s]; 0 where it changes, or nothing moved."""
         return steady - self._since if self._moved else 0.0
+
+
+def contrast(pixels: np.ndarray) -> float:
+    """How much there is to see in pixels, uint8 (height, width, 3): 0 for one colour, at least 10 for a lit scene.
+
+    Standard deviation of the means of PARTS x PARTS parts of the picture, of the channel that has most. Means are free of the
+    sensor's noise; and what a quadratic function of the place explains is taken off first, for that is how a lens that is
+    covered, or a wall close to it, gets darker towards its edges. Channels differ in any colour, which tells nothing.
+    """
+    # As float: rounded means would hide what little a dark scene has.
+    means = cv2.resize(pixels.astype(np.float32), (PARTS, PARTS), interpolation=cv2.INTER_AREA)
+    left = _BEYOND_QUADRATIC @ means.reshape(-1, 3)
+    return float(np.sqrt((left ** 2).sum(axis=0).max() / (len(left) - 6)))
+
+
+def _beyond_quadratic() -> np.ndarray:
+    """The matrix (n, n) that takes a quadratic function of the place off the values of n = PARTS * PARTS parts."""
+    y, x = (axis.ravel() for axis in np.mgrid[-1:1:PARTS * 1j, -1:1:PARTS * 1j])
+    functions = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+    return np.eye(len(x)) - functions @ np.linalg.pinv(functions)
+
+
+_BEYOND_QUADRATIC = _beyond_quadratic()

@@ -77,7 +77,7 @@ class HeisdReference(Method):
         suite = knowledge.vla.unnorm_key.removesuffix("_no_noops")
         boundary, *ranges = self.SUITES.get(suite, self.SUITES["libero_goal"])
         if not len(knowledge.history) or self._metric is None:
-            self._metric = FusedMetric(*ranges, 5, 0.5, "spread", mean_distance)
+            self._metric = FusedMetric(ranges[0], ranges[1], 5, 0.5, "spread", mean_distance)
             self._skipped = 0
         value, position = self._metric.value(), knowledge.history.position()
         if position is not None:
@@ -132,7 +132,8 @@ def groups_that_stand(candidates: np.ndarray, verifier_bins: np.ndarray) -> list
 
     If all groups pass, the whole action is that of the candidate whose position is nearest, whether it passed the rest or not.
     """
-    bias, alive, tokens, best = np.abs(candidates - verifier_bins), np.arange(len(candidates)), [], []
+    bias, alive, best = np.abs(candidates - verifier_bins), np.arange(len(candidates)), []
+    tokens: list[int] = []
     for low, high in GROUPS:
         sums, largest = bias[alive, low:high].sum(1), bias[alive, low:high].max(1)
         passed = (sums < TOTAL) & (largest < LARGEST)
@@ -175,6 +176,7 @@ class SkipGate:
         return self._skipped > 0
 
     def learn(self, outcome: Outcome) -> None:
+        """Move the threshold by what the verifier said of a retrieved action."""
         step = self._settings.skip_adjustment
         self.threshold = float(np.clip(self.threshold + (step if outcome.rejected else -step / 3), -1.0, 1.0))
 

@@ -19,6 +19,7 @@ class Prefill(Method):
 
     def plan(self, knowledge: Knowledge) -> Plan:
         s = self._settings
+        source: Source | None
         if s.prefill_sources == ["head"] and s.head_nodes and knowledge.head_probabilities is not None:
             source = Likeliest(knowledge.head_probabilities, s.head_nodes, s.head_least)
         else:

@@ -18,7 +18,6 @@ _YUV = {"uyvy": cv2.COLOR_YUV2RGB_UYVY, "yuv422": cv2.COLOR_YUV2RGB_UYVY,
         "yuyv": cv2.COLOR_YUV2RGB_YUY2, "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2}
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"     # how a file of each begins
 MAX_PIXELS = 2 ** 25    # a picture of 8K; a few bytes can claim far more
-PARTS = 8               # along each side of a picture, of whose mean values the contrast is
 
 
 def unreadable(message) -> str:
@@ -101,26 +100,3 @@ def _decode_png(data: bytes) -> np.ndarray:
 def _check_size(height: int, width: int) -> None:
     if height * width > MAX_PIXELS:
         raise ValueError(f"{width}x{height} are more than {MAX_PIXELS} pixels")
-
-
-def contrast(pixels: np.ndarray) -> float:
-    """How much there is to see in pixels, uint8 (height, width, 3): 0 for one colour, at least 10 for a lit scene.
-
-    Standard deviation of the means of PARTS x PARTS parts of the picture, of the channel that has most. Means are free of the
-    sensor's noise; and what a quadratic function of the place explains is taken off first, for that is how a lens that is
-    covered, or a wall close to it, gets darker towards its edges. Channels differ in any colour, which tells nothing.
-    """
-    # As float: rounded means would hide what little a dark scene has.
-    means = cv2.resize(pixels.astype(np.float32), (PARTS, PARTS), interpolation=cv2.INTER_AREA)
-    left = _BEYOND_QUADRATIC @ means.reshape(-1, 3)
-    return float(np.sqrt((left ** 2).sum(axis=0).max() / (len(left) - 6)))
-
-
-def _beyond_quadratic() -> np.ndarray:
-    """The matrix (n, n) that takes a quadratic function of the place off the values of n = PARTS * PARTS parts."""
-    y, x = (axis.ravel() for axis in np.mgrid[-1:1:PARTS * 1j, -1:1:PARTS * 1j])
-    functions = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
-    return np.eye(len(x)) - functions @ np.linalg.pinv(functions)
-
-
-_BEYOND_QUADRATIC = _beyond_quadratic()
