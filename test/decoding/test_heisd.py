@@ -66,6 +66,15 @@ def test_similar_enough_steps_go_unverified_but_not_too_many_in_a_row(vla):
     assert "ss" in runs and "sss" not in runs
 
 
+def test_groups_are_recombined_across_retrievals(vla):
+    """Position of one neighbour, rotation of another: only together they are what the verifier wants."""
+    plain = factory.make("autoregressive", vla).decide(IMAGE, INSTRUCTION).bins
+    bins = np.stack([np.append(plain[:3], (plain[3:] + 90) % 255), np.append((plain[:3] + 90) % 255, plain[3:])])
+    lengths = [run(factory.make("heisd", vla, Settings(skip_run=0, retrieval_recombine=on, **RULES), NoDrafts(),
+                                database(vla, bins)), vla, 8, FAST)[-1].accepted_length for on in (True, False)]
+    assert Settings().retrieval_recombine and lengths[0] == 5 and lengths[1] < 5
+
+
 def test_the_threshold_rises_when_the_verifier_rejects(vla):
     settings = Settings(skip_similarity=1.1, skip_adjustment=0.01, **RULES)
     decoder = factory.make("heisd", vla, settings, NoDrafts(), database(vla))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.history import History
-from vla_sd_ros.decoding.methods.kerv import Kerv, time_decay
+from vla_sd_ros.decoding.methods.kerv import Kerv, kinematic_variability, time_decay
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.sources import Candidates
 from vla_sd_ros.decoding.speculative import Outcome
@@ -24,6 +24,7 @@ class Scripted:
 
     def session(self, nodes, depth, top_k, tokens):
         draft = self.plain.decide(self.image, INSTRUCTION).bins
+        self.tree = (nodes, depth, top_k)
         draft[self.right :] = (draft[self.right :] + 128) % 256
         return Candidates(draft[None])
 
@@ -114,6 +115,33 @@ def test_the_threshold_falls_when_the_variability_jumps(vla):
     assert method._radius(knowledge)[0] == pytest.approx(15.0)
     method.learn(knowledge, None, Outcome(bias=np.full(7, 100)))
     assert method._radius(knowledge)[0] == pytest.approx(5.0, abs=0.1)
+
+
+def test_the_variability_sums_all_seven_tokens_of_the_drafted_action(vla):
+    statistics = vla.statistics
+    bias = np.arange(1, 8)
+    span = np.append((statistics.q99 - statistics.q01)[:6], 2.0)  # the gripper's token is -1 .. 1 as it is
+    assert kinematic_variability(bias, statistics) == pytest.approx((bias * span).sum() / 255)
+
+
+def test_what_was_rejected_counts_as_what_was_accepted(vla):
+    """Until another pass judges it anew: with a completion none does."""
+    drafter = Scripted(vla)
+    drafter.right, drafter.image = 2, np.zeros((32, 32, 3), np.uint8)
+    decoder, seen = factory.make("kerv", vla, REPEAT, drafter), []
+    decoder._method.learn = lambda knowledge, plan, outcome: seen.append(outcome)
+    decoder.decide(drafter.image, INSTRUCTION, history_of(vla, 3))
+    assert seen[0].completed and seen[0].bias[:2].tolist() == [0, 0] and seen[0].bias[2] == 128
+    assert (seen[0].bias[3:6] > 0).any() and seen[0].bias[6] == 0  # the gripper is not drafted
+
+
+@pytest.mark.parametrize("name", ["kerv", "kerv_repeat", "spec_vla", "naive_sd"])
+def test_each_decoder_has_its_own_tree(vla, name):
+    drafter = Scripted(vla)
+    drafter.image = np.zeros((32, 32, 3), np.uint8)
+    trees = {"kerv_tree": [6, 5, 1], "spec_vla_tree": [12, 5, 2], "naive_sd_tree": [20, 3, 8]}
+    factory.make(name, vla, Settings(**trees), drafter).decide(drafter.image, INSTRUCTION, history_of(vla, 3))
+    assert list(drafter.tree) == trees[name.removesuffix("_repeat") + "_tree"]
 
 
 def test_the_released_time_decay():

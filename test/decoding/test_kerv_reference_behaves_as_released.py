@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from test_kerv import INSTRUCTION, Scripted
 
 from vla_sd_ros.decoding import factory
@@ -12,6 +13,8 @@ from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.methods.kerv import KalmanTails, TokenFilter, bins_of, finish, ids_of, time_decay
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.sources import Candidates
+from vla_sd_ros.policy import drafter as drafters
+from vla_sd_ros.policy.vla import MAX_DRAFT_NODES
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "kerv.json").read_text())
 IMAGE = np.zeros((32, 32, 3), np.uint8)
@@ -41,6 +44,16 @@ def test_the_completion(case):
     path = np.array(case["tree_path_from_root"])[: 1 + case["accepted_length"]]
     executed, remembered = finish(path, filter_after(case["history"]).estimate())
     assert executed.tolist() == case["executed"] and remembered.tolist() == case["remembered"]
+
+
+@pytest.mark.parametrize("accepted", range(6))
+def test_what_is_remembered_is_what_is_executed_one_dimension_late(accepted):
+    rng = np.random.default_rng(accepted)
+    path, predicted = rng.integers(31744, 32000, 1 + accepted), rng.uniform(31744, 31999, 7)
+    executed, remembered = finish(path, predicted)
+    assert executed[:accepted].tolist() == path[1:].tolist()                             # one dimension early
+    assert executed[accepted:].tolist() == np.floor(predicted[accepted:]).tolist()       # cut off, never rounded
+    assert remembered.tolist() == [path[0], *executed[:6]]
 
 
 def test_token_ids_and_bins():
@@ -92,6 +105,16 @@ def test_the_tails_below_each_node():
     paths = {tuple(draft.bins[row[row >= 0]]) for row in draft.shape.paths}
     assert paths == {(9, 1, 2, 3, 4, 5), (9, 9, 2, 3, 4, 5), (8, 1, 2, 3, 4, 5), (8, 7, 2, 3, 4, 5)}
     assert not len(source.propose([5] * 7))
+
+
+def test_the_widest_released_tree_fits_into_a_pass_with_its_tails(vla):
+    """The released code was seen with 199 to 244 nodes; a drafter that knows nothing draws the widest tree that there is."""
+    torch.manual_seed(0)
+    drafter = drafters.Drafter(drafters.DrafterModel(vla.config.text), vla)
+    source = KalmanTails(drafter.session(50, 5, 8, 7), np.arange(7))
+    prompt = vla.observe(IMAGE, INSTRUCTION)
+    source.start(prompt, vla.prefill(prompt))
+    assert 199 <= len(source.propose([5])) < MAX_DRAFT_NODES
 
 
 def test_the_tails_can_be_left_out(vla):

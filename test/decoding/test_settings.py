@@ -17,6 +17,8 @@ from vla_sd_ros.decoding.settings import DECODERS, Settings
     ({"kalman_decay": [0.9]}, "kalman_decay has 1 entries, but needs 6"),
     ({"metric_radius": [0.5, 0.0]}, r"metric_radius is \[0.5, 0\], but its first value, which becomes 0, must lie below its second"),
     ({"metric_length": [0.2, 0.2]}, r"metric_length is \[0.2, 0.2\], but its first value"),
+    ({"kerv_tree": [50, 7, 8]}, "kerv_tree has 7 where drafter_depth stands, but must lie in 0 .. 6"),
+    ({"spec_vla_tree": [6, 5]}, "spec_vla_tree has 2 entries, but needs 3"),
     ({"kerv_radius_min": 20.0}, "kerv_radius_min is larger than kerv_radius_max"),
 ])
 def test_a_bad_value_is_one_sentence(bad, sentence):
@@ -34,3 +36,9 @@ def test_the_parameter_file_has_every_setting_with_its_default():
 
 def test_the_names_of_the_decoders_are_those_that_can_be_made():
     assert DECODERS == ("autoregressive", *factory.RECIPES)
+
+
+def test_the_tree_is_the_released_one_unless_a_decoder_has_its_own():
+    assert Settings().tree("spec_vla") == Settings().tree("kerv") == (50, 5, 8)
+    settings = Settings(drafter_nodes=20, kerv_tree=[6, 5, 1], heisd_tree=[0, 0, 2])
+    assert settings.tree("kerv") == (6, 5, 1) and settings.tree("heisd") == (20, 5, 2) and settings.tree("naive_sd") == (20, 5, 8)

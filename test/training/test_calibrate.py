@@ -1,13 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """vla-sd calibrate finds what the observations were made with, and writes a file that a decoder's settings can be read from."""
+import json
+from functools import partial
+
 import numpy as np
 import pytest
+import torch
 
 from vla_sd_ros import policy
+from vla_sd_ros.assembly import Source
+from vla_sd_ros.assembly.local import Model, load
+from vla_sd_ros.bench import cost
+from vla_sd_ros.bench.decode import replay
 from vla_sd_ros.cli import main
-from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.parameter_file import read_settings
-from vla_sd_ros.training import calibrate
+from vla_sd_ros.policy import checkpoint
+from vla_sd_ros.policy.drafter import FILE, DrafterModel
+from vla_sd_ros.training import calibrate, trees
+from vla_sd_ros.training.threshold import likeliest
 
 
 @pytest.fixture(scope="module")
@@ -17,18 +27,15 @@ def rng():
 
 def test_decays_are_those_of_the_actions(rng):
     truth = np.array([0.9, 0.7, 0.5, 0.3, 1.0, 0.0])
-    actions = [np.zeros(7)]
-    for _ in range(4000):
-        actions.append(np.append(truth * actions[-1][:6] + rng.normal(size=6) * 0.01, 1.0))
-    begins = np.zeros(len(actions), dtype=bool)
-    begins[0] = True
-    assert calibrate.decays(np.array(actions), begins) == pytest.approx(truth, abs=0.05)
+    before = np.column_stack((rng.normal(size=(4000, 6)), np.ones(4000)))
+    after = before * np.append(truth, 1.0) + rng.normal(size=(4000, 7)) * 0.01
+    assert calibrate.decays(before, after) == pytest.approx(truth, abs=0.05)
 
 
-def test_pairs_across_episodes_and_gripper_events_do_not_count():
-    actions = np.array([[0.5] * 6 + [1], [0.25] * 6 + [1], [1.0] * 6 + [1], [0.5] * 6 + [1], [-9.0] * 6 + [-1]])
-    begins = np.array([True, False, True, False, False])
-    assert calibrate.decays(actions, begins) == pytest.approx([0.5] * 6)
+def test_first_steps_and_gripper_events_do_not_count():
+    before = np.array([[np.nan] * 7, [0.5] * 6 + [1], [0.5] * 6 + [1]])
+    after = np.array([[1.0] * 6 + [1], [0.25] * 6 + [1], [-9.0] * 6 + [-1]])
+    assert calibrate.decays(before, after) == pytest.approx([0.5] * 6)
 
 
 def test_the_skip_threshold_is_the_lowest_one_that_keeps_its_precision(rng):
@@ -46,23 +53,97 @@ def test_the_boundary_parts_what_was_accepted_from_what_was_not(rng):
     assert calibrate.boundary(values, accepted) == pytest.approx(0.4, abs=0.05)
 
 
-def test_the_file_is_read_back_as_settings(tmp_path, rng, capsys):
-    policy.write_random(tmp_path / "policy")
-    vla = policy.load(tmp_path / "policy")
-    history = History(vla.statistics)
-    for _ in range(30):
-        history.record(rng.integers(0, 256, 7))
-    seen = tmp_path / "seen" / "episode.npz"
-    seen.parent.mkdir()
-    np.savez(
-        seen, images=rng.integers(0, 256, (30, 32, 32, 3), np.uint8), bins=np.array(history.bins),
-        instruction="pick up the milk and place it in the basket", positions=rng.normal(size=(30, 3)).cumsum(0) * 0.01,
-        rotations=np.broadcast_to(np.eye(3), (30, 3, 3)),
-    )
-    output = tmp_path / "decoder.yaml"
-    common = ["calibrate", "--checkpoint", str(tmp_path / "policy"), "--output", str(output)]
-    assert main([*common, "--observations", str(seen.parent)]) == 0
+@pytest.mark.parametrize("exponent", [1.0, 4.0])
+def test_k_s_and_phi_are_those_that_the_steps_were_made_with(rng, exponent):
+    changes = rng.exponential(0.05, 20_000)
+    harmless = rng.uniform(size=20_000) < np.exp(-((changes / 0.07) ** exponent))
+    found = likeliest(changes, harmless)
+    assert found.exponent == exponent and found.scale == pytest.approx(0.07, rel=0.35) and found.gain > 0.05
+    assert found.harmless == pytest.approx(harmless.mean())
+
+
+def test_a_change_that_tells_nothing_gains_nothing(rng):
+    found = likeliest(rng.exponential(0.05, 5000), rng.uniform(size=5000) < 0.6)
+    assert found.gain < 0 and "nats" in found.sentence()
+
+
+def costs(per_position: float) -> cost.Costs:
+    """A device on which each pass costs 1 ms and a bit for each position."""
+    return cost.Costs(1.0, lambda n: 1.0, lambda n: 1 + per_position * n, 0.1, lambda n: 0.1)
+
+
+def test_width_pays_where_positions_are_free_and_a_chain_where_they_are_not():
+    plain = {"sequences": {"autoregressive: prefill 0 0" + ", extend 0 0" * 6: 1}}
+    rows = {
+        "autoregressive": plain,
+        "naive_sd@naive_sd_tree=6+5+1": {"tree": [6, 5, 1], "sequences": {"draft: prefill 0 0, extend 5 1, extend 3 1, extend 1 1": 1}},
+        "naive_sd@naive_sd_tree=50+5+8": {"tree": [50, 5, 8], "sequences": {"draft: prefill 0 0, extend 49 3, extend 8 1": 1}},
+    }
+    shapes = trees.Shapes(rows, costs(0.0), 1)
+    assert shapes.best("naive_sd") == "naive_sd@naive_sd_tree=50+5+8"
+    assert shapes.best("naive_sd", costs(0.1)) == "naive_sd@naive_sd_tree=6+5+1"
+
+
+def test_what_an_action_costs_is_the_sum_of_its_passes():
+    device = cost.Costs(10.0, lambda n: 5 + n, lambda n: 1 + 0.1 * n, 2.0, lambda n: 0.3 * n, 0.5)
+    passes = [("prefill", 0, 0), ("extend", 5, 3), ("extend", 1, 0), ("extend", 0, 0)]
+    # read the prompt, four more levels of two; then what was accepted and one token, and no further level
+    drafted = 10.5 + 5 + (2.0 + 4 * 0.6) + 1.6 + 4 * 0.3 + 1.2 + 1.1
+    assert device.action("draft", passes, (50, 5, 2)) == pytest.approx(drafted)
+    assert device.action("retrieval", passes) == pytest.approx(10.5 + 5 + 1.6 + 1.2 + 1.1)
+    assert device.action("skip", []) == pytest.approx(10.5)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory, rng):
+    """A random policy with a drafter, and two episodes that it has seen."""
+    folder = tmp_path_factory.mktemp("recorded")
+    policy.write_random(folder / "policy")
+    vla = policy.load(folder / "policy")
+    torch.manual_seed(0)
+    checkpoint.save_weights(folder / "policy" / FILE, DrafterModel(vla.config.text).state_dict())
+    for episode in range(2):
+        (folder / "seen").mkdir(exist_ok=True)
+        np.savez(
+            folder / "seen" / f"{episode}.npz", images=rng.integers(0, 256, (15, 32, 32, 3), np.uint8),
+            bins=rng.integers(0, 256, (15, 7)), instruction="pick up the milk and place it in the basket",
+            positions=rng.normal(size=(15, 3)).cumsum(0) * 0.01, rotations=np.broadcast_to(np.eye(3), (15, 3, 3)),
+        )
+    return folder
+
+
+def test_the_file_is_read_back_as_settings(recorded, tmp_path, capsys):
+    output, report = tmp_path / "decoder.yaml", tmp_path / "calibration.json"
+    common = ["calibrate", "--checkpoint", str(recorded / "policy"), "--output", str(output), "--tree-steps", "4"]
+    assert main([*common, "--observations", str(recorded / "seen"), "--json", str(report)]) == 0
     settings = read_settings(str(output))  # raises for a value out of range
-    assert {"kalman_decay", "composite", "metric_radius", "metric_length", "skip_confidence"} <= settings.keys()
+    assert {"kalman_decay", "composite", "metric_radius", "metric_length", "kerv_scale", "kerv_exponent"} <= settings.keys()
+    written = json.loads(report.read_text())
+    assert written["observations"] == 4 and len(written["decoders"]) == 1 + 3 * len(trees.SHAPES)
+    for name in ("naive_sd", "spec_vla", "kerv", "heisd"):
+        assert tuple(settings[f"{name}_tree"]) in trees.SHAPES
+    assert settings["heisd_tree"] == settings["spec_vla_tree"]
+    assert sum("<- the fastest" in line for line in capsys.readouterr().out.splitlines()) == 3
     assert main([*common, "--observations", str(tmp_path / "nothing")]) == 2
     assert "vla-sd bench libero --record" in capsys.readouterr().err
+
+
+def test_without_a_drafter_there_is_nothing_to_fit_of_drafting(recorded):
+    vla = policy.load(recorded / "policy")
+    found = calibrate.calibrate(Model(vla), partial(replay, vla, recorded / "seen", 10))
+    assert found.threshold is found.shapes is None and "kerv_scale" not in found.settings
+
+
+def test_whole_episodes_from_all_over_are_taken(recorded):
+    vla = policy.load(recorded / "policy")
+    steps = partial(replay, vla, recorded / "seen", 100)
+    assert [len(history) for _, _, history in trees.spread(steps, 20)] in (
+        [*range(15), *range(5)],)
+    assert len(list(trees.spread(steps, 100))) == 30
+
+
+def test_costs_are_measured_on_the_device(recorded):
+    model = load(Source(str(recorded / "policy")))
+    found = cost.measure(model.vla, model.drafter, np.zeros((32, 32, 3), np.uint8), "pick up the milk", repeats=3)
+    assert found.vision > 0 and found.prefill(0) > 0 and found.extend(1) > 0 and found.read > 0 and found.draft(1) >= 0
+    assert found.action("autoregressive", [("prefill", 0, 0)] + [("extend", 0, 0)] * 6) > found.vision

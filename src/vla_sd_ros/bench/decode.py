@@ -4,19 +4,24 @@
 Without observations it prices passes at the size of any checkpoint instead: random-7b, for one.
 """
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vla_sd_ros import inputs
 from vla_sd_ros.bench import price, results
 from vla_sd_ros.bench.parts import Parts, parts
-from vla_sd_ros.bench.results import Step, step_of
+from vla_sd_ros.bench.results import NO_TREES, Step, step_of
+from vla_sd_ros.decoding.autoregressive import Autoregressive
 from vla_sd_ros.decoding.history import History
 from vla_sd_ros.kinematics.pose import Pose
+from vla_sd_ros.policy.quantization import NONE
+from vla_sd_ros.policy.vla import Vla
 
+RecordedStep = tuple[np.ndarray, str, History]  # image, instruction, and the history before it, which grows with the next one
 NEAR = 9  # [bins]: distance from autoregressive decoding's tokens that is counted as agreement
 
 
@@ -69,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     answers = measure(given, arguments.observations, arguments.most, arguments.seed)
     report = {
         "observations": len(next(iter(answers.values()))), "quantization": arguments.quantization,
-        **results.provenance(arguments.checkpoint, arguments.seed), **summarise(answers),
+        **results.provenance(arguments.checkpoint, arguments.seed), **summarise(answers, given.trees()),
     }
     for name, row in report["decoders"].items():
         print(
@@ -87,10 +92,17 @@ def measure(given: Parts, observations: Path, most: int, seed: int) -> dict[str,
     """Every decoder's answers, in the order of the observations. The history is the recorded one for all."""
     vla, decoders = given.load()
     plainly = Parts(given.checkpoint, ("autoregressive",), threads=given.threads, largest_step=given.largest_step)
-    reference = plainly.load()[1]["autoregressive"]
+    reference = plainly.load()[1]["autoregressive"] if given.quantization != NONE else Autoregressive(vla)
+    return compare(reference, decoders, replay(vla, observations, most), seed)
+
+
+def compare(
+    reference: Autoregressive, decoders: dict[str, Any], steps: Iterable[RecordedStep], seed: int
+) -> dict[str, list[Answer]]:
+    """Every decoder's answer to each step, in random order, so that what else the machine does disturbs all alike."""
     rng, names = np.random.default_rng(seed), list(decoders)
     answers: dict[str, list[Answer]] = {name: [] for name in names}
-    for image, instruction, history in replay(vla, observations, most):
+    for image, instruction, history in steps:
         if not answers[names[0]]:  # the first passes allocate
             for decoder in decoders.values():
                 decoder.decide(image, instruction)
@@ -101,7 +113,7 @@ def measure(given: Parts, observations: Path, most: int, seed: int) -> dict[str,
     return answers
 
 
-def replay(vla, observations: Path, most: int) -> Iterator[tuple[np.ndarray, str, History]]:
+def replay(vla: Vla, observations: Path, most: int) -> Iterator[RecordedStep]:
     """Image, instruction and history of each recorded step."""
     count = 0
     for path in sorted(observations.rglob("*.npz")):
@@ -117,7 +129,7 @@ def replay(vla, observations: Path, most: int) -> Iterator[tuple[np.ndarray, str
             count += 1
 
 
-def summarise(answers: dict[str, list[Answer]]) -> dict:
+def summarise(answers: dict[str, list[Answer]], trees: Mapping[str, list[int]] = NO_TREES) -> dict:
     """The results file's "decoders" and "floor_ms"."""
     rows = {}
     for name, own in answers.items():
@@ -126,6 +138,8 @@ def summarise(answers: dict[str, list[Answer]]) -> dict:
             **results.step_row([a.step for a in own]),
             "same_tokens": float((distance == 0).mean()),
             "near_tokens": (distance <= NEAR).mean(0).tolist(),
+            "bins_off": float(distance[:, :6].mean()),
+            **({"tree": trees[name]} if name in trees else {}),
         }
     results.add_ratios(rows)
     floor = [a.step.timings_ms["vision"] + a.step.timings_ms["prefill"] for a in next(iter(answers.values()))]

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd bench drafts`: how near each source's drafts come to the verifier's own tokens, on recorded observations."""
 import argparse
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vla_sd_ros import inputs
 from vla_sd_ros.bench import results
-from vla_sd_ros.bench.decode import NEAR, replay
-from vla_sd_ros.bench.parts import Parts, parts
+from vla_sd_ros.bench.decode import NEAR, RecordedStep, replay
+from vla_sd_ros.bench.parts import parts
+from vla_sd_ros.decoding.autoregressive import Autoregressive
 from vla_sd_ros.decoding.methods.fused import kinematic_radius
 from vla_sd_ros.decoding.settings import SOURCES, Settings
-from vla_sd_ros.decoding.sources import KalmanFilter, Knowledge
+from vla_sd_ros.decoding.sources import KalmanFilter, Knowledge, observed
+from vla_sd_ros.policy.vla import Vla
 
 RADII = (0, 1, 2, 5, 9, 15)  # [bins]
 UNKNOWN = -1000  # near no bin
@@ -26,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
-    found = survey(parts(arguments), arguments.observations, arguments.most)
+    given = replace(parts(arguments), decoders=())
+    model = given.model()
+    steps = replay(model.vla, arguments.observations, arguments.most)
+    found = survey(model.vla, steps, model.database, replace(Settings(), **dict(given.settings)))
     rows = {source: quality(draft, found.plain) for source, draft in found.drafts.items()}
     print("source       within r bins of the verifier's token / mean accepted prefix of 7, r = " + ", ".join(map(str, RADII)))
     for source, row in rows.items():
@@ -46,7 +52,8 @@ class Survey:
     retrieved (n, k, 7): all that was retrieved, UNKNOWN behind the end; similarity (n,) of the nearest, NaN without one.
     middle (n, 7): the draft head's bins for relaxed acceptance, UNKNOWN without a head; radius (n, 7): how far they may be off
     in fused [bins]; confidence (n,): the head's own probability that their motion is not, NaN without a head.
-    positions (n, 3) [m]: of the end effector. begins (n,) bool: first step of an episode.
+    positions (n, 3) [m]: of the end effector, NaN where it is not known. begins (n,) bool: first step of an episode.
+    observed (n, 7): what the Kalman filter sees of the step before, normalised; NaN at a first step.
     """
 
     plain: np.ndarray
@@ -58,29 +65,31 @@ class Survey:
     confidence: np.ndarray
     positions: np.ndarray
     begins: np.ndarray
+    observed: np.ndarray
 
 
-def survey(given: Parts, observations: Path, most: int) -> Survey:
+def survey(
+    vla: Vla, steps: Iterable[RecordedStep], database: Any = None, settings: Settings = Settings()
+) -> Survey:
     """Ask every source at every recorded step. Raises ValueError when there is none."""
-    model = replace(given, decoders=()).model()
-    vla, settings = model.vla, replace(Settings(), **dict(given.settings))
-    reference, kalman = model.decoder("autoregressive"), KalmanFilter(settings)
-    rows = []
-    for image, instruction, history in replay(vla, observations, most):
-        knowledge = Knowledge(vla, settings, kalman, model.database, history, instruction, vla.observe(image, instruction))
+    reference, kalman, rows = Autoregressive(vla), KalmanFilter(settings), []
+    for image, instruction, history in steps:
+        knowledge = Knowledge(vla, settings, kalman, database, history, instruction, vla.observe(image, instruction))
         retrieved = np.full((settings.retrieval_candidates, 7), UNKNOWN)
         retrieved[: len(knowledge.retrieval)] = knowledge.retrieval
+        position = history.position()
         rows.append((
             reference.decide(image, instruction).bins, [_first(knowledge.candidates(source)) for source in SOURCES], retrieved,
             knowledge.neighbours.similarity[0] if len(knowledge.retrieval) else np.nan,
-            *_middle(knowledge, settings),
-            history.position(), not len(history),
+            *_middle(knowledge, settings), np.full(3, np.nan) if position is None else position, not len(history),
+            observed(history, len(history) - 1, settings.kalman_observe) if len(history) else np.full(7, np.nan),
         ))
     if not rows:
-        raise ValueError(f"no observations in {observations}: record some with vla-sd bench libero --record DIR")
-    plain, drafts, retrieved, similarity, middle, radius, confidence, positions, begins = (np.array(column) for column in zip(*rows))
+        raise ValueError("there is no recorded step: record some with vla-sd bench libero --record DIR")
+    columns = [np.array(column) for column in zip(*rows)]
+    plain, drafts, *others = columns
     known = {source: drafts[:, i] for i, source in enumerate(SOURCES) if (drafts[:, i] != UNKNOWN).any()}
-    return Survey(plain, known, retrieved, similarity, middle, radius, confidence, positions, begins)
+    return Survey(plain, known, *others)
 
 
 def _middle(knowledge: Knowledge, settings: Settings) -> tuple[np.ndarray, np.ndarray, float]:

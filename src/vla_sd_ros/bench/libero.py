@@ -2,7 +2,7 @@
 """`vla-sd bench libero`: closed-loop success and latency of decoders on held-out initial states."""
 import argparse
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from vla_sd_ros import inputs
 from vla_sd_ros.bench import results
 from vla_sd_ros.bench.parts import Parts, parts
-from vla_sd_ros.bench.results import Step, step_of, wilson
+from vla_sd_ros.bench.results import NO_TREES, Step, step_of, wilson
 from vla_sd_ros.sim.episode import HELD_OUT_STATES, VALIDATION_STATES
 from vla_sd_ros.sim.scene import PERTURBED, SUITES, TASKS_PER_SUITE
 
@@ -98,15 +98,16 @@ def run(arguments: argparse.Namespace) -> int:
     report = {
         "suite": arguments.suite, "states": list(states), **results.provenance(arguments.checkpoint, arguments.seed),
         "sentence": arguments.sentence, "places": arguments.places, "delay": arguments.delay,
-        "episodes": len(episodes) // len(given.decoders), **summarise(episodes, given.decoders),
+        "episodes": len(episodes) // len(given.decoders), **summarise(episodes, given.decoders, given.trees()),
     }
     _print(report)
     if arguments.json:
         results.write(arguments.json, report)
     if arguments.trace:
+        trees = given.trees()
         results.write_trace(arguments.trace, [
             ({"suite": arguments.suite, "task": e.task, "state": e.state, "decoder": e.decoder, "outcome": e.outcome,
-              "sentence": e.sentence}, e.steps)
+              "sentence": e.sentence} | ({"tree": trees[e.decoder]} if e.decoder in trees else {}), e.steps)
             for e in episodes
         ])
     return 0
@@ -239,7 +240,7 @@ def along(episodes: list[list[Step]]) -> dict[str, list[float]]:
     }
 
 
-def summarise(episodes: list[Episode], decoders: tuple[str, ...]) -> dict:
+def summarise(episodes: list[Episode], decoders: tuple[str, ...], trees: Mapping[str, list[int]] = NO_TREES) -> dict:
     """The results file's "decoders" and "floor_ms" (vision and one prefill, median of the first decoder's steps)."""
     rows = {}
     for name in decoders:
@@ -260,6 +261,7 @@ def summarise(episodes: list[Episode], decoders: tuple[str, ...]) -> dict:
             },
             **results.step_row([step for episode in own for step in episode.steps]),
             "along": along([episode.steps for episode in own]),
+            **({"tree": trees[name]} if name in trees else {}),
         }
     results.add_ratios(rows)
     floor = [

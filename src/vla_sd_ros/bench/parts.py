@@ -8,6 +8,7 @@ import yaml
 from vla_sd_ros import inputs
 from vla_sd_ros.assembly import Source
 from vla_sd_ros.assembly.local import Model, load
+from vla_sd_ros.bench.cost import tree_of
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.parameter_file import check_settings, read_settings
 from vla_sd_ros.decoding.settings import Settings
@@ -37,6 +38,15 @@ class Parts:
             name, own = variant(decoder)
             decoders[decoder] = model.decoder(name, replace(Settings(), **(dict(self.settings) | own)))
         return model.vla, decoders
+
+    def trees(self) -> dict[str, list[int]]:
+        """Nodes, levels and continuations of the drafter's tree in each decoder that has a drafter."""
+        found = {}
+        for decoder in self.decoders:
+            name, own = variant(decoder)
+            if "drafter" in factory.needs(name):
+                found[decoder] = list(tree_of(name, replace(Settings(), **(dict(self.settings) | own))))
+        return found
 
     def model(self) -> Model:
         """The policy and what the decoders draw on. Raises ValueError with one sentence."""

@@ -6,7 +6,6 @@ are made up: a pass takes as long whatever it is about, so weights may be random
 """
 import argparse
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ import torch
 
 from vla_sd_ros import policy
 from vla_sd_ros.bench import results
+from vla_sd_ros.bench.cost import DRAFTED_PATHS, RELEASED, Tree, once_ms
 from vla_sd_ros.bench.results import Step
 from vla_sd_ros.decoding.autoregressive import Autoregressive
 from vla_sd_ros.decoding.decision import Stopwatch
@@ -42,10 +42,11 @@ PROFILES = {
 
 @dataclass(frozen=True)
 class Played:
-    """An action to play: the path it took, and its passes (kind, drafted, accepted)."""
+    """An action to play: the path it took, its passes (kind, drafted, accepted), and the drafter's tree where one drafted."""
 
     path: str
     passes: list[tuple[str, int, int]]
+    tree: Tree = RELEASED
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -172,7 +173,7 @@ def play(vla: Vla, drafter: Drafter, image: np.ndarray, action: Played) -> dict[
     watch = Stopwatch(vla.synchronise)
     prompt = vla.observe(image, INSTRUCTION)
     watch.lap("vision")
-    session = drafter.session(TREE + 1, 5, 8, DEPTH) if action.path in ("draft", "kalman", "last_action") else None
+    session = drafter.session(*action.tree, DEPTH) if action.path in DRAFTED_PATHS else None
     tokens = 1
     for kind, drafted, accepted in action.passes:
         draft = shaped(drafted)
@@ -293,11 +294,7 @@ def _times(vla: Vla, work: Callable, repeats: int) -> list[float]:
     times = []
     warm = min(repeats - 1, 3)      # where one is all that there is time for, it is a cold one
     for _ in range(warm + repeats):
-        vla.synchronise()
-        start = time.perf_counter()
-        work()
-        vla.synchronise()
-        times.append(time.perf_counter() - start)
+        times.append(1e-3 * once_ms(vla, work))
     return times[warm:]
 
 

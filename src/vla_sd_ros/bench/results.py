@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ import numpy as np
 
 from vla_sd_ros.decoding.decision import Decision
 from vla_sd_ros.policy.vla import ACTION_TOKENS
+
+NO_TREES: Mapping[str, list[int]] = {}
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,25 @@ def step_row(steps: Sequence[Step]) -> dict:
         "accepted_length": float(np.mean([step.accepted for step in steps])),
         "accepted_by_position": np.mean([step.drafted() for step in steps], axis=0).round(4).tolist(),
         "paths": {path: count / len(steps) for path, count in sorted(paths.items())},
+        "sequences": sequences(steps),
     }
+
+
+def sequences(steps: Sequence[Step]) -> dict[str, int]:
+    """How many of the steps took which path by which passes, the most frequent first: enough to price them on any device."""
+    return dict(Counter(sequence(step.path, step.passes) for step in steps).most_common())
+
+
+def sequence(path: str, passes: Iterable[tuple[str, int, int]]) -> str:
+    """As text, for example "draft: prefill 0 0, extend 5 4", drafted and accepted behind each kind."""
+    return f"{path}: " + ", ".join(f"{kind} {drafted} {accepted}" for kind, drafted, accepted in passes)
+
+
+def read_sequence(text: str) -> tuple[str, list[tuple[str, int, int]]]:
+    """Path and passes of what sequence() wrote. Raises ValueError."""
+    path, _, passes = text.partition(": ")
+    parts = [one.split() for one in passes.split(", ") if one]
+    return path, [(kind, int(drafted), int(accepted)) for kind, drafted, accepted in parts]
 
 
 def add_ratios(rows: dict[str, dict]) -> None:

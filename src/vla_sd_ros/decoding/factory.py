@@ -49,12 +49,17 @@ def make(name: str, vla, settings: Settings = Settings(), drafter=None, database
     return Speculative(name, vla, method(settings, drafter), settings, database)
 
 
+def needs(name: str) -> tuple[str, ...]:
+    """What a decoder needs beside the policy: "drafter", "database"."""
+    return RECIPES[name].needs if name in RECIPES else ()
+
+
 def check(name: str, drafter: bool, database: bool) -> None:
     """Raises ValueError as make() does, before a policy is loaded: whether there is a drafter, a database."""
     if name not in DECODERS:
         raise ValueError(f"unknown decoder {name!r}: choose one of {', '.join(DECODERS)}")
     given = {"drafter": drafter, "database": database}
-    for need in RECIPES[name].needs if name in RECIPES else ():
+    for need in needs(name):
         if not given[need]:
             raise ValueError(
                 f"decoder {name!r} needs a {need}: set policy.{need} or give --{need}, or choose another decoder")

@@ -7,6 +7,7 @@ from typing import Any
 # All decoders by name; factory.py makes them. Here, because naming them must not wait for torch.
 DECODERS = ("autoregressive", "naive_sd", "spec_vla", "kerv", "kerv_repeat", "kerv_reference", "retrieval_only", "heisd",
             "heisd_reference", "prefill", "prefill_relaxed", "prefill_jacobi", "fused")
+TREES = ("naive_sd_tree", "spec_vla_tree", "kerv_tree", "heisd_tree")
 SOURCES = ("last_action", "kalman", "head", "retrieval", "median", "composite")
 KINDS = {  # of a setting, by the type of its default: its name, and what is one
     bool: ("true or false", bool), int: ("a whole number", int), float: ("a number", int | float), str: ("text", str)}
@@ -59,12 +60,20 @@ class Settings:
         300, "time_decay, and kerv_reference outside of LIBERO: steps of a whole task.", 1, 100_000)
     kerv_tails: bool = _setting(
         True, "kerv_reference: the filter's prediction also hangs as a chain on each node of the drafter's tree, as released.")
-    drafter_nodes: int = _setting(50, "Drafter: nodes of the tree.", 1, 200)
-    drafter_depth: int = _setting(4, "Drafter: depth of the tree.", 1, 6)
-    drafter_top_k: int = _setting(8, "Drafter: continuations of each node.", 1, 64)
+    drafter_nodes: int = _setting(
+        50, "Drafter: nodes of the tree, its root among them, of a decoder that has no tree of its own below.", 1, 200)
+    drafter_depth: int = _setting(
+        5, "Drafter: levels of drafted tokens below the root, 5 as released, whose code calls it 4.", 1, 6)
+    drafter_top_k: int = _setting(8, "Drafter: continuations of each node, and nodes of a level that get any.", 1, 64)
+    naive_sd_tree: list = _setting(
+        [0, 0, 0], "naive_sd: nodes, levels and continuations of its own tree, as vla-sd calibrate finds it on a device; 0: as "
+        "drafter_nodes, drafter_depth, drafter_top_k.", 0, 200)
+    spec_vla_tree: list = _setting([0, 0, 0], "spec_vla: the same.", 0, 200)
+    kerv_tree: list = _setting([0, 0, 0], "kerv: the same.", 0, 200)
+    heisd_tree: list = _setting([0, 0, 0], "heisd: the same.", 0, 200)
     retrieval_candidates: int = _setting(5, "Retrieval: number of nearest neighbours, K.", 1, 64)
     retrieval_recombine: bool = _setting(
-        False, "heisd: verify each neighbour's position with every neighbour's rotation, K * K paths.")
+        True, "heisd: verify each neighbour's position with every neighbour's rotation, K * K paths, as published.")
     skip_similarity: float = _setting(
         0.999, "heisd, verify-skip: cosine similarity of the nearest neighbour from which on its action is executed "
         "unverified.", -1.0, 1.1)
@@ -115,9 +124,15 @@ class Settings:
             factory = entry.default_factory
             default = entry.default if factory is MISSING else factory()
             _check(entry.name, getattr(self, entry.name), default, entry.metadata)
-        for name, count in (("kalman_decay", 6), ("metric_radius", 2), ("metric_length", 2), ("composite", 7)):
+        lengths = {"kalman_decay": 6, "metric_radius": 2, "metric_length": 2, "composite": 7} | dict.fromkeys(TREES, 3)
+        for name, count in lengths.items():
             if len(getattr(self, name)) != count:
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries, but needs {count}")
+        for name in TREES:
+            for part, value in zip(("drafter_nodes", "drafter_depth", "drafter_top_k"), getattr(self, name)):
+                high = type(self).__dataclass_fields__[part].metadata["high"]
+                if value > high:
+                    raise ValueError(f"{name} has {value} where {part} stands, but must lie in 0 .. {high:g}")
         for name in ("metric_radius", "metric_length"):
             low, high = getattr(self, name)
             if low >= high:
@@ -127,6 +142,12 @@ class Settings:
             raise ValueError("kerv_radius_min is larger than kerv_radius_max")
         if self.fused_radius_min > self.fused_radius_max:
             raise ValueError("fused_radius_min is larger than fused_radius_max")
+
+    def tree(self, decoder: str) -> tuple[int, int, int]:
+        """Nodes, levels and continuations of the drafter's tree in a decoder."""
+        own = getattr(self, f"{decoder}_tree", [0, 0, 0])
+        shared = (self.drafter_nodes, self.drafter_depth, self.drafter_top_k)
+        return tuple(mine or ours for mine, ours in zip(own, shared))
 
 
 def _check(name: str, value: Any, default: Any, rule: Mapping) -> None:

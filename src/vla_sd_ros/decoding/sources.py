@@ -106,10 +106,15 @@ class KalmanFilter:
             self._history, self._steps = history, 0
             self._filter.clear()
         for step in range(self._steps, len(history)):
-            moved = history.moved(step) if self._settings.kalman_observe == "measured" else None
-            self._filter.update(history.executed(step) if moved is None else moved)
+            self._filter.update(observed(history, step, self._settings.kalman_observe))
         self._steps = len(history)
         return self._filter.predict()
+
+
+def observed(history: History, step: int, what: str) -> np.ndarray:
+    """What the filter sees of a step (7,), normalised: the measured motion where that is asked for and known, else the action."""
+    moved = history.moved(step) if what == "measured" else None
+    return history.executed(step) if moved is None else moved
 
 
 @dataclass

@@ -23,7 +23,8 @@ BEHIND_THE_END = -10_000  # drafted behind the end of a short path: no rule acce
 class Outcome:
     """What came of a plan.
 
-    tokens: the action's, as bins, in order. bias (7,): how far each accepted draft token was from the verifier's [bins].
+    tokens: the action's, as bins, in order. bias (7,): how far each drafted token was from the verifier's [bins], also those
+    behind a rejected one, until a later pass judges that dimension anew; 0 where nothing was drafted.
     rejected: whether the verifier disagreed with a draft. completed: whether the completion gave the last of the tokens.
     """
 
@@ -92,7 +93,9 @@ def speculative_decode(vla: Vla, prompt: Prompt, plan: Plan, watch: Stopwatch) -
             plan.source.revise(first, verifier_bins)  # type: ignore[attr-defined]  # jacobi stands for Iterated
         emitted = [*(judged_by if plan.jacobi else draft_bins).tolist(), int(bonus)]
         outcome.tokens += emitted[: ACTION_TOKENS - first]
-        outcome.bias[first : first + len(accepted_nodes)] = np.abs(draft_bins - judged_by)
+        outcome.bias[first : first + len(draft)] = 0
+        tried = likeliest_path(draft, accepted_nodes)
+        outcome.bias[first : first + len(tried)] = np.abs(draft.bins[tried] - verifier_bins[1 + draft.parents[tried]])
         outcome.rejected |= len(accepted_nodes) < draft.shape.paths.shape[1]
         outcome.passes.append(PassRecord("extend" if first else "prefill", len(draft), len(accepted_nodes)))
         watch.lap("decode" if first else "prefill")
@@ -115,6 +118,15 @@ def accept(draft: Draft, verifier_bins: np.ndarray, first: int, rule: Rule) -> l
     accepted_lengths = rule(drafted, verifier_bins[draft.parents + 1][paths], first)
     best = int(accepted_lengths.argmax())
     return paths[best, : accepted_lengths[best]].tolist()
+
+
+def likeliest_path(draft: Draft, begin: list[int]) -> np.ndarray:
+    """The first path of a draft that begins with these nodes, whole."""
+    if not len(draft):
+        return np.empty(0, dtype=int)
+    paths = draft.shape.paths
+    path = paths[(paths[:, : len(begin)] == begin).all(1)][0]
+    return path[path >= 0]
 
 
 class Method:

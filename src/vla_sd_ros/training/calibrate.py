@@ -5,23 +5,35 @@ The observations must not be those that the decoders are measured on afterwards.
 """
 import argparse
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 
 from vla_sd_ros import inputs
+from vla_sd_ros.assembly import Source
+from vla_sd_ros.assembly.local import Model, load
+from vla_sd_ros.bench import results
+from vla_sd_ros.bench.decode import RecordedStep, replay
 from vla_sd_ros.bench.drafts import UNKNOWN, Survey, survey
-from vla_sd_ros.bench.parts import Parts
 from vla_sd_ros.decoding.acceptance import SequenceWise
 from vla_sd_ros.decoding.settings import SOURCES, Settings
 from vla_sd_ros.kinematics.fused_metric import DISPLACEMENTS, FusedMetric, Range, circle_radius
 from vla_sd_ros.policy.actions import decode
+from vla_sd_ros.training import trees
+from vla_sd_ros.training.threshold import Threshold, fit_threshold
 
 QUANTILE = 95  # [%], of the values that becomes 1 in the fused metric (HeiSD)
 SKIP_PRECISION = 0.93  # share of the draft head's skipped actions that the verifier would have accepted
 RETRIEVAL_PRECISION = 0.7  # the same of retrieved ones: the nearest neighbours of all are not accepted much more often
 NEAR = 3  # [bins] within which the sources of a composite draft compete
+TREE_STEPS = 150  # recorded steps that each shape of the drafter's tree decodes
+
+Steps = Callable[[], Iterator[RecordedStep]]  # begins with the first recorded step whenever it is called
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,47 +41,97 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="libero", help="./directory, or name of a shipped one")
     parser.add_argument("--observations", type=inputs.path, required=True, help="what vla-sd bench libero --record wrote")
     parser.add_argument("--database", default="", help="directory of a trajectory database")
+    parser.add_argument("--drafter", default="", help="directory or file of a drafter; default: the checkpoint's own")
+    parser.add_argument("--device", default="cpu", help="on which the shape of the drafter's tree is measured: cpu or cuda")
+    parser.add_argument("--threads", type=inputs.count, default=1, help="CPU threads of the policy")
     parser.add_argument("--most", type=inputs.count, default=3000, help="observations at most")
+    parser.add_argument("--tree-steps", type=inputs.whole(0, 100_000), default=TREE_STEPS, metavar="N",
+                        help="observations that each shape of the drafter's tree decodes; 0: leave the shapes alone")
     parser.add_argument("--output", type=inputs.path, default=Path("decoder.yaml"))
+    parser.add_argument("--json", type=inputs.path, help="write what was measured here, for vla-sd bench decode --project")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
     inputs.writable_file(arguments.output, "--output")
+    if arguments.json:
+        inputs.writable_file(arguments.json, "--json")
     try:
-        fitted = fit(survey(Parts(arguments.checkpoint, (), database=arguments.database), arguments.observations, arguments.most))
+        model = load(Source(arguments.checkpoint, arguments.device, threads=arguments.threads, drafter=arguments.drafter,
+                            database=arguments.database))
+        steps = partial(replay, model.vla, arguments.observations, arguments.most)
+        found = calibrate(model, steps, tree_steps=arguments.tree_steps)
     except ValueError as error:
         print(f"vla-sd calibrate: {error}", file=sys.stderr)
         return 2
-    parameters = {"/**/vla_node": {"ros__parameters": {"decoder": fitted}}}
+    parameters = {"/**/vla_node": {"ros__parameters": {"decoder": found.settings}}}
     arguments.output.write_text(
-        f"# Made by vla-sd calibrate for the checkpoint {arguments.checkpoint}.\n" + yaml.safe_dump(parameters, sort_keys=False))
-    for name, value in fitted.items():
-        print(f"{name}: {value}")
+        f"# Made by vla-sd calibrate for the checkpoint {arguments.checkpoint} on {trees.device_name(model.vla)}.\n"
+        + yaml.safe_dump(parameters, sort_keys=False))
+    for line in found.lines():
+        print(line)
+    if arguments.json:
+        results.write(arguments.json, {**results.provenance(arguments.checkpoint, 0), "device": trees.device_name(model.vla),
+                                       **found.report()})
     return 0
 
 
-def fit(found: Survey) -> dict:
-    """Settings by name; those of retrieval only where something was retrieved."""
+@dataclass(frozen=True)
+class Calibration:
+    """settings: by name, as Settings has them. threshold: how KERV's was found; shapes: what each shape of the drafter's tree
+    cost in each decoder. Both None where there is no drafter."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    threshold: Threshold | None = None
+    shapes: trees.Shapes | None = None
+
+    def report(self) -> dict:
+        """For a results file."""
+        return {"settings": self.settings, **({"threshold": self.threshold.report()} if self.threshold else {}),
+                **(self.shapes.report() if self.shapes else {})}
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        yield from (f"{name}: {value}" for name, value in self.settings.items())
+        if self.threshold:
+            yield self.threshold.sentence()
+        if self.shapes:
+            yield from self.shapes.lines()
+
+
+def calibrate(model: Model, steps: Steps, settings: Settings = Settings(), tree_steps: int = TREE_STEPS) -> Calibration:
+    """Fit what the policy's decoders depend on: of retrieval only where there is a database, of drafting only where there is a
+    drafter. Raises ValueError when there is no recorded step."""
+    fitted = fit(survey(model.vla, steps(), model.database, settings))
+    if model.drafter is None:
+        return Calibration(fitted)
+    threshold = fit_threshold(model.vla, model.drafter, steps(), settings)
+    fitted |= threshold.settings()
+    shapes = trees.measure(model, steps, Settings(**fitted), tree_steps) if tree_steps else None
+    return Calibration(fitted | (shapes.settings() if shapes else {}), threshold, shapes)
+
+
+def fit(found: Survey) -> dict[str, Any]:
+    """Settings by name; those of retrieval only where something was retrieved, those of the path only where it is known."""
     paths = np.split(found.positions, np.flatnonzero(found.begins)[1:])
-    fitted = {
-        "kalman_decay": decays(decode(found.plain), found.begins),
-        "composite": best_sources(found),
-        **metric_ranges(paths, Settings().metric_window, Settings().metric_displacement),
-    }
+    fitted = {"kalman_decay": decays(found.observed, decode(found.plain)), "composite": best_sources(found)}
+    located = bool(np.isfinite(found.positions).all())
+    if located:
+        fitted |= metric_ranges(paths, Settings().metric_window, Settings().metric_displacement)
     if "head" in found.drafts:
         fitted["skip_confidence"] = skip_threshold(found.confidence, head_accepted(found), SKIP_PRECISION)
     if "retrieval" in found.drafts:
         accepted = retrieval_accepted(found)
         fitted["skip_similarity"] = skip_threshold(found.similarity, accepted, RETRIEVAL_PRECISION)
-        fitted["metric_boundary"] = boundary(metric_values(paths, fitted), accepted)
+        if located:
+            fitted["metric_boundary"] = boundary(metric_values(paths, fitted), accepted)
     return fitted
 
 
-def decays(actions: np.ndarray, begins: np.ndarray) -> list[float]:
-    """Factor (6,) from one normalised action (n, 7) to the next, by least squares, over pairs without a gripper event."""
-    before, after = actions[:-1], actions[1:]
-    pair = ~begins[1:] & ((before[:, 6] > 0.5) == (after[:, 6] > 0.5))
+def decays(before: np.ndarray, after: np.ndarray) -> list[float]:
+    """Factor (6,) from what the filter saw of a step (n, 7) to the next action (n, 7), both normalised, by least squares, over
+    the pairs without a gripper event; rows of NaN have no step before."""
+    pair = np.isfinite(before).all(1) & ((before[:, 6] > 0.5) == (after[:, 6] > 0.5))
     before, after = before[pair, :6], after[pair, :6]
     return [float(x) for x in np.clip((before * after).sum(0) / np.maximum((before**2).sum(0), 1e-9), 0.0, 1.2).round(3)]
 

@@ -38,7 +38,7 @@ class Heisd(Method):
             return Plan("autoregressive", fused_metric=value)
         retrieved = knowledge.retrieval
         if not len(retrieved) or not value > s.metric_boundary:
-            return drafted(self._drafter, s, radius_of(s, knowledge.vla.statistics), fused_metric=value)
+            return drafted(self._drafter, s.tree("heisd"), radius_of(s, knowledge.vla.statistics), fused_metric=value)
         if self._gate.opens(knowledge):
             return Plan("skip", skip=retrieved[0], fused_metric=value)
         return Plan(
@@ -58,7 +58,7 @@ class HeisdReference(Method):
     verifies the neighbours (verify_released()); a step of the drafter begins the three anew.
     """
 
-    own = {**RELEASED_TREE, "relaxed_radius": 9.0, "retrieval_candidates": 5}
+    own = {"relaxed_radius": 9.0, "retrieval_candidates": 5}
     SKIPS = 2  # steps in a row
     # of a suite: the boundary, and the ranges of radius and displacement [m]
     SUITES = {
@@ -87,7 +87,7 @@ class HeisdReference(Method):
         if value <= boundary:
             self._skipped = 0
             radius = self._settings.relaxed_radius
-            return Plan("draft", drafting(self._drafter, self._settings, ACTION_TOKENS),
+            return Plan("draft", drafting(self._drafter, RELEASED_TREE, ACTION_TOKENS),
                         Relaxed(np.full(ACTION_TOKENS, radius)), threshold=radius, fused_metric=value)
         retrieved = knowledge.retrieval
         if not len(retrieved):

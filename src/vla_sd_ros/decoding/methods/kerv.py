@@ -3,7 +3,7 @@
 
 Drafter and tree are Spec-VLA's. At the first token that the verifier rejects, a Kalman filter over the last actions gives the
 rest of the action, without another pass; then the filter is off for the next n steps. The radius of acceptance follows the
-kinematic variability K_var, how far the emitted action was from the verifier's.
+kinematic variability K_var, how far the drafted action was from the verifier's.
 """
 import math
 
@@ -15,7 +15,7 @@ from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.sources import Knowledge, Source
 from vla_sd_ros.decoding.speculative import Method, Outcome, Plan
 from vla_sd_ros.kinematics.filters import random_walk
-from vla_sd_ros.policy.actions import BINS
+from vla_sd_ros.policy.actions import BINS, ActionStatistics
 from vla_sd_ros.policy.draft import Draft
 from vla_sd_ros.policy.vla import ACTION_TOKENS
 
@@ -54,13 +54,12 @@ class Kerv(Method):
                 return None
             return [*decided, *known[0, len(decided) : 6].tolist(), int(knowledge.last_action[0, 6])]
 
-        return Plan("draft", drafting(self._drafter, self._settings), Relaxed(radius), complete=compensate,
+        return Plan("draft", drafting(self._drafter, self._settings.tree("kerv")), Relaxed(radius), complete=compensate,
                     completed_path=self.compensation, threshold=float(radius[0]))
 
     def learn(self, knowledge: Knowledge, plan: Plan, outcome: Outcome) -> None:
         self._cooldown = self._settings.kerv_cooldown if outcome.completed else max(0, self._cooldown - 1)
-        statistics = knowledge.vla.statistics
-        variability = float((outcome.bias[:6] * (statistics.q99 - statistics.q01)[:6]).sum() / (BINS - 1))
+        variability = kinematic_variability(outcome.bias, knowledge.vla.statistics)
         self._change, self._variability = variability - self._variability, variability
 
     def _radius(self, knowledge: Knowledge) -> np.ndarray:
@@ -74,6 +73,12 @@ class Kerv(Method):
             share = math.exp(-((abs(self._change) / s.kerv_scale) ** s.kerv_exponent))
             radius = s.kerv_radius_min + (s.kerv_radius_max - s.kerv_radius_min) * share
         return np.append(np.full(6, radius), 0.0)
+
+
+def kinematic_variability(bias: np.ndarray, statistics: ActionStatistics) -> float:
+    """K_var, the sum over the seven tokens of || action(correct) - action(error) ||_1 [m, rad, gripper], of biases (7,) bins."""
+    span = np.where(statistics.mask, statistics.q99 - statistics.q01, 2.0)
+    return float((bias * span).sum() / (BINS - 1))
 
 
 class KervRepeat(Kerv):
@@ -91,7 +96,6 @@ class KervReference(Method):
     filter remembers of such a step is shifted back by one. Its predictions also hang as a chain on each node of the tree.
     """
 
-    own = RELEASED_TREE
     EVERY = 4  # steps
     SUITE_STEPS = {"libero_spatial": 170, "libero_object": 240, "libero_goal": 220, "libero_10": 470, "libero_90": 400}
 
@@ -105,7 +109,7 @@ class KervReference(Method):
             self._filter = TokenFilter()
         suite = knowledge.vla.unnorm_key.removesuffix("_no_noops")
         radius = time_decay(step, self.SUITE_STEPS.get(suite, self._settings.kerv_steps), 3.0, 15.0)
-        source = drafting(self._drafter, self._settings, ACTION_TOKENS)
+        source = drafting(self._drafter, RELEASED_TREE, ACTION_TOKENS)
         if self._filter.known and self._settings.kerv_tails:
             source = KalmanTails(source, bins_of(self._filter.estimate().round()))
 
