@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd bench decode`: the same recorded observations through every decoder, in random order, warm, device-synchronised.
 
-Without observations it prices passes at the size of any checkpoint instead: random-7b, for one.
+Without observations it prices passes at the size of any checkpoint instead: random-7b, for one. With --project it computes what
+recorded passes would cost on other devices.
 """
 import argparse
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vla_sd_ros import inputs
-from vla_sd_ros.bench import price, results
+from vla_sd_ros.bench import price, project, results
 from vla_sd_ros.bench.parts import Parts, parts
 from vla_sd_ros.bench.results import NO_TREES, Step, step_of
 from vla_sd_ros.decoding.autoregressive import Autoregressive
@@ -41,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the order of the decoders")
     parser.add_argument("--device", default="cpu", help="cpu or cuda, to price passes on")
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
-    parser.add_argument("--replay", type=inputs.path, help="price the passes of this trace of vla-sd bench libero")
+    parser.add_argument("--replay", type=inputs.path, help="price the passes of this trace of vla-sd bench libero; with "
+                        "--project also those of a results file")
+    parser.add_argument("--project", type=names, default=[], metavar="h100,4090", help="compute what these passes would cost at "
+                        f"7 B parameters on devices that are not here: {', '.join(project.DEVICES)}")
+    parser.add_argument("--measured", type=inputs.path, action="append", default=[], metavar="FILE",
+                        help="project onto the device of this results file of vla-sd bench decode, too, by its measured floors")
     parser.add_argument("--actions", type=int, default=100, help="actions to price of each decoder or profile")
     parser.add_argument("--repeats", type=positive, default=20, help="of each pass that is priced (default: %(default)s)")
     parser.add_argument("--batch", type=batches, default=[], metavar="1,2,4",
@@ -56,6 +62,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def names(text: str) -> list[str]:
+    """Of text like h100,4090."""
+    return text.split(",")
+
+
 def batches(text: str) -> list[int]:
     """Numbers of robots, of text like 1,2,4."""
     sizes = [int(part) for part in text.split(",")]
@@ -66,6 +77,8 @@ def batches(text: str) -> list[int]:
 
 def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
+    if arguments.project or arguments.measured:
+        return project.run(arguments)
     if arguments.observations is None:
         return price.run(arguments)
     if not any(arguments.observations.rglob("*.npz")):

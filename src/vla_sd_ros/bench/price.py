@@ -142,7 +142,8 @@ def read_trace(path: Path) -> dict[str, list[Played]]:
     try:
         for line in Path(path).read_text().splitlines():
             episode = json.loads(line)
-            played = [Played(step["path"], [tuple(one) for one in step["passes"]]) for step in episode["steps"]]
+            tree = tuple(episode.get("tree", RELEASED))
+            played = [Played(step["path"], [tuple(one) for one in step["passes"]], tree) for step in episode["steps"]]
             actions.setdefault(episode["decoder"], []).extend(played)
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not a trace of vla-sd bench libero --trace ({error})") from error
