@@ -74,9 +74,10 @@ def costs(per_position: float) -> cost.Costs:
 
 def test_width_pays_where_positions_are_free_and_a_chain_where_they_are_not():
     plain = {"sequences": {"autoregressive: prefill 0 0" + ", extend 0 0" * 6: 1}}
+    chain = {"draft: prefill 0 0, extend 5 1, extend 3 1, extend 1 1": 1}
     rows = {
         "autoregressive": plain,
-        "naive_sd@naive_sd_tree=6+5+1": {"tree": [6, 5, 1], "sequences": {"draft: prefill 0 0, extend 5 1, extend 3 1, extend 1 1": 1}},
+        "naive_sd@naive_sd_tree=6+5+1": {"tree": [6, 5, 1], "sequences": chain},
         "naive_sd@naive_sd_tree=50+5+8": {"tree": [50, 5, 8], "sequences": {"draft: prefill 0 0, extend 49 3, extend 8 1": 1}},
     }
     shapes = trees.Shapes(rows, costs(0.0), 1)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vla_sd_ros.bench import cost, results
+from vla_sd_ros.bench import results
 from vla_sd_ros.bench.cost import RELEASED, Costs
 from vla_sd_ros.bench.price import PROFILES, Played, read_trace
 from vla_sd_ros.decoding.autoregressive import PASSES
