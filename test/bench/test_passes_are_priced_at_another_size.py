@@ -65,7 +65,7 @@ def test_a_trace_is_played_pass_by_pass(vla, tmp_path, monkeypatch):
             return out
 
         monkeypatch.setattr(vla, kind, watched)
-    (action,) = price.read_trace(tmp_path / "t.jsonl")["kerv"]
+    (action,) = price.read_actions(tmp_path / "t.jsonl")["kerv"]
     drafter = price.Drafter(price.DrafterModel(vla.config.text), vla)
     timings = price.play(vla, drafter, np.zeros((224, 224, 3), np.uint8), action)
     start = seen[0][2]

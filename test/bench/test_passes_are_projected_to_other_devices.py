@@ -5,8 +5,8 @@ import json
 import pytest
 
 from vla_sd_ros.bench import project, results
-from vla_sd_ros.bench.price import PROFILES, Played
-from vla_sd_ros.bench.project import DEVICES, Counted, Device, Sizes
+from vla_sd_ros.bench.price import PROFILES, Played, read_actions
+from vla_sd_ros.bench.project import DEVICES, Device, Sizes
 from vla_sd_ros.bench.results import Step
 from vla_sd_ros.cli import main
 from vla_sd_ros.policy.random_openvla import RANDOM
@@ -44,16 +44,16 @@ def test_a_pass_takes_the_longer_of_reading_and_multiplying():
 
 
 def test_mean_median_and_p95_are_those_of_all_recorded_steps(sizes):
-    actions = [Counted(Played("prefill", [("prefill", 6, 6)]), 90), Counted(Played("prefill", PLAIN), 10)]
-    row = project.project({"prefill": actions}, DEVICES["h100"], sizes)["prefill"]
-    fast, slow = (project.row_of([Counted(one.action, 1)], project.roofline(DEVICES["h100"], sizes), 1.0)["latency_ms"]["mean"]
+    actions = [Played("prefill", [("prefill", 6, 6)]), Played("prefill", PLAIN)]
+    row = project.project({"prefill": actions[:1] * 90 + actions[1:] * 10}, DEVICES["h100"], sizes)["prefill"]
+    fast, slow = (project.row_of([one], project.roofline(DEVICES["h100"], sizes), 1.0)["latency_ms"]["mean"]
                   + project.STEP for one in actions)
     assert row["latency_ms"] == pytest.approx({"median": fast, "mean": 0.9 * fast + 0.1 * slow, "p95": slow})
 
 
 def test_of_several_trees_the_best_one_on_the_device_is_taken(sizes):
-    wide = Counted(Played("draft", [("prefill", 0, 0), ("extend", 49, 5)], (50, 5, 8)), 1)
-    chain = Counted(Played("draft", [("prefill", 0, 0), ("extend", 5, 2), ("extend", 2, 2)], (6, 5, 1)), 1)
+    wide = Played("draft", [("prefill", 0, 0), ("extend", 49, 5)], (50, 5, 8))
+    chain = Played("draft", [("prefill", 0, 0), ("extend", 5, 2), ("extend", 2, 2)], (6, 5, 1))
     rows = project.project({"spec_vla@spec_vla_tree=50+5+8": [wide], "spec_vla@spec_vla_tree=6+5+1": [chain]},
                            DEVICES["h100"], sizes)
     assert list(rows) == ["autoregressive", "spec_vla"] and rows["spec_vla"]["tree"] == [50, 5, 8]
@@ -63,9 +63,8 @@ def test_a_histogram_says_what_a_trace_says(tmp_path):
     steps = [Step("draft", {}, CHAIN)] * 3 + [Step("skip", {}, [])]
     (tmp_path / "r.json").write_text(json.dumps({"decoders": {"kerv": {"sequences": results.sequences(steps), "tree": [6, 5, 1]}}}))
     results.write_trace(tmp_path / "t.jsonl", [({"decoder": "kerv", "tree": [6, 5, 1]}, steps)])
-    told, traced = project.read_actions(tmp_path / "r.json")["kerv"], project.read_actions(tmp_path / "t.jsonl")["kerv"]
-    assert [(one.action, one.count) for one in told] == [(traced[0].action, 3), (traced[3].action, 1)]
-    assert traced[0].action.tree == (6, 5, 1)
+    told, traced = read_actions(tmp_path / "r.json"), read_actions(tmp_path / "t.jsonl")
+    assert told == traced and told["kerv"][0] == Played("draft", CHAIN, (6, 5, 1)) and len(told["kerv"]) == 4
 
 
 def test_the_command_writes_a_row_a_decoder_and_device(tmp_path, capsys):

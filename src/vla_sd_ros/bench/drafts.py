@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from vla_sd_ros import inputs
 from vla_sd_ros.bench import results
 from vla_sd_ros.bench.decode import NEAR, RecordedStep, replay
-from vla_sd_ros.bench.parts import parts
+from vla_sd_ros.bench.parts import Parts, parts
 from vla_sd_ros.decoding.autoregressive import Autoregressive
 from vla_sd_ros.decoding.methods.fused import kinematic_radius
 from vla_sd_ros.decoding.settings import SOURCES, Settings
@@ -29,10 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
-    given = replace(parts(arguments), decoders=())
-    model = given.model()
-    steps = replay(model.vla, arguments.observations, arguments.most)
-    found = survey(model.vla, steps, model.database, replace(Settings(), **dict(given.settings)))
+    found = survey(parts(arguments), arguments.observations, arguments.most)
     rows = {source: quality(draft, found.plain) for source, draft in found.drafts.items()}
     print("source       within r bins of the verifier's token / mean accepted prefix of 7, r = " + ", ".join(map(str, RADII)))
     for source, row in rows.items():
@@ -68,7 +66,14 @@ class Survey:
     observed: np.ndarray
 
 
-def survey(
+def survey(given: Parts, observations: Path, most: int) -> Survey:
+    """survey_of() recorded observations. Raises ValueError when there is none."""
+    model = replace(given, decoders=()).model()
+    steps = replay(model.vla, observations, most)
+    return survey_of(model.vla, steps, model.database, replace(Settings(), **dict(given.settings)))
+
+
+def survey_of(
     vla: Vla, steps: Iterable[RecordedStep], database: Any = None, settings: Settings = Settings()
 ) -> Survey:
     """Ask every source at every recorded step. Raises ValueError when there is none."""

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     plain = answers(load("none"), arguments.seed) if arguments.quantization != "none" else []   # not both at a time
     vla = load(arguments.quantization)
-    actions = read_trace(arguments.replay) if arguments.replay else {n: [Played(*p)] for n, p in PROFILES.items()}
+    actions = read_actions(arguments.replay) if arguments.replay else {n: [Played(*p)] for n, p in PROFILES.items()}
     rows = price(vla, actions, arguments.actions, arguments.seed)
     floors = Floors.measure(vla)
     report = {
@@ -136,11 +136,24 @@ def price_batch(vla: Vla, rows: int, repeats: int) -> dict[str, float]:
     }
 
 
-def read_trace(path: Path) -> dict[str, list[Played]]:
-    """Every step of a trace by decoder. Raises ValueError for a file that is none."""
+def read_actions(path: Path) -> dict[str, list[Played]]:
+    """Every step by decoder: of a trace, or of the histograms of a results file. Raises ValueError for a file that is neither."""
+    try:
+        rows = json.loads(path.read_text())["decoders"]
+        tell = {name: row["sequences"] for name, row in rows.items() if row.get("sequences")}
+    except (OSError, KeyError, TypeError, AttributeError, ValueError):
+        return _read_trace(path)
+    if not tell:
+        raise ValueError(f"{path} does not say which passes were taken: vla-sd bench libero --json writes such results")
+    return {name: [action for text, count in own.items()
+                   for action in [Played(*results.read_sequence(text), tuple(rows[name].get("tree", RELEASED)))] * count]
+            for name, own in tell.items()}
+
+
+def _read_trace(path: Path) -> dict[str, list[Played]]:
     actions: dict[str, list[Played]] = {}
     try:
-        for line in Path(path).read_text().splitlines():
+        for line in path.read_text().splitlines():
             episode = json.loads(line)
             tree = tuple(episode.get("tree", RELEASED))
             played = [Played(step["path"], [tuple(one) for one in step["passes"]], tree) for step in episode["steps"]]

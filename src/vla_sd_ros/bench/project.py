@@ -17,9 +17,8 @@ import numpy as np
 import torch
 
 from vla_sd_ros.bench import results
-from vla_sd_ros.bench.cost import RELEASED, Costs
-from vla_sd_ros.bench.price import PROFILES, Played, read_trace
-from vla_sd_ros.decoding.autoregressive import PASSES
+from vla_sd_ros.bench.cost import DRAFTED_PATHS, Costs
+from vla_sd_ros.bench.price import PROFILES, Played, read_actions
 from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.policy.actions import BINS
 from vla_sd_ros.policy.config import FusedVisionConfig, VlaConfig, read_config
@@ -96,35 +95,14 @@ def roofline(device: Device, sizes: Sizes) -> Costs:
         ms(sizes.drafter, prompt), lambda positions: ms(sizes.drafter, positions))
 
 
-@dataclass(frozen=True)
-class Counted:
-    """An action as it was recorded, and how often."""
-
-    action: Played
-    count: int
-
-
-def read_actions(path: Path) -> dict[str, list[Counted]]:
-    """Of a trace, or of the histograms of a results file, by decoder. Raises ValueError for a file that is neither."""
-    try:
-        report = json.loads(Path(path).read_text())
-        rows = {name: row for name, row in report["decoders"].items() if row.get("sequences")}
-    except (OSError, KeyError, TypeError, AttributeError, ValueError):
-        return {name: [Counted(action, 1) for action in own] for name, own in read_trace(path).items()}
-    if not rows:
-        raise ValueError(f"{path} does not say which passes were taken: vla-sd bench libero --json writes such results")
-    return {
-        name: [Counted(Played(*results.read_sequence(text), tuple(row.get("tree", RELEASED))), count)
-               for text, count in row["sequences"].items()]
-        for name, row in rows.items()
-    }
-
-
-def row_of(actions: list[Counted], costs: Costs, plain_ms: float) -> dict:
+def row_of(actions: list[Played], costs: Costs, plain_ms: float) -> dict:
     """Mean, median and p95 of the recorded actions on a device, and what follows."""
-    plainly = replace(costs, outside=0.0)
-    times = np.repeat([(plainly if one.action.path == "autoregressive" else costs).action(
-        one.action.path, one.action.passes, one.action.tree) for one in actions], [one.count for one in actions])
+    known: dict[int, float] = {}  # many are the same one
+    for one in actions:
+        if id(one) not in known:
+            own = replace(costs, outside=0.0) if one.path == "autoregressive" else costs
+            known[id(one)] = own.action(one.path, one.passes, one.tree)
+    times = np.array([known[id(one)] for one in actions])
     mean, p95 = float(times.mean()), float(np.percentile(times, 95))
     return {
         "latency_ms": {"median": float(np.median(times)), "mean": mean, "p95": p95},
@@ -132,21 +110,20 @@ def row_of(actions: list[Counted], costs: Costs, plain_ms: float) -> dict:
     }
 
 
-def project(actions: dict[str, list[Counted]], device: Device, sizes: Sizes) -> dict[str, dict]:
+def project(actions: dict[str, list[Played]], device: Device, sizes: Sizes) -> dict[str, dict]:
     """Rows by decoder; of a decoder that was recorded with several trees, the best one on this device, and which."""
-    costs = replace(roofline(device, sizes), outside=STEP)
-    plain_ms = replace(costs, outside=0.0).action("autoregressive", [(p.kind, p.drafted, p.accepted) for p in PASSES])
+    costs, plain = replace(roofline(device, sizes), outside=STEP), Played(*PROFILES["autoregressive"])
+    plain_ms = replace(costs, outside=0.0).action(plain.path, plain.passes)
     rows: dict[str, dict] = {}
-    for name, own in {"autoregressive": [], **actions}.items():
-        row = row_of(own, costs, plain_ms) if own else row_of(
-            [Counted(Played("autoregressive", [(p.kind, p.drafted, p.accepted) for p in PASSES]), 1)], costs, plain_ms)
-        decoder, _, tree = name.partition("@")
-        if tree.startswith(f"{decoder}_tree="):
-            row["tree"] = list(own[0].action.tree)
-            name = decoder if decoder not in actions else name
-            if name in rows and rows[name]["latency_ms"]["mean"] <= row["latency_ms"]["mean"]:
-                continue
-        rows[name] = row
+    for name, own in ({"autoregressive": [plain]} | actions).items():
+        row = row_of(own, costs, plain_ms)
+        decoder, _, setting = name.partition("@")
+        if setting.startswith(f"{decoder}_tree="):
+            name = decoder
+        if own[0].path in DRAFTED_PATHS or setting:
+            row["tree"] = list(own[0].tree)
+        if name not in rows or row["latency_ms"]["mean"] < rows[name]["latency_ms"]["mean"]:
+            rows[name] = row
     return rows
 
 

@@ -19,7 +19,7 @@ from vla_sd_ros.assembly import Source
 from vla_sd_ros.assembly.local import Model, load
 from vla_sd_ros.bench import results
 from vla_sd_ros.bench.decode import RecordedStep, replay
-from vla_sd_ros.bench.drafts import UNKNOWN, Survey, survey
+from vla_sd_ros.bench.drafts import UNKNOWN, Survey, survey_of
 from vla_sd_ros.decoding.acceptance import SequenceWise
 from vla_sd_ros.decoding.settings import SOURCES, Settings
 from vla_sd_ros.kinematics.fused_metric import DISPLACEMENTS, FusedMetric, Range, circle_radius
@@ -102,7 +102,7 @@ class Calibration:
 def calibrate(model: Model, steps: Steps, settings: Settings = Settings(), tree_steps: int = TREE_STEPS) -> Calibration:
     """Fit what the policy's decoders depend on: of retrieval only where there is a database, of drafting only where there is a
     drafter. Raises ValueError when there is no recorded step."""
-    fitted = fit(survey(model.vla, steps(), model.database, settings))
+    fitted = fit(survey_of(model.vla, steps(), model.database, settings))
     if model.drafter is None:
         return Calibration(fitted)
     threshold = fit_threshold(model.vla, model.drafter, steps(), settings)
