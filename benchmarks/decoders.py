@@ -182,6 +182,56 @@ def quantised(reports: dict[str, dict]) -> list[str]:
     return lines
 
 
+def shapes(report: dict) -> list[str]:
+    """What each shape of the drafter's tree costs in each decoder, a row a shape."""
+    best, plain = set(report["best"].values()), report["decoders"]["autoregressive"]
+    lines = ["| decoder | nodes / levels / continuations | passes | accepted | bins off | ms by its passes | x AR | ms measured | x AR |",
+             "|---" * 9 + "|"]
+    for name, row in report["decoders"].items():
+        tree = "/".join(map(str, row["tree"])) if "tree" in row else "-"
+        mark = "**" if name in best else ""
+        lines.append(
+            f"| {name.partition('@')[0]} | {mark}{tree}{mark} | {row['forward_passes_per_action']:.2f} | {row['accepted_length']:.2f} "
+            f"| {row['bins_off']:.2f} | {row['expected_ms']:.2f} | {plain['expected_ms'] / row['expected_ms']:.2f} "
+            f"| {row['latency_ms']['mean']:.2f} | {row['mean_speedup_vs_autoregressive']:.2f} |")
+    told = report["threshold"]
+    return [*lines, "", f"KERV's threshold: at r_max the tokens of {told['harmless']:.0%} of {told['steps']} steps are within r_min of "
+            f"autoregressive decoding's. Of which steps these are, the change of K_var tells {told['gain']:+.3f} nats a step beside that "
+            f"share alone (K_S = {told['scale']:g}, phi = {told['exponent']:g})."]
+
+
+def thresholds(report: dict) -> list[str]:
+    """KERV's dynamic threshold beside fixed ones, a row a radius."""
+    lines = ["| threshold | passes | accepted | bins off | same tokens as AR | x AR, means |", "|---" * 6 + "|"]
+    for name, row in report["decoders"].items():
+        if name != "autoregressive":
+            own = name.partition("@")[2].replace("@", ", ").replace("kerv_mode=fixed, relaxed_radius=", "fixed, r = ")
+            lines.append(f"| {own or 'K_var, as calibrated'} | {row['forward_passes_per_action']:.2f} | {row['accepted_length']:.2f} "
+                         f"| {row['bins_off']:.2f} | {row['same_tokens']:.1%} | {row['mean_speedup_vs_autoregressive']:.2f} |")
+    return lines
+
+
+def projected(report: dict) -> list[str]:
+    """What the recorded passes would cost, a row a decoder, a column a device."""
+    devices = report["projected"]
+    titles = " | ".join(entry["device"]["name"] for entry in devices.values())
+    lines = [f"| decoder | {titles} |", "|---" * (len(devices) + 1) + "|"]
+    for name, row in next(iter(devices.values()))["decoders"].items():
+        cells = []
+        for entry in devices.values():
+            row = entry["decoders"][name]
+            ms, tree = row["latency_ms"], f" ({'/'.join(map(str, row['tree']))})" if "tree" in row else ""
+            cells.append(f"{ms['mean']:.1f}, {ms['median']:.1f}, {ms['p95']:.1f} ms; **{row['mean_speedup_vs_autoregressive']:.2f}x**; "
+                         f"{row['control_rate_hz']:.1f} Hz{tree}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for entry in devices.values():
+        if entry["sanity"]:
+            lines += ["", f"{entry['device']['name']}: {entry['sanity']}."]
+        lines += [f"{name} on {entry['device']['name']}: {row['projected_ms']:.1f} ms by its floors, {row['measured_ms']:.1f} measured "
+                  f"({row['error']:+.0%})." for name, row in entry["errors"].items()]
+    return lines
+
+
 def preprocessing(report: dict) -> list[str]:
     lines = ["| OpenVLA's image from 640x480 | median [ms] | p95 [ms] | processor [ms] |", "|---|---|---|---|"]
     return lines + [f"| {name} | {row['median_ms']:.2f} | {row['p95_ms']:.2f} | {row['processor_ms']:.2f} |"
@@ -197,6 +247,16 @@ def main() -> None:
     for report in read("decode_*.json").values():
         about = f"{report['observations']} recorded observations; floor {report['floor_ms']:.2f} ms"
         lines += [f"### {about}", "", *same_observations(report), "", source_of(report), ""]
+    for report in read("projected*.json").values():
+        lines += ["### Projected to GPUs at 7 B parameters, from " + report["of"], "",
+                  "Mean, median, p95; x AR by means; the control rate that p95 allows; in brackets the drafter's tree.", "",
+                  *projected(report), "", source_of(report), ""]
+    for report in read("trees_*.json").values():
+        lines += [f"### The shape of the drafter's tree, {report['observations']} recorded observations", "", *shapes(report), "",
+                  source_of(report), ""]
+    for report in read("threshold_*.json").values():
+        lines += [f"### KERV's threshold, {report['observations']} recorded observations", "", *thresholds(report), "",
+                  source_of(report), ""]
     for report in read("drafts_*.json").values():
         lines += [
             f"### Drafts on {report['observations']} observations", "",

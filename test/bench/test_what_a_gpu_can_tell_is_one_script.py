@@ -21,9 +21,10 @@ def on_gpu(tmp_path):
 
     def run(*parts: str, **changed: str) -> subprocess.CompletedProcess:
         environment = os.environ | {
-            "BIN": str(Path(sys.executable).parent), "DEVICE": "cpu", "CHECKPOINT": "random-tiny-openvla", "OUT": str(tmp_path / "out"),
-            "TRACE": str(trace), "ACTIONS": "2", "REPEATS": "1", "OMP_NUM_THREADS": "1"} | changed
-        return subprocess.run([ROOT / "benchmarks" / "on_gpu.sh", *parts], env=environment, capture_output=True, text=True, timeout=240)
+            "BIN": str(Path(sys.executable).parent), "DEVICE": "cpu", "CHECKPOINT": "random-tiny-openvla",
+            "OUT": str(tmp_path / "out"), "TRACE": str(trace), "ACTIONS": "2", "REPEATS": "1", "OMP_NUM_THREADS": "1"} | changed
+        command = [ROOT / "benchmarks" / "on_gpu.sh", *parts]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
 
     return run
 

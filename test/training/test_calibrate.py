@@ -121,6 +121,8 @@ def test_the_file_is_read_back_as_settings(recorded, tmp_path, capsys):
     assert {"kalman_decay", "composite", "metric_radius", "metric_length", "kerv_scale", "kerv_exponent"} <= settings.keys()
     written = json.loads(report.read_text())
     assert written["observations"] == 4 and len(written["decoders"]) == 1 + 3 * len(trees.SHAPES)
+    assert written["decoders"][written["best"]["kerv"]]["tree"] == settings["kerv_tree"]
+    assert written["decoders"]["autoregressive"]["expected_ms"] > 0
     for name in ("naive_sd", "spec_vla", "kerv", "heisd"):
         assert tuple(settings[f"{name}_tree"]) in trees.SHAPES
     assert settings["heisd_tree"] == settings["spec_vla_tree"]

@@ -48,7 +48,8 @@ class Shapes:
 
     def report(self) -> dict:
         """For a results file."""
-        return {"observations": self.steps, "decoders": self.rows}
+        rows = {name: row | {"expected_ms": expected_ms(row, self.costs)} for name, row in self.rows.items()}
+        return {"observations": self.steps, "best": {decoder: self.best(decoder) for decoder in DECODERS}, "decoders": rows}
 
     def lines(self) -> Iterator[str]:
         """For people."""
