@@ -185,19 +185,20 @@ def quantised(reports: dict[str, dict]) -> list[str]:
 def shapes(report: dict) -> list[str]:
     """What each shape of the drafter's tree costs in each decoder, a row a shape."""
     best, plain = set(report["best"].values()), report["decoders"]["autoregressive"]
-    lines = ["| decoder | nodes / levels / continuations | passes | accepted | bins off | ms by its passes | x AR | ms measured | x AR |",
-             "|---" * 9 + "|"]
+    lines = ["| decoder | nodes / levels / continuations | passes | accepted | bins off | ms by its passes | x AR | ms measured "
+             "| x AR |", "|---" * 9 + "|"]
     for name, row in report["decoders"].items():
         tree = "/".join(map(str, row["tree"])) if "tree" in row else "-"
         mark = "**" if name in best else ""
         lines.append(
-            f"| {name.partition('@')[0]} | {mark}{tree}{mark} | {row['forward_passes_per_action']:.2f} | {row['accepted_length']:.2f} "
-            f"| {row['bins_off']:.2f} | {row['expected_ms']:.2f} | {plain['expected_ms'] / row['expected_ms']:.2f} "
+            f"| {name.partition('@')[0]} | {mark}{tree}{mark} | {row['forward_passes_per_action']:.2f} "
+            f"| {row['accepted_length']:.2f} | {row['bins_off']:.2f} | {row['expected_ms']:.2f} "
+            f"| {plain['expected_ms'] / row['expected_ms']:.2f} "
             f"| {row['latency_ms']['mean']:.2f} | {row['mean_speedup_vs_autoregressive']:.2f} |")
     told = report["threshold"]
-    return [*lines, "", f"KERV's threshold: at r_max the tokens of {told['harmless']:.0%} of {told['steps']} steps are within r_min of "
-            f"autoregressive decoding's. Of which steps these are, the change of K_var tells {told['gain']:+.3f} nats a step beside that "
-            f"share alone (K_S = {told['scale']:g}, phi = {told['exponent']:g})."]
+    return [*lines, "", f"KERV's threshold: at r_max the tokens of {told['harmless']:.0%} of {told['steps']} steps are within r_min "
+            f"of autoregressive decoding's. Which steps these are, the change of K_var tells by {told['gain']:+.3f} nats a step "
+            f"beside that share alone (K_S = {told['scale']:g}, phi = {told['exponent']:g})."]
 
 
 def thresholds(report: dict) -> list[str]:
@@ -221,14 +222,14 @@ def projected(report: dict) -> list[str]:
         for entry in devices.values():
             row = entry["decoders"][name]
             ms, tree = row["latency_ms"], f" ({'/'.join(map(str, row['tree']))})" if "tree" in row else ""
-            cells.append(f"{ms['mean']:.1f}, {ms['median']:.1f}, {ms['p95']:.1f} ms; **{row['mean_speedup_vs_autoregressive']:.2f}x**; "
-                         f"{row['control_rate_hz']:.1f} Hz{tree}")
+            cells.append(f"{ms['mean']:.1f}, {ms['median']:.1f}, {ms['p95']:.1f} ms; "
+                         f"**{row['mean_speedup_vs_autoregressive']:.2f}x**; {row['control_rate_hz']:.1f} Hz{tree}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     for entry in devices.values():
         if entry["sanity"]:
             lines += ["", f"{entry['device']['name']}: {entry['sanity']}."]
-        lines += [f"{name} on {entry['device']['name']}: {row['projected_ms']:.1f} ms by its floors, {row['measured_ms']:.1f} measured "
-                  f"({row['error']:+.0%})." for name, row in entry["errors"].items()]
+        lines += [f"{name} on {entry['device']['name']}: {row['projected_ms']:.1f} ms by its floors, {row['measured_ms']:.1f} "
+                  f"measured ({row['error']:+.0%})." for name, row in entry["errors"].items()]
     return lines
 
 
@@ -238,7 +239,8 @@ def preprocessing(report: dict) -> list[str]:
                     for name, row in report["rows"].items()]
 
 
-def main() -> None:
+def tables() -> list[str]:
+    """All of the page between its two marks; makes the plots, too."""
     lines = []
     for name, report in read("decoders_*.json").items():
         shifted = f", objects shifted by up to 2 cm (seed {report['seed']})" if report.get("seed") else ""
@@ -257,9 +259,10 @@ def main() -> None:
     for report in read("threshold_*.json").values():
         lines += [f"### KERV's threshold, {report['observations']} recorded observations", "", *thresholds(report), "",
                   source_of(report), ""]
-    for report in read("drafts_*.json").values():
+    for name, report in read("drafts_*.json").items():
+        observes = ", the Kalman filter on measured motion" if "measured" in name else ""
         lines += [
-            f"### Drafts on {report['observations']} observations", "",
+            f"### Drafts on {report['observations']} observations{observes}", "",
             "Fraction of tokens within r bins of the verifier's / mean accepted prefix of 7.", "", *drafts(report), "",
             source_of(report), "",
         ]
@@ -294,8 +297,12 @@ def main() -> None:
             f"GB of the host at most, of which the libraries had {report['before_bytes'] / 1e9:.2f} GB before. "
             f"{source_of(report)}", "",
         ]
+    return lines
+
+
+def main() -> None:
     before, rest = PAGE.read_text().split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + END + rest.split(END)[1])
+    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(tables()) + END + rest.split(END)[1])
 
 
 if __name__ == "__main__":

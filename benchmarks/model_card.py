@@ -53,22 +53,22 @@ def tables(names: tuple[str, ...]) -> str:
 def readme_table() -> str:
     """Success beside speed, for a reader who has two minutes."""
     reports = {name: json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text()) for name, _, _ in README_ROWS}
-    lines = ["| suite | decoder | success | 95 % interval | median latency | passes |", "|---" * 6 + "|"]
+    lines = ["| suite | decoder | success | 95 % interval | episodes | median latency | x AR | passes |", "|---" * 8 + "|"]
     for name, decoder, title in README_ROWS:
         report = reports[name]
         row = report["decoders"][decoder]
         low, high = row["ci95"]
         lines.append(
-            f"| {report['suite']} | {title} | {row['success_rate']:.0%} | {low:.0%} to {high:.0%} "
-            f"| {row['latency_ms']['median']:.1f} ms | {row['forward_passes_per_action']:.1f} |"
+            f"| {report['suite']} | {title} | {row['success_rate']:.0%} | {low:.0%} to {high:.0%} | {report['episodes']} "
+            f"| {row['latency_ms']['median']:.1f} ms | {row['speedup_vs_autoregressive']:.2f} "
+            f"| {row['forward_passes_per_action']:.1f} |"
         )
     first, *_, last = reports.values()
     return "\n".join([
         *lines, "",
-        f"Closed loop from initial states that no training has seen, {first['episodes']} episodes a row, on {first['device']}, no GPU;"
-        " latency from",
-        "image to action; passes of the language model for an action. The policies are "
-        f"`{first['checkpoint']}` and, for {last['suite']},",
+        f"Closed loop from initial states that no training has seen, on {first['device']}, no GPU; latency from image to action,",
+        "its ratio to that of `autoregressive` in the same run; passes of the language model for an action. The policies are "
+        f"`{first['checkpoint']}`", f"and, for {last['suite']},",
         f"`{last['checkpoint']}`. Two of the rows again:", "",
         f"    vla-sd bench libero --suite {first['suite']} --workers 2 --settings config/sim.yaml --decoder autoregressive,fused"])
 
