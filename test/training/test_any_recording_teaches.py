@@ -2,11 +2,11 @@
 """train-head and train-drafter learn from every kind of recording; what of them cannot be read is named and left out."""
 import csv
 
-import numpy as np
 import pytest
 from policies import SENTENCES, write_policy
 
 from vla_sd_ros.cli import main
+from vla_sd_ros.training import answers
 
 for library in ("google.protobuf", "crc32c"):
     pytest.importorskip(library, reason="needs the extra [data]")
@@ -34,7 +34,7 @@ def train(command, root, *more):
 
 
 def test_a_head(root, capsys):
-    assert train("train-head", root, "--processes", "2", "--steps", "5") == 0
+    assert train("train-head", root, "--steps", "5") == 0
     said = capsys.readouterr().out
     assert "1 skipped: " in said and "#2 has a picture that cannot be read" in said
     assert "24 images" in said  # of four episodes; two are held out
@@ -42,11 +42,17 @@ def test_a_head(root, capsys):
 
 def test_a_drafter(root, capsys):
     assert train("train-drafter", root, "--processes", "1", "--steps", "50", "--evaluate", "4") == 0
-    work = root / "policy" / "drafter_training"
-    assert len(list((work / "decoded").glob("*.bins.npy"))) == 6
-    assert {np.load(path).shape for path in (work / "decoded").glob("*.bins.npy")} == {(STEPS, 7)}
-    with (work / "held_out.csv").open() as file:
+    work = root / "policy" / "answers"
+    assert [episode.images() for episode in answers.answered(work)] == [STEPS] * 6
+    with (work / "drafter_held_out.csv").open() as file:
         assert len(list(csv.reader(file))) == 1
+
+
+def test_the_answers_to_one_recording_serve_both(root, capsys):
+    assert train("train-head", root, "--steps", "5") == 0
+    asked = {path: path.stat().st_mtime_ns for path in (root / "policy" / "answers").glob("*-*.safetensors")}
+    assert train("train-drafter", root, "--processes", "1", "--steps", "5", "--evaluate", "4") == 0
+    assert asked and asked == {path: path.stat().st_mtime_ns for path in (root / "policy" / "answers").glob("*-*.safetensors")}
 
 
 @pytest.mark.parametrize("command", ["train-head", "train-drafter"])

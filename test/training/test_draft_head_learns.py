@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd train-head` teaches a policy's draft head what the policy itself will say."""
-import argparse
 import shutil
 
 import numpy as np
@@ -8,18 +7,14 @@ import pytest
 from policies import SENTENCES, write_episodes, write_policy
 
 from vla_sd_ros import policy
+from vla_sd_ros.cli import main
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.policy.checkpoint import DRAFT_HEAD
-from vla_sd_ros.training import train_head
 
 
 def command(root, *more: str) -> int:
-    parser = argparse.ArgumentParser()
-    train_head.add_arguments(parser)
-    return train_head.run(parser.parse_args([
-        "--checkpoint", str(root / "policy"), "--demonstrations", str(root / "demonstrations"), "--processes", "1",
-        "--batch-size", "16", "--held-out", "3", "--steps", "300", "--learning-rate", "3e-3", *more,
-    ]))
+    return main(["train-head", "--checkpoint", str(root / "policy"), "--demonstrations", str(root / "demonstrations"),
+                 "--batch-size", "16", "--held-out", "3", "--steps", "300", "--learning-rate", "3e-3", *more])
 
 
 def right(vla, images) -> float:

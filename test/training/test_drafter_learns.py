@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd train-drafter` learns what a policy will say, resumes, and measures on held-out episodes what decoding will do."""
-import argparse
 import csv
 import shutil
 
@@ -8,23 +7,23 @@ import numpy as np
 import pytest
 import torch
 
-from policies import SENTENCES, write_episodes, write_policy
+from policies import SENTENCES, ask, write_episodes, write_policy
 
 from vla_sd_ros import policy
+from vla_sd_ros.cli import main
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.settings import Settings
+from vla_sd_ros.policy.draft import chain
 from vla_sd_ros.policy.drafter import Budget, Drafter, DrafterModel, load_drafter
-from vla_sd_ros.training import train_drafter
-from vla_sd_ros.training.train_drafter import Batches, Decoded, decode_episode, drafter_losses, verifications
+from vla_sd_ros.training import answers
+from vla_sd_ros.training.answers import Ends
+from vla_sd_ros.training.train_drafter import batch, drafter_losses, verifications
 
 
 def command(root, *more: str) -> int:
-    parser = argparse.ArgumentParser()
-    train_drafter.add_arguments(parser)
-    return train_drafter.run(parser.parse_args([
-        "--checkpoint", str(root / "policy"), "--demonstrations", str(root / "demonstrations"), "--processes", "1",
-        "--batch-size", "16", "--warm-up", "10", "--held-out", "3", "--noise", "0.05", "--evaluate", "16", *more,
-    ]))
+    return main(["train-drafter", "--checkpoint", str(root / "policy"), "--demonstrations", str(root / "demonstrations"),
+                 "--processes", "1", "--batch-size", "16", "--warm-up", "10", "--held-out", "3", "--noise", "0.05",
+                 "--evaluate", "16", *more])
 
 
 def rows(path) -> list[list[float]]:
@@ -50,59 +49,71 @@ def images_of(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, (6, 32, 32, 3), np.uint8)
 
 
-def decoded_by(vla, seed=1, sentence=SENTENCES[0]) -> Decoded:
-    return decode_episode(vla, images_of(seed), sentence)
+@pytest.fixture
+def decoded(vla, tmp_path):
+    """From a seed of images and a sentence to rows of shards: what the policy says to them."""
+
+    def rows(seed=1, sentence=SENTENCES[0]):
+        return [(shard, i) for shard in ask(vla, images_of(seed), sentence, tmp_path / f"asked{seed}")
+                for i in range(len(shard["bins"]))]
+
+    return rows
 
 
-def mean_length(vla, drafter, episode) -> float:
-    return np.mean(np.concatenate([
-        verifications(drafter, *episode.state(i), episode.bins[i], Budget()) for i in range(len(episode.bins))
-    ]))
+def verified(vla, drafter, row) -> list[int]:
+    shard, i = row
+    (embeddings,) = Ends.of(vla).embeddings([row])
+    return verifications(drafter, embeddings, shard["hidden"][i].float(), shard["bins"][i].numpy(), Budget())
 
 
-def test_the_loss_falls_and_longer_drafts_are_accepted_on_new_images(trained, vla):
-    losses = [row[2] for row in rows(trained / "policy/drafter_training/log.csv")]
+def mean_length(vla, drafter, rows) -> float:
+    return np.mean(np.concatenate([verified(vla, drafter, row) for row in rows]))
+
+
+def test_the_loss_falls_and_longer_drafts_are_accepted_on_new_images(trained, vla, decoded):
+    losses = [row[2] for row in rows(trained / "policy/answers/drafter_log.csv")]
     assert losses[-1] < 0.7 * losses[0]
     torch.manual_seed(0)
-    untrained, new = Drafter(DrafterModel(vla.config.text), vla), decoded_by(vla)
+    untrained, new = Drafter(DrafterModel(vla.config.text), vla), decoded()
     before, after = mean_length(vla, untrained, new), mean_length(vla, load_drafter(trained / "policy", vla), new)
     assert after > before + 1, (before, after)
 
 
 def test_the_measure_of_held_out_episodes_is_written(trained):
-    (step, length, passes), = rows(trained / "policy/drafter_training/held_out.csv")
+    (step, length, passes), = rows(trained / "policy/answers/drafter_held_out.csv")
     assert step == 200 and 1 <= length <= 6 and 2 <= passes <= 7
 
 
-def test_what_is_measured_offline_is_what_exact_decoding_does(trained, vla):
+def test_what_is_measured_offline_is_what_exact_decoding_does(trained, vla, decoded):
     """The decoder with the real verifier: the same tokens as one by one, in as many passes as foretold."""
     decoder = factory.make("naive_sd", vla, Settings(drafter_depth=Budget().depth), load_drafter(trained / "policy", vla))
-    drafter, episode = load_drafter(trained / "policy", vla), decoded_by(vla, seed=2, sentence=SENTENCES[1])
-    for i, image in enumerate(images_of(seed=2)):
+    drafter = load_drafter(trained / "policy", vla)
+    for image, (shard, i) in zip(images_of(seed=2), decoded(2, SENTENCES[1]), strict=True):
         decision = decoder.decide(image, SENTENCES[1])
-        assert np.array_equal(decision.bins, episode.bins[i])
-        foretold = verifications(drafter, *episode.state(i), episode.bins[i], Budget())
-        assert [record.accepted + 1 for record in decision.passes[1:]] == foretold
+        assert np.array_equal(decision.bins, shard["bins"][i])
+        assert [record.accepted + 1 for record in decision.passes[1:]] == verified(vla, drafter, (shard, i))
 
 
-def test_a_second_run_goes_on_and_decodes_nothing_again(trained):
-    work = trained / "policy/drafter_training"
-    decoded = {path: path.stat().st_mtime_ns for path in work.glob("decoded/*.npy")}
-    assert len(decoded) == 12
+def test_a_second_run_goes_on_and_asks_nothing_again(trained):
+    work = trained / "policy/answers"
+    asked = {path: path.stat().st_mtime_ns for path in (*work.glob("*-*.safetensors"), *work.glob("*.npz"))}
+    assert len(asked) == 12
     assert command(trained, "--steps", "250") == 0
-    assert decoded == {path: path.stat().st_mtime_ns for path in work.glob("decoded/*.npy")}
-    assert [row[0] for row in rows(work / "log.csv")] == [50, 100, 150, 200, 250]
+    assert asked == {path: path.stat().st_mtime_ns for path in (*work.glob("*-*.safetensors"), *work.glob("*.npz"))}
+    assert [row[0] for row in rows(work / "drafter_log.csv")] == [50, 100, 150, 200, 250]
 
 
 def test_another_policy_in_the_same_place_makes_it_begin_anew(trained, tmp_path, capsys):
     shutil.copytree(trained, tmp_path / "copy")
     write_policy(tmp_path / "copy/policy", seed=1)
     assert command(tmp_path / "copy", "--steps", "50") == 0
-    assert "policy has changed" in capsys.readouterr().out
-    assert [row[0] for row in rows(tmp_path / "copy/policy/drafter_training/log.csv")] == [50]
+    assert "policy, or how it is asked, has changed" in capsys.readouterr().out
+    assert [row[0] for row in rows(tmp_path / "copy/policy/answers/drafter_log.csv")] == [50]
+    decoder = factory.make("autoregressive", policy.load(tmp_path / "copy/policy"))
     with np.load(tmp_path / "copy/demonstrations/episode0000.npz") as episode:
-        expected = decode_episode(policy.load(tmp_path / "copy/policy"), episode["images"], SENTENCES[0]).bins
-    saved = [np.load(path) for path in (tmp_path / "copy/policy/drafter_training/decoded").glob("*.bins.npy")]
+        expected = [decoder.decide(image, SENTENCES[0]).bins for image in episode["images"]]
+    episodes = answers.answered(tmp_path / "copy/policy/answers")
+    saved = [np.concatenate([shard["bins"] for shard in answers.each(answers.shards_of([e]), ["bins"])]) for e in episodes]
     assert any(np.array_equal(bins, expected) for bins in saved)
 
 
@@ -117,9 +128,8 @@ def test_what_cannot_be_trained_on_is_one_sentence(tmp_path, capsys, change, sen
     assert sentence in (error := capsys.readouterr().err) and error.count("\n") == 1
 
 
-def test_the_losses_read_the_six_states_after_the_prompt_and_no_padding(vla):
-    batch = Batches([decoded_by(vla, 3, SENTENCES[0]), decoded_by(vla, 4, SENTENCES[1])], 8, 0)
-    _, hidden, lengths = batch.draw()
+def test_the_losses_read_the_six_states_after_the_prompt_and_no_padding(vla, decoded):
+    _, hidden, lengths = batch(Ends.of(vla), decoded(3)[:3] + decoded(4, SENTENCES[1])[:3])
     assert len(set(lengths.tolist())) == 2
     predicted = torch.full_like(hidden[:, 1:], float("nan"))
     for row, length in enumerate(lengths):
@@ -131,15 +141,16 @@ def test_the_losses_read_the_six_states_after_the_prompt_and_no_padding(vla):
     assert worse["loss"].item() == pytest.approx((worse["hidden"] + 0.1 * worse["tokens"]).item())
 
 
-def test_a_batch_holds_what_the_verifier_computed(vla):
-    """Hidden states that one plain pass over the same embeddings gives, with rows that do not see each other."""
-    episodes = [decoded_by(vla, 3, SENTENCES[0]), decoded_by(vla, 4, SENTENCES[1])]
-    for episode in episodes:
-        embeddings, hidden = episode.state(2)
-        prompt = len(hidden) - 6
-        assert torch.equal((hidden[prompt - 1 :] @ vla.lm_head.T).argmax(-1), torch.from_numpy(episode.bins[2]))
-        assert torch.allclose(embeddings[prompt:], vla.action_embeddings[episode.bins[2][:6]], atol=1e-3)
-    embeddings, hidden, lengths = Batches(episodes, 8, 0).draw()
+def test_a_batch_holds_what_the_verifier_computed(vla, decoded):
+    """Embeddings and hidden states of one prefill over the image and the tokens, with rows that do not see each other."""
+    asked = decoded(3)[:2] + decoded(4, SENTENCES[1])[:2]
+    for image, sentence, row in ((images_of(3)[1], SENTENCES[0], asked[1]), (images_of(4)[1], SENTENCES[1], asked[3])):
+        prompt, bins = vla.observe(image, sentence), row[0]["bins"][row[1]].numpy()
+        out = vla.prefill(prompt, chain(bins[:6]))
+        (embeddings,), hidden = Ends.of(vla).embeddings([row]), row[0]["hidden"][row[1]].float()
+        assert torch.allclose(embeddings, torch.cat((prompt.embeddings, vla.action_embeddings[bins[:6]])), atol=1e-2)
+        assert torch.allclose(hidden, torch.cat((out.prompt, out.hidden[1:])), atol=1e-2)
+    embeddings, hidden, lengths = batch(Ends.of(vla), asked)
     model = DrafterModel(vla.config.text).eval()
     with torch.no_grad():
         together = model(embeddings[:, 1:], hidden[:, :-1])

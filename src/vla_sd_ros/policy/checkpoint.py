@@ -28,6 +28,7 @@ from vla_sd_ros.policy.prompt import check_llama2, read_tokenizer, word_tokenize
 from vla_sd_ros.policy.quantization import NONE
 from vla_sd_ros.policy.random_openvla import RANDOM, random_openvla
 from vla_sd_ros.policy.vla import Vla
+from vla_sd_ros.quoting import quoted
 
 SHIPPED = Path(__file__).parent.parent / "checkpoints"
 STATISTICS = "dataset_statistics.json"
@@ -74,11 +75,36 @@ def read_model(checkpoint: str | Path) -> VlaModel:
         return weights.read(directory, _file(directory / "config.json", read_config), torch.device("cpu"), torch.float32)
 
 
+def shape_of(checkpoint: str | Path) -> VlaConfig:
+    """The shape of a checkpoint's model, without its weights. Raises CheckpointError."""
+    if checkpoint in RANDOM:
+        return RANDOM[checkpoint]
+    with _naming(checkpoint):
+        return _file(find(checkpoint) / "config.json", read_config)
+
+
+def weights_fingerprint(checkpoint: str | Path) -> str:
+    """Sixteen hexadecimal digits that tell the weights of all parts apart, quickly: by some of each tensor.
+
+    Drafts, thresholds and speeds depend on them. Raises CheckpointError.
+    """
+    if checkpoint in RANDOM:
+        return hashlib.sha256(str(checkpoint).encode()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    with _naming(checkpoint):
+        for name, stored in sorted(weights.stored_tensors(find(checkpoint)).items()):
+            digest.update(f"{name} {stored.dtype} {stored.shape}".encode())
+            digest.update(weights.sample(stored, name))
+    return digest.hexdigest()[:16]
+
+
 def fingerprint(checkpoint: str | Path) -> str:
     """Sixteen hexadecimal digits that tell vision towers apart: what features depend on. Raises CheckpointError.
 
     Of the weights in the files, so it is the same on every device; training only the language model does not change it.
     """
+    if checkpoint in RANDOM:
+        return weights_fingerprint(checkpoint)
     digest, found = hashlib.sha256(), False
     try:
         for path in sorted(find(checkpoint).glob("*.safetensors")):
@@ -161,7 +187,7 @@ def _load(
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     model = weights.read(directory, config, device, dtype, kind)
-    head = _read_draft_head(directory, config)
+    head = draft_head(directory, config)
     return Vla(model, tokenizer, statistics, key, device, directory.name, head, images, kind, largest_step, image_table)
 
 
@@ -236,15 +262,16 @@ def load_weights(module: nn.Module, found: dict[str, Tensor], source: str) -> No
     module.load_state_dict({name: value.float() for name, value in found.items()})
 
 
-def _read_draft_head(directory: Path, config: VlaConfig) -> DraftHead | None:
-    path = directory / DRAFT_HEAD
-    if not path.exists():
+def draft_head(source: str | Path, config: VlaConfig) -> DraftHead | None:
+    """The draft head of a checkpoint or of a directory that holds one; None where there is none. Raises CheckpointError."""
+    path = None if source in RANDOM else find(source) / DRAFT_HEAD
+    if path is None or not path.exists():
         return None
     head = DraftHead(config.vision.width, config.text.hidden_size)
     try:
         head.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     except (SafetensorError, OSError, RuntimeError) as error:
-        sentence = f"{path.name} is not this checkpoint's draft head ({error}); remove it or train again"
+        sentence = f"{path.name} is not this checkpoint's draft head ({quoted(str(error))}); remove it or train again"
         raise CheckpointError(sentence) from error
     return head
 

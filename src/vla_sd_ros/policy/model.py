@@ -116,13 +116,9 @@ class VlaModel(nn.Module):
     def __init__(self, config: VlaConfig):
         super().__init__()
         self.config = config
-        text, hidden = config.text.hidden_size, config.projector_width
-        if isinstance(config.vision, FusedVisionConfig):
-            self.vision_backbone = FusedVision(config.vision)
-            self.projector = FusedProjector(config.vision.width, hidden, text)
-        else:
-            self.vision_backbone = VisionTower(config.vision)
-            self.projector = Projector(config.vision, hidden, text)
+        fused = isinstance(config.vision, FusedVisionConfig)
+        self.vision_backbone = FusedVision(config.vision) if fused else VisionTower(config.vision)
+        self.projector = projector_of(config)
         self.language_model = LlamaForCausalLM(llama_config(config.text))
 
     def image_embeddings(self, pixels: Tensor) -> Tensor:
@@ -147,6 +143,14 @@ class VlaModel(nn.Module):
         """Rows of the output layer of the action tokens, in the order of the bins: (256, hidden)."""
         end = self.config.action_end
         return self.language_model.lm_head.weight[end - BINS : end].flip(0)
+
+
+def projector_of(config: VlaConfig) -> nn.Module:
+    """A new projector, from the vision tower's cells (B, cells, width) to embeddings (B, image tokens, hidden)."""
+    text, hidden = config.text.hidden_size, config.projector_width
+    if isinstance(config.vision, FusedVisionConfig):
+        return FusedProjector(config.vision.width, hidden, text)
+    return Projector(config.vision, hidden, text)
 
 
 def llama_config(text: TextConfig) -> LlamaConfig:

@@ -139,6 +139,11 @@ class Vla:
             raise ValueError("transformers cannot run a model that is quantised here: leave --quantization out")
         return self._model.language_model
 
+    @property
+    def projector(self) -> torch.nn.Module:
+        """From the vision tower's cells (B, cells, width) to embeddings (B, image tokens, hidden)."""
+        return self._model.projector
+
     def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Parameters and bytes that one look at an image takes, and those that one pass of the language model takes."""
         vision = [*self._model.vision_backbone.parameters(), *self._model.projector.parameters()]

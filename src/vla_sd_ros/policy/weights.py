@@ -26,6 +26,7 @@ TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16
 SAFE = TorchVersion("2.6")      # the first whose weights_only holds what it says
 OVERHEAD = 1.07         # KV cache and activations on top of the weights
 GPU_SIZES = (8, 12, 16, 24, 32, 40, 48, 80)     # GB
+SAMPLE = 512            # numbers of each tensor that tell one set of weights from another
 DRIVER = 1e9            # bytes of a GPU that its driver and the libraries take
 LAYER = re.compile(r"language_model\.model\.layers\.(\d+)\.")
 
@@ -95,6 +96,15 @@ def stored_tensors(directory: Path) -> dict[str, Stored]:
         name = min(lost)
         raise CheckpointError(f"{homes[name]} lacks tensor {name}, which {INDEX} places there ({len(lost)} in all)")
     return stored
+
+
+def sample(stored: Stored, name: str) -> bytes:
+    """Some numbers of a stored tensor, from its middle."""
+    with safe_open(stored.path, framework="pt") as file:
+        part = file.get_slice(name)
+        middle = stored.shape[0] // 2 if stored.shape else 0
+        values = part[middle : middle + 1] if stored.shape else file.get_tensor(name)
+        return values.flatten()[:SAMPLE].contiguous().view(torch.uint8).numpy().tobytes()
 
 
 def check(stored: dict[str, Stored], model: VlaModel) -> None:

@@ -6,10 +6,12 @@ from typing import Protocol
 
 import numpy as np
 
+from vla_sd_ros.inputs import BadInput
+
 UNKNOWN = "is not known to have succeeded: --include-failed takes it too"
 
 
-class RecordingError(ValueError):
+class RecordingError(BadInput):
     """A recording that cannot be read; one sentence says what is wrong and what mends it."""
 
 

@@ -54,13 +54,6 @@ class Frames:
         return weight / weight.sum()
 
 
-def check_held_out(episodes: int, every: int) -> None:
-    """Raises ValueError where holding out each `every`-th of so many episodes leaves none to learn from."""
-    if every < 2 or episodes < 2:
-        raise ValueError(f"{episodes} episodes with each {every}. held out leave none to learn from: run vla-sd collect, or give a "
-                         "larger --held-out")
-
-
 def episode_files(directories: list[Path]) -> list[Path]:
     """The episodes below `directories`, without the expert's failed attempts. Raises FileNotFoundError for none."""
     files = [path for directory in directories for path in sorted(directory.rglob("episode*.npz")) if _has_images(path)]

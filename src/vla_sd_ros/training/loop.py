@@ -2,18 +2,20 @@
 """What every training here shares: gradients averaged over processes, the learning rate's course, logs, saved states.
 
 Plain data parallelism over single-threaded processes: on a CPU with few cores that is faster than threads within each
-operation.
+operation. Where torchrun has started several processes, one for each GPU, these are the group instead.
 """
 import csv
 import math
+import os
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 import torch.distributed as distributed
 import torch.multiprocessing as multiprocessing
+from safetensors import SafetensorError
 from torch import nn
 
 from vla_sd_ros.inputs import BadInput
@@ -27,8 +29,42 @@ def check_processes(processes: int, batch_size: int) -> None:
                        f"{batch_size}: lower it, or raise --batch-size")
 
 
+def launched() -> bool:
+    """Whether torchrun has started this process as one of several."""
+    return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def join_launched(device: str) -> str:
+    """Enter the group of torchrun, where it has started this process; returns the device of this process."""
+    if not launched():
+        return device
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
+
+
+def share() -> tuple[int, int]:
+    """Number of this process and of all, as far as they share work between them."""
+    return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+
+
+def barrier() -> None:
+    """Wait for the others of the group."""
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
 def spawn(train, arguments: tuple, processes: int) -> None:
-    """Run train(rank, *arguments) in that many processes of one group, which end with this one."""
+    """Run train(rank, *arguments) in that many processes of one group, which end with this one.
+
+    In the processes that torchrun has started: in each of these.
+    """
+    if distributed.is_initialized():
+        train(distributed.get_rank(), *arguments)
+        return
+    if processes == 1:
+        train(0, *arguments)
+        return
     multiprocessing.spawn(_join, (train, arguments, processes, _free_port()), nprocs=processes, daemon=True)
 
 
@@ -61,18 +97,29 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Mean of the gradients over all processes, as one message; clipped to norm 1."""
     parameters = [p for p in parameters if p.grad is not None]
     flat = torch.cat([p.grad.flatten() for p in parameters])
-    distributed.all_reduce(flat)
-    flat /= distributed.get_world_size()
+    if distributed.is_initialized():
+        distributed.all_reduce(flat)
+        flat /= distributed.get_world_size()
     flat *= (1.0 / (flat.norm() + 1e-6)).clamp(max=1.0)
     for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters])):
         parameter.grad.copy_(part.view_as(parameter))
 
 
 def save_state(path: Path, state: dict) -> None:
-    """Write a state such that an interruption leaves the one before."""
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.rename(path)
+    """Write a state such that an interruption leaves the one before. Raises BadInput where there is no room."""
+    write_whole(path, lambda part: torch.save(state, part))
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file, and give it its name when it is whole. Raises BadInput where there is no room."""
+    part = path.with_name(f"part-{path.name}")
+    try:
+        write(part)
+        part.replace(path)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        part.unlink(missing_ok=True)
+        raise BadInput(f"{path} cannot be written ({' '.join(str(error).split())}): make room, and give the same command again; "
+                       "it goes on where it was") from error
 
 
 def load_state(path: Path, device: torch.device | str = "cpu") -> dict | None:

@@ -1,208 +1,117 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd train-drafter`: the drafter of a policy, from what the policy itself says to recorded images; run again to resume.
 
-First the policy decodes each image of the demonstrations greedily, and its hidden states are kept in files that all
-processes map. From these the drafter learns, with the actual tokens before it (Spec-VLA, arXiv 2507.22424; EAGLE):
-smooth L1 to the next hidden state, and a little cross-entropy to the tokens that the policy makes of it.
+First the policy decodes each image greedily, and its hidden states are kept in shards (training/answers.py). From these the
+drafter learns, with the actual tokens before it (Spec-VLA, arXiv 2507.22424; EAGLE): smooth L1 to the next hidden state, and a
+little cross-entropy to the tokens that the policy makes of it. The policy itself is in no memory then. With several GPUs:
+`torchrun --nproc-per-node 4 -m vla_sd_ros.cli train-drafter --device cuda ...`.
 """
 import argparse
 import copy
 import csv
-import hashlib
 import os
-import shutil
-import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from vla_sd_ros import inputs
 from vla_sd_ros.policy import checkpoint
-from vla_sd_ros.policy.draft import Draft, chain
+from vla_sd_ros.policy.draft import Draft
 from vla_sd_ros.policy.drafter import FILE, Budget, Drafter, DrafterModel
-from vla_sd_ros.policy.vla import ACTION_TOKENS, Vla
-from vla_sd_ros.recordings import Episode, RecordingError, Recordings
-from vla_sd_ros.recordings import command as recordings_command
-from vla_sd_ros.training.data import check_held_out
-from vla_sd_ros.training.loop import (Log, average_gradients, check_processes, learning_rate, load_state, multiplies_bf16,
-                                       save_state, spawn)
+from vla_sd_ros.training import answers
+from vla_sd_ros.training.answers import DRAFTED, Answered, Ends
+from vla_sd_ros.training.asking import add_arguments as add_asking, asked
+from vla_sd_ros.training.loop import (Log, average_gradients, check_processes, join_launched, learning_rate, load_state,
+                                       multiplies_bf16, save_state, share, spawn)
 
-DRAFTED = ACTION_TOKENS - 1  # the first token is always the verifier's
 EVALUATE_EVERY = 500  # steps
-STATE = "state.pt"  # of an interrupted training
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options of the command."""
-    parser.add_argument("--checkpoint", default="libero", help="the policy: ./directory, or the name of a shipped one")
-    parser.add_argument("--unnorm-key", default="", help="entry of dataset_statistics.json, where there are several")
-    parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")],
-                        help="recordings of any kind that build-db reads; searched below")
-    parser.add_argument("--output", type=inputs.path, help=f"directory for {FILE}; default: the policy's")
-    parser.add_argument("--steps", type=inputs.count, default=3000)
-    parser.add_argument("--batch-size", type=inputs.count, default=64, help="over all processes")
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="Spec-VLA, at 7 B parameters: 5e-5")
-    parser.add_argument("--betas", type=float, nargs=2, default=[0.9, 0.95], help="of AdamW")
-    parser.add_argument("--warm-up", type=inputs.count, default=200, help="steps; Spec-VLA: 2000")
-    parser.add_argument("--noise", type=float, default=0.2, help="width of the uniform noise on the hidden states")
-    parser.add_argument("--token-weight", type=float, default=0.1, help="of the cross-entropy beside the smooth L1 loss")
-    parser.add_argument("--held-out", type=int, default=10, metavar="N", help="every N-th episode only measures")
-    parser.add_argument("--evaluate", type=inputs.count, default=200, metavar="N",
-                        help="images of held-out episodes to measure on")
-    parser.add_argument("--seed", type=inputs.whole(0, 2**32 - 1), default=0)
-    parser.add_argument("--processes", type=inputs.count, default=os.cpu_count())
-    parser.add_argument("--device", default="cpu", help="cuda: with --processes 1")
-    recordings_command.add_arguments(parser, failed=True)  # what the policy says is wanted, not what was done
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """The command; returns its exit code."""
-    try:
-        check_processes(arguments.processes, arguments.batch_size)
-        directory = checkpoint.find(arguments.checkpoint)
-        recordings, inventory = recordings_command.take_stock(arguments, arguments.demonstrations)
-        check_held_out(inventory.episodes, arguments.held_out)
-        # Says what is wrong before any process starts. Units are nothing to a drafter.
-        checkpoint.load(directory, arguments.device, arguments.unnorm_key, largest_step=None)
-    except (FileNotFoundError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    output = arguments.output or directory
-    work = inputs.writable_folder(output / "drafter_training", "--output")
-    _forget_another_verifier(work, directory)
-    try:
-        load_state(work / STATE)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    recordings_command.tell_skipped(recordings)
-    spawn(_train, (arguments, directory, output, work), arguments.processes)
-    return 0
-
-
-def _forget_another_verifier(work: Path, directory: Path) -> None:
-    """Remove what was made with other weights of the policy."""
-    digest = hashlib.sha256()
-    for path in sorted(directory.glob("model*.safetensors")):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    mark = work / "verifier.sha256"
-    if mark.exists() and mark.read_text() != digest.hexdigest():
-        print("the policy has changed since its drafter was trained: beginning anew", flush=True)
-        shutil.rmtree(work)
-    work.mkdir(parents=True, exist_ok=True)
-    mark.write_text(digest.hexdigest())
+SAVE_EVERY = 120.0  # s
+STATE = "drafter_state.pt"  # of an interrupted training
+READ = ("cells", "hidden", "bins", "before", "after")  # of the policy's answers
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """The verifier's greedy decoding of one episode of T images, all under one prompt of n tokens.
+class Training:
+    """How long, how much at a step and how fast the drafter learns; Spec-VLA's values but for the learning rate and its warm-up.
 
-    states (2, T, n + 6, hidden) half precision, mapped: embeddings and last hidden states of the prompt and of the first
-    six action tokens. bins (T, 7): all action tokens.
+    batch_size: over all processes. noise: width of the uniform noise on the hidden states. token_weight: of the cross-entropy
+    beside the smooth L1 loss. evaluate: images of held-out episodes to measure on. memory: bytes for the answers that are drawn
+    from at once, of each process.
     """
 
-    states: np.ndarray
-    bins: np.ndarray
-
-    def state(self, image: int) -> tuple[Tensor, Tensor]:
-        """Embeddings and hidden states (n + 6, hidden) of one image."""
-        embeddings, hidden = torch.from_numpy(self.states[:, image].astype(np.float32))
-        return embeddings, hidden
-
-
-def decode_episode(vla: Vla, images: Iterable[np.ndarray | None], instruction: str) -> Decoded:
-    """Greedy decoding of images (H, W, 3), token by token. Raises RecordingError where they cannot be read or there is none."""
-    states, actions = [], []
-    for image in images:
-        if image is None:
-            continue
-        prompt = vla.observe(image, instruction)
-        out = vla.prefill(prompt)
-        hidden, bins = [out.prompt], [*out.greedy()]
-        while len(bins) < ACTION_TOKENS:
-            out = vla.extend(chain(bins[-1:]))
-            vla.keep([0])
-            hidden.append(out.hidden)
-            bins += [*out.greedy()]
-        embeddings = torch.cat((prompt.embeddings, vla.action_embeddings[bins[:DRAFTED]]))
-        states.append(torch.stack((embeddings, torch.cat(hidden))).half().cpu().numpy())
-        actions.append(bins)
-    if not states:
-        raise RecordingError("has no image")
-    return Decoded(np.stack(states, 1), np.array(actions))
+    steps: int = 3000
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.95)
+    warm_up: int = 200
+    noise: float = 0.2
+    token_weight: float = 0.1
+    evaluate: int = 200
+    seed: int = 0
+    memory: int = answers.MEMORY * 1_000_000
+    device: str = "cpu"
+    processes: int = 1
 
 
-def _decode_all(vla: Vla, recordings: Recordings, directory: Path, rank: int, processes: int) -> list[Decoded]:
-    """Decode this process's share of the episodes whose files are missing; then open all."""
-    directory.mkdir(exist_ok=True)
-    files = []
-    for number, episode in enumerate(tqdm(recordings, desc="decoding", unit="episode", disable=rank > 0)):
-        files.append(directory / _name(episode))
-        if number % processes == rank and not _done(files[-1]).exists():
-            try:
-                _keep(decode_episode(vla, episode.images, episode.instruction), files[-1])
-            except RecordingError as error:
-                print(f"skipped: {episode.name} {error}", flush=True)
-    distributed.barrier()
-    return [Decoded(np.load(file, mmap_mode="r"), np.load(_done(file))) for file in files if _done(file).exists()]
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_asking(parser)
+    parser.add_argument("--output", type=inputs.path, help=f"directory for {FILE}; default: the policy's")
+    parser.add_argument("--steps", type=inputs.count, default=Training.steps)
+    parser.add_argument("--batch-size", type=inputs.count, default=Training.batch_size, help="over all processes")
+    parser.add_argument("--learning-rate", type=float, default=Training.learning_rate, help="Spec-VLA, at 7 B parameters: 5e-5")
+    parser.add_argument("--betas", type=float, nargs=2, default=Training.betas, help="of AdamW")
+    parser.add_argument("--warm-up", type=inputs.count, default=Training.warm_up, help="steps; Spec-VLA: 2000")
+    parser.add_argument("--noise", type=float, default=Training.noise, help="width of the uniform noise on the hidden states")
+    parser.add_argument("--token-weight", type=float, default=Training.token_weight,
+                        help="of the cross-entropy beside the smooth L1 loss")
+    parser.add_argument("--evaluate", type=inputs.count, default=Training.evaluate, metavar="N",
+                        help="images of held-out episodes to measure on")
+    parser.add_argument("--seed", type=inputs.whole(0, 2**32 - 1), default=0)
+    parser.add_argument("--processes", type=inputs.count, default=os.cpu_count(), help="to learn, on the CPU")
 
 
-def _done(file: Path) -> Path:
-    """The file of an episode's tokens, which is there only when that of its states is whole."""
-    return file.with_suffix(".bins.npy")
+def run(arguments: argparse.Namespace) -> int:
+    processes = arguments.processes if arguments.device == "cpu" else 1
+    check_processes(processes, arguments.batch_size)
+    arguments.device = join_launched(arguments.device)
+    directory = checkpoint.find(arguments.checkpoint)
+    output = arguments.output or directory
+    how = Training(
+        arguments.steps, arguments.batch_size, arguments.learning_rate, tuple(arguments.betas), arguments.warm_up,
+        arguments.noise, arguments.token_weight, arguments.evaluate, arguments.seed, arguments.memory * 1_000_000 // processes,
+        arguments.device, processes)
+    work, learnt, apart = asked(arguments, output)
+    train(directory, work, learnt, apart, output / FILE, how)
+    return 0
 
 
-def _keep(decoded: Decoded, file: Path) -> None:
-    np.save(file, decoded.states)
-    temporary = file.with_suffix(".tmp.npy")
-    np.save(temporary, decoded.bins)
-    temporary.rename(_done(file))
-
-
-def _name(episode: Episode) -> str:
-    """A file name that another or a changed episode does not have."""
-    status = Path(episode.name.rsplit("#", 1)[0]).stat()  # of the file or folder that it lies in
-    said = f"{Path(episode.name).resolve()} {status.st_size} {status.st_mtime_ns} {episode.instruction}".encode()
-    return hashlib.sha256(said + episode.actions.tobytes()).hexdigest()[:16] + ".npy"
-
-
-class Batches:
-    """An endless stream of images, each as likely as any other."""
-
-    def __init__(self, episodes: list[Decoded], size: int, seed):
-        self._episodes, self._size = episodes, size
-        self._images = [(e, i) for e, episode in enumerate(episodes) for i in range(len(episode.bins))]
-        self._rng = np.random.default_rng(seed)
-
-    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Embeddings and hidden states (B, longest, hidden), padded on the right, and the prompts' lengths (B,)."""
-        chosen = [self._images[i] for i in self._rng.integers(len(self._images), size=self._size)]
-        embeddings, hidden = zip(*(self._episodes[e].state(i) for e, i in chosen))
-        lengths = torch.tensor([len(states) - DRAFTED for states in hidden])
-        pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)  # on the right: causal attention never sees it
-        return pad(embeddings), pad(hidden), lengths
+def batch(ends: Ends, rows: Sequence[tuple[dict[str, Tensor], int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Embeddings and hidden states (B, longest, h) of rows of shards, padded on the right, and the prompts' lengths (B,)."""
+    hidden = [shard["hidden"][i].to(ends.device, ends.lm_head.dtype) for shard, i in rows]
+    lengths = torch.tensor([len(states) - DRAFTED for states in hidden])
+    pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)  # on the right: causal attention never sees it
+    return pad(ends.embeddings(rows)), pad(hidden), lengths
 
 
 def drafter_losses(
     predicted: Tensor, hidden: Tensor, lengths: Tensor, lm_head: Tensor, token_weight: float
 ) -> dict[str, Tensor]:
-    """Losses on the six drafted positions of a batch; hidden, lengths as Batches.draw() gives them, lm_head (256, h).
+    """Losses on the six drafted positions of a batch; hidden, lengths as batch() gives them, lm_head (256, h).
 
     predicted (B, longest - 1, h): entry i stands for hidden state i + 1. Of the results, hidden is the smooth L1 to the
     verifier's hidden state, tokens the cross-entropy to its soft distribution, agreement the share of positions whose
     most likely token is the verifier's.
     """
-    rows, positions = torch.arange(len(lengths))[:, None], lengths[:, None] - 1 + torch.arange(DRAFTED)
+    device = predicted.device
+    rows = torch.arange(len(lengths), device=device)[:, None]
+    positions = lengths.to(device)[:, None] - 1 + torch.arange(DRAFTED, device=device)
     predicted, target = predicted[rows, positions], hidden[rows, positions + 1]
     logits, target_logits = predicted @ lm_head.T, target @ lm_head.T
     regression = F.smooth_l1_loss(predicted, target)
@@ -219,7 +128,7 @@ def verifications(drafter: Drafter, embeddings: Tensor, hidden: Tensor, bins: np
     """How many tokens each verification of one action decides under exact acceptance, the verifier's own among them.
 
     The last token needs no draft, as the logits that would judge one give it. The verifier's answers are known, so it does
-    not run: embeddings and hidden (n + 6, h), bins (7,) as in Decoded.
+    not run: embeddings and hidden (n + 6, h), bins (7,) as the answers have them.
     """
     prompt, root, decided = len(hidden) - DRAFTED, 0, []
     drafter.start(embeddings[:prompt], hidden[:prompt])
@@ -243,50 +152,59 @@ def agreed(draft: Draft, bins: np.ndarray) -> int:
     return len(bins)
 
 
-def accepted_length(model: DrafterModel, vla: Vla, episodes: list[Decoded], count: int) -> tuple[float, float]:
+def accepted_length(model: DrafterModel, ends: Ends, episodes: Sequence[Answered], count: int) -> tuple[float, float]:
     """Mean number of tokens that a verification decides, and passes of the verifier for an action, on `count` images."""
-    drafter, rng = Drafter(copy.deepcopy(model), vla), np.random.default_rng(0)
-    images = [(e, i) for e, episode in enumerate(episodes) for i in range(len(episode.bins))]
-    chosen = [images[i] for i in rng.permutation(len(images))[:count]]
+    drafter, rng = Drafter(copy.deepcopy(model), ends), np.random.default_rng(0)
+    images = [(path, i) for episode in episodes for path, rows in episode.shards for i in range(rows)]
+    chosen: dict[Path, list[int]] = {}
+    for k in rng.permutation(len(images))[:count]:
+        chosen.setdefault(images[k][0], []).append(images[k][1])
     decided = []
-    for e, i in chosen:
-        embeddings, hidden = (state.to(vla.device, vla.lm_head.dtype) for state in episodes[e].state(i))
-        decided.append(verifications(drafter, embeddings, hidden, episodes[e].bins[i], Budget()))
+    for path, rows in chosen.items():
+        shard = answers.load_whole(path, READ)
+        for i in rows:
+            (embeddings,), hidden = ends.embeddings([(shard, i)]), shard["hidden"][i].to(ends.device, ends.lm_head.dtype)
+            decided.append(verifications(drafter, embeddings, hidden, shard["bins"][i].numpy(), Budget()))
     return float(np.mean(np.concatenate(decided))), 1.0 + float(np.mean([len(lengths) for lengths in decided]))
 
 
-# Longer than others: one loop over one state, whose parts would hand a dozen names to each other.
-def _train(rank: int, arguments: argparse.Namespace, directory: Path, output: Path, work: Path) -> None:
-    vla = checkpoint.load(directory, arguments.device, arguments.unnorm_key, largest_step=None)
-    recordings = Recordings(arguments.demonstrations, recordings_command.options(arguments))
-    decoded = _decode_all(vla, recordings, work / "decoded", rank, arguments.processes)
-    check_held_out(len(decoded), arguments.held_out)
-    held_out = decoded[:: arguments.held_out]
-    learnt = [episode for i, episode in enumerate(decoded) if i % arguments.held_out]
-    torch.manual_seed(arguments.seed)
-    model = DrafterModel(vla.config.text).to(vla.device)
-    optimizer = torch.optim.AdamW(model.parameters(), betas=tuple(arguments.betas))
+def train(
+    source: str | Path, work: Path, learnt: list[Answered], apart: list[Answered], output: Path, how: Training
+) -> None:
+    """Minimise drafter_losses() over what the policy `source` answered; measures on what was held apart.
+
+    work: holds the answers, the log, and the state of a training that was interrupted. output: the file of the drafter.
+    """
+    load_state(work / STATE)  # says what is wrong before any process starts
+    spawn(_train, (source, work, learnt, apart, output, how), how.processes)
+
+
+def _train(
+    rank: int, source: str | Path, work: Path, learnt: list[Answered], apart: list[Answered], output: Path, how: Training
+) -> None:
+    ends = Ends.load(work, source, how.device)
+    torch.manual_seed(how.seed)
+    model = DrafterModel(ends.config.text).to(ends.device)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=how.betas)
     step, saved = 0, work / STATE
-    if state := load_state(saved, vla.device):
+    if state := load_state(saved, ends.device):
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         step = state["step"]
-    seed = [arguments.seed, rank, step]
-    batches = Batches(learnt, arguments.batch_size // arguments.processes, seed)
-    generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**62)))
-    lm_head = vla.lm_head.float()
-    low_precision = torch.autocast(vla.device.type, torch.bfloat16, vla.device.type == "cuda" or multiplies_bf16())
-    log = Log(work / "log.csv", ("loss", "hidden", "tokens", "agreement")) if rank == 0 else None
+    window, size = answers.Window(answers.shards_of(learnt), READ, how.memory, how.seed), how.batch_size // share()[1]
+    lm_head = ends.lm_head.float()
+    low_precision = torch.autocast(ends.device.type, torch.bfloat16, ends.device.type == "cuda" or multiplies_bf16())
+    log = Log(work / "drafter_log.csv", ("loss", "hidden", "tokens", "agreement")) if rank == 0 else None
     last_saved = time.monotonic()
 
-    while step < arguments.steps:
+    while step < how.steps:
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(arguments.learning_rate, step, arguments.steps, step, arguments.warm_up)
-        embeddings, hidden, lengths = batches.draw()
-        noise = arguments.noise * (torch.rand(hidden.shape, generator=generator) - 0.5)
+            group["lr"] = learning_rate(how.learning_rate, step, how.steps, step, how.warm_up)
+        embeddings, hidden, lengths = batch(ends, window.draw(step, size, rank))
+        hidden = hidden.float()
         with low_precision:
-            predicted = model(embeddings[:, 1:].to(vla.device), (hidden + noise)[:, :-1].to(vla.device))
-        losses = drafter_losses(predicted.float(), hidden.to(vla.device), lengths, lm_head, arguments.token_weight)
+            predicted = model(embeddings[:, 1:].float(), (hidden + _noise(hidden, how, rank, step))[:, :-1])
+        losses = drafter_losses(predicted.float(), hidden, lengths, lm_head, how.token_weight)
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
         average_gradients(model.parameters())
@@ -294,13 +212,21 @@ def _train(rank: int, arguments: argparse.Namespace, directory: Path, output: Pa
         step += 1
         if log is None:
             continue
-        log.add(step, arguments.steps, {name: value.item() for name, value in losses.items()}, arguments.batch_size)
-        if time.monotonic() - last_saved > 120 or step == arguments.steps:
+        log.add(step, how.steps, {name: value.item() for name, value in losses.items()}, how.batch_size)
+        if time.monotonic() - last_saved > SAVE_EVERY or step == how.steps:
             save_state(saved, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step})
-            checkpoint.save_weights(output / FILE, model.state_dict())
             last_saved = time.monotonic()
-        if step % EVALUATE_EVERY == 0 or step == arguments.steps:
-            length, passes = accepted_length(model, vla, held_out, arguments.evaluate)
+        if step % EVALUATE_EVERY == 0 or step == how.steps:
+            length, passes = accepted_length(model, ends, apart, how.evaluate)
             print(f"held out: {length:.2f} tokens a verification, {passes:.2f} passes an action", flush=True)
-            with (work / "held_out.csv").open("a", newline="") as file:
+            with (work / "drafter_held_out.csv").open("a", newline="") as file:
                 csv.writer(file).writerow([step, length, passes])
+    if rank == 0:
+        answers.write_whole(output, lambda path: checkpoint.save_weights(path, model.state_dict()))
+
+
+def _noise(hidden: Tensor, how: Training, rank: int, step: int) -> Tensor:
+    """Uniform noise on hidden states; that of a step is the same after an interruption."""
+    seed = int(np.random.default_rng([how.seed, rank, step, 1]).integers(2**62))
+    generator = torch.Generator(hidden.device).manual_seed(seed)
+    return how.noise * (torch.rand(hidden.shape, generator=generator, device=hidden.device) - 0.5)
