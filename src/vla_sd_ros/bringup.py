@@ -76,15 +76,21 @@ NAV2 = (  # the arguments that every launch file has, named as Nav2's
     Argument("use_respawn", "false", "Start a node that ended again, instead of stopping all.", BOOLEAN),
     Argument("log_level", "info", "Least severe log message of this package's nodes that is shown.", LEVELS),
     Argument("checkpoint", "", "Policy of vla_node; empty: that of the parameter file."),
+    Argument("unnorm_key", "", "Key of its action statistics; empty: that of the parameter file, or the only one."),
+    Argument("adapted", "", "Bundle of vla-sd adapt for this policy: drafts, decoder and settings."),
     Argument("use_rviz", "false", "Start RViz with the package's view of camera, arm, target and path.", BOOLEAN),
 )
 
+
+POLICY = {"checkpoint": "policy.checkpoint", "unnorm_key": "policy.unnorm_key", "adapted": "policy.adapted"}
 
 REAL = (
     Argument("driver", "real", "real: start the arm's driver too; sim: a simulated one; none: it runs elsewhere.", DRIVERS),
     Argument("nodes", "all", "Nodes to start here: all; arm: arm_node, beside the robot; vla: vla_node, beside the GPU.",
              PARTS),
     Argument("image_topic", "/camera/image_raw", "Topic of the camera's images."),
+    Argument("first_run", "false", "For an arm or a policy that is new to you: config/first_run.yaml over the package's file, slow, "
+             "scaled down, with an enabling switch, and nothing sent before dry_run is set to false.", BOOLEAN),
 )
 
 SIM = (
@@ -272,8 +278,10 @@ def _camera(given: Mapping[str, str]) -> dict[str, str]:
 def _nodes(which: str, given: Mapping[str, str], arm: dict, arm_remaps: dict, vla_remaps: dict) -> Plan:
     """arm_node and vla_node; `arm`: derived parameters of arm_node, whose base frame is that of vla_node too."""
     common = _clock(given) | ({"autostart": given["autostart"] == "true"} if given["autostart"] else {})
-    policy = {"policy.checkpoint": given["checkpoint"]} if given["checkpoint"] else {}
+    policy = {parameter: given[name] for name, parameter in POLICY.items() if given[name]}
     frame = {"base_frame": arm["base_frame"]} if "base_frame" in arm else {}
+    if given.get("driver") == "sim":
+        frame |= {"policy.real_arm": False, "policy.checkpoint": "libero"}
     nodes = {"arm": Process("arm_node", common, arm_remaps, derived=arm),
              "vla": Process("vla_node", common | policy, vla_remaps, derived=frame)}
     return [node for name, node in nodes.items() if which in ("all", name)]
@@ -305,7 +313,8 @@ LAUNCH_FILES: dict[str, tuple[tuple[Argument, ...], Callable[[Mapping[str, str]]
 }
 
 
-def parameter_files(file: str, given: Mapping[str, str]) -> tuple[str, str]:
-    """The package's own parameter files, the second over the first, and the user's over both."""
+def parameter_files(file: str, given: Mapping[str, str]) -> tuple[str, ...]:
+    """The package's own parameter files, each over those before it, and the user's over all."""
     name = "widowx" if given.get("arm") == "widowx" else file.partition(".")[0]
-    return "config/decoder.yaml", f"config/{name}.yaml"
+    first = ("config/first_run.yaml",) if given.get("first_run") == "true" else ()
+    return "config/decoder.yaml", f"config/{name}.yaml", *first

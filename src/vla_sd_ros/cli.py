@@ -11,6 +11,7 @@ SUBCOMMANDS = {
     "demo": ("vla_sd_ros.demo", "start simulator and nodes, execute one instruction, write a report"),
     "send": ("vla_sd_ros.send", "send an instruction to a running vla_node"),
     "report": ("vla_sd_ros.report.command", "make video, figure and summary of a recorded run again"),
+    "adapt": ("vla_sd_ros.adapt.command", "make fast decoders for a policy and an arm of yours, from recordings"),
     "collect": ("vla_sd_ros.sim.collect", "make demonstrations with the scripted expert"),
     "train": ("vla_sd_ros.training.train", "train the embedded policy from demonstrations"),
     "train-drafter": ("vla_sd_ros.training.train_drafter", "train a policy's drafter from its own answers to demonstrations"),

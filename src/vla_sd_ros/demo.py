@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--initial-state", type=int, help="index of the initial state, 0..49")
     parser.add_argument("--seed", type=int, help="seed that shifts the objects; 0: none")
     parser.add_argument("--checkpoint", help="policy: ./directory, or a shipped one; default: that of the parameter file")
+    parser.add_argument("--adapted", type=inputs.path, help="bundle of vla-sd adapt for the policy")
     parser.add_argument("--instruction", help="the sentence; default: the task's own")
     parser.add_argument("--params", type=inputs.path, metavar="FILE",
                         help="parameters; default: the installed config/sim.yaml")
@@ -157,7 +158,7 @@ class Demo:
         overrides = {
             "sim_node": {"suite": a.suite, "task": a.task, "initial_state": a.initial_state, "seed": a.seed},
             "arm_node": {"autostart": "false"},
-            "vla_node": {"autostart": "false", "policy.checkpoint": a.checkpoint},
+            "vla_node": {"autostart": "false", "policy.checkpoint": a.checkpoint, "policy.adapted": a.adapted},
             "recorder": {"folder": self.folder / "episode"},
         }[module]
         given = {name: value for name, value in overrides.items() if value is not None}

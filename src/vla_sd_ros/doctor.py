@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
     parser.add_argument("--quantization", default="none", help="of its language model's layers: int8, int4 or fp8")
     parser.add_argument("--unnorm-key", default="", help="key of its action statistics, where it has several")
+    parser.add_argument("--adapted", default="", help="bundle of vla-sd adapt for it: is it for this checkpoint, what does it decide")
     add_largest_step(parser)
     parser.add_argument("--image", type=Path, default=EXAMPLE, help="image to decide on (default: one that is shipped)")
     parser.add_argument("--instruction", default="put the bowl on the plate", help="instruction (default: %(default)s)")
@@ -204,7 +205,6 @@ def examine(arguments: argparse.Namespace) -> str:
     from vla_sd_ros.assembly import Source
     from vla_sd_ros.assembly.local import load
     from vla_sd_ros.messages.images import compressed_to_rgb
-    from vla_sd_ros.policy import CheckpointError
     from vla_sd_ros.policy.actions import DIMENSIONS
 
     try:
@@ -213,10 +213,11 @@ def examine(arguments: argparse.Namespace) -> str:
         raise Problem(f"{arguments.image} is no image: {error}") from error
     try:
         source = Source(arguments.checkpoint, arguments.device, arguments.unnorm_key, dtype=arguments.dtype,
-                        quantization=arguments.quantization, largest_step=tuple(arguments.largest_step))
-        model = load(source, ["autoregressive"])
+                        quantization=arguments.quantization, adapted=arguments.adapted,
+                        largest_step=tuple(arguments.largest_step))
+        model = load(source, None if arguments.adapted else ["autoregressive"])
         vla, lines = model.vla, [model.vla.self_test()]
-    except CheckpointError as error:
+    except BadInput as error:
         raise Problem(str(error)) from error
     decision = model.decoder("autoregressive").decide(image, arguments.instruction)
     values = ", ".join(f"{name} {value:+.4f}" for name, value in zip(DIMENSIONS, decision.action))
@@ -228,6 +229,11 @@ def examine(arguments: argparse.Namespace) -> str:
         f"action [m, rad]: {values}",
         "time [ms]: " + ", ".join(f"{stage} {ms:.1f}" for stage, ms in decision.timings_ms.items() if ms),
     ]
+    if model.bundle:
+        choice = model.bundle.choice
+        adapted = model.decoder(choice.decoder, choice.settings).decide(image, arguments.instruction)
+        lines.append(f"bundle {model.bundle.folder}: {choice.decoder} decides {adapted.bins.tolist()} in {adapted.forward_passes} "
+                     "passes")
     return "\n      ".join(lines)
 
 

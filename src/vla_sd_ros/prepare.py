@@ -7,10 +7,13 @@ Nothing has been started then, so a launch that cannot work leaves nothing behin
 the first to the last:
 
 1. an argument of the launch file that is for this parameter alone, where it was given: autostart, use_sim_time,
-   checkpoint, suite, task, initial_state
+   checkpoint, unnorm_key, adapted, suite, task, initial_state
 2. the user's params_file
 3. what the launch file derives from its other arguments: names of joints and links, interfaces, topics, actions
-4. the package's own parameter files: that of the launch file, over config/decoder.yaml
+4. the package's own parameter files: config/first_run.yaml where first_run is true, over that of the launch file, over
+   config/decoder.yaml
+
+Where a bundle is given (policy.adapted), vla_node sets decoder.* to what it says as it is configured.
 """
 
 import importlib.util

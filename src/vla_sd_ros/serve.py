@@ -14,7 +14,8 @@ MOST = 32       # requests in a batch
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
     parser.add_argument("--checkpoint", default="libero", help="./directory, or name of a shipped one")
-    parser.add_argument("--decoder", default="autoregressive", help="name of a decoder")
+    parser.add_argument("--decoder", help="name of a decoder; default: that of --adapted, or autoregressive")
+    parser.add_argument("--adapted", default="", help="bundle of vla-sd adapt: draft head, drafter, database, decoder and settings")
     parser.add_argument("--settings", help="parameter file of vla-sd calibrate, or of a node: its decoder's settings")
     parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, cuda:1")
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16, float32; default: as stored")
@@ -65,26 +66,28 @@ def ready(address: str) -> None:
 def load(arguments: argparse.Namespace):
     """The service, tested and warm. Raises ValueError with one sentence."""
     from vla_sd_ros.assembly import Choice, Source
+    from vla_sd_ros.assembly.bundle import read as read_bundle
     from vla_sd_ros.assembly.local import LocalBrain, load as load_model
     from vla_sd_ros.decoding import factory
     from vla_sd_ros.decoding.parameter_file import read_settings
-    from vla_sd_ros.decoding.settings import Settings
     from vla_sd_ros.serving.service import Service
 
-    factory.check(arguments.decoder, drafter=True, database=bool(arguments.database))
+    adapted = read_bundle(arguments.adapted).choice if arguments.adapted else Choice()
+    decoder = arguments.decoder or adapted.decoder
+    factory.check(decoder, drafter=True, database=bool(arguments.database or arguments.adapted))
     if not 1 <= arguments.batch <= MOST:
         raise ValueError(f"--batch is {arguments.batch}, but must lie in 1 .. {MOST}")
-    choice = Choice(arguments.decoder, replace(Settings(), **read_settings(arguments.settings)))
+    choice = Choice(decoder, replace(adapted.settings, **read_settings(arguments.settings)))
     model = load_model(Source(
         arguments.checkpoint, arguments.device, arguments.unnorm_key, arguments.threads, arguments.dtype,
-        arguments.quantization, arguments.drafter, arguments.database, largest_step=tuple(arguments.largest_step)))
+        arguments.quantization, arguments.drafter, arguments.database, adapted=arguments.adapted, largest_step=tuple(arguments.largest_step)))
     vla = model.vla
     if vla.images and arguments.images == "turned":
         vla.images = replace(vla.images, mirror=False)
     print(vla.self_test(), flush=True)
-    recipe = factory.RECIPES.get(arguments.decoder)
+    recipe = factory.RECIPES.get(decoder)
     if arguments.batch > 1 and recipe and "drafter" in recipe.needs:
-        raise ValueError(f"--batch works with decoders that need no drafter, {arguments.decoder} does: leave it out")
+        raise ValueError(f"--batch works with decoders that need no drafter, {decoder} does: leave it out")
     service = Service(vla, lambda seat: LocalBrain(model, choice, seat), arguments.batch)
     service.warm_up()
     return service

@@ -98,7 +98,8 @@ ROWS = [
           "--processes is 4, but a batch of 2 images cannot be shared by more than 2")
       for command, more in (("train", ["--output", "{tmp}/o"]), ("train-drafter", ["--checkpoint", "{tmp}/c"]))),
     *(Row(f"{command} --processes 0", [command, "--processes", "0"], "must be a whole number from 1")
-      for command in ("train", "train-head", "train-drafter")),
+      for command in ("train", "train-drafter")),
+    Row("train-head --images 0", ["train-head", "--images", "0"], "must be a whole number from 1"),
     Row("episodes of something else", ["train", "--demonstrations", "{tmp}", "--output", "{tmp}/o"],
         "episode0.npz was not made by this version of vla-sd collect", change=lambda folder: np.savez(
             folder / "episode0.npz", images=np.zeros((2, 8, 8, 3), np.uint8))),

@@ -25,7 +25,8 @@ CASES = [
 # Arguments that are for one parameter alone.
 ARGUMENTS = {
     "autostart": ("autostart", "false", False), "use_sim_time": ("use_sim_time", "true", True),
-    "checkpoint": ("policy.checkpoint", "mine", "mine"), "suite": ("suite", "libero_spatial", "libero_spatial"),
+    "checkpoint": ("policy.checkpoint", "mine", "mine"), "unnorm_key": ("policy.unnorm_key", "mine", "mine"),
+    "adapted": ("policy.adapted", "mine", "mine"), "suite": ("suite", "libero_spatial", "libero_spatial"),
     "task": ("task", "7", 7), "initial_state": ("initial_state", "41", 41),
 }
 
@@ -76,7 +77,7 @@ def test_what_is_derived_wins_over_the_packages_file_alone(file, given, tmp_path
     for node, values in mine.items():
         assert values.items() <= taken[node].items()
     # The frame of vla_node follows that of arm_node.
-    assert len(notes) == sum(len(values) for node, values in mine.items() if node != "/vla/vla_node")
+    assert len(notes) == sum(len(values) - (node == "/vla/vla_node") for node, values in mine.items())
     assert all(str(tmp_path / "mine.yaml") in note for note in notes)
 
 

@@ -15,8 +15,10 @@ from vla_sd_ros.kinematics.pose import Pose
 class Source:
     """Where a policy and what its decoders draw on are found; each as policy.load(), load_drafter(), open_database() take it.
 
-    drafter: empty: the checkpoint's own, if it has one. database: empty: none. largest_step [m], [rad]: what the action
-    statistics may hold along an axis; more are other units, and refused. None: whatever.
+    drafter: empty: the checkpoint's own, if it has one. draft_head: a directory that has one; empty: the checkpoint's own.
+    database: empty: none. adapted: bundle of `vla-sd adapt` that has what of these is not named; empty: none. largest_step [m], [rad]: what the action
+    statistics may hold along an axis; more are other units, and refused. None: whatever. real_arm: a policy of the simulator is
+    refused.
     """
 
     checkpoint: str
@@ -27,7 +29,10 @@ class Source:
     quantization: str = "none"
     drafter: str = ""
     database: str = ""
+    draft_head: str = ""
+    adapted: str = ""
     largest_step: tuple[float, float] | None = None
+    real_arm: bool = False
 
 
 @dataclass(frozen=True)

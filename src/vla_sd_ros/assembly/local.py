@@ -2,28 +2,35 @@
 """A policy in this process, and the decoders over it."""
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vla_sd_ros import policy
 from vla_sd_ros.assembly.brain import Choice, Source
+from vla_sd_ros.assembly.bundle import Bundle, read as read_bundle
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.decision import Decision
 from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.settings import Settings
+from vla_sd_ros.policy import checkpoint
+from vla_sd_ros.policy.config import FusedVisionConfig
 from vla_sd_ros.policy.drafter import Drafter, comes_with, load_drafter
+from vla_sd_ros.policy.random_openvla import RANDOM
 from vla_sd_ros.policy.vla import Vla
 from vla_sd_ros.retrieval import open_database
 
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded policy with what its decoders may draw on. database: anything of retrieval.open_database()."""
+    """A loaded policy with what its decoders may draw on. database: anything of retrieval.open_database(). bundle: that they
+    come from, if they do."""
 
     vla: Vla
     drafter: Drafter | None = None
     database: Any = None
+    bundle: Bundle | None = None
 
     def decoder(self, name: str, settings: Settings = Settings(), vla: Vla | None = None):
         """A new decoder over the policy, or over a seat at it. Raises ValueError as factory.make()."""
@@ -31,7 +38,9 @@ class Model:
 
     def check(self, choice: Choice) -> None:
         """Raises ValueError, with one sentence, for a decoder that cannot be made or statistics that cannot be used."""
-        self.vla.key_of(choice.unnorm_key)
+        key = self.vla.key_of(choice.unnorm_key)
+        if self.bundle:
+            self.bundle.check(key, self.vla.statistics_of(key))
         factory.check(choice.decoder, self.drafter is not None, self.database is not None)
 
 
@@ -40,9 +49,28 @@ def load(source: Source, decoders: Collection[str] | None = None) -> Model:
 
     decoders: names of those that will be made; the drafter is opened only where one of them needs it. None: any may be.
     """
+    if source.real_arm:
+        _refuse_simulated(source.checkpoint)
+    bundle = read_bundle(source.adapted) if source.adapted else None
+    if bundle:
+        source = bundle.complete(source)
     vla = policy.load(source.checkpoint, source.device, source.unnorm_key, source.threads, source.dtype,
                       quantization=source.quantization, largest_step=source.largest_step)
-    return Model(vla, _drafter(source, vla, decoders), _database(source, vla))
+    if bundle:
+        bundle.check(vla.unnorm_key, vla.statistics)
+    if source.draft_head:
+        vla.use_draft_head(checkpoint.draft_head(Path(source.draft_head), vla.config))
+    return Model(vla, _drafter(source, vla, decoders), _database(source, vla), bundle)
+
+
+def _refuse_simulated(name: str) -> None:
+    """Raises CheckpointError for a policy that no real arm has taught anything."""
+    if name in RANDOM or not isinstance(checkpoint.shape_of(name).vision, FusedVisionConfig):
+        kind = "random weights" if name in RANDOM else "a policy of the simulator"
+        raise checkpoint.CheckpointError(
+            f"checkpoint {name!r} is {kind}, which a real arm must not follow: give the policy that was trained for this arm with "
+            "policy.checkpoint and policy.unnorm_key (checkpoint:=DIRECTORY unnorm_key:=KEY of the launch file), or a simulated "
+            "arm with driver:=sim")
 
 
 def _drafter(source: Source, vla: Vla, decoders: Collection[str] | None) -> Drafter | None:

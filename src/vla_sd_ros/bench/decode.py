@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--observations", type=inputs.path, help="what vla-sd bench libero --record wrote")
     parser.add_argument("--most", type=inputs.count, default=100_000, help="observations at most")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the decoders")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda, to price passes on")
+    parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, cuda:1")
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
     parser.add_argument("--replay", type=inputs.path, help="price the passes of this trace of vla-sd bench libero; with "
                         "--project also those of a results file")

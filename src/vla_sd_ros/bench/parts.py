@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import yaml
 
 from vla_sd_ros import inputs
-from vla_sd_ros.assembly import Source
+from vla_sd_ros.assembly import Choice, Source
+from vla_sd_ros.assembly.bundle import read as read_bundle
 from vla_sd_ros.assembly.local import Model, load
 from vla_sd_ros.bench.cost import tree_of
 from vla_sd_ros.decoding import factory
@@ -30,6 +31,11 @@ class Parts:
     threads: int = 1
     quantization: str = "none"
     largest_step: tuple[float, float] = inputs.LARGEST_STEP  # m, rad
+    device: str = "cpu"
+    dtype: str = ""
+    unnorm_key: str = ""
+    draft_head: str = ""
+    adapted: str = ""
 
     def load(self):
         """The policy, and its decoders by name. Raises ValueError with one sentence."""
@@ -50,8 +56,9 @@ class Parts:
 
     def model(self) -> Model:
         """The policy and what the decoders draw on. Raises ValueError with one sentence."""
-        source = Source(self.checkpoint, threads=self.threads, quantization=self.quantization, drafter=self.drafter,
-                        database=self.database, largest_step=self.largest_step)
+        source = Source(
+            self.checkpoint, self.device, self.unnorm_key, self.threads, self.dtype, self.quantization, self.drafter,
+            self.database, self.draft_head, self.adapted, self.largest_step)
         return load(source, [variant(decoder)[0] for decoder in self.decoders])
 
 
@@ -70,8 +77,10 @@ def variant(decoder: str) -> tuple[str, dict]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
     parser.add_argument("--checkpoint", default="libero", help="./directory, or name of a shipped one")
-    parser.add_argument("--decoder", default="autoregressive", help="one or more names, separated by commas; with "
-                        "settings of its own as spec_vla@relaxed_radius=15, those of a list parted by +")
+    parser.add_argument("--decoder", help="one or more names, separated by commas; with settings of its own as "
+                        "spec_vla@relaxed_radius=15, those of a list parted by +; default: that of --adapted, or autoregressive")
+    parser.add_argument("--adapted", default="", help="bundle of vla-sd adapt: draft head, drafter, database and settings")
+    parser.add_argument("--unnorm-key", default="", help="key of the action statistics, where the checkpoint has several")
     parser.add_argument("--settings", help="parameter file of vla-sd calibrate, or of a node: its decoder's settings")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the decoders")
     parser.add_argument("--database", default="", help="directory of a trajectory database")
@@ -86,11 +95,14 @@ def parts(arguments: argparse.Namespace) -> Parts:
     """Raises ValueError, with one sentence, for a setting that does not exist or a bad value."""
     given = dict(pair.partition("=")[::2] for pair in arguments.set)
     given = {name: yaml.safe_load(value) for name, value in given.items()}
-    settings = check_settings(read_settings(arguments.settings) | given)
-    decoders = tuple(arguments.decoder.split(","))
+    adapted = read_bundle(arguments.adapted).choice if arguments.adapted else Choice()
+    own = dict(vars(adapted.settings)) if arguments.adapted else {}
+    settings = check_settings(own | read_settings(arguments.settings) | given)
+    decoders = tuple((arguments.decoder or adapted.decoder).split(","))
     for decoder in decoders:
-        factory.check(variant(decoder)[0], drafter=True, database=bool(arguments.database))
+        factory.check(variant(decoder)[0], drafter=True, database=bool(arguments.database or arguments.adapted))
     return Parts(
         arguments.checkpoint, decoders, tuple(settings.items()), arguments.database,
         arguments.drafter, arguments.threads, arguments.quantization, tuple(arguments.largest_step),
+        getattr(arguments, "device", "cpu"), getattr(arguments, "dtype", ""), arguments.unnorm_key, adapted=arguments.adapted,
     )

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import yaml
 
-from vla_sd_ros.decoding.settings import Settings
+from vla_sd_ros.decoding.settings import DECODERS, Settings
 
 
 def read_settings(path: str | None) -> dict:
     """The settings by name of a file of vla-sd calibrate or of a node; none without a file. Raises ValueError."""
-    if path is None:
-        return {}
+    return {} if path is None else read_parameters(path)[1]
+
+
+def read_parameters(path: str) -> tuple[str, dict]:
+    """The decoder's name, empty where it says none, and its settings by name, of the same kinds of file. Raises ValueError."""
     try:
         nodes = yaml.safe_load(Path(path).read_text())
         parameters = [node.get("ros__parameters", {}) for node in nodes.values()]
@@ -20,7 +23,10 @@ def read_settings(path: str | None) -> dict:
         raise ValueError(f"{path} is not a parameter file ({error})") from error
     if not found:
         raise ValueError(f"{path} has no parameters of a decoder: vla-sd calibrate makes such a file")
-    return check_settings({name: value for name, value in found[0].items() if name != "name"})
+    settings = check_settings({name: value for name, value in found[0].items() if name != "name"})
+    if (name := found[0].get("name", "")) not in ("", *DECODERS):
+        raise ValueError(f"{path}: unknown decoder {name!r}: choose one of {', '.join(DECODERS)}")
+    return name, settings
 
 
 def check_settings(settings: dict) -> dict:

@@ -15,11 +15,12 @@ import time
 
 from rclpy.action import ActionServer
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.parameter import Parameter
 from std_msgs.msg import Empty
 from vla_sd_msgs.action import ExecuteInstruction
 from vla_sd_msgs.msg import DecodeStep, EndEffectorCommand, RunningGoal, TaskSuccess
 
-from vla_sd_ros.assembly import Brain, free_memory, open_brain, warm_up
+from vla_sd_ros.assembly import Brain, bundle, free_memory, open_brain, warm_up
 from vla_sd_ros.messages import decisions
 from vla_sd_ros.messages.qos import LATCHED
 from vla_sd_ros.nodes import vla_parameters
@@ -67,6 +68,7 @@ class VlaNode(PolledTime, ManagedNode):
 
     def _load(self) -> None:
         """Loads the model, or connects to it, tests it, and lets it decide twice. Raises with one sentence."""
+        self._adopt()
         brain = open_brain(vla_parameters.where(self.values), vla_parameters.choice(self.values))
         self.made.append(brain.close)
         self.get_logger().info(brain.self_test())
@@ -75,6 +77,22 @@ class VlaNode(PolledTime, ManagedNode):
         brain.check(choice, ())
         brain.use(choice)
         warm_up(brain)
+
+    def _adopt(self) -> None:
+        """The decoder and settings of a bundle become the node's parameters, so that what is shown is what is done."""
+        folder = self.values["policy.adapted"]
+        if not folder:
+            return
+        if self.values["policy.remote"]:
+            raise ValueError("policy.adapted is for a policy that is loaded here: leave it or policy.remote empty; the server "
+                             "takes the bundle with vla-sd serve --adapted")
+        found = bundle.parameters(folder)
+        if self.values["policy.unnorm_key"]:
+            del found["policy.unnorm_key"]
+        result = self.set_parameters_atomically([Parameter(name, value=value) for name, value in found.items()])
+        if not result.successful:
+            raise ValueError(f"the bundle {folder} has settings that do not fit: {result.reason}")
+        self.get_logger().info(f"Decoder of the bundle {folder}: {found['decoder.name']}")
 
     def _subscribe(self) -> None:
         self.made.append(self._inputs.close)

@@ -47,6 +47,10 @@ TABLE = (
                                          f"of a Qdrant server; empty: none. {UNCONFIGURED_ONLY}"),
     ParameterSpec("policy.drafter", "", "Drafter for the decoders that draft, a directory or a file; empty: the "
                                         f"checkpoint's own, if it has one. {UNCONFIGURED_ONLY}"),
+    ParameterSpec("policy.adapted", "", "Bundle of vla-sd adapt, a directory: draft head, drafter, database, and the decoder with "
+                  f"its settings, which configure makes those of decoder.*; empty: none. {UNCONFIGURED_ONLY}"),
+    ParameterSpec("policy.real_arm", False, "Whether a real arm follows: a policy of the simulator is refused then. "
+                                            f"{UNCONFIGURED_ONLY}"),
     ParameterSpec("policy.remote", "", "Policy server that decides instead of a local model, ws://host:port of vla-sd "
                                        f"serve or openpi; empty: none. {UNCONFIGURED_ONLY}"),
     ParameterSpec("policy.remote_timeout", 2.0, "Time for connecting to the policy server, and for each of its answers "
@@ -104,10 +108,14 @@ def where(values: dict[str, Any]) -> Source | Address:
     if values["policy.remote"]:
         return Address(url=values["policy.remote"], timeout=values["policy.remote_timeout"],
                        key_file=values["policy.remote_key_file"], image_key=values["policy.remote_image_key"])
+    if not values["policy.checkpoint"]:
+        raise ValueError("no policy is named: give the one that was trained for this arm with policy.checkpoint and "
+                         "policy.unnorm_key (checkpoint:=DIRECTORY unnorm_key:=KEY of the launch file), or policy.remote")
     return Source(
         checkpoint=values["policy.checkpoint"], device=values["policy.device"], unnorm_key=values["policy.unnorm_key"],
         threads=values["policy.threads"], dtype=values["policy.dtype"], quantization=values["policy.quantization"],
-        drafter=values["policy.drafter"], database=values["policy.database"],
+        drafter=values["policy.drafter"], database=values["policy.database"], adapted=values["policy.adapted"],
+        real_arm=values["policy.real_arm"],
         largest_step=(values["policy.largest_translation"], values["policy.largest_rotation"]))
 
 

@@ -112,7 +112,7 @@ class Vla:
         self._prompts = Prompts(tokenizer, model.config.prompt_end_id, model.text_embeddings, self.device)
         # images come with their channels last: convolutions whose weights do, too, need not turn them around
         model.vision_backbone.to(memory_format=torch.channels_last)
-        self.draft_head = draft_head and draft_head.to(self.device).eval().requires_grad_(False)
+        self.use_draft_head(draft_head)
         llama = model.language_model
         self.lm_head = model.action_weight().contiguous()  # (256, hidden)
         self.action_embeddings = model.action_embeddings().contiguous()  # (256, hidden)
@@ -126,6 +126,10 @@ class Vla:
         self._cache = self.new_cache(1 if self._captured else None)
         self._length = 0  # committed slots of the cache
         self._shapes: dict[tuple, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def use_draft_head(self, head: DraftHead | None) -> None:
+        """Draft with this head from now on; it becomes the policy's."""
+        self.draft_head = head and head.to(self.device).eval().requires_grad_(False)
 
     @property
     def llama_config(self) -> LlamaConfig:
@@ -259,7 +263,7 @@ class Vla:
         """The draft head's probabilities (7, 256) of each bin. Raises ValueError when the checkpoint has no head."""
         if self.draft_head is None:
             raise ValueError(f"checkpoint {self.name} has no draft head; train one with vla-sd train")
-        return self.draft_head(prompt.cells, prompt.text)[0].float().softmax(-1).cpu().numpy()
+        return self.draft_head(prompt.cells.float(), prompt.text.float())[0].softmax(-1).cpu().numpy()
 
     def embed(self, draft: Draft) -> Tensor:
         """Embeddings (m, hidden) of a draft's tokens."""

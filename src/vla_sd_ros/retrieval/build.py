@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From episodes to a trajectory database: features of each image, the actions beside them."""
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -20,32 +20,47 @@ def build(
     embed: from image (H, W, 3) uint8 and instruction to features (d,). skip: told of an episode whose images cannot be read, and
     why. stepped: called after each step. Raises DatabaseError when there is no episode.
     """
-    rows: dict[str, list[tuple]] = {}
-    names: list[str] = []
+    collected = Collected()
     for episode in episodes:
         try:
-            entries = _entries_of(episode, embed, len(names), stepped)
+            seen = list(_seen(episode, embed, stepped))
         except RecordingError as error:
             skip(episode.name, str(error))
             continue
-        rows.setdefault(episode.instruction, []).extend(entries)
-        names.append(episode.name)
-    partitions = {key: _entries(partition) for key, partition in rows.items() if partition}
-    return TrajectoryDatabase(partitions, origin, names)
+        collected.add(episode.name, episode.instruction, episode.actions, seen)
+    return collected.database(origin)
 
 
-def _entries_of(episode: Episode, embed: Callable, number: int, stepped: Callable) -> list[tuple]:
-    """One row for each step with an image. number: of the episode."""
-    upcoming, entries, images = following(episode.actions), [], 0
+class Collected:
+    """The entries of one episode after the other."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[tuple]] = {}
+        self._names: list[str] = []
+
+    def add(self, name: str, instruction: str, actions: np.ndarray, seen: Iterable[tuple[int, np.ndarray]]) -> None:
+        """An episode with its actions (T, 7), and the features (d,) of the steps that have an image."""
+        upcoming, number = following(actions), len(self._names)
+        self._rows.setdefault(instruction, []).extend(
+            (unit(features, features.size), actions[step], upcoming[step], number, step) for step, features in seen)
+        self._names.append(name)
+
+    def database(self, origin: Origin) -> TrajectoryDatabase:
+        """Of all that was added. Raises DatabaseError when that is nothing."""
+        partitions = {key: _entries(partition) for key, partition in self._rows.items() if partition}
+        return TrajectoryDatabase(partitions, origin, self._names)
+
+
+def _seen(episode: Episode, embed: Callable, stepped: Callable) -> Iterator[tuple[int, np.ndarray]]:
+    """The features of each step with an image."""
+    images = 0
     for step, image in enumerate(episode.images):
         images += 1
         if image is not None and step < len(episode.actions):
-            features = np.asarray(embed(image, episode.instruction), np.float32)
-            entries.append((unit(features, features.size), episode.actions[step], upcoming[step], number, step))
+            yield step, np.asarray(embed(image, episode.instruction), np.float32)
         stepped()
     if images != len(episode.actions):
         raise RecordingError(f"has {len(episode.actions)} actions, but {images} images")
-    return entries
 
 
 def following(actions: np.ndarray) -> np.ndarray:

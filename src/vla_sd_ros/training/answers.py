@@ -161,7 +161,7 @@ def _answers(
         found, parts = True, []
         for begin in range(0, len(shard), batched.rows):
             steps, pictures = zip(*shard[begin : begin + batched.rows])
-            parts.append(_decode(vla, batched, steps, pictures, episode.instruction))
+            parts.append(decode(vla, batched, steps, pictures, episode.instruction))
             stepped(len(steps))
         yield {name: parts[0][name] if name in ("before", "after") else torch.cat([part[name] for part in parts])
                for name in parts[0]}
@@ -169,7 +169,7 @@ def _answers(
         raise RecordingError("has no image")
 
 
-def _decode(
+def decode(
     vla: Vla, batched: BatchedVla, steps: Sequence[int], images: Sequence[np.ndarray], instruction: str
 ) -> dict[str, Tensor]:
     """Greedy decoding of several images (H, W, 3), token by token, all at once."""

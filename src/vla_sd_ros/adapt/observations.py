@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Held-out episodes as `vla-sd bench libero --record` writes observations, for calibrate and bench decode."""
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from vla_sd_ros.policy.actions import ActionStatistics, encode
+from vla_sd_ros.recordings import Episode, RecordingError
+from vla_sd_ros.training.loop import write_whole
+
+LEAST = 3  # steps of a path that the fused metric can say something of
+
+
+def write(
+    episodes: Iterable[tuple[str, Episode]], folder: Path, statistics: ActionStatistics, most: int,
+    skip: Callable[[str, str], object],
+) -> None:
+    """One file an episode, until there are `most` steps: images, bins of the recorded actions, instruction, path.
+
+    The path is that of the commanded target from where it began, as the deltas compose; a recording tells no other in base axes.
+    skip: told of an episode that cannot be used, and why.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for key, episode in sorted(episodes, key=lambda pair: pair[0]):
+        if count >= most:
+            return
+        path = folder / f"{key}.npz"
+        try:
+            count += _written(path) if path.exists() else _write(path, episode, statistics, most - count)
+        except RecordingError as error:
+            skip(episode.name, str(error))
+
+
+def _written(path: Path) -> int:
+    with np.load(path) as file:
+        return len(file["bins"])
+
+
+def _write(path: Path, episode: Episode, statistics: ActionStatistics, room: int) -> int:
+    images = []
+    for image in episode.images:
+        if image is None or len(images) == room:
+            break
+        images.append(image)
+    if len(images) < LEAST and len(images) < room:
+        raise RecordingError(f"has {len(images)} images from its begin on, too few to measure on")
+    positions, rotations = followed(episode.actions[: len(images)])
+    arrays = {"images": np.stack(images), "bins": encode(statistics.normalise(episode.actions[: len(images)])),
+              "positions": positions, "rotations": rotations}
+    write_whole(path, lambda part: np.savez_compressed(part, instruction=episode.instruction, **arrays))
+    return len(images)
+
+
+def followed(actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (T, 3) [m] and rotations (T, 3, 3) of the target before each of the actions (T, 7), from the origin on."""
+    from pinocchio.rpy import rpyToMatrix
+
+    positions = np.concatenate((np.zeros((1, 3)), np.cumsum(actions[:-1, :3], axis=0)))
+    rotations = [np.eye(3)]
+    for roll, pitch, yaw in actions[:-1, 3:6].astype(float):
+        rotations.append(rpyToMatrix(roll, pitch, yaw) @ rotations[-1])
+    return positions, np.stack(rotations)
+
+
+def recorded(folder: Path) -> np.ndarray:
+    """Bins (n, 7) of the recorded actions, in the order in which observations are replayed."""
+    files = [np.load(path) for path in sorted(folder.rglob("*.npz"))]
+    return np.concatenate([file["bins"] for file in files])

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages of an adaptation, one after the other. Each leaves a file that only a whole one has, and is skipped where it is there.
+
+    work/answers/                       what the policy says to the images: answers.py
+    work/calibrate/, work/measure/      held-out episodes, as observations
+    draft_head.safetensors, drafter.safetensors, database/
+    work/settings.json, work/measured.json
+    decoder.yaml, report.md, report.png, bundle.json
+
+The policy is loaded for the first stage, and again to calibrate and to measure; there is never more than one.
+"""
+import argparse
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from tqdm import tqdm
+
+from vla_sd_ros import inputs, policy
+from vla_sd_ros.adapt import estimate, observations, plan as plans
+from vla_sd_ros.adapt.choice import Agreement, Row, choose, rows
+from vla_sd_ros.adapt.report import Findings, write_report
+from vla_sd_ros.assembly import Choice, free_memory
+from vla_sd_ros.assembly.bundle import DATABASE, META, PARAMETERS, Bundle, statistics_digest, write as write_bundle
+from vla_sd_ros.bench.decode import measure
+from vla_sd_ros.bench.drafts import survey
+from vla_sd_ros.bench.parts import Parts as BenchParts
+from vla_sd_ros.decoding.parameter_file import check_settings
+from vla_sd_ros.decoding.settings import DECODERS, Settings
+from vla_sd_ros.policy import checkpoint
+from vla_sd_ros.policy.config import FusedVisionConfig
+from vla_sd_ros.policy.drafter import FILE as DRAFTER
+from vla_sd_ros.policy.vla import Vla
+from vla_sd_ros.recordings import Episode
+from vla_sd_ros.recordings import command as recordings_command
+from vla_sd_ros.retrieval import Origin
+from vla_sd_ros.retrieval.build import Collected
+from vla_sd_ros.training import answers, calibrate, train_drafter, train_head
+from vla_sd_ros.training.loop import write_whole
+
+WORK, SKIPPED = "work", "skipped.json"
+RATE_OPENVLA = 5e-5  # learning rate of the drafter; Spec-VLA
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What all stages share. every: only each N-th image is used. period: of the policy [s]."""
+
+    arguments: argparse.Namespace
+    output: Path
+    recordings: object
+    table: str
+    sentences: int
+    parts: plans.Parts
+    unnorm_key: str
+    statistics: object
+    every: int
+    most_images: int
+
+    @property
+    def work(self) -> Path:
+        return self.output / WORK
+
+    def episodes(self, part: str) -> Iterator[tuple[str, Episode]]:
+        return self.parts.among(self.recordings, part)
+
+
+def adapt(arguments: argparse.Namespace) -> None:
+    """Make the bundle, or what is left of it. Raises BadInput, with one sentence, for what cannot be used."""
+    output = inputs.writable_folder(arguments.output, "--output")
+    recordings, inventory = recordings_command.take_stock(arguments, arguments.source)
+    keys = [key for key, _ in answers.named(recordings)]
+    parts = plans.Parts.of(keys, arguments.held_out)
+    every = -(-len(inventory.actions) // arguments.most)
+    vla = policy.load(arguments.checkpoint, arguments.device, arguments.unnorm_key, dtype=arguments.dtype,
+                      quantization=arguments.quantization, largest_step=tuple(arguments.largest_step))
+    work = inputs.writable_folder(output / WORK, "--output")
+    plans.begin(work, plans.plan(arguments, vla, keys, every))
+    if (output / META).exists():
+        print(f"the bundle in {output} is whole; remove it to make another one")
+        return
+    table = inventory.table(vla.unnorm_key, vla.statistics.q01, vla.statistics.q99)
+    print(table, flush=True)
+    this = Adaptation(arguments, output, recordings, table, len(inventory.sentences), parts, vla.unnorm_key, vla.statistics,
+                      every, -(-len(inventory.actions) // every))
+    print(f"{len(parts.learn)} episodes to learn from, {len(parts.calibrate)} to calibrate on, {len(parts.measure)} to measure on")
+    _told(this, lambda: estimate.tell(vla, arguments, this.most_images, output))
+    ask(this, vla)
+    del vla
+    free_memory()
+    head(this)
+    drafter(this)
+    database(this)
+    settings = fitted(this)
+    found = measured(this, settings)
+    finish(this, settings, found)
+
+
+def _told(this: Adaptation, tell: Callable[[], None]) -> None:
+    """Said before anything long begins; not again where it has begun."""
+    if not (this.output / DRAFTER).exists():
+        tell()
+
+
+def ask(this: Adaptation, vla: Vla) -> None:
+    """What the policy says to the images, and the held-out episodes as observations."""
+    for part in ("calibrate", "measure"):
+        observations.write(this.episodes(part), this.work / part, vla.statistics, this.arguments.observations, this.recordings.skip)
+    if (this.output / DRAFTER).exists() and (this.output / DATABASE).exists():
+        return
+    with tqdm(total=this.most_images, unit="image", desc="asking the policy") as bar:
+        for part in ("learn", "calibrate"):
+            answers.ask(vla, (episode for _, episode in this.episodes(part)), this.work / "answers", this.recordings.skip,
+                        rows=this.arguments.images, every=this.every, stepped=bar.update)
+    recordings_command.tell_skipped(this.recordings)
+    told = json.dumps(this.recordings.told())
+    if not (this.work / SKIPPED).exists() or (this.work / SKIPPED).read_text() != told:
+        write_whole(this.work / SKIPPED, lambda part: part.write_text(told))
+
+
+def _answered(this: Adaptation, part: str) -> list[answers.Answered]:
+    found = answers.answered(this.work / "answers", getattr(this.parts, part))
+    if not found:
+        reasons = "; ".join(this.recordings.told())
+        raise inputs.BadInput(f"none of the episodes to {part} can be used ({reasons}): record more")
+    return found
+
+
+def head(this: Adaptation) -> None:
+    """The draft head, where it is not there yet."""
+    output, a = this.output / checkpoint.DRAFT_HEAD, this.arguments
+    if not output.exists():
+        how = train_head.Training(a.head_steps, a.head_batch, seed=a.seed, memory=a.memory * 1_000_000, device=a.device)
+        train_head.train(a.checkpoint, this.work / "answers", _answered(this, "learn"), _answered(this, "calibrate"), output, how)
+
+
+def drafter(this: Adaptation) -> None:
+    """The drafter, where it is not there yet."""
+    output, a = this.output / DRAFTER, this.arguments
+    if output.exists():
+        return
+    openvla = isinstance(checkpoint.shape_of(a.checkpoint).vision, FusedVisionConfig)
+    processes = min(a.processes, a.drafter_batch) if a.device == "cpu" else 1
+    standard = train_drafter.Training()
+    how = train_drafter.Training(
+        a.drafter_steps, a.drafter_batch, a.drafter_rate or (RATE_OPENVLA if openvla else standard.learning_rate),
+        warm_up=min(standard.warm_up, a.drafter_steps), seed=a.seed, memory=a.memory * 1_000_000 // processes, device=a.device,
+        processes=processes)
+    train_drafter.train(a.checkpoint, this.work / "answers", _answered(this, "learn"), _answered(this, "calibrate"), output, how)
+
+
+def database(this: Adaptation) -> None:
+    """The trajectory database, where it is not there yet: of the episodes that are learnt from alone."""
+    output, part = this.output / DATABASE, this.output / f"part-{DATABASE}"
+    if output.exists():
+        return
+    collected = Collected()
+    for episode in _answered(this, "learn"):
+        seen = [(int(step), features.numpy()) for shard in answers.each(answers.shards_of([episode]), ("steps", "features"))
+                for step, features in zip(shard["steps"], shard["features"])]
+        collected.add(episode.name, episode.instruction, episode.actions, seen)
+    a = this.arguments
+    origin = Origin(name_of(a.checkpoint), policy.fingerprint(a.checkpoint), tuple(str(path) for path in a.source))
+    shutil.rmtree(part, ignore_errors=True)
+    collected.database(origin).save(part)
+    part.rename(output)
+
+
+def name_of(source: str | Path) -> str:
+    """A checkpoint's name, for people."""
+    return Path(str(source)).name
+
+
+def _parts(this: Adaptation, decoders: tuple[str, ...] = (), settings: dict | None = None) -> BenchParts:
+    a = this.arguments
+    return BenchParts(
+        a.checkpoint, decoders, tuple((settings or {}).items()), str(this.output / DATABASE), str(this.output), a.threads,
+        a.quantization, tuple(a.largest_step), a.device, a.dtype, this.unnorm_key, str(this.output))
+
+
+def fitted(this: Adaptation) -> dict:
+    """The decoders' settings, from the first half of what was held out; those that it does not tell keep their defaults."""
+    path = this.work / "settings.json"
+    if not path.exists():
+        found = calibrate.fit(survey(_parts(this), this.work / "calibrate", this.arguments.observations))
+        usable = {name: value for name, value in found.items() if _is_setting(name, value)}
+        write_whole(path, lambda part: part.write_text(json.dumps(usable, indent=1) + "\n"))
+        free_memory()
+    return check_settings(json.loads(path.read_text()))
+
+
+def _is_setting(name: str, value: object) -> bool:
+    try:
+        check_settings({name: value})
+        return True
+    except ValueError:
+        return False  # such as the range of a path that does not move
+
+
+def measured(this: Adaptation, settings: dict) -> dict:
+    """Every decoder on the second half, and the policy against what was recorded."""
+    path = this.work / "measured.json"
+    if not path.exists():
+        found = measure(_parts(this, DECODERS, settings), this.work / "measure", this.arguments.observations, this.arguments.seed)
+        plain = [answer.plain for answer in found["autoregressive"]]
+        agreement = Agreement.of(np.array(plain), observations.recorded(this.work / "measure")[: len(plain)])
+        report = {"rows": [asdict(row) for row in rows(found)], "agreement": asdict(agreement)}
+        write_whole(path, lambda part: part.write_text(json.dumps(report, indent=1) + "\n"))
+        free_memory()
+    return json.loads(path.read_text())
+
+
+def finish(this: Adaptation, settings: dict, found: dict) -> None:
+    """The decoder, the report, and at last what makes it a bundle."""
+    a, measurements = this.arguments, [Row(**row) for row in found["rows"]]
+    chosen = choose(measurements)
+    findings = Findings(
+        checkpoint=name_of(a.checkpoint), unnorm_key=this.unnorm_key, sources=[str(path) for path in a.source], units=this.table,
+        counts={part: len(getattr(this.parts, part)) for part in plans.PARTS}, sentences=this.sentences, every=this.every,
+        skipped=json.loads((this.work / SKIPPED).read_text()), settings=settings, rows=measurements, chosen=chosen.name,
+        agreement=Agreement(**found["agreement"]), device=a.device)
+    parameters = {"/**/vla_node": {"ros__parameters": {"decoder": {"name": chosen.name, **settings}}}}
+    comment = "".join(f"# {line}".rstrip() + "\n" for line in findings.heading().splitlines())
+    write_whole(this.output / PARAMETERS, lambda part: part.write_text(comment + yaml.safe_dump(parameters, sort_keys=False)))
+    write_report(this.output, findings)
+    bundle = Bundle(this.output, name_of(a.checkpoint), checkpoint.weights_fingerprint(a.checkpoint), this.unnorm_key,
+                    statistics_digest(this.statistics), Choice(chosen.name, Settings(**settings), this.unnorm_key))
+    write_bundle(bundle, findings.sources, {"decoder": chosen.name, "episodes": findings.counts})
+    if not a.keep_work:
+        shutil.rmtree(this.work / "answers", ignore_errors=True)
+    print(findings.table())
+    print(f"{chosen.name}: the bundle is in {this.output}, and what was found in {this.output / 'report.md'}")

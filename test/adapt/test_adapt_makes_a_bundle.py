@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd adapt`, from a checkpoint and recordings alone to a bundle with which every decoder runs, and to a report."""
+import time
+
+import numpy as np
+import pytest
+
+for library in ("google.protobuf", "crc32c", "matplotlib"):
+    pytest.importorskip(library, reason="needs the extra [data]")
+
+from adapting import BRIDGE, SENTENCES, adapt, write_openvla, write_recordings  # noqa: E402
+
+from vla_sd_ros import policy  # noqa: E402
+from vla_sd_ros.assembly import Source  # noqa: E402
+from vla_sd_ros.assembly.bundle import read  # noqa: E402
+from vla_sd_ros.assembly.local import load  # noqa: E402
+from vla_sd_ros.cli import main  # noqa: E402
+from vla_sd_ros.decoding.settings import DECODERS  # noqa: E402
+
+IMAGE = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+
+
+def check_decoders(checkpoint, output, sentence):
+    """Every decoder runs, and those with exact acceptance decide what the policy alone decides."""
+    model = load(Source(str(checkpoint), adapted=str(output)))
+    plain = model.decoder("autoregressive").decide(IMAGE, sentence).bins
+    for name in DECODERS:
+        bins = model.decoder(name, model.bundle.choice.settings).decide(IMAGE, sentence).bins
+        assert bins.shape == (7,)
+        if name in ("naive_sd", "prefill"):
+            assert np.array_equal(bins, plain), name
+    return model
+
+
+@pytest.mark.skipif(not BRIDGE.is_dir(), reason="the shard of BridgeData V2 is not on this machine")
+def test_of_openvla_and_the_real_bridge_shard(tmp_path, capsys):
+    checkpoint, begun = write_openvla(tmp_path / "openvla"), time.monotonic()
+    assert adapt(checkpoint, BRIDGE, tmp_path / "adapted", "--camera", "image_0", "--rate", "5") == 0
+    assert time.monotonic() - begun < 180
+    said, report = capsys.readouterr().out, (tmp_path / "adapted" / "report.md").read_text()
+    assert "25 episodes with a step each 0.2 s" in said and "20 episodes to learn from, 3 to calibrate on, 2 to measure on" in said
+    for text in (said, report):  # the table of units
+        assert "x [m]" in text and "bridge_orig   1 %      -0.0287" in text and "recordings    1 %      -0.0163" in text
+    assert "The policy agrees with nothing that was recorded" in report and "random weights" in report
+    assert "Not measured: whether the arm succeeds" in report
+    assert all(f"`{name}`" in report for name in DECODERS)
+    assert (tmp_path / "adapted" / "report.png").read_bytes()[:4] == b"\x89PNG"
+    model = check_decoders(checkpoint, tmp_path / "adapted", "put the pot on the stove")
+    assert len(model.database) == 200 and model.vla.unnorm_key == "bridge_orig"
+    assert not (tmp_path / "adapted" / "work" / "answers").exists()
+
+
+def test_of_the_embedded_policy(tmp_path, capsys):
+    policy.write_random(tmp_path / "policy")
+    write_recordings(tmp_path / "recordings")
+    assert adapt(tmp_path / "policy", tmp_path / "recordings", tmp_path / "adapted", "--keep-work") == 0
+    check_decoders(tmp_path / "policy", tmp_path / "adapted", SENTENCES[0])
+    assert adapt(tmp_path / "policy", tmp_path / "recordings", tmp_path / "adapted") == 0
+    assert "is whole; remove it to make another one" in capsys.readouterr().out
+    # each stage by the command that is there for it, on the same files
+    work = tmp_path / "adapted" / "work"
+    common = ["--checkpoint", str(tmp_path / "policy")]
+    assert main(["calibrate", *common, "--observations", str(work / "calibrate"), "--output", str(tmp_path / "own.yaml")]) == 0
+    assert main(["bench", "decode", *common, "--observations", str(work / "measure"), "--adapted", str(tmp_path / "adapted")]) == 0
+    assert read(tmp_path / "adapted").choice.decoder in capsys.readouterr().out
+
+
+def test_what_cannot_be_adapted_is_one_sentence(tmp_path, capsys):
+    policy.write_random(tmp_path / "policy")
+    write_recordings(tmp_path / "two", count=2)
+    write_recordings(tmp_path / "recordings", count=4)
+    for arguments, said in (
+        ((tmp_path / "policy", tmp_path / "two", tmp_path / "a"), "2 different episodes, but one to learn from"),
+        ((tmp_path / "nothing", tmp_path / "recordings", tmp_path / "a"), "was not found"),
+        ((tmp_path / "policy", tmp_path / "nothing", tmp_path / "a"), "nothing does not exist"),
+    ):
+        assert adapt(*arguments) == 2
+        assert said in (error := capsys.readouterr().err) and error.count("\n") == 1
+
+
+def test_work_that_was_begun_with_something_else_is_not_mixed(tmp_path, capsys):
+    policy.write_random(tmp_path / "policy")
+    recordings = write_recordings(tmp_path / "recordings", count=4)
+    assert adapt(tmp_path / "policy", recordings, tmp_path / "adapted") == 0
+    assert adapt(tmp_path / "policy", recordings, tmp_path / "adapted", "--seed", "3") == 2
+    assert "was begun with other --seed: give another --output" in capsys.readouterr().err
+    write_recordings(recordings, count=5)
+    assert adapt(tmp_path / "policy", recordings, tmp_path / "adapted") == 2
+    assert "was begun with other recordings" in capsys.readouterr().err
+    policy.write_random(tmp_path / "policy", seed=1)
+    assert adapt(tmp_path / "policy", recordings, tmp_path / "adapted") == 2
+    assert "was begun with other weights of the checkpoint" in capsys.readouterr().err
