@@ -10,9 +10,10 @@ from setuptools import find_packages, setup
 
 NAME = "vla_sd_ros"
 
-DATA = [  # reading recordings
+DATA = [  # reading recordings, learning from them
     "av>=12",
     "crc32c>=2.4,<3",
+    "matplotlib>=3.6",
     "protobuf>=4.25",
     "pyarrow>=14",
     "rosbags>=0.10,<0.12",

@@ -79,8 +79,8 @@ def load(arguments: argparse.Namespace):
         raise ValueError(f"--batch is {arguments.batch}, but must lie in 1 .. {MOST}")
     choice = Choice(decoder, replace(adapted.settings, **read_settings(arguments.settings)))
     model = load_model(Source(
-        arguments.checkpoint, arguments.device, arguments.unnorm_key, arguments.threads, arguments.dtype,
-        arguments.quantization, arguments.drafter, arguments.database, adapted=arguments.adapted, largest_step=tuple(arguments.largest_step)))
+        arguments.checkpoint, arguments.device, arguments.unnorm_key, arguments.threads, arguments.dtype, arguments.quantization,
+        arguments.drafter, arguments.database, adapted=arguments.adapted, largest_step=tuple(arguments.largest_step)))
     vla = model.vla
     if vla.images and arguments.images == "turned":
         vla.images = replace(vla.images, mirror=False)

@@ -36,7 +36,7 @@ def write_policy(folder):
 def test_memory_does_not_grow(tmp_path):
     write_policy(tmp_path / "policy")
     jobs, disk = [], []
-    for count in (4, 40, 400):
+    for count in (3, 30, 300):
         write_recordings(tmp_path / f"recordings{count}", count=count, steps=3)
         jobs.append(json.dumps({"arguments": command(
             tmp_path / "policy", tmp_path / f"recordings{count}", tmp_path / f"adapted{count}", "--memory", "2", "--observations", "6",
@@ -45,8 +45,8 @@ def test_memory_does_not_grow(tmp_path):
                           capture_output=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}).stdout
     ended = [json.loads(line) for line in said.splitlines()]
     assert [job["status"] for job in ended] == [0, 0, 0]
-    for count in (4, 40, 400):
+    for count in (3, 30, 300):
         disk.append(sum(path.stat().st_size for path in (tmp_path / f"adapted{count}" / "work" / "answers").iterdir()) / 1e6)
     peaks = [job["peak"] for job in ended]
-    assert disk[2] > 100 and disk[2] > 50 * disk[0], disk
-    assert max(peaks) - min(peaks) < 0.15 * disk[2], (peaks, disk)
+    assert disk[2] > 75 and disk[2] > 50 * disk[0], disk
+    assert max(peaks) - min(peaks) < 0.2 * disk[2], (peaks, disk)

@@ -12,7 +12,7 @@ The policy is loaded for the first stage, and again to calibrate and to measure;
 import argparse
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,10 +32,11 @@ from vla_sd_ros.bench.parts import Parts as BenchParts
 from vla_sd_ros.decoding.parameter_file import check_settings
 from vla_sd_ros.decoding.settings import DECODERS, Settings
 from vla_sd_ros.policy import checkpoint
+from vla_sd_ros.policy.actions import ActionStatistics
 from vla_sd_ros.policy.config import FusedVisionConfig
 from vla_sd_ros.policy.drafter import FILE as DRAFTER
 from vla_sd_ros.policy.vla import Vla
-from vla_sd_ros.recordings import Episode
+from vla_sd_ros.recordings import Episode, Recordings
 from vla_sd_ros.recordings import command as recordings_command
 from vla_sd_ros.retrieval import Origin
 from vla_sd_ros.retrieval.build import Collected
@@ -48,16 +49,16 @@ RATE_OPENVLA = 5e-5  # learning rate of the drafter; Spec-VLA
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What all stages share. every: only each N-th image is used. period: of the policy [s]."""
+    """What all stages share. table: of units. every: only each N-th image is used. most_images: that the policy is asked about."""
 
     arguments: argparse.Namespace
     output: Path
-    recordings: object
+    recordings: Recordings
     table: str
     sentences: int
     parts: plans.Parts
     unnorm_key: str
-    statistics: object
+    statistics: ActionStatistics
     every: int
     most_images: int
 
@@ -88,7 +89,8 @@ def adapt(arguments: argparse.Namespace) -> None:
     this = Adaptation(arguments, output, recordings, table, len(inventory.sentences), parts, vla.unnorm_key, vla.statistics,
                       every, -(-len(inventory.actions) // every))
     print(f"{len(parts.learn)} episodes to learn from, {len(parts.calibrate)} to calibrate on, {len(parts.measure)} to measure on")
-    _told(this, lambda: estimate.tell(vla, arguments, this.most_images, output))
+    if not (output / DRAFTER).exists():  # said before anything long begins
+        estimate.tell(vla, arguments, this.most_images, output)
     ask(this, vla)
     del vla
     free_memory()
@@ -98,12 +100,6 @@ def adapt(arguments: argparse.Namespace) -> None:
     settings = fitted(this)
     found = measured(this, settings)
     finish(this, settings, found)
-
-
-def _told(this: Adaptation, tell: Callable[[], None]) -> None:
-    """Said before anything long begins; not again where it has begun."""
-    if not (this.output / DRAFTER).exists():
-        tell()
 
 
 def ask(this: Adaptation, vla: Vla) -> None:
