@@ -6,7 +6,7 @@ recorded passes would cost on other devices.
 """
 import argparse
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +104,8 @@ def run(arguments: argparse.Namespace) -> int:
 def measure(given: Parts, observations: Path, most: int, seed: int) -> dict[str, list[Answer]]:
     """Every decoder's answers, in the order of the observations. The history is the recorded one for all."""
     vla, decoders = given.load()
-    plainly = Parts(given.checkpoint, ("autoregressive",), threads=given.threads, largest_step=given.largest_step)
-    reference = plainly.load()[1]["autoregressive"] if given.quantization != NONE else Autoregressive(vla)
+    exact = replace(given, decoders=("autoregressive",), settings=(), quantization=NONE, database="", drafter="", adapted="")
+    reference = exact.load()[1]["autoregressive"] if given.quantization != NONE else Autoregressive(vla)
     return compare(reference, decoders, replay(vla, observations, most), seed)
 
 

@@ -147,7 +147,8 @@ class Settings:
         """Nodes, levels and continuations of the drafter's tree in a decoder."""
         own = getattr(self, f"{decoder}_tree", [0, 0, 0])
         shared = (self.drafter_nodes, self.drafter_depth, self.drafter_top_k)
-        return tuple(mine or ours for mine, ours in zip(own, shared))
+        nodes, levels, continuations = (mine or ours for mine, ours in zip(own, shared))
+        return nodes, levels, continuations
 
 
 def _check(name: str, value: Any, default: Any, rule: Mapping) -> None:
