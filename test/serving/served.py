@@ -25,7 +25,7 @@ SETTINGS = {"prefill_sources": ["last_action"], "relaxed_radius": 255.0}
 def write_settings(folder: Path) -> Path:
     """SETTINGS as the parameter file of a node."""
     file = folder / "decoder.yaml"
-    file.write_text(yaml.safe_dump({"/**/vla_node": {"ros__parameters": {"decoder": {"name": "any", **SETTINGS}}}}))
+    file.write_text(yaml.safe_dump({"/**/vla_node": {"ros__parameters": {"decoder": {"name": "autoregressive", **SETTINGS}}}}))
     return file
 
 
