@@ -32,7 +32,7 @@ demo: install
 	@$(BIN)/vla-sd demo $(ARGS)
 
 # What starts nodes keeps time, and so has the machine to itself; the rest shares it by files. All of it runs, whatever fails.
-ALONE := test/arms test/launch test/nodes test/ros test/sim
+ALONE := test/arms test/launch test/nodes test/ros
 test: install
 ifeq ($(strip $(ARGS)),)
 	@failed=0; \
