@@ -9,6 +9,7 @@ import torch
 from vla_sd_ros.policy.actions import BINS, DIMENSIONS, decode
 from vla_sd_ros.policy.config import CheckpointError
 from vla_sd_ros.policy.draft import chain
+from vla_sd_ros.policy.quantization import stored_bytes
 
 if TYPE_CHECKING:
     from vla_sd_ros.policy.vla import Pass, Vla
@@ -31,7 +32,7 @@ def self_test(vla: "Vla") -> str:
     if torch.allclose(passes[1].logits, passes[2].logits, atol=1e-4):
         raise CheckpointError(f"checkpoint {vla.name} ignores the image: its vision tower was not loaded")
     _check_statistics(vla)
-    count, stored = vla.size()
+    count, stored = _weights(vla)
     return (
         f"{vla.name}: {count / 1e6:.1f} M parameters, {vla.precision}, {stored / 1e6:.0f} MB on "
         f"{vla.device}{_in_use(vla)}, {elapsed:.0f} ms an action when warm, "
@@ -51,6 +52,14 @@ def _action(vla: "Vla", grey: int) -> tuple["Pass", float]:
         vla.keep([0])
     vla.synchronise()
     return first, 1000 * (time.perf_counter() - start)
+
+
+def _weights(vla: "Vla") -> tuple[int, int]:
+    """Numbers and bytes of all weights."""
+    llama, (vision, vision_bytes), (language, language_bytes) = vla.model.language_model, *vla.sizes()
+    ends = [llama.model.embed_tokens.weight, llama.model.norm.weight, llama.lm_head.weight]  # holds vla.lm_head
+    return (vision + language - vla.lm_head.numel() + sum(end.numel() for end in ends),
+            vision_bytes + language_bytes - stored_bytes(vla.lm_head) + sum(map(stored_bytes, ends)))
 
 
 def _in_use(vla: "Vla") -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from vla_sd_ros.policy import engine
 from vla_sd_ros.policy.actions import ActionStatistics, check_units, choose_statistics, decode
@@ -132,11 +132,6 @@ class Vla:
         self.draft_head = head and head.to(self.device).eval().requires_grad_(False)
 
     @property
-    def llama_config(self) -> LlamaConfig:
-        """Shape of the language model."""
-        return self._model.language_model.config
-
-    @property
     def llama(self) -> LlamaForCausalLM:
         """The language model's weights as transformers has them, to compare with. ValueError where they are quantised."""
         if self.quantization != NONE:
@@ -144,22 +139,15 @@ class Vla:
         return self._model.language_model
 
     @property
-    def projector(self) -> torch.nn.Module:
-        """From the vision tower's cells (B, cells, width) to embeddings (B, image tokens, hidden)."""
-        return self._model.projector
+    def model(self) -> VlaModel:
+        """The weights; those of the layers are elsewhere where they are quantised."""
+        return self._model
 
     def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Parameters and bytes that one look at an image takes, and those that one pass of the language model takes."""
         vision = [*self._model.vision_backbone.parameters(), *self._model.projector.parameters()]
         language = [tensor for layer in self._decoder.layers for tensor in layer.tensors()] + [self.lm_head]
         return _size(vision), _size(language)
-
-    def size(self) -> tuple[int, int]:
-        """Parameters and bytes of all weights."""
-        llama = self._model.language_model
-        ends = [llama.model.embed_tokens.weight, llama.model.norm.weight, llama.lm_head.weight]
-        parts = *self.sizes(), _size(ends), _size([self.lm_head])
-        return tuple(sum(part[i] for part in parts[:-1]) - parts[-1][i] for i in (0, 1))
 
     @property
     def precision(self) -> str:
@@ -313,7 +301,7 @@ class Vla:
     def new_cache(self, rows: int | None) -> engine.KvCache:
         """For one sequence, or for `rows` of them."""
         capacity = padded(self.config.vision.tokens + MAX_PROMPT_TOKENS + ACTION_TOKENS + MAX_DRAFT_NODES)
-        return engine.KvCache(self.llama_config, capacity, self.device, self._dtype, rows)
+        return engine.KvCache(self._model.language_model.config, capacity, self.device, self._dtype, rows)
 
     def action(self, bins: np.ndarray) -> np.ndarray:
         """The action (7,) in metres, radians and gripper opening 0..1 of seven bins (7,)."""
@@ -354,5 +342,5 @@ def action_of(statistics: ActionStatistics, bins: np.ndarray) -> np.ndarray:
 
 
 def _size(tensors: list[Tensor]) -> tuple[int, int]:
-    """Numbers and bytes."""
+    """Numbers and bytes of some weights."""
     return sum(t.numel() for t in tensors), sum(stored_bytes(t) for t in tensors)

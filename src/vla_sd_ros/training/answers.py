@@ -102,7 +102,7 @@ class Ends:
 
     @classmethod
     def of(cls, vla: Vla) -> "Ends":
-        return cls(vla.config, vla.lm_head, vla.action_embeddings, vla.projector)
+        return cls(vla.config, vla.lm_head, vla.action_embeddings, vla.model.projector)
 
     def save(self, folder: Path) -> None:
         projector = {f"projector.{name}": value for name, value in self.project.state_dict().items()}
