@@ -143,8 +143,8 @@ def test_a_config_folder_here_replaces_nothing(file, name, tmp_path, monkeypatch
 def test_the_file_of_the_arm_and_then_yours_lie_over_the_settings_of_the_decoders(file, given, tmp_path):
     shared = values_of(read(ROOT / "config" / "decoder.yaml"), "/vla/vla_node")
     arm = values_of(read(ROOT / parameter_files(file, given)[1]), "/vla/vla_node")
-    assert "decoder.kerv_scale" in shared and "decoder.kerv_scale" not in arm
-    mine = {"decoder.kerv_scale": 0.7, "decoder.name": "prefill"}
+    assert "decoder.kalman_gate" in shared and "decoder.kalman_gate" not in arm
+    mine = {"decoder.kalman_gate": 0.7, "decoder.name": "prefill"}
     taken, _ = nodes(file, given, params_file=written(tmp_path / "mine.yaml", {"/vla/vla_node": mine}))
     assert {name: taken["/vla/vla_node"][name] for name in shared} == shared | {
         name: value for name, value in arm.items() if name in shared} | mine

@@ -54,7 +54,8 @@ def beyond(spec):
     if spec.low is None:
         return ["no such choice"] if spec.choices and isinstance(spec.default, str) else []
     if isinstance(spec.default, list):
-        return [[spec.high + 1.0, *spec.default[1:]], spec.default[:-1], [math.nan, *spec.default[1:]]]
+        kind, *rest = type(spec.default[0]), *spec.default[1:]
+        return [[kind(spec.high + 1), *rest], spec.default[:-1]] + ([[math.nan, *rest]] if kind is float else [])
     kind = type(spec.default)
     return [kind(math.floor(spec.low) - 1), kind(math.ceil(spec.high) + 1)]
 

@@ -94,7 +94,7 @@ class ParameterSpec:
         for entry in value if isinstance(value, list) else [value]:
             if self.choices and entry not in self.choices:
                 raise ValueError(f"parameter '{self.name}' is '{entry}', but must be one of: {', '.join(self.choices)}")
-        if isinstance(self.default, list) and isinstance(self.default[0], float) and len(value) != len(self.default):
+        if isinstance(self.default, list) and not isinstance(self.default[0], str) and len(value) != len(self.default):
             raise ValueError(f"parameter '{self.name}' has {len(value)} entries, but needs {len(self.default)}")
 
     def _constraint(self) -> str:
