@@ -89,7 +89,7 @@ def plot(name: str, report: dict) -> str:
         low, high = row["ci95"]
         rate, median = row["success_rate"], row["latency_ms"]["median"]
         handles.append(left.errorbar(
-            median, 100 * rate, [[100 * (rate - low)], [100 * (high - rate)]], fmt="o", capsize=2, color=colours[decoder]))
+            median, 100 * rate, [[100 * max(rate - low, 0)], [100 * max(high - rate, 0)]], fmt="o", capsize=2, color=colours[decoder]))
         if any(row["accepted_by_position"]):
             positions.plot(DIMENSIONS, row["accepted_by_position"], "o-", color=colours[decoder])
         tenths = [10 * tenth + 5 for tenth in range(len(row["along"]["passes"]))]

@@ -14,9 +14,9 @@ RESULTS = {
 }
 README_ROWS = (  # results file, decoder, what to call it
     ("decoders_libero_object", "autoregressive", "`autoregressive`: no drafts, the measure of all others"),
-    ("decoders_libero_object", "spec_vla", "`spec_vla`: Spec-VLA"),
-    ("decoders_libero_object", "kerv", "`kerv`: KERV"),
-    ("decoders_libero_object", "heisd", "`heisd`: HeiSD"),
+    ("decoders_libero_object_small", "spec_vla", "`spec_vla`: Spec-VLA"),
+    ("decoders_libero_object_small", "kerv", "`kerv`: KERV"),
+    ("decoders_libero_object_small", "heisd", "`heisd`: HeiSD"),
     ("decoders_libero_object", "prefill", "`prefill` (ours): verified inside the prefill, the same tokens"),
     ("decoders_libero_object", "fused", "`fused` (ours, the demo's)"),
     ("libero_spatial", "autoregressive", "`autoregressive`"),
