@@ -9,7 +9,7 @@
 set -u
 cd "$(dirname "$0")/.."
 BIN=${BIN:-.venv/bin} DEVICE=${DEVICE:-cuda} CHECKPOINT=${CHECKPOINT:-random-7b} OUT=${OUT:-on_gpu} LIMIT=${LIMIT:-530}
-ACTIONS=${ACTIONS:-60} REPEATS=${REPEATS:-20} TRACE=${TRACE:-benchmarks/results/decoders_libero_object.json}
+ACTIONS=${ACTIONS:-60} REPEATS=${REPEATS:-20} TRACE=${TRACE:-benchmarks/results/decoders_libero_object_small.json}
 PARTS=(graphs price replay transformers batches int8 fp8 int4 adapt)
 mkdir -p "$OUT"
 

@@ -2,12 +2,14 @@
 """benchmarks/on_gpu.sh runs its parts one after the other, each once, whatever becomes of another; here on a CPU, in miniature."""
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from vla_sd_ros.bench.price import read_actions
 from vla_sd_ros.bench.results import Step, sequences
 
 ROOT = Path(__file__).parents[2]
@@ -48,3 +50,8 @@ def test_what_has_no_time_left_is_left_for_the_next_run(on_gpu, tmp_path):
 def test_an_unknown_part_is_one_sentence(on_gpu):
     run = on_gpu("everything")
     assert run.returncode == 2 and run.stderr.startswith("there is no part 'everything': choose of graphs price replay")
+
+
+def test_what_it_replays_is_there():
+    (trace,) = re.findall(r"TRACE:-([^}]+)}", (ROOT / "benchmarks" / "on_gpu.sh").read_text())
+    assert {"autoregressive", "spec_vla", "kerv", "heisd", "prefill_jacobi", "fused"} <= read_actions(ROOT / trace).keys()
