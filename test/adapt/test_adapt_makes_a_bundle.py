@@ -16,6 +16,7 @@ from vla_sd_ros.assembly.bundle import read  # noqa: E402
 from vla_sd_ros.assembly.local import load  # noqa: E402
 from vla_sd_ros.cli import main  # noqa: E402
 from vla_sd_ros.decoding.settings import DECODERS  # noqa: E402
+from vla_sd_ros.training.trees import SHAPES  # noqa: E402
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
 
@@ -55,6 +56,8 @@ def test_of_the_embedded_policy(tmp_path, capsys):
     write_recordings(tmp_path / "recordings")
     assert adapt(tmp_path / "policy", tmp_path / "recordings", tmp_path / "adapted", "--keep-work") == 0
     check_decoders(tmp_path / "policy", tmp_path / "adapted", SENTENCES[0])
+    settings = read(tmp_path / "adapted").choice.settings  # the trees were measured, each for its decoder
+    assert all(settings.tree(name) in SHAPES and getattr(settings, f"{name}_tree") != [0, 0, 0] for name in ("naive_sd", "kerv"))
     assert adapt(tmp_path / "policy", tmp_path / "recordings", tmp_path / "adapted") == 0
     assert "is whole; remove it to make another one" in capsys.readouterr().out
     # each stage by the command that is there for it, on the same files

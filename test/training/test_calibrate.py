@@ -137,6 +137,14 @@ def test_without_a_drafter_there_is_nothing_to_fit_of_drafting(recorded):
     assert found.threshold is found.shapes is None and "kerv_scale" not in found.settings
 
 
+def test_a_path_that_does_not_move_leaves_its_settings_alone(recorded, tmp_path):
+    with np.load(recorded / "seen" / "0.npz") as file:
+        np.savez(tmp_path / "still.npz", **dict(file) | {"positions": np.zeros((15, 3))})
+    vla = policy.load(recorded / "policy")
+    found = calibrate.calibrate(Model(vla), partial(replay, vla, tmp_path, 100)).settings
+    assert "metric_length" not in found and "kalman_decay" in found
+
+
 def test_whole_episodes_from_all_over_are_taken(recorded):
     vla = policy.load(recorded / "policy")
     steps = partial(replay, vla, recorded / "seen", 100)

@@ -14,6 +14,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,7 @@ from vla_sd_ros.adapt.choice import Agreement, Row, choose, rows
 from vla_sd_ros.adapt.report import Findings, write_report
 from vla_sd_ros.assembly import Choice, free_memory
 from vla_sd_ros.assembly.bundle import DATABASE, META, PARAMETERS, Bundle, statistics_digest, write as write_bundle
-from vla_sd_ros.bench.decode import measure
-from vla_sd_ros.bench.drafts import survey
+from vla_sd_ros.bench.decode import measure, replay
 from vla_sd_ros.bench.parts import Parts as BenchParts
 from vla_sd_ros.decoding.parameter_file import check_settings
 from vla_sd_ros.decoding.settings import DECODERS, Settings
@@ -179,22 +179,16 @@ def _parts(this: Adaptation, decoders: tuple[str, ...] = (), settings: dict | No
 
 
 def fitted(this: Adaptation) -> dict:
-    """The decoders' settings, from the first half of what was held out; those that it does not tell keep their defaults."""
+    """The decoders' settings, the shape of the drafter's tree among them, from the first half of what was held out; those that it
+    does not tell keep their defaults."""
     path = this.work / "settings.json"
     if not path.exists():
-        found = calibrate.fit(survey(_parts(this), this.work / "calibrate", this.arguments.observations))
-        usable = {name: value for name, value in found.items() if _is_setting(name, value)}
-        write_whole(path, lambda part: part.write_text(json.dumps(usable, indent=1) + "\n"))
+        model = _parts(this, ("spec_vla",)).model()
+        steps = partial(replay, model.vla, this.work / "calibrate", this.arguments.observations)
+        found = calibrate.calibrate(model, steps, tree_steps=max(this.arguments.observations // 10, 1))
+        write_whole(path, lambda part: part.write_text(json.dumps(found.settings, indent=1) + "\n"))
         free_memory()
     return check_settings(json.loads(path.read_text()))
-
-
-def _is_setting(name: str, value: object) -> bool:
-    try:
-        check_settings({name: value})
-        return True
-    except ValueError:
-        return False  # such as the range of a path that does not move
 
 
 def measured(this: Adaptation, settings: dict) -> dict:

@@ -21,6 +21,7 @@ from vla_sd_ros.bench import results
 from vla_sd_ros.bench.decode import RecordedStep, replay
 from vla_sd_ros.bench.drafts import UNKNOWN, Survey, survey_of
 from vla_sd_ros.decoding.acceptance import SequenceWise
+from vla_sd_ros.decoding.parameter_file import check_settings
 from vla_sd_ros.decoding.settings import SOURCES, Settings
 from vla_sd_ros.kinematics.fused_metric import DISPLACEMENTS, FusedMetric, Range, circle_radius
 from vla_sd_ros.policy.actions import decode
@@ -112,7 +113,8 @@ def calibrate(model: Model, steps: Steps, settings: Settings = Settings(), tree_
 
 
 def fit(found: Survey) -> dict[str, Any]:
-    """Settings by name; those of retrieval only where something was retrieved, those of the path only where it is known."""
+    """Settings by name; those of retrieval only where something was retrieved, those of the path only where it is known
+    and moves."""
     paths = np.split(found.positions, np.flatnonzero(found.begins)[1:])
     fitted = {"kalman_decay": decays(found.observed, decode(found.plain)), "composite": best_sources(found)}
     located = bool(np.isfinite(found.positions).all())
@@ -125,7 +127,16 @@ def fit(found: Survey) -> dict[str, Any]:
         fitted["skip_similarity"] = skip_threshold(found.similarity, accepted, RETRIEVAL_PRECISION)
         if located:
             fitted["metric_boundary"] = boundary(metric_values(paths, fitted), accepted)
-    return fitted
+    return {name: value for name, value in fitted.items() if _is_setting(name, value)}
+
+
+def _is_setting(name: str, value: Any) -> bool:
+    """Whether a setting can have this value; the range of a path that does not move is none."""
+    try:
+        check_settings({name: value})
+        return True
+    except ValueError:
+        return False
 
 
 def decays(before: np.ndarray, after: np.ndarray) -> list[float]:
