@@ -63,7 +63,7 @@ def test_it_is_refused(made, tmp_path, capsys, case):
     with pytest.raises(ValueError) as refused:
         open_brain(Source(str(root / "policy"), unnorm_key=key, adapted=str(root / "adapted")))
     assert said in str(refused.value) and "\n" not in str(refused.value)
-    assert main(["bench", "decode", *common, "--observations", str(root / "adapted/work/measure")]) == 2
+    assert main(["bench", "decode", *common, "--observations", str(root / "adapted" / "work" / "measure")]) == 2
     assert said in (error := capsys.readouterr().err) and error.count("\n") == 1
     assert main(["doctor", *common]) == 1
     assert said in (line := capsys.readouterr().out) and line.count("\n") == 1

@@ -18,6 +18,7 @@ from vla_sd_ros.training.train_head import Training as HeadTraining
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     parser.add_argument("--checkpoint", default="libero", help="the policy: ./directory, or the name of a shipped one")
     parser.add_argument("--unnorm-key", default="", help="key of its action statistics, where it has several")
     parser.add_argument("--source", type=inputs.path, nargs="+", required=True,
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
     from vla_sd_ros.adapt.stages import adapt
 
     adapt(arguments)

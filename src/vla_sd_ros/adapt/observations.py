@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vla_sd_ros.kinematics.pose import Pose, delta_displacement
 from vla_sd_ros.policy.actions import ActionStatistics, encode
 from vla_sd_ros.recordings import Episode, RecordingError
 from vla_sd_ros.training.loop import write_whole
@@ -55,16 +56,16 @@ def _write(path: Path, episode: Episode, statistics: ActionStatistics, room: int
 
 def followed(actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positions (T, 3) [m] and rotations (T, 3, 3) of the target before each of the actions (T, 7), from the origin on."""
-    from pinocchio.rpy import rpyToMatrix
-
-    positions = np.concatenate((np.zeros((1, 3)), np.cumsum(actions[:-1, :3], axis=0)))
-    rotations = [np.eye(3)]
-    for roll, pitch, yaw in actions[:-1, 3:6].astype(float):
-        rotations.append(rpyToMatrix(roll, pitch, yaw) @ rotations[-1])
-    return positions, np.stack(rotations)
+    poses = [Pose(np.zeros(3), np.eye(3))]
+    for action in actions[:-1]:
+        poses.append(poses[-1].moved(delta_displacement(action[:3], action[3:6])))
+    return np.stack([pose.position for pose in poses]), np.stack([pose.rotation for pose in poses])
 
 
 def recorded(folder: Path) -> np.ndarray:
     """Bins (n, 7) of the recorded actions, in the order in which observations are replayed."""
-    files = [np.load(path) for path in sorted(folder.rglob("*.npz"))]
-    return np.concatenate([file["bins"] for file in files])
+    bins = []
+    for path in sorted(folder.rglob("*.npz")):
+        with np.load(path) as file:
+            bins.append(file["bins"])
+    return np.concatenate(bins)

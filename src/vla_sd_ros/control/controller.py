@@ -175,8 +175,7 @@ class ArmController:
     def block(self, who: str, fault: Fault) -> None:
         """Something is wrong, by who found it: the arm holds, the goal is over, and none begins until `unblock(who)`."""
         self._blocks[who] = fault
-        self.end(fault)
-        self._ended.give_up(self._goal_id, fault)  # if it pauses
+        self.fail(fault)
 
     def unblock(self, who: str) -> None:
         """What `who` found is right again: the next goal may begin."""

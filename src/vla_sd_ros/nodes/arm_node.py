@@ -250,6 +250,7 @@ class ArmNode(ManagedNode):
         finally:
             self._recovering = False
 
+
 def main(args=None):
     sys.exit(run(lambda: ArmNode("arm_node"), args=args))
 

@@ -61,6 +61,7 @@ class Training:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     add_asking(parser)
     parser.add_argument("--output", type=inputs.path, help=f"directory for {FILE}; default: the policy's")
     parser.add_argument("--steps", type=inputs.count, default=Training.steps)
@@ -78,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
     processes = arguments.processes if arguments.device == "cpu" else 1
     check_processes(processes, arguments.batch_size)
     arguments.device = join_launched(arguments.device)

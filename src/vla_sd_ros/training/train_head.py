@@ -44,6 +44,7 @@ class Training:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of the command."""
     add_asking(parser)
     parser.add_argument("--output", type=inputs.path, help=f"directory for {checkpoint.DRAFT_HEAD}; default: the policy's")
     parser.add_argument("--steps", type=inputs.count, default=Training.steps)
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
     directory = checkpoint.find(arguments.checkpoint)
     output = arguments.output or directory
     training = Training(arguments.steps, arguments.batch_size, arguments.learning_rate, arguments.weight_decay, arguments.seed,
