@@ -38,7 +38,7 @@ class FollowLimits:
     still_distance: float = 0.04
     still_angle: float = 0.3
     timeout: float = 1.0
-    lead_distance: float = 0.06
+    lead_distance: float = 0.045
     lead_angle: float = 0.5
     away_distance: float = 0.03
     away_angle: float = 0.25

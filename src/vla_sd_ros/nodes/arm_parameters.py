@@ -72,7 +72,7 @@ TABLE = (
                   0.002, 1.0),
     ParameterSpec("follow.still_angle", 0.3, "The same for the rotation [rad].", 0.02, 3.1),
     ParameterSpec("follow.timeout", 1.0, "Time for which the arm may stand still so far away [s].", 0.1, 10.0),
-    ParameterSpec("follow.lead_distance", 0.06, "Farthest that a target goes ahead of the arm [m].", 0.005, 1.0),
+    ParameterSpec("follow.lead_distance", 0.045, "Farthest that a target goes ahead of the arm [m].", 0.005, 1.0),
     ParameterSpec("follow.lead_angle", 0.5, "The same for the rotation [rad].", 0.05, 3.1),
     ParameterSpec("follow.away_distance", 0.03, "Distance that the arm may move off the way on which it is sent [m].",
                   0.002, 1.0),

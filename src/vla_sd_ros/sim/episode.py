@@ -9,8 +9,8 @@ from vla_sd_ros.sim.scene import LiberoScene
 
 CONTROL_PERIOD = 0.2  # [s], the rate of bridge_orig
 INTERPOLATION_PERIOD = 0.01  # [s]
-# Box of the target in the base frame [m], that of config/sim.yaml: where the camera sees the gripper.
-WORKSPACE = np.array([[0.1, -0.5, -0.05], [0.8, 0.5, 0.45]])
+# Box of the target in the base frame [m], that of config/sim.yaml: where the camera sees the gripper, down to the table.
+WORKSPACE = np.array([[0.1, -0.5, 0.0], [0.8, 0.5, 0.45]])
 
 # Published initial states are divided once for all: nothing is ever trained on the held-out ones.
 TRAINING_STATES = range(38)
