@@ -275,6 +275,13 @@ def fenced(text: str) -> str:
     return f"```text\n{text}\n```\n"
 
 
+def distribution() -> str:
+    """Of the installed rclpy."""
+    from importlib.metadata import version
+
+    return {"7": "Jazzy", "9": "Kilted"}.get(version("rclpy").split(".")[0], "another distribution")
+
+
 def preface(other_policy: bool) -> str:
     from importlib.metadata import PackageNotFoundError, version
 
@@ -294,7 +301,7 @@ it should. Long outputs are cut where it says so; paths of the machine are repla
 
 Python {sys.version.split()[0]}, {versions}.
 There are no wheels of launch, launch_ros and ros2cli: they were installed from source; rclpy and the middleware are
-wheels of Kilted. `ros2 bag` was not at hand: bags are read back with rosbags in `test/report`, and by hand with the reader `mcap`
+wheels of {distribution()}. `ros2 bag` was not at hand: bags are read back with rosbags in `test/report`, and by hand with the reader `mcap`
 of Foxglove.
 
 {policy}"""

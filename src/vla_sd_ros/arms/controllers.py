@@ -7,7 +7,7 @@ but `recover` brings a controller back, and `recover` does nothing by itself.
 """
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from rclpy.action import ActionClient
@@ -36,7 +36,6 @@ class Controllers:
         self._answered = False
         self._used: set[str] = set()  # those that were active beside ours when it was active last
         self._lost = False  # it was active, and then was not: nothing goes on before `recover`
-        self._waiting: list[tuple[Callable[[], Any], float, Future]] = []
         self._list = self._component = self._switch = self._recovery = None
         self._recovery_name, self._unrecoverable = values["controller.recovery_action"], ""
         if self.name:
@@ -66,9 +65,6 @@ class Controllers:
     def poll(self, now: float) -> None:
         """Ask, and take the answers; `now` [s, steady]. To be called at 10 Hz or more."""
         self._now = now
-        for waiting in [w for w in self._waiting if w[0]() or now > w[1]]:
-            self._waiting.remove(waiting)
-            waiting[2].set_result(None)
         if self._list is None:
             return
         self._heard_at = now if self._heard_at is None else self._heard_at
@@ -102,30 +98,27 @@ class Controllers:
                     "service ~/recover was called")
         return ""
 
-    async def recover(self, ready: Callable[[], bool], leave: Callable[[], None]) -> str:
+    def recover(self, ready: Callable[[], bool], leave: Callable[[], None]) -> Generator[None, None, str]:
         """Bring the robot back; a sentence where that fails, else empty. In the order that franka_ros2 documents.
 
-        `ready`: whether the arm's pose is measured; `leave`: tell it to the controller, before that is activated.
+        One step after the other: to be continued after each `poll`. `ready`: whether the arm's pose is measured; `leave`: tell it to the controller, before that is activated.
         """
         if not self.known:
             return ("this arm_node knows no way to recover a robot: set controller.name, or controller.recovery_action, or "
                     "recover it with its driver's own tools")
         if self._list is not None:
-            await self._look()
+            yield from self._look()
             if self._states.get(self.name) == "active":  # somebody was here before
                 self._lost = False
                 return self.fault(self._now)
-        return (await self._recover_robot() or await self._activate_hardware()
-                or await self._activate_controllers(ready, leave))
+        return ((yield from self._recover_robot()) or (yield from self._activate_hardware())
+                or (yield from self._activate_controllers(ready, leave)))
 
     def close(self) -> None:
         for client in filter(None, (self._list, self._switch, self._component)):
             self._node.destroy_client(client)
         if self._recovery is not None:
             self._recovery.destroy()
-        for _, _, future in self._waiting:
-            future.set_exception(RuntimeError("the node was cleaned up, and the recovery with it"))
-        self._waiting.clear()
 
     def _take(self, states: dict[str, str]) -> None:
         self._lost = self._lost or (self._states.get(self.name) == "active" and states.get(self.name) != "active")
@@ -133,64 +126,65 @@ class Controllers:
         if states.get(self.name) == "active" and not self._lost:
             self._used = {name for name, state in states.items() if state == "active"}
 
-    async def _recover_robot(self) -> str:
+    def _recover_robot(self) -> Generator[None, None, str]:
         if self._recovery is None:
             return self._unrecoverable
         name = self._recovery_name
         if not self._recovery.server_is_ready():
             return f"nobody offers the action {name}: start the robot's driver, or correct controller.recovery_action"
-        handle = await self._within(self._recovery.send_goal_async(self._action.Goal()))
-        result = await self._within(handle.get_result_async()) if handle and handle.accepted else None
+        handle = yield from self._within(self._recovery.send_goal_async(self._action.Goal()))
+        result = (yield from self._within(handle.get_result_async())) if handle and handle.accepted else None
         return "" if result and result.status == SUCCEEDED else f"{name} did not succeed: see what the robot's driver prints"
 
-    async def _activate_hardware(self) -> str:
+    def _activate_hardware(self) -> Generator[None, None, str]:
         if self._list is None or not self._hardware:
             return ""
         request = self._types.SetHardwareComponentState.Request(name=self._hardware)
         request.target_state.id, request.target_state.label = ACTIVE, "active"
-        answer = await self._call(self._component, request)
+        answer = yield from self._call(self._component, request)
         return "" if answer and answer.ok else f"{self._manager} could not activate the hardware '{self._hardware}'"
 
-    async def _activate_controllers(self, ready: Callable[[], bool], leave: Callable[[], None]) -> str:
+    def _activate_controllers(self, ready: Callable[[], bool], leave: Callable[[], None]) -> Generator[None, None, str]:
         """First those that publish joint states; then ours, which has been told where the arm is."""
         if self._list is None:
             return ""
         others = sorted(name for name in self._used - {self.name} if self._states.get(name) == "inactive")
-        if problem := await self._activate(others):
+        if problem := (yield from self._activate(others)):
             return problem
-        await self._until(ready)
+        yield from self._until(ready)
         if not ready():
             return "no usable joint states have come, so the controller was not activated"
         leave()
-        if problem := await self._activate([self.name]):
+        if problem := (yield from self._activate([self.name])):
             return problem
-        await self._look()
+        yield from self._look()
         self._lost = self._states.get(self.name) != "active"
         return self.fault(self._now)
 
-    async def _activate(self, names: list[str]) -> str:
+    def _activate(self, names: list[str]) -> Generator[None, None, str]:
         if not names:
             return ""
         request = self._types.SwitchController.Request(activate_controllers=names, strictness=STRICT)
-        answer = await self._call(self._switch, request)
+        answer = yield from self._call(self._switch, request)
         said = f": {answer.message}" if answer and answer.message else ""
         return "" if answer and answer.ok else f"{self._manager} could not activate {', '.join(names)}{said}"
 
-    async def _look(self) -> None:
+    def _look(self) -> Generator[None, None, None]:
         """Until an answer has come to a question that is asked from here on."""
         begun = self._now
-        await self._until(lambda: self._heard_at > begun and self._asked_at > begun)
+        yield from self._until(lambda: self._heard_at > begun and self._asked_at > begun)
 
-    async def _call(self, client: Any, request: Any) -> Any:
-        return await self._within(client.call_async(request)) if client.service_is_ready() else None
+    def _call(self, client: Any, request: Any) -> Generator[None, None, Any]:
+        return (yield from self._within(client.call_async(request))) if client.service_is_ready() else None
 
-    async def _within(self, future: Future) -> Any:
+    def _within(self, future: Future) -> Generator[None, None, Any]:
         """The result of a future, or None where STEP_TIME runs out."""
-        await self._until(future.done)
+        yield from self._until(future.done)
         return future.result() if future.done() else None
 
-    def _until(self, condition: Callable[[], Any]) -> Awaitable:
-        """Until the condition holds or STEP_TIME has run out, by the calls of `poll`."""
-        future = Future(executor=self._node.executor)
-        self._waiting.append((condition, self._now + STEP_TIME, future))
-        return future
+    def _until(self, condition: Callable[[], Any]) -> Generator[None, None, None]:
+        """Until, after a `poll`, the condition holds or STEP_TIME has run out."""
+        end = self._now + STEP_TIME
+        yield
+        while not condition() and self._now <= end:
+            yield

@@ -13,8 +13,11 @@ node says of itself, arm_parameters.py the parameters.
 import gc
 import sys
 import time
+from collections.abc import Generator
+from contextlib import suppress
 
 import numpy as np
+from rclpy.task import Future
 from std_msgs.msg import Bool, Empty
 from std_srvs.srv import SetBool, Trigger
 from vla_sd_msgs.msg import EndEffectorCommand
@@ -27,6 +30,7 @@ from vla_sd_ros.control.controller import ArmController, Command
 from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.messages.qos import NEWEST
 from vla_sd_ros.nodes import arm_parameters
+from vla_sd_ros.nodes.answers import answering_later
 from vla_sd_ros.nodes.arm_report import ArmReport
 from vla_sd_ros.nodes.arm_state import ArmState, age_of
 from vla_sd_ros.nodes.lifecycle import OK, STEADY, ManagedNode, run, sentence
@@ -45,9 +49,9 @@ class ArmNode(ManagedNode):
         self._held: Fault | None = None  # by ~/hold, which holds in every state of the lifecycle until it is released
         super().__init__(name, **options)
         self._hold = self.create_service(SetBool, "~/hold", self._on_hold)
-        self._recovering = False
+        self._recovery: Generator[None, None, None] | None = None  # the one under way
         # For as long as the node lives: it may be cleaned up while the answer is under way.
-        self.create_service(Trigger, "~/recover", self._on_recover)
+        answering_later(self.create_service(Trigger, "~/recover", self._on_recover))
 
     def check(self, values):
         arm_parameters.check(values)
@@ -60,7 +64,7 @@ class ArmNode(ManagedNode):
         self.made.append(self._arm.close)
         self._rivals = Rivals(self, [publisher for publisher in self.publishers if publisher not in before])
         self._controllers = Controllers(self)
-        self.made.append(self._controllers.close)
+        self.made += [self._controllers.close, self._give_recovery_up]
         self._gripper = arms.make_gripper(self)
         self.made.append(self._gripper.close)
         self._arm_state, self._commanded = ArmState(self, self._arm), None
@@ -72,7 +76,7 @@ class ArmNode(ManagedNode):
         # Steady time: neither a jump of the system clock nor simulated time may stop or rush the control loop.
         self.create_timer(1.0 / self.values["rate"], self._tick, clock=STEADY)
         self.create_timer(MEASURED_POSE_PERIOD, lambda: self._arm_state.publish(self._commanded), clock=STEADY)
-        self.create_timer(STATUS_PERIOD, self._watch_controllers, clock=STEADY)
+        self.create_timer(STATUS_PERIOD, self._look_after_controllers, clock=STEADY)
         self.create_timer(STATUS_PERIOD, self._report.publish, clock=STEADY)
         if self.values["realtime_priority"]:
             self.made.append(give_priority_back)
@@ -204,6 +208,10 @@ class ArmNode(ManagedNode):
                 return
         self._arm.send(now, pose, self.controller.measured, self.controller.joints)
 
+    def _look_after_controllers(self) -> None:
+        self._watch_controllers()
+        self._go_on_recovering()
+
     def _watch_controllers(self) -> None:
         """No target goes to a controller that is not active, and none is kept for it: the arm may be moved meanwhile."""
         now = time.monotonic()
@@ -218,37 +226,52 @@ class ArmNode(ManagedNode):
         if self.active and self._controllers.inactive and self.controller.measured_is_fresh(now):
             self._arm.leave(self.controller.measured)
 
-    async def _on_recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _on_recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response | Future:
         """Bring the robot back after a fault of its own: when somebody asks for it, never by itself."""
+        problem = ""
         if self.state != "unconfigured" and self.controller.ran_away and not self._controllers.known:
             self.controller.recover()
         elif self.state == "unconfigured" or self.values["dry_run"]:
-            response.message = "arm_node is not configured, or dry_run: it sends nothing to the robot"
-        elif self._recovering:
-            response.message = "a recovery is under way"
+            problem = "arm_node is not configured, or dry_run: it sends nothing to the robot"
+        elif self._recovery is not None:
+            problem = "a recovery is under way"
         elif not self.controller.at_rest:
-            response.message = "the arm moves: cancel the goal first"
+            problem = "the arm moves: cancel the goal first"
         else:
-            response.message = await self._bring_back()
-        response.success = not response.message
-        response.message = response.message or "the next goal may begin, from where the arm is"
-        self.get_logger().info(f"~/recover: {response.message}")
-        return response
+            answer = Future()
+            self._recovery = self._bring_back(response, answer)
+            self._go_on_recovering()
+            return answer
+        return self._recovered(response, problem)
 
-    async def _bring_back(self) -> str:
-        """What prevents a recovery, in one sentence; empty where it succeeded."""
-        self._recovering = True
+    def _bring_back(self, response: Trigger.Response, answer: Future) -> Generator[None, None, None]:
+        """Recover step by step, then answer."""
         try:
-            problem = await self._controllers.recover(lambda: self.controller.measured_is_fresh(time.monotonic()),
-                                                      lambda: self._arm.leave(self.controller.measured))
+            problem = yield from self._controllers.recover(lambda: self.controller.measured_is_fresh(time.monotonic()),
+                                                           lambda: self._arm.leave(self.controller.measured))
             self._watch_controllers()
             if not problem:
                 self.controller.recover()
-            return problem
         except Exception as error:
-            return sentence(error)
-        finally:
-            self._recovering = False
+            problem = sentence(error)
+        answer.set_result(self._recovered(response, problem))
+
+    def _go_on_recovering(self) -> None:
+        over = True
+        if self._recovery is not None and next(self._recovery, over):
+            self._recovery = None
+
+    def _give_recovery_up(self) -> None:
+        recovery, self._recovery = self._recovery, None
+        if recovery is not None:
+            with suppress(StopIteration):
+                recovery.throw(RuntimeError("the node was cleaned up, and the recovery with it"))
+
+    def _recovered(self, response: Trigger.Response, problem: str) -> Trigger.Response:
+        response.success, response.message = not problem, problem or "the next goal may begin, from where the arm is"
+        self.get_logger().info(f"~/recover: {response.message}")
+        return response
+
 
 
 def main(args=None):

@@ -34,7 +34,8 @@ from rclpy.action import ActionClient
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -50,6 +51,7 @@ from vla_sd_ros.nodes.polling import from_zero_on
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+RCLError = rclpy_implementation.RCLError
 
 # Time that a node has for its clean stop before the process ends regardless [s].
 STOP_DEADLINE = 2.0
@@ -286,6 +288,14 @@ class ManagedNode(TableNode, LifecycleNode):
         super().destroy_node()
         self._state_machine = None
 
+    def _LifecycleNodeMixin__change_state(self, transition: int) -> TransitionCallbackReturn:
+        """Each way into a transition. rclpy 7 (Jazzy) raises on one that the state does not allow, which ends the node."""
+        try:
+            return super()._LifecycleNodeMixin__change_state(transition)
+        except RCLError as error:
+            self.get_logger().error(f"{self.get_name()} is {self.state}, which does not allow this transition: {sentence(error)}")
+            return TransitionCallbackReturn.ERROR
+
     def _wind_down(self) -> None:
         try:
             if self.active:
@@ -336,6 +346,13 @@ class ManagedNode(TableNode, LifecycleNode):
             self.trigger_activate()
 
 
+class Pool(MultiThreadedExecutor):
+    """Of threads, for which its end does not wait. rclpy before 7.1.12 never does and has no parameter that says so."""
+
+    def shutdown(self, timeout_sec: float | None = None) -> bool:
+        return Executor.shutdown(self, timeout_sec)
+
+
 def single_threaded() -> Any:
     """The executor written in C++ where rclpy has it: at 100 Hz the other one alone takes a third of a core."""
     try:
@@ -372,7 +389,7 @@ def run(make_node: Callable[[], Any], threads: int = 1, args: Sequence[str] | No
     except Exception as error:
         print(f"could not start: {sentence(error)}", file=sys.stderr, flush=True)
         return 1
-    executor = single_threaded() if threads == 1 else MultiThreadedExecutor(threads)
+    executor = single_threaded() if threads == 1 else Pool(threads)
     executor.add_node(node)
     code = 0
     try:
@@ -384,18 +401,18 @@ def run(make_node: Callable[[], Any], threads: int = 1, args: Sequence[str] | No
         node.get_logger().fatal(f"{node.get_name()} stops, because a callback failed: {sentence(error)}")
         node.get_logger().fatal(traceback.format_exc())
         code = 1
-    _end(node, functools.partial(executor.shutdown, **({} if threads == 1 else {"wait_for_threads": False})), code)
+    _end(node, executor, code)
 
 
-def _end(node: Any, shut_down: Callable, code: int) -> NoReturn:
-    """Let the node stop cleanly, then end the process. shut_down: of its executor, within a time."""
+def _end(node: Any, executor: Any, code: int) -> NoReturn:
+    """Let the node stop cleanly, then end the process."""
     # A callback that never returns (a stuck inference) must not keep the process alive.
     deadline = threading.Timer(STOP_DEADLINE, os._exit, (code,))
     deadline.daemon = True
     deadline.start()
     try:
         node.stop()
-        shut_down(timeout_sec=0.5)
+        executor.shutdown(timeout_sec=0.5)
         node.destroy_node()
         rclpy.try_shutdown()
     except Exception as error:

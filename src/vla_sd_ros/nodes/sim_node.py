@@ -21,6 +21,7 @@ from vla_sd_msgs.srv import ResetScene
 
 from vla_sd_ros.messages.poses import pose_of
 from vla_sd_ros.messages.qos import LATCHED
+from vla_sd_ros.nodes.answers import answering_later
 from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ParameterSpec, PlainNode, run, sentence
 from vla_sd_ros.sim import urdf
 from vla_sd_ros.sim.judge import State
@@ -81,7 +82,7 @@ class SimNode(PlainNode):
         self.create_subscription(PoseStamped, "target_pose", self._on_target, 1)
         self.create_subscription(Float64, "gripper_command", self._on_gripper, LATCHED)
         self.create_subscription(RunningGoal, "goal", self._on_goal, LATCHED)
-        self.create_service(ResetScene, "~/reset", self._on_reset)
+        answering_later(self.create_service(ResetScene, "~/reset", self._on_reset))
 
     # What the scene tells. These run in its threads.
 
@@ -166,11 +167,11 @@ class SimNode(PlainNode):
             return
         self._simulation.set_gripper(message.data)
 
-    async def _on_reset(self, request: ResetScene.Request, response: ResetScene.Response) -> ResetScene.Response:
+    def _on_reset(self, request: ResetScene.Request, response: ResetScene.Response) -> Future:
         """Building another scene takes seconds, in which everything else must go on: hence the thread."""
-        done = Future(executor=self.executor)
+        done = Future()
         threading.Thread(target=self._answer_reset, args=(request, response, done), daemon=True).start()
-        return await done
+        return done
 
     def _answer_reset(self, request: ResetScene.Request, response: ResetScene.Response, done: Future) -> None:
         try:
