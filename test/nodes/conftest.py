@@ -104,6 +104,12 @@ class ArmBench:
         return np.array([[m.pose.position.x, m.pose.position.y, m.pose.position.z] for m in self.sent]).reshape(-1, 3)
 
     @property
+    def speeds(self):
+        """(n-1,) of the positions that were sent, by their stamps [m/s]: on a loaded machine the steps are longer."""
+        times = np.array([m.header.stamp.sec + 1e-9 * m.header.stamp.nanosec for m in self.sent])
+        return np.linalg.norm(np.diff(self.path, axis=0), axis=1) / np.diff(times)
+
+    @property
     def tip(self):
         """Where the tip is, base axes."""
         return self.kinematics.forward(self.q)[0]

@@ -18,7 +18,7 @@ def test_the_target_comes_to_rest_before_it_is_silent_and_nothing_leaps_when_it_
     dry(arm, True)
     arm.drive(3, translation=(0.05, 0.0, 0.0))
     assert len(arm.sent) > at + 5
-    assert np.linalg.norm(np.diff(arm.path, axis=0), axis=1)[-1] < 1e-4
+    assert arm.speeds[-1] < 0.01
     silent = len(arm.sent)
     assert not arm.status.moving and "dry_run was changed in this goal" in arm.status.message
     arm.drive(2, goal=2, translation=(0.05, 0.0, 0.0))
