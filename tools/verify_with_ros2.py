@@ -301,8 +301,8 @@ it should. Long outputs are cut where it says so; paths of the machine are repla
 
 Python {sys.version.split()[0]}, {versions}.
 There are no wheels of launch, launch_ros and ros2cli: they were installed from source; rclpy and the middleware are
-wheels of {distribution()}. `ros2 bag` was not at hand: bags are read back with rosbags in `test/report`, and by hand with the reader `mcap`
-of Foxglove.
+wheels of {distribution()}. `ros2 bag` was not at hand: bags are read back with rosbags in `test/report`, and by hand with the
+reader `mcap` of Foxglove.
 
 {policy}"""
 

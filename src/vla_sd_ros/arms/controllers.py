@@ -101,7 +101,8 @@ class Controllers:
     def recover(self, ready: Callable[[], bool], leave: Callable[[], None]) -> Generator[None, None, str]:
         """Bring the robot back; a sentence where that fails, else empty. In the order that franka_ros2 documents.
 
-        One step after the other: to be continued after each `poll`. `ready`: whether the arm's pose is measured; `leave`: tell it to the controller, before that is activated.
+        One step after the other: to be continued after each `poll`. `ready`: whether the arm's pose is measured; `leave`: tell it
+        to the controller, before that is activated.
         """
         if not self.known:
             return ("this arm_node knows no way to recover a robot: set controller.name, or controller.recovery_action, or "
