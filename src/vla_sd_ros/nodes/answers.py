@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Services that answer later, while the node goes on.
 
-Not by a coroutine as the callback: rclpy's executor in C++ takes it for the answer, and fails, before rclpy 9 (Jazzy: in
-every release so far), and its other executors run nothing else of the callback group until the coroutine has ended.
+Not by a coroutine as the callback: the executor in C++ of rclpy 7.1.6 (Jazzy) takes it for the answer, and fails, which ends
+the node; and rclpy's other executors run nothing else of the callback group until the coroutine has ended.
 """
 
 from rclpy.service import Service
