@@ -44,6 +44,8 @@ CASES = {
     "no head": (lambda root: (root / "adapted/draft_head.safetensors").unlink(), "is not there any more"),
     "a truncated description": (lambda root: truncate(root / "adapted/bundle.json"), "bundle.json is damaged"),
     "an unfinished bundle": (lambda root: (root / "adapted/bundle.json").unlink(), "there is no whole bundle in"),
+    "a decoder of nonsense": (lambda root: (root / "adapted/decoder.yaml").write_text(
+        "/**/vla_node: {ros__parameters: {decoder: {name: warp}}}"), "names the decoder 'warp', which does not exist"),
     "settings of nonsense": (lambda root: (root / "adapted/decoder.yaml").write_text(
         "/**/vla_node: {ros__parameters: {decoder: {relaxed_radius: nine}}}"), "relaxed_radius is 'nine'"),
 }

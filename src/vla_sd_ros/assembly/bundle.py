@@ -18,7 +18,7 @@ import numpy as np
 
 from vla_sd_ros.assembly.brain import Choice, Source
 from vla_sd_ros.decoding.parameter_file import read_parameters
-from vla_sd_ros.decoding.settings import Settings
+from vla_sd_ros.decoding.settings import DECODERS, Settings
 from vla_sd_ros.inputs import BadInput, expanded
 
 if TYPE_CHECKING:
@@ -88,6 +88,9 @@ def read(folder: str | Path) -> Bundle:
             state = "has changed since it was written" if (folder / name).is_file() else "is not there any more"
             raise BundleError(f"{folder / name} {state}: copy the bundle again, or make it again with `vla-sd adapt`")
     name, settings = read_parameters(str(folder / PARAMETERS))
+    if name not in ("", *DECODERS):
+        raise BundleError(f"{folder / PARAMETERS} names the decoder {name!r}, which does not exist: choose one of "
+                          f"{', '.join(DECODERS)}")
     return replace(bundle, choice=Choice(name or "autoregressive", Settings(**settings), bundle.unnorm_key))
 
 
