@@ -78,6 +78,7 @@ NAV2 = (  # the arguments that every launch file has, named as Nav2's
     Argument("checkpoint", "", "Policy of vla_node; empty: that of the parameter file."),
     Argument("unnorm_key", "", "Key of its action statistics; empty: that of the parameter file, or the only one."),
     Argument("adapted", "", "Bundle of vla-sd adapt for this policy: drafts, decoder and settings."),
+    Argument("record", "false", "Record each goal, as vla-sd record does, into the folder runs.", BOOLEAN),
     Argument("use_rviz", "false", "Start RViz with the package's view of camera, arm, target and path.", BOOLEAN),
 )
 
@@ -284,7 +285,8 @@ def _nodes(which: str, given: Mapping[str, str], arm: dict, arm_remaps: dict, vl
         frame |= {"policy.real_arm": False, "policy.checkpoint": "libero"}
     nodes = {"arm": Process("arm_node", common, arm_remaps, derived=arm),
              "vla": Process("vla_node", common | policy, vla_remaps, derived=frame)}
-    return [node for name, node in nodes.items() if which in ("all", name)]
+    recorder = [Process("goal_recorder", _clock(given), arm_remaps | vla_remaps)] if given["record"] == "true" else []
+    return [node for name, node in nodes.items() if which in ("all", name)] + recorder
 
 
 def _clock(given: Mapping[str, str]) -> dict[str, object]:

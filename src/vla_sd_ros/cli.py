@@ -10,6 +10,7 @@ from vla_sd_ros.inputs import BadInput, check_text
 SUBCOMMANDS = {
     "demo": ("vla_sd_ros.demo", "start simulator and nodes, execute one instruction, write a report"),
     "send": ("vla_sd_ros.send", "send an instruction to a running vla_node"),
+    "record": ("vla_sd_ros.record", "record each goal of a running vla_node, judged by an operator"),
     "report": ("vla_sd_ros.report.command", "make video, figure and summary of a recorded run again"),
     "adapt": ("vla_sd_ros.adapt.command", "make fast decoders for a policy and an arm of yours, from recordings"),
     "collect": ("vla_sd_ros.sim.collect", "make demonstrations with the scripted expert"),

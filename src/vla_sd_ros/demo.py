@@ -278,16 +278,14 @@ def ratio(begin, end) -> float | None:
 
 def new_run_folder(output: Path) -> Path:
     """A new folder named for the time, with logs/ in it."""
-    stem = output / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    for folder in [stem, *(Path(f"{stem}_{i}") for i in range(2, 100))]:
-        try:
-            (folder / "logs").mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise StartupFailed(f"{folder} cannot be made: {error.strerror}; give another --output-dir") from error
-    raise StartupFailed(f"{stem} exists already")
+    from vla_sd_ros.report.runs import new_run_folder as new_run
+
+    try:
+        folder = new_run(output)
+        (folder / "logs").mkdir()
+    except inputs.BadInput as error:
+        raise StartupFailed(str(error)) from error
+    return folder
 
 
 def parameter_file(given: Path | None) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-NODES = ("arm_node", "vla_node", "sim_node", "sim_arm_node")  # of this package
+NODES = ("arm_node", "vla_node", "sim_node", "sim_arm_node", "goal_recorder")  # of this package
 ANY = ("*", "**")
 
 

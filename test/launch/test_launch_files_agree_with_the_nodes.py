@@ -139,6 +139,19 @@ def test_the_simulated_arm_has_the_joints_and_links_that_arm_node_is_told(file, 
         assert (description.base, description.tip) == (values["base_frame"], values["tip_link"])
 
 
+@pytest.mark.parametrize("file, given", CASES)
+def test_what_is_recorded_are_the_topics_that_the_nodes_use(file, given):
+    from vla_sd_ros.report.bag import EPISODE_TOPICS
+
+    assert not any(p.executable == "goal_recorder" for p in plan(file, given) if isinstance(p, Process))
+    (recorder,) = [p for p in plan(file, given | {"record": "true"}) if isinstance(p, Process) and p.executable == "goal_recorder"]
+    nodes = {p.executable: p for p in ours(file, given)}
+    for topic in EPISODE_TOPICS:
+        for node in ("arm_node", "vla_node"):
+            if node in nodes and topic.name in nodes[node].remaps:
+                assert recorder.remaps[topic.name] == nodes[node].remaps[topic.name]
+
+
 def test_drivers_get_the_arguments_that_they_document():
     franka = plan("franka.launch.py", {"robot_ip": "172.16.0.2"})[0]
     assert isinstance(franka, Include) and (franka.package, franka.file) == ("franka_bringup", "franka.launch.py")

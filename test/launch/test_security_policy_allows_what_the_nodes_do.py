@@ -74,17 +74,19 @@ def observed_graph() -> dict:
 
     from vla_sd_ros.client import InstructionClient
     from vla_sd_ros.nodes.arm_node import ArmNode
+    from vla_sd_ros.nodes.goal_recorder import GoalRecorder
     from vla_sd_ros.nodes.vla_node import VlaNode
 
     domain, context = Domain(), Context()
     rclpy.init(context=context, domain_id=domain.id, signal_handler_options=SignalHandlerOptions.NO)
     arm, vla = (kind(name, context=context, namespace="/vla") for kind, name in ((ArmNode, "arm_node"), (VlaNode, "vla_node")))
+    recorder = GoalRecorder(context=context, namespace="/vla")  # noqa: F841  (as the client)
     arm.configure()
     vla._subscribe()  # of configure(), which also loads a model
     client = InstructionClient("vla", context=context)  # noqa: F841  (a node lives as long as its object)
     seen, deadline = {}, time.monotonic() + 15.0
     while time.monotonic() < deadline:
-        seen = {node: used(arm, node) for node in ("arm_node", "vla_node", "instruction_client")}
+        seen = {node: used(arm, node) for node in ENCLAVES}
         if "/vla/execute_instruction" in seen["instruction_client"]["actions call"] and "/vla/enable" in (
                 seen["arm_node"]["topics subscribe"]):
             break
@@ -108,7 +110,8 @@ def used(observer, name: str) -> dict:
     return found
 
 
-ENCLAVES = {"arm_node": "/vla/arm_node", "vla_node": "/vla/vla_node", "instruction_client": "/vla/client"}
+ENCLAVES = {"arm_node": "/vla/arm_node", "vla_node": "/vla/vla_node", "goal_recorder": "/vla/goal_recorder",
+            "instruction_client": "/vla/client"}
 
 
 @pytest.mark.parametrize("node", ENCLAVES)

@@ -31,7 +31,8 @@ def test_it_has_the_arguments_of_nav2_and_those_of_the_scene():
 
     description = get_launch_description_from_python_launch_file(str(LAUNCH_FILE))
     arguments = {argument.name: argument for argument in description.get_launch_arguments()}
-    assert set(arguments) == NAV2 | {"arm", "suite", "task", "initial_state", "checkpoint", "unnorm_key", "adapted", "use_rviz"}
+    assert set(arguments) == NAV2 | {"arm", "suite", "task", "initial_state", "checkpoint", "unnorm_key", "adapted", "record",
+                                     "use_rviz"}
     assert all(argument.description for argument in arguments.values())
 
 

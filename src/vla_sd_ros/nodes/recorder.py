@@ -5,7 +5,9 @@ A process of its own, so that recording disturbs nobody; raw subscriptions, so t
 """
 import os
 import time
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosbags.rosbag2 import WriterError
@@ -66,18 +68,24 @@ class Recorder(PlainNode):
                 raise RuntimeError(f"there is no more room for the episode ({error.strerror}); what was recorded until now "
                                    "can be read") from error
 
-        kind = message_class(topic.type)
-        if topic.best_effort:
-            matched = MatchedSubscription(self, kind, resolved, write, QUEUE, raw=True)
+        matched = subscribe(self, topic, resolved, write)
+        if matched is not None:
             self.create_timer(GRAPH_PERIOD, matched.look, clock=STEADY)
-            return
-        durability = DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE
-        self.create_subscription(kind, resolved, write, QoSProfile(depth=QUEUE, durability=durability), raw=True)
 
     def stop(self) -> None:
         writer, self._writer = self._writer, None
         if writer:
             writer.close()
+
+
+def subscribe(node: Any, topic: Topic, resolved: str, write: Callable[[bytes], None]) -> MatchedSubscription | None:
+    """Hand on the messages of a topic as they come off the wire; look() of what is returned, if anything, wants to be called."""
+    kind = message_class(topic.type)
+    if topic.best_effort:
+        return MatchedSubscription(node, kind, resolved, write, QUEUE, raw=True)
+    durability = DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE
+    node.create_subscription(kind, resolved, write, QoSProfile(depth=QUEUE, durability=durability), raw=True)
+    return None
 
 
 def message_class(name: str) -> type:

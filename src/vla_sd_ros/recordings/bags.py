@@ -154,7 +154,7 @@ def _goals(reader) -> list[Goal]:
             sentences[message.goal_id.uuid.tobytes()] = message.instruction
         elif _last(connection.topic) == "task_success":
             if latest and _about(message, sentences.get(latest, "")):
-                goals[latest].success = bool(goals[latest].success or says_success(message))
+                goals[latest].success = says_success(message) or bool(goals[latest].success and not says_failure(message))
         elif not getattr(message, "hold", False):
             latest = message.goal_id.uuid.tobytes()
             goal = goals.setdefault(latest, Goal(received))
@@ -168,6 +168,11 @@ def _goals(reader) -> list[Goal]:
 def says_success(message) -> bool:
     """Whether a vla_sd_msgs/TaskSuccess, or a plain std_msgs/Bool, tells of success."""
     return message.data if hasattr(message, "data") else message.state == message.SUCCESS
+
+
+def says_failure(message) -> bool:
+    """Whether a vla_sd_msgs/TaskSuccess takes back what was said before, as an operator may."""
+    return hasattr(message, "state") and message.state == message.FAILURE
 
 
 def _about(message, sentence: str) -> bool:

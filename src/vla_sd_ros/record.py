@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd record`: record each goal of a running vla_node; s and f judge it. The same as record:=true of the launch files."""
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from vla_sd_ros import inputs
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--namespace", type=inputs.namespace, default="vla", help="namespace of vla_node")
+    parser.add_argument("--output-dir", type=inputs.path, default=Path("runs"), help="folder for the runs, one a goal")
+    parser.add_argument("--image-topic", default="", help="of the camera, where it is not `image` of the namespace")
+    parser.add_argument("--joint-states-topic", default="", help="of the driver, where it is not `joint_states` of the namespace")
+    parser.add_argument("--patience", type=inputs.seconds, default=60.0,
+                        help="for a verdict, after a goal [s] (default: %(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Becomes the node's process, so that its keys and signals are the command's."""
+    from vla_sd_ros.environment import check_environment
+
+    check_environment()
+    inputs.writable_folder(arguments.output_dir, "--output-dir")
+    topics = {"image": arguments.image_topic, "joint_states": arguments.joint_states_topic}
+    remaps = [part for name, topic in topics.items() if topic for part in ("-r", f"{name}:={topic}")]
+    sys.stdout.flush()
+    os.execv(sys.executable, [
+        sys.executable, "-m", "vla_sd_ros.nodes", "goal_recorder", "--ros-args", "-r", f"__ns:=/{arguments.namespace}", *remaps,
+        "-p", f"folder:={arguments.output_dir.absolute()}", "-p", f"patience:={arguments.patience}"])
