@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "train-drafter": ("vla_sd_ros.training.train_drafter", "train a policy's drafter from its own answers to demonstrations"),
     "train-head": ("vla_sd_ros.training.train_head", "train a policy's draft head from its own answers to demonstrations"),
     "build-db": ("vla_sd_ros.retrieval.command", "make the trajectory database of a policy from demonstrations"),
+    "export": ("vla_sd_ros.recordings.export_command", "write recordings of any kind as a LeRobot dataset"),
     "bench": ("vla_sd_ros.bench.command", "measure decoders: in the simulator, or on recorded observations"),
     "calibrate": ("vla_sd_ros.training.calibrate", "fit the decoders' settings to a policy"),
     "serve": ("vla_sd_ros.serve", "answer observations over the network, for clients of OpenVLA and openpi"),
