@@ -15,7 +15,8 @@ from vla_sd_ros.cli import main  # noqa: E402
 
 BRIDGE = Path(__file__).parents[2] / ".." / "shared" / "data" / "bridge_dataset"
 SENTENCES = ("pick up the milk", "pick up the milk and place it in the basket")
-SHORT = ["--head-steps", "20", "--head-batch", "16", "--drafter-steps", "10", "--drafter-batch", "8", "--processes", "1"]
+SHORT = ["--head-steps", "20", "--head-batch", "16", "--drafter-steps", "10", "--drafter-batch", "8", "--processes", "1",
+         "--tree-steps", "0"]
 
 
 def write_openvla(folder: Path, seed: int = 0) -> Path:

@@ -49,12 +49,13 @@ def made(root, output):
 
 
 def content(bundle):
-    """All that a bundle is, but for the times that were measured."""
+    """All that a bundle is, but for the times that were measured, and the trees that were chosen by them."""
     meta = json.loads((bundle / "bundle.json").read_text())
     rows = json.loads((bundle / "work" / "measured.json").read_text())["rows"]
-    times = {"median_ms", "mean_ms", "objection"}
-    return (meta["files"], json.loads((bundle / "work" / "settings.json").read_text()),
-            [{name: value for name, value in row.items() if name not in times} for row in rows])
+    settings = json.loads((bundle / "work" / "settings.json").read_text())
+    drafting = ("naive_sd", "spec_vla", "kerv", "heisd")
+    return (meta["files"], {name: value for name, value in settings.items() if not name.endswith("_tree")},
+            {row["name"]: (row["passes"], row["agreed"]) for row in rows if not row["name"].startswith(drafting)})
 
 
 @pytest.mark.parametrize("step", [2, 9])

@@ -13,6 +13,7 @@ import os
 from vla_sd_ros import inputs
 from vla_sd_ros.recordings import command as recordings_command
 from vla_sd_ros.training.asking import add_machine
+from vla_sd_ros.training.calibrate import TREE_STEPS
 from vla_sd_ros.training.train_drafter import Training as DrafterTraining
 from vla_sd_ros.training.train_head import Training as HeadTraining
 
@@ -30,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="one in N episodes is held out, half to calibrate, half to measure (default: %(default)s)")
     parser.add_argument("--observations", type=inputs.count, default=500, metavar="N",
                         help="images at most to calibrate on, and to measure each decoder on (default: %(default)s)")
+    parser.add_argument("--tree-steps", type=inputs.whole(0, 100_000), default=TREE_STEPS, metavar="N",
+                        help="of these, that each shape of the drafter's tree decodes; 0: leave the shapes alone "
+                             "(default: %(default)s)")
     parser.add_argument("--head-steps", type=inputs.count, default=HeadTraining.steps, help="(default: %(default)s)")
     parser.add_argument("--head-batch", type=inputs.count, default=HeadTraining.batch_size, help="(default: %(default)s)")
     parser.add_argument("--drafter-steps", type=inputs.count, default=DrafterTraining.steps, help="(default: %(default)s)")

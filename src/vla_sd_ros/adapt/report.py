@@ -31,6 +31,7 @@ class Findings:
     chosen: str
     agreement: Agreement
     device: str
+    projected: dict[str, dict[str, float]]
 
     def table(self) -> str:
         """The decoders as measured, as text."""
@@ -80,9 +81,19 @@ class Findings:
             "|---|---|---|---|---|---|---|---|", *rows, "",
             f"Chosen is the fastest on average of those of which {AGREED:.0%} of all actions, and {SKIPPED:.0%} of the unverified "
             "ones, are near for certain (97.5 %).", "", *(["Not to be chosen:", "", *objections, ""] if objections else []),
-            NOT_MEASURED, "", "![latency and agreement of the decoders](report.png)", "",
+            NOT_MEASURED, "", *self._projection(), "![latency and agreement of the decoders](report.png)", "",
             "## Settings", "", "As fitted on the episodes to calibrate on (decoder.yaml):", "", "```",
             *(f"{name}: {value}" for name, value in self.settings.items()), "```", ""])
+
+
+    def _projection(self) -> list[str]:
+        """The measured passes on devices that are not here."""
+        devices = list(self.projected)
+        lines = [f"| `{row.name}` | " + " | ".join(f"{self.projected[device][row.name]:.1f}" for device in devices) + " |"
+                 for row in self.rows]
+        return ["## On other devices", "", "What the same passes would take at the size of this checkpoint (the embedded policy: of "
+                "OpenVLA-7B), projected from bandwidth and arithmetic, mean of an action [ms]; `vla-sd bench decode --project` says "
+                "what is assumed:", "", f"| decoder | {' | '.join(devices)} |", "|---" * (len(devices) + 1) + "|", *lines, ""]
 
 
 def write_report(folder: Path, findings: Findings) -> None:

@@ -27,8 +27,11 @@ from vla_sd_ros.adapt.choice import Agreement, Row, choose, rows
 from vla_sd_ros.adapt.report import Findings, write_report
 from vla_sd_ros.assembly import Choice, free_memory
 from vla_sd_ros.assembly.bundle import DATABASE, META, PARAMETERS, Bundle, statistics_digest, write as write_bundle
+from vla_sd_ros.bench import project
+from vla_sd_ros.bench.cost import RELEASED
 from vla_sd_ros.bench.decode import measure, replay
 from vla_sd_ros.bench.parts import Parts as BenchParts
+from vla_sd_ros.bench.price import Played
 from vla_sd_ros.decoding.parameter_file import check_settings
 from vla_sd_ros.decoding.settings import DECODERS, Settings
 from vla_sd_ros.policy import checkpoint
@@ -44,6 +47,7 @@ from vla_sd_ros.training import answers, calibrate, train_drafter, train_head
 from vla_sd_ros.training.loop import write_whole
 
 WORK, SKIPPED = "work", "skipped.json"
+PROJECTED = ("4090", "h100", "orin", "thor")  # devices of bench/project.py
 RATE_OPENVLA = 5e-5  # learning rate of the drafter; Spec-VLA
 
 
@@ -183,9 +187,9 @@ def fitted(this: Adaptation) -> dict:
     does not tell keep their defaults."""
     path = this.work / "settings.json"
     if not path.exists():
-        model = _parts(this, ("spec_vla",)).model()
-        steps = partial(replay, model.vla, this.work / "calibrate", this.arguments.observations)
-        found = calibrate.calibrate(model, steps, tree_steps=max(this.arguments.observations // 10, 1))
+        model, most = _parts(this, ("spec_vla",)).model(), this.arguments.observations
+        steps = partial(replay, model.vla, this.work / "calibrate", most)
+        found = calibrate.calibrate(model, steps, tree_steps=min(most, this.arguments.tree_steps))
         write_whole(path, lambda part: part.write_text(json.dumps(found.settings, indent=1) + "\n"))
         free_memory()
     return check_settings(json.loads(path.read_text()))
@@ -198,10 +202,21 @@ def measured(this: Adaptation, settings: dict) -> dict:
         found = measure(_parts(this, DECODERS, settings), this.work / "measure", this.arguments.observations, this.arguments.seed)
         plain = [answer.plain for answer in found["autoregressive"]]
         agreement = Agreement.of(np.array(plain), observations.recorded(this.work / "measure")[: len(plain)])
-        report = {"rows": [asdict(row) for row in rows(found)], "agreement": asdict(agreement)}
+        report = {"rows": [asdict(row) for row in rows(found)], "agreement": asdict(agreement),
+                  "projected": _projected(this, found, settings)}
         write_whole(path, lambda part: part.write_text(json.dumps(report, indent=1) + "\n"))
         free_memory()
     return json.loads(path.read_text())
+
+
+def _projected(this: Adaptation, found: dict, settings: dict) -> dict[str, dict[str, float]]:
+    """Mean milliseconds of an action by device and decoder, of the passes that were measured, on devices that are not here."""
+    trees = _parts(this, DECODERS, settings).trees()
+    actions = {name: [Played(answer.step.path, answer.step.passes, tuple(trees.get(name, RELEASED))) for answer in own]
+               for name, own in found.items() if name != "autoregressive"}
+    sizes = project.Sizes.of(project.config_of(this.arguments.checkpoint), this.arguments.quantization)
+    return {device.name: {name: row["latency_ms"]["mean"] for name, row in project.project(actions, device, sizes).items()}
+            for device in map(project.DEVICES.get, PROJECTED)}
 
 
 def finish(this: Adaptation, settings: dict, found: dict) -> None:
@@ -212,7 +227,7 @@ def finish(this: Adaptation, settings: dict, found: dict) -> None:
         checkpoint=name_of(a.checkpoint), unnorm_key=this.unnorm_key, sources=[str(path) for path in a.source], units=this.table,
         counts={part: len(getattr(this.parts, part)) for part in plans.PARTS}, sentences=this.sentences, every=this.every,
         skipped=json.loads((this.work / SKIPPED).read_text()), settings=settings, rows=measurements, chosen=chosen.name,
-        agreement=Agreement(**found["agreement"]), device=a.device)
+        agreement=Agreement(**found["agreement"]), device=a.device, projected=found["projected"])
     parameters = {"/**/vla_node": {"ros__parameters": {"decoder": {"name": chosen.name, **settings}}}}
     comment = "".join(f"# {line}".rstrip() + "\n" for line in findings.heading().splitlines())
     write_whole(this.output / PARAMETERS, lambda part: part.write_text(comment + yaml.safe_dump(parameters, sort_keys=False)))

@@ -119,7 +119,6 @@ class Exporter:
         return table.replace_schema_metadata({"pandas": json.dumps(index)})
 
     def _write(self, episode: Episode, pictures: list[bytes]) -> None:
-        parquet = columns.library()
         import pyarrow as pa
 
         count, number = len(pictures), len(self.episodes)
