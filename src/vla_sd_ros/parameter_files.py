@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-NODES = ("arm_node", "vla_node", "sim_node", "sim_arm_node", "goal_recorder")  # of this package
+NODES = (  # of this package
+    "arm_node", "vla_node", "sim_node", "sim_arm_node", "franka_driver", "wxai_driver", "goal_recorder")
 ANY = ("*", "**")
 
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from vla_sd_ros.environment import check_environment
 from vla_sd_ros.inputs import BadInput
 
-NODES = ("arm_node", "goal_recorder", "recorder", "sim_arm_node", "sim_node", "vla_node")
+NODES = ("arm_node", "franka_driver", "goal_recorder", "recorder", "sim_arm_node", "sim_node", "vla_node", "wxai_driver")
 
 
 def main() -> int:

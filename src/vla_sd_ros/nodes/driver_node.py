@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the drivers of arms by pip share: a robot of drivers/ behind the topics that arm_node knows.
+
+In:  target_pose (geometry_msgs/PoseStamped), gripper_command (std_msgs/Float64).
+Out: joint_states, robot_description, robot_fault (std_msgs/String, latched: why the robot takes no targets, or empty).
+Services (std_srvs/Trigger): ~/recover after a fault, never by itself; ~/home; ~/home_gripper.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from geometry_msgs.msg import PoseStamped
+from rclpy.task import Future
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64, String
+from std_srvs.srv import Trigger
+
+from vla_sd_ros.drivers import Robot, RobotError
+from vla_sd_ros.drivers.gate import Gate, Reach
+from vla_sd_ros.messages.poses import pose_of
+from vla_sd_ros.messages.qos import LATCHED, NEWEST
+from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ParameterSpec, PlainNode, sentence
+
+GRAPH_PERIOD = 0.5  # s, between two looks at who publishes targets
+
+SHARED = (
+    ParameterSpec("joint_state_rate", 100.0, "Rate of joint_states [Hz].", 50.0, 500.0, read_only=True),
+    ParameterSpec("target.max_distance", 0.15, "Distance of a target from the arm at which it is refused [m].", 0.01, 0.5,
+                  read_only=True),
+    ParameterSpec("target.max_angle", 0.9, "The same for the rotation [rad].", 0.05, 3.0, read_only=True),
+)
+
+
+class DriverNode(PlainNode):
+    """See the module's docstring. A derived class has `connect`, TABLE with base_frame and joint_names, and SHARED in it."""
+
+    def __init__(self, name: str, **options):
+        super().__init__(name, **options)
+        self._robot: Robot = self.connect()
+        self._gate = Gate(Reach(self.values["target.max_distance"], self.values["target.max_angle"]))
+        self._measured, self._told, self._others = None, None, ""
+        self._looked_at, self._moved_at = -math.inf, -math.inf
+        self._last, self._busy = None, ""  # target; what the robot does by itself at present
+        self._names = [*self.values["joint_names"], *self._robot.fingers]
+        self._joint_states = self.create_publisher(JointState, "joint_states", 10)
+        self._description = self.create_publisher(String, "robot_description", LATCHED)
+        self._fault = self.create_publisher(String, "robot_fault", LATCHED)
+        self._description.publish(String(data=self._robot.description))
+        self._target = self.create_subscription(PoseStamped, "target_pose", self._on_target, NEWEST)
+        self.create_subscription(Float64, "gripper_command", self._on_gripper, LATCHED)
+        for service, act, doing in (("~/recover", self._recover, "the robot is recovering"),
+                                    ("~/home", self._home, "the arm goes to its home posture"),
+                                    ("~/home_gripper", self._robot.home_gripper, "the gripper is homing")):
+            self.create_service(Trigger, service, self._service(act, doing))
+        self.create_timer(1.0 / self.values["joint_state_rate"], self._step, clock=STEADY)
+        self.get_logger().info(f"driving {', '.join(self.values['joint_names'])}")
+
+    def connect(self) -> Robot:
+        """Override: the robot, with control of it. RobotError or ValueError, one sentence."""
+        raise NotImplementedError
+
+    def diagnose(self):
+        fault, problem = self._why_not(), self._robot.gripper_problem()
+        if fault:
+            return ERROR, fault, {}
+        return (WARN, f"gripper: {problem}", {}) if problem else (OK, "driving", {})
+
+    def stop(self) -> None:
+        self._robot.stop()
+
+    def _step(self) -> None:
+        now = time.monotonic()
+        reading = self._robot.read()
+        if reading is not None:
+            self._measured = self._robot.pose(reading.joints)
+            message = JointState(name=self._names)
+            message.header.stamp = self.get_clock().now().to_msg()
+            message.position = [*reading.joints.tolist(), *reading.fingers]
+            message.velocity = [*reading.velocities.tolist(), *(0.0 for _ in reading.fingers)]
+            self._joint_states.publish(message)
+        if self._gate.pausing(now) and not self._busy:
+            self._robot.rest()
+        self._tell()
+
+    def _on_target(self, message: PoseStamped) -> None:
+        now = time.monotonic()
+        if self._measured is None or self._busy or self._robot.fault:
+            self._gate.shut()
+            return
+        self._others = self._masters(now)
+        try:
+            if message.header.frame_id != self.values["base_frame"]:
+                raise ValueError(f"its frame is {message.header.frame_id!r}, but must be {self.values['base_frame']!r}")
+            target = pose_of(message.pose)
+        except ValueError as error:
+            self.get_logger().error(f"target_pose is ignored: {error}", throttle_duration_sec=1.0)
+            return
+        if self._others:
+            self._gate.shut()
+            return
+        stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
+        twist = self._gate.admit(target, self._measured, stamp, now)
+        if twist is not None:
+            if self._last is None or abs(self._last.displacement_to(target)).max() > 1e-4:
+                self._last, self._moved_at = target, now
+            try:
+                self._robot.follow(target, twist)
+            except RobotError as error:
+                self._gate.refuse(str(error))
+        self._tell()
+
+    def _masters(self, now: float) -> str:
+        """Two nodes that command one arm: it obeys neither."""
+        if now - self._looked_at < GRAPH_PERIOD:
+            return self._others
+        self._looked_at = now
+        publishers = self.count_publishers(self._target.topic_name)
+        return f"{publishers} nodes publish {self._target.topic_name}: the arm must have one master" if publishers > 1 else ""
+
+    def _on_gripper(self, message: Float64) -> None:
+        if not math.isfinite(message.data):
+            self.get_logger().warning(f"gripper_command {message.data} is ignored: it is not finite")
+            return
+        self._robot.grip(message.data)
+
+    def _why_not(self) -> str:
+        """Why the robot takes no targets at present."""
+        return self._robot.fault or self._busy or self._others or self._gate.refusal
+
+    def _tell(self) -> None:
+        """robot_fault, where it has changed."""
+        if (fault := self._why_not()) != self._told:
+            if fault:
+                self.get_logger().warning(fault)
+            self._told = fault
+            self._fault.publish(String(data=fault))
+
+    # Services
+
+    def _service(self, act: Callable[[], None], doing: str) -> Callable:
+        """A callback that answers when `act` has ended in a thread: joint states go on meanwhile."""
+
+        async def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            if self._busy:
+                response.message = f"not now: {self._busy}"
+                return response
+            done = Future(executor=self.executor)
+            self._busy = doing
+            self._tell()
+            threading.Thread(target=self._run, args=(act, done), daemon=True).start()
+            response.message = await done
+            response.success = not response.message
+            self.get_logger().info(f"{doing}: {response.message or 'done'}")
+            return response
+
+        return answer
+
+    def _run(self, act: Callable[[], None], done: Future) -> None:
+        problem = ""
+        try:
+            act()
+        except RobotError as error:
+            problem = str(error)
+        except Exception as error:  # whatever it is, the caller waits for an answer
+            problem = sentence(error)
+        self._busy = ""
+        done.set_result(problem)
+
+    def _recover(self) -> None:
+        self._robot.recover()
+
+    def _home(self) -> None:
+        if time.monotonic() - self._moved_at < 0.5:
+            raise RobotError("a goal moves the arm: cancel it first")
+        self._robot.home()

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulators that speak the vendors' wire protocols, each a process of its own on a loopback address.
+
+    with Fr3() as robot:        # franky-sim, FCI 10; robot.say("reflex") does what its docstring says
+    with WidowXAI() as robot:   # trossen-arm-sim
+
+A machine that lacks one skips the tests that need it.
+"""
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+BOOT = 60.0  # s: a deadline
+
+
+class Vendor:
+    """`script` with its arguments, until it prints `ready`."""
+
+    address = "127.0.0.1"
+
+    def __init__(self, script: list[str], ready: str, python: str = sys.executable, environment: dict | None = None):
+        self._process = subprocess.Popen([python, *script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         stderr=subprocess.STDOUT, text=True, bufsize=1,
+                                         env=dict(os.environ, PYTHONUNBUFFERED="1", **(environment or {})))
+        said = []
+        deadline = time.monotonic() + BOOT
+        for line in self._process.stdout:
+            said.append(line)
+            if ready in line:
+                return
+            assert time.monotonic() < deadline
+        raise AssertionError("".join(said))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.stdin.close()
+        self._process.kill()
+        self._process.wait()
+
+    def say(self, word: str) -> None:
+        self._process.stdin.write(word + "\n")
+
+    def pause(self, seconds: float) -> None:
+        """The whole robot is gone for a while."""
+        self._process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class Fr3(Vendor):
+    """franky-sim on an address of its own. Words: reflex, pressed (the stop button), released."""
+
+    def __init__(self):
+        needed("franky-sim", "franky-control")
+        self.address = f"127.1.{os.getpid() % 250 + 1}.{int(time.monotonic()) % 250 + 1}"
+        super().__init__([str(HERE / "fr3.py"), self.address], "Press")
+
+
+class WidowXAI(Vendor):
+    """trossen-arm-sim, whose ports are fixed: one at a time on a machine. Words: overheated, silent."""
+
+    def __init__(self, firmware: str = "installed"):
+        needed("trossen-arm-sim", "trossen-arm")
+        super().__init__([str(HERE / "widowx_ai.py"), firmware], "ready")
+
+
+def needed(*packages: str) -> None:
+    for package in packages:
+        try:
+            version(package)
+        except PackageNotFoundError:
+            pytest.skip(f"{package} is not installed: it has wheels for Linux on x86-64 and Python 3.10 to 3.13 only")
