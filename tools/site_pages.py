@@ -36,14 +36,17 @@ def at_home(text: str) -> str:
 def parameters() -> str:
     """A table for each node."""
     from vla_sd_ros.nodes.arm_node import ArmNode
+    from vla_sd_ros.nodes.franka_driver import FrankaDriver
     from vla_sd_ros.nodes.lifecycle import ManagedNode
     from vla_sd_ros.nodes.sim_arm_node import SimArmNode
     from vla_sd_ros.nodes.sim_node import SimNode
     from vla_sd_ros.nodes.vla_node import VlaNode
+    from vla_sd_ros.nodes.wxai_driver import WxaiDriver
 
     tables = {
         "arm_node": (ManagedNode.AUTOSTART, *ArmNode.TABLE), "vla_node": (ManagedNode.AUTOSTART, *VlaNode.TABLE),
         "sim_node": SimNode.TABLE, "sim_arm_node": SimArmNode.TABLE,
+        "franka_driver": FrankaDriver.TABLE, "wxai_driver": WxaiDriver.TABLE,
     }
     text = ("# Parameters\n\nThe defaults are those of the nodes. The files of `config/` say for each parameter what it does and when "
             "to change it,\nand hold what each arm has instead; [Real arms](arms.md) says which value wins. A parameter that "

@@ -16,7 +16,7 @@ PACKAGE = "vla_sd_ros"
 BOOLEAN = ("true", "false")
 OF_THE_FILE = ("", *BOOLEAN)  # empty: as the parameter file says
 LEVELS = ("debug", "info", "warn", "error", "fatal")
-DRIVERS = ("real", "sim", "none")
+DRIVERS = ("real", "direct", "sim", "none")
 PARTS = ("all", "arm", "vla")
 
 
@@ -86,7 +86,8 @@ NAV2 = (  # the arguments that every launch file has, named as Nav2's
 POLICY = {"checkpoint": "policy.checkpoint", "unnorm_key": "policy.unnorm_key", "adapted": "policy.adapted"}
 
 REAL = (
-    Argument("driver", "real", "real: start the arm's driver too; sim: a simulated one; none: it runs elsewhere.", DRIVERS),
+    Argument("driver", "real", "real: start the arm's driver of ROS too; direct: the vendor's library instead, by pip; sim: a simulated "
+             "one; none: it runs elsewhere.", DRIVERS),
     Argument("nodes", "all", "Nodes to start here: all; arm: arm_node, beside the robot; vla: vla_node, beside the GPU.",
              PARTS),
     Argument("image_topic", "/camera/image_raw", "Topic of the camera's images."),
@@ -115,10 +116,13 @@ FRANKA_CONTROLLERS = {
 
 CRISP_FILE, CRISP_CONTROLLER = "config/franka_controllers.yaml", "cartesian_impedance_controller"
 MODES_FILE = "config/widowx_modes.yaml"
+WXAI_FINGERS = {"gripper.open_position": 0.044, "gripper.closed_position": 0.0}
 
 FRANKA = (
     *NAV2, *REAL,
-    Argument("robot_ip", "", "Address of the robot's control box, for driver:=real."),
+    Argument("robot_ip", "", "Address of the robot's control box, for driver:=real and direct."),
+    Argument("realtime", "enforce", "driver:=direct: enforce: refuse a kernel that keeps no real time; ignore: for a simulator.",
+             ("enforce", "ignore")),
     Argument("robot_type", "fr3", "Type of the robot, which its joints and links are named after.",
              ("fr3", "fr3v2", "fr3v2_1", "fp3", "fer")),
     Argument("arm_prefix", "", "What is put before the names of joints and links, without its last underscore."),
@@ -166,6 +170,39 @@ def sim(given: Mapping[str, str]) -> Plan:
 
 def franka(given: Mapping[str, str]) -> Plan:
     """franka.launch.py."""
+    return (_franka_direct if given["driver"] == "direct" else _franka_ros)(given)
+
+
+def _franka_direct(given: Mapping[str, str]) -> Plan:
+    """Without ros2_control: the driver has the topics of arm_node, in the same namespace."""
+    _refuse_given(given, FRANKA, "controller", "controllers_yaml", "controller_name", "controller_tip", "target_topic", "gripper",
+                  "servo_node", "joint_states_topic", "robot_description_topic")
+    if not given["robot_ip"]:
+        raise ValueError("driver:=direct needs robot_ip:=ADDRESS of the robot")
+    robot = (f"{given['arm_prefix']}_" if given["arm_prefix"] else "") + given["robot_type"]
+    hand = given["load_gripper"] == "true"
+    names = {"base_frame": f"{robot}_link0", "tip_link": f"{robot}_hand_tcp" if hand else f"{robot}_link8",
+             "joint_names": [f"{robot}_joint{i}" for i in range(1, 8)]}
+    driver = Process("franka_driver", {"robot_ip": given["robot_ip"], "realtime": given["realtime"]},
+                     derived=names | {"hand": hand})
+    return _direct(given, driver, names)
+
+
+def _direct(given: Mapping[str, str], driver: Process, names: Mapping[str, object]) -> Plan:
+    """A driver by pip and the nodes; `names`: base_frame, tip_link and joint_names of the arm, positions of its fingers."""
+    arm = {**names, "arm.interface": "pose_target", "gripper.interface": "topic"}
+    return [driver, *_nodes(given["nodes"], given, arm, {}, _camera(given)), *_rviz(given, str(names["base_frame"]), {})]
+
+
+def _refuse_given(given: Mapping[str, str], arguments: tuple[Argument, ...], *names: str) -> None:
+    """ValueError for an argument that means nothing without ros2_control."""
+    defaults = {argument.name: argument.default for argument in arguments}
+    for name in names:
+        if given[name] != defaults[name]:
+            raise ValueError(f"{name} is of a driver of ROS, and driver:=direct has none: leave it out")
+
+
+def _franka_ros(given: Mapping[str, str]) -> Plan:
     prefix = f"{given['arm_prefix']}_" if given["arm_prefix"] else ""
     robot = prefix + given["robot_type"]
     hand = given["load_gripper"] == "true"
@@ -227,7 +264,18 @@ def _simulated_franka(given: Mapping[str, str], interface: str, topics: Mapping[
 
 def widowx(given: Mapping[str, str]) -> Plan:
     """widowx.launch.py."""
+    if given["driver"] == "direct":
+        return _wxai_direct(given)
     return (_wxai if given["model"] == "wxai" else _wx250s)(given)
+
+
+def _wxai_direct(given: Mapping[str, str]) -> Plan:
+    if given["model"] != "wxai":
+        raise ValueError("driver:=direct is for the WidowX AI: give model:=wxai; a WidowX 250 S has no library without ROS")
+    _refuse_given(given, WIDOWX, "target_topic", "mode_configs", "arm_side")
+    names = {"base_frame": "base_link", "tip_link": "ee_gripper_link", "joint_names": [f"joint_{i}" for i in range(6)]}
+    driver = Process("wxai_driver", {"ip_address": given["ip_address"]}, derived=names | {"variant": given["arm_variant"]})
+    return _direct(given, driver, names | WXAI_FINGERS)
 
 
 def _wx250s(given: Mapping[str, str]) -> Plan:
@@ -262,7 +310,7 @@ def _wxai(given: Mapping[str, str]) -> Plan:
         "base_frame": "base_link", "tip_link": "ee_gripper_link", "joint_names": [f"joint_{i}" for i in range(6)],
         "arm.interface": "joint_trajectory", "controller.name": "arm_controller", "gripper.interface": "parallel_gripper_command",
         "gripper.action": "/gripper_controller/gripper_cmd", "gripper.joint": "left_carriage_joint",
-        "gripper.open_position": 0.044, "gripper.closed_position": 0.0, "gripper.effort": 0.0,
+        "gripper.effort": 0.0, **WXAI_FINGERS,
     }
     inputs = {"joint_states": "/joint_states", "robot_description": "/robot_description"}
     nodes = _nodes(given["nodes"], given, parameters,

@@ -9,6 +9,7 @@ from vla_sd_ros.inputs import BadInput, check_text
 
 SUBCOMMANDS = {
     "demo": ("vla_sd_ros.demo", "start simulator and nodes, execute one instruction, write a report"),
+    "robot": ("vla_sd_ros.robot", "drive an FR3 or a WidowX AI without a ROS installation: driver and nodes"),
     "send": ("vla_sd_ros.send", "send an instruction to a running vla_node"),
     "record": ("vla_sd_ros.record", "record each goal of a running vla_node, judged by an operator"),
     "report": ("vla_sd_ros.report.command", "make video, figure and summary of a recorded run again"),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """trossen-arm-sim on the loopback alone, with faults by words on its standard input. Run as a process."""
+import json
 import sys
 
 from trossen_arm_sim.protocol import INSTALLED_DRIVER_VERSION, ErrorState
@@ -15,6 +16,9 @@ def main() -> None:
     server.start()
     print("ready", flush=True)
     for word in sys.stdin:
+        if word.strip() == "where":
+            joints = simulation.read_joint_outputs()[:6]
+            print(json.dumps({"q": [j.position for j in joints], "dq": [j.velocity for j in joints]}), flush=True)
         if word.strip() == "overheated":
             server.fault(ErrorState.JOINT_OVERHEATED, "joint 2 overheated")
 

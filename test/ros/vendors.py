@@ -6,6 +6,7 @@
 
 A machine that lacks one skips the tests that need it.
 """
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 HERE = Path(__file__).parent
@@ -49,6 +51,15 @@ class Vendor:
     def say(self, word: str) -> None:
         self._process.stdin.write(word + "\n")
 
+    def where(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and velocities of the joints, as the simulator knows them."""
+        self.say("where")
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                there = json.loads(line)
+                return np.array(there["q"]), np.array(there["dq"])
+        raise AssertionError("the simulator has ended")
+
     def pause(self, seconds: float) -> None:
         """The whole robot is gone for a while."""
         self._process.send_signal(signal.SIGSTOP)
@@ -70,7 +81,7 @@ class Fr3(Vendor):
 
 
 class WidowXAI(Vendor):
-    """trossen-arm-sim, whose ports are fixed: one at a time on a machine. Words: overheated, silent."""
+    """trossen-arm-sim, whose ports are fixed: one at a time on a machine. Word: overheated."""
 
     def __init__(self, firmware: str = "installed"):
         needed("trossen-arm-sim", "trossen-arm")

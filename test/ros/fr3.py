@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """franky-sim with what it lacks: a reflex and a stop button, by words on its standard input. Run as a process."""
+import json
 import sys
 import threading
 
@@ -29,6 +30,10 @@ def main() -> None:
             def listen():
                 for word in sys.stdin:
                     word = word.strip()
+                    if word == "where":
+                        now = robot.state
+                        print(json.dumps({"q": list(now.q), "dq": list(now.dq)}), flush=True)
+                        continue
                     if word == "released":
                         mode[0] = None
                         continue

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vla-sd robot`: an arm by its vendor's library, arm_node and vla_node as processes, without a ROS installation.
+
+What franka.launch.py and widowx.launch.py start with driver:=direct, for a machine without `launch`: the same plan, with the
+same parameters.
+"""
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from vla_sd_ros import inputs
+from vla_sd_ros.bringup import LAUNCH_FILES, NAV2, REAL, Argument, Plan, Process
+from vla_sd_ros.environment import LAST_DOMAIN, check_environment, start_ros
+from vla_sd_ros.inputs import BadInput
+from vla_sd_ros.supervisor import ChildEnded, Interrupted, Supervisor
+
+# The launch file of an arm, what it is given here, and the arguments that are left to the user.
+ARMS = {
+    "franka": ("franka.launch.py", {"driver": "direct"}, ("robot_ip", "realtime", "robot_type", "load_gripper")),
+    "wxai": ("widowx.launch.py", {"driver": "direct", "model": "wxai"}, ("ip_address", "arm_variant")),
+}
+# Of the others, what this command decides itself.
+DECIDED = ("driver", "nodes", "autostart", "use_sim_time", "use_respawn", "use_rviz", "log_level")
+LAST = ("vla_node", "arm_node")  # are stopped in this order, the driver after them: each finds a robot that still listens
+READY_TIMEOUT = 600.0  # s, for a model to be loaded
+POLL = 0.1  # s
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    arms = parser.add_subparsers(dest="arm", metavar="ARM", required=True)
+    for arm in ARMS:
+        summary = {"franka": "an FR3, with franky-control", "wxai": "a WidowX AI, with trossen-arm"}[arm]
+        subparser = arms.add_parser(arm, help=summary, description=f"Drives {summary}. Ctrl-C brings the arm to rest.")
+        for argument in _offered(arm):
+            subparser.add_argument(f"--{argument.name.replace('_', '-')}", dest=argument.name, default=argument.default,
+                                   choices=argument.choices or None, help=argument.description,
+                                   type=inputs.namespace if argument.name == "namespace" else str)
+        subparser.add_argument("--domain-id", type=inputs.whole(0, LAST_DOMAIN), help="ROS domain; default: ROS_DOMAIN_ID, or 0")
+        subparser.add_argument("--output-dir", type=inputs.path, default=Path("runs"), help="folder for the nodes' logs")
+
+
+def _offered(arm: str) -> list[Argument]:
+    """The arguments of the arm's launch file that mean something here."""
+    file, _, own = ARMS[arm]
+    common = [argument.name for argument in (*NAV2, *REAL) if argument.name not in DECIDED]
+    return [argument for argument in LAUNCH_FILES[file][0] if argument.name in (*own, *common)]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 130, 143: stopped by SIGINT, SIGTERM, the arm at rest. 1: a process ended by itself. 2: nothing began."""
+    from vla_sd_ros.demo import new_run_folder
+
+    environment = prepare_environment(arguments.domain_id)
+    check_environment()
+    plan, notes = plan_of(arguments)
+    for note in notes:
+        print(note)
+    folder = new_run_folder(arguments.output_dir)
+    with Supervisor(environment, folder / "logs") as supervisor:
+        try:
+            return _drive(arguments, plan, supervisor, folder)
+        except ChildEnded as error:
+            print(f"vla-sd robot: {error}\nThe processes' own words are in {folder / 'logs'}.", file=sys.stderr)
+            return 1
+        except Interrupted as error:
+            print(f"{error}: the arm comes to rest", flush=True)
+            return 128 + error.number
+        finally:
+            for name in LAST:
+                supervisor.stop([name] if name in supervisor.children else [])
+            supervisor.stop()
+
+
+def plan_of(arguments: argparse.Namespace) -> tuple[Plan, list[str]]:
+    """What is started, with all parameters; sentences for the user. Raises BadInput."""
+    from ament_index_python.packages import get_package_prefix
+
+    from vla_sd_ros.ament import share
+    from vla_sd_ros.prepare import prepare
+
+    file, decided, _ = ARMS[arguments.arm]
+    given = {argument.name: getattr(arguments, argument.name) for argument in _offered(arguments.arm)}
+    try:
+        ready = prepare(file, decided | given, share(), get_package_prefix)
+    except (ValueError, FileNotFoundError) as error:
+        raise BadInput(str(error).replace("driver:=direct needs robot_ip:=ADDRESS", "give --robot-ip ADDRESS")) from error
+    return ready.plan, ready.notes
+
+
+def prepare_environment(domain: int | None) -> dict[str, str]:
+    """Set what ROS reads, for this process and its children; returns the children's environment."""
+    from vla_sd_ros.ament import use_wheel_prefix
+
+    use_wheel_prefix()
+    if domain is not None:
+        os.environ["ROS_DOMAIN_ID"] = str(domain)
+    # Inference takes one core; with more threads each, the processes would fight for what is left.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    return dict(os.environ, PYTHONUNBUFFERED="1")
+
+
+def command(process: Process, namespace: str, folder: Path) -> list[str]:
+    """The command line of a node, with its parameters in a file in the folder."""
+    file = folder / f"{process.executable}.yaml"
+    file.write_text(json.dumps({"/**": {"ros__parameters": _started(process.executable, process.parameters)}}))
+    remaps = [word for own, theirs in process.remaps.items() for word in ("-r", f"{own}:={theirs}")]
+    return [sys.executable, "-m", "vla_sd_ros.nodes", process.executable, "--ros-args", "-r", f"__ns:=/{namespace}",
+            "--params-file", str(file), *remaps]
+
+
+def _started(executable: str, parameters: Mapping[str, object]) -> dict[str, object]:
+    return {**parameters, "autostart": True} if executable in LAST else dict(parameters)
+
+
+def _drive(arguments: argparse.Namespace, plan: Plan, supervisor: Supervisor, folder: Path) -> int:
+    start_ros()
+    import rclpy
+
+    from vla_sd_ros.client import InstructionClient
+
+    namespace = arguments.namespace
+    for process in plan:
+        supervisor.start(process.executable, command(process, namespace, folder))
+    print(f"starting {', '.join(supervisor.children)}; their logs are in {folder / 'logs'}", flush=True)
+    client = InstructionClient(namespace, "vla_sd_robot")
+    try:
+        if "vla_node" in supervisor.children:
+            client.wait_until_active(READY_TIMEOUT, supervisor.check)
+            print(f'ready: vla-sd send --namespace {namespace} "put the bowl on the plate"', flush=True)
+        while True:
+            supervisor.check()
+            client.spin_until(lambda: False, POLL)
+    except TimeoutError as error:
+        raise ChildEnded(f"{error}: {supervisor.children['vla_node'].sentence()}") from error
+    finally:
+        client.close()
+        rclpy.try_shutdown()
