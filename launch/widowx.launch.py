@@ -4,6 +4,7 @@
     ros2 launch vla_sd_ros widowx.launch.py                           # Interbotix WidowX 250 S with its driver
     ros2 launch vla_sd_ros widowx.launch.py driver:=sim               # a simulated one behind the same topics
     ros2 launch vla_sd_ros widowx.launch.py model:=wxai ip_address:=192.168.1.2   # Trossen WidowX AI with its driver
+    ros2 launch vla_sd_ros widowx.launch.py model:=wxai driver:=direct ip_address:=192.168.1.2  # by trossen-arm
 """
 from vla_sd_ros.launching import description
 

@@ -86,8 +86,8 @@ NAV2 = (  # the arguments that every launch file has, named as Nav2's
 POLICY = {"checkpoint": "policy.checkpoint", "unnorm_key": "policy.unnorm_key", "adapted": "policy.adapted"}
 
 REAL = (
-    Argument("driver", "real", "real: start the arm's driver of ROS too; direct: the vendor's library instead, by pip; sim: a simulated "
-             "one; none: it runs elsewhere.", DRIVERS),
+    Argument("driver", "real", "real: start the arm's driver of ROS too; direct: the vendor's library instead, by pip; sim: a "
+             "simulated one; none: it runs elsewhere.", DRIVERS),
     Argument("nodes", "all", "Nodes to start here: all; arm: arm_node, beside the robot; vla: vla_node, beside the GPU.",
              PARTS),
     Argument("image_topic", "/camera/image_raw", "Topic of the camera's images."),

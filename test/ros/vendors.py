@@ -14,6 +14,7 @@ import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -99,3 +100,33 @@ def needed(*packages: str) -> None:
             version(package)
         except PackageNotFoundError:
             pytest.skip(f"{package} is not installed: it has wheels for Linux on x86-64 and Python 3.10 to 3.13 only")
+
+
+class StrictFr3(Vendor):
+    """franka-sim: it stops a motion that leaves the FCI's limits, or whose client misses 20 packets, as the robot does.
+
+    It needs other versions of numpy and mujoco than this project: python -m venv strict; strict/bin/pip install
+    franka-sim==1.1.7; FRANKA_SIM_PYTHON=strict/bin/python make test ARGS=...
+    """
+
+    def __init__(self, folder: Path):
+        needed("franky-sim", "franky-control")
+        if not (python := os.environ.get("FRANKA_SIM_PYTHON")):
+            pytest.skip("FRANKA_SIM_PYTHON names no environment with franka-sim: see test/ros/vendors.py")
+        model = folder / "fr3.xml"
+        model.write_text(_without_shapes())
+        super().__init__(["-m", "franka_sim.run_server", "--enforce-comm-constraints", "--enforce-motion-limits"], "listening",
+                         python, {"FR3_MJCF": str(model)})
+        time.sleep(2.0)  # its physics begins after that line
+
+
+def _without_shapes() -> str:
+    """franky-sim's model of the arm with masses and joints alone: its meshes lie elsewhere, and nothing is touched."""
+    from franky_sim import mujoco_simulator
+
+    tree = ElementTree.parse(mujoco_simulator._XML_PATH)
+    for parent in list(tree.getroot().iter()):
+        for child in list(parent):
+            if child.tag == "geom" and parent.tag == "body" or child.tag == "mesh":
+                parent.remove(child)
+    return ElementTree.tostring(tree.getroot(), encoding="unicode")
