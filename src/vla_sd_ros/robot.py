@@ -7,6 +7,7 @@ same parameters.
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,6 +116,15 @@ def _started(executable: str, parameters: Mapping[str, object]) -> dict[str, obj
     return {**parameters, "autostart": True} if executable in LAST else dict(parameters)
 
 
+def _check(supervisor: Supervisor) -> None:
+    """Raises where the start has failed: a process has ended, or a node that starts itself could not."""
+    supervisor.check()
+    for name in LAST:
+        child = supervisor.children[name]
+        if re.search(r"could not (configure|activate)", child.log.read_text(errors="replace")):
+            raise ChildEnded(f"{name}: {child.sentence()}")
+
+
 def _drive(arguments: argparse.Namespace, plan: Plan, supervisor: Supervisor, folder: Path) -> int:
     start_ros()
     import rclpy
@@ -127,9 +137,8 @@ def _drive(arguments: argparse.Namespace, plan: Plan, supervisor: Supervisor, fo
     print(f"starting {', '.join(supervisor.children)}; their logs are in {folder / 'logs'}", flush=True)
     client = InstructionClient(namespace, "vla_sd_robot")
     try:
-        if "vla_node" in supervisor.children:
-            client.wait_until_active(READY_TIMEOUT, supervisor.check)
-            print(f'ready: vla-sd send --namespace {namespace} "put the bowl on the plate"', flush=True)
+        client.wait_until_active(READY_TIMEOUT, lambda: _check(supervisor))
+        print(f'ready: vla-sd send --namespace {namespace} "put the bowl on the plate"', flush=True)
         while True:
             supervisor.check()
             client.spin_until(lambda: False, POLL)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """franky-sim with what it lacks: a reflex and a stop button, by words on its standard input. Run as a process."""
 import json
+import queue
 import sys
 import threading
 
@@ -27,27 +28,27 @@ def main() -> None:
 
             type(arm).robot_state = property(falsified)
 
-            def listen():
-                for word in sys.stdin:
-                    word = word.strip()
-                    if word == "where":
-                        now = robot.state
-                        print(json.dumps({"q": list(now.q)}), flush=True)
-                        continue
-                    if word == "released":
-                        mode[0] = None
-                        continue
-                    mode[0] = RobotMode.kReflex if word == "reflex" else RobotMode.kUserStopped
-                    status = MoveStatus.kReflexAborted if word == "reflex" else MoveStatus.kEmergencyAborted
-                    number = arm.current_motion_id
-                    arm.stop_motion(send_preemption_signal=False)
-                    if number:
-                        BaseCommand.send_response(arm._tcp_socket, RobotCommand.kMove, number, status)
-                        arm.reset_current_motion_id()
+            def obey(word: str) -> None:
+                if word == "where":
+                    print(json.dumps({"q": list(robot.state.q)}), flush=True)
+                    return
+                mode[0] = {"reflex": RobotMode.kReflex, "pressed": RobotMode.kUserStopped}.get(word)
+                if mode[0] is None:
+                    return
+                status = MoveStatus.kReflexAborted if word == "reflex" else MoveStatus.kEmergencyAborted
+                number = arm.current_motion_id
+                arm.stop_motion(send_preemption_signal=False)
+                if number:
+                    BaseCommand.send_response(arm._tcp_socket, RobotCommand.kMove, number, status)
+                    arm.reset_current_motion_id()
 
-            threading.Thread(target=listen, daemon=True).start()
+            words: queue.SimpleQueue[str] = queue.SimpleQueue()
+            threading.Thread(target=lambda: [words.put(line.strip()) for line in sys.stdin], daemon=True).start()
             print(f"Press {robot.hostname}", flush=True)
-            server.run_forever()
+            while True:
+                while not words.empty():
+                    obey(words.get())
+                server.run_once()
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ arm at rest.
 All is real but the arm itself: the command, its processes, the vendor's library; the other end is the vendor's protocol,
 simulated.
 """
-import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -55,8 +55,10 @@ def moved(robot, start):
 def running(request, domain, ros, tmp_path, checkpoint):
     """The robot's other end, the command, a client."""
     with Fr3() if request.param == "franka" else WidowXAI() as robot:
+        policy = tmp_path / "policy.yaml"  # a random one, which no real arm must follow
+        policy.write_text("/**/vla_node: {ros__parameters: {policy: {real_arm: false}}}")
         given = ["--robot-ip", robot.address, "--realtime", "ignore"] if request.param == "franka" else ["--ip-address", "127.0.0.1"]
-        command = Command(domain, tmp_path, checkpoint, request.param, *given)
+        command = Command(domain, tmp_path, checkpoint, request.param, *given, "--params-file", str(policy))
         camera(ros)
         client = InstructionClient("vla", context=ros.context)
         try:
@@ -86,7 +88,7 @@ def test_a_goal_moves_the_arm_a_fault_ends_it_and_ctrl_c_leaves_it_at_rest(runni
     # vla_node's own end of the goal covers the status; the sentence of the robot was in it before.
     told = [m.message for _, m in statuses if m.code == ArmStatus.ROBOT_FAULT]
     assert any(fault in sentence and "~/recover" in sentence for sentence in told), told
-    ros.wait_until(lambda: client.is_complete(0.0), "the end of the goal", 10.0)
+    ros.wait_until(lambda: client.is_complete(0.1), "the end of the goal", 10.0)
     assert robot.motion() < REST
 
     robot.say("released")
@@ -108,9 +110,11 @@ def test_a_goal_moves_the_arm_a_fault_ends_it_and_ctrl_c_leaves_it_at_rest(runni
     (["franka"], "give --robot-ip ADDRESS"),
     (["franka", "--robot-ip", "127.0.0.9", "--realtime", "ignore"], "franka_driver: no Franka answers at '127.0.0.9'"),
     (["wxai", "--arm-variant", "two"], "invalid choice: 'two'"),
+    (["franka", "--robot-ip", "{address}", "--realtime", "ignore"], "is a policy of the simulator"),
 ])
 def test_what_cannot_be_is_one_sentence(arguments, sentence, domain, tmp_path, checkpoint):
-    command = Command(domain, tmp_path, checkpoint, *arguments)
-    assert command.process.wait(60.0) in (1, 2)
+    with Fr3() if "{address}" in arguments else nullcontext() as robot:
+        given = [robot.address if word == "{address}" else word for word in arguments]
+        command = Command(domain, tmp_path, checkpoint, *given)
+        assert command.process.wait(60.0) in (1, 2)
     assert sentence in command.output and "Traceback" not in command.output
-    assert not os.path.exists(f"/proc/{command.process.pid}")

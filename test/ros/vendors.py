@@ -8,6 +8,7 @@ A machine that lacks one skips the tests that need it.
 """
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -55,6 +56,8 @@ class Vendor:
     def where(self) -> np.ndarray:
         """Positions of the joints, as the simulator knows them."""
         self.say("where")
+        ready, _, _ = select.select([self._process.stdout], [], [], 5.0)
+        assert ready, "the simulator does not answer"
         for line in self._process.stdout:
             if line.startswith("{"):
                 return np.array(json.loads(line)["q"])

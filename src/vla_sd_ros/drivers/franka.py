@@ -20,7 +20,7 @@ from vla_sd_ros.kinematics.arm import ArmKinematics
 from vla_sd_ros.kinematics.pose import Pose
 
 MODES = ("impedance", "velocity")
-SILENCE = 0.2  # s without a new state of the robot, after which nothing is known of it
+SILENCE = 1.0  # s without a new state of the robot, after which it is gone: as long as libfranka itself waits
 HOLD = 1000  # ms that a velocity is kept, where Python says nothing more; `rest` ends it before
 STOPPING = 1.0  # s that a stop may take
 HOMING_TIME = 30.0  # s
@@ -77,11 +77,11 @@ class Franka:
             self._fail(f"no connection to the robot: {_told(error)}")
             return None
         now, stamp = time.monotonic(), state.time.to_msec()
-        if stamp != self._stamp:
-            self._stamp, self._heard_at = stamp, now
-        elif now - self._heard_at > SILENCE:
-            self._fail("the robot says nothing any more: see its network cable and its control box")
+        if stamp == self._stamp:
+            if now - self._heard_at > SILENCE:
+                self._fail("the robot says nothing any more: see its network cable and its control box")
             return None
+        self._stamp, self._heard_at = stamp, now
         if self._controlled and not self.fault and not robot.is_in_control and not self._resting:
             self._fail(self._why_ended(state))
         width = (self._hand.width / 2.0,) * 2 if self._hand else ()
