@@ -33,7 +33,7 @@ class Settings:
     base: str = "base_link"
     tip: str = "ee_gripper_link"
     joint_names: tuple[str, ...] = tuple(f"joint_{i}" for i in range(6))
-    home: tuple[float, ...] = (0.0, 1.05, 0.9, 0.2, 0.0, 0.0)  # the wrist bent: straight it is a singular posture
+    home: tuple[float, ...] = (0.0, 1.07, 0.96, -0.79, 0.0, 0.0)  # the hand at (0.3, 0, 0.17) m, looking 0.9 rad down
     home_speed: float = 0.5  # rad/s
     timeout: float = 10.0  # s, to connect
 
@@ -43,7 +43,6 @@ class WidowXAI:
 
     def __init__(self, settings: Settings):
         self._trossen = library("trossen_arm", "trossen", "wxai_driver")
-        self._trossen.TrossenArmDriver.set_logger_backend(_log)
         self._settings, self.fault = settings, ""
         self._stopping = False
         self.fingers = ("left_carriage_joint",)
@@ -57,7 +56,7 @@ class WidowXAI:
         self._hold()
 
     def read(self):
-        if self.fault:
+        if self.fault or self._stopping:
             return None
         try:
             output = self._driver.get_robot_output()
@@ -139,6 +138,7 @@ class WidowXAI:
             self._driver.cleanup()  # brakes the joints
         except Exception:
             pass  # it is on its own now
+        self._driver = None
 
     def _connect(self, clear_error: bool) -> None:
         trossen, s = self._trossen, self._settings
@@ -221,9 +221,3 @@ def _told(error: object) -> str:
     """The library's own sentence, without its pointer to a web page."""
     text = str(error).partition("Please refer to")[0]
     return " ".join(text.split()).rstrip(".") or type(error).__name__
-
-
-def _log(level: Any, _name: str, text: str) -> None:
-    """The library's log, where somebody should see it."""
-    if level.name in ("error", "critical"):
-        print(_told(text), flush=True)

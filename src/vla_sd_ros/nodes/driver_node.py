@@ -152,6 +152,8 @@ class DriverNode(PlainNode):
             threading.Thread(target=self._run, args=(act, done), daemon=True).start()
             response.message = await done
             response.success = not response.message
+            self._gate.shut()
+            self._tell()  # before the answer, after which a goal may begin
             self.get_logger().info(f"{doing}: {response.message or 'done'}")
             return response
 
