@@ -55,10 +55,13 @@ def moved(robot, start):
 def running(request, domain, ros, tmp_path, checkpoint):
     """The robot's other end, the command, a client."""
     with Fr3() if request.param == "franka" else WidowXAI() as robot:
-        policy = tmp_path / "policy.yaml"  # a random one, which no real arm must follow
-        policy.write_text("/**/vla_node: {ros__parameters: {policy: {real_arm: false}}}")
+        parameters = tmp_path / "mine.yaml"
+        home = "franka_driver: {ros__parameters: {home: {dynamics: 0.5}}}" if request.param == "franka" else (
+            "wxai_driver: {ros__parameters: {home: {speed: 2.0}}}")
+        # A random policy, which no real arm must follow.
+        parameters.write_text(f"/**/vla_node: {{ros__parameters: {{policy: {{real_arm: false}}}}}}\n/**/{home}\n")
         given = ["--robot-ip", robot.address, "--realtime", "ignore"] if request.param == "franka" else ["--ip-address", "127.0.0.1"]
-        command = Command(domain, tmp_path, checkpoint, request.param, *given, "--params-file", str(policy))
+        command = Command(domain, tmp_path, checkpoint, request.param, *given, "--params-file", str(parameters))
         camera(ros)
         client = InstructionClient("vla", context=ros.context)
         try:
