@@ -41,7 +41,7 @@ class Settings:
     tip: str = "fr3_hand_tcp"
     joint_names: tuple[str, ...] = tuple(f"fr3_joint{i}" for i in range(1, 8))
     hand: bool = True
-    stiffness: tuple[float, float] = (1500.0, 50.0)  # N/m, Nm/rad
+    stiffness: tuple[float, float] = (2500.0, 100.0)  # N/m, Nm/rad
     thresholds: tuple[float, float] = (30.0, 20.0)  # N, Nm: beyond which Franka stops the arm
     velocity_gain: float = 5.0  # 1/s
     velocity_dynamics: float = 0.3
