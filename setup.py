@@ -88,5 +88,6 @@ setup(
         "trossen": ["trossen-arm>=1.11,<1.12"],
         "trossen-sim": ["trossen-arm-sim>=0.2.3,<0.3"],
         "test": ["hypothesis>=6.100", "pytest>=7.4", "pytest-xdist>=3.5"],
+        "trial": ["fieldtrial>=0.3,<0.4"],
     },
 )

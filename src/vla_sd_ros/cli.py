@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "train-head": ("vla_sd_ros.training.train_head", "train a policy's draft head from its own answers to demonstrations"),
     "build-db": ("vla_sd_ros.retrieval.command", "make the trajectory database of a policy from demonstrations"),
     "export": ("vla_sd_ros.recordings.export_command", "write recordings of any kind as a LeRobot dataset"),
+    "trial": ("vla_sd_ros.trial.command", "compare decoders fairly: randomised, blinded, tested as planned beforehand"),
     "bench": ("vla_sd_ros.bench.command", "measure decoders: in the simulator, or on recorded observations"),
     "calibrate": ("vla_sd_ros.training.calibrate", "fit the decoders' settings to a policy"),
     "serve": ("vla_sd_ros.serve", "answer observations over the network, for clients of OpenVLA and openpi"),

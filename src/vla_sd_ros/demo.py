@@ -91,32 +91,44 @@ def result_line(summary: dict, folder: Path) -> str:
     return "RESULT " + " ".join(f"{key}={value}" for key, value in figures.items())
 
 
-class Demo:
-    """One run. Every wait checks for signals and for children that ended."""
+class SimulatedSystem:
+    """Simulator and nodes, from their start to their end; derived classes say what is executed with them.
 
-    def __init__(self, arguments: argparse.Namespace, supervisor: Supervisor, parameters: Path, folder: Path):
-        self.arguments, self.folder = arguments, folder
+    Every wait checks for signals and for children that ended. arguments: those of add_arguments(), at least namespace, suite,
+    task, initial_state, seed, checkpoint and instruction.
+    """
+
+    CLIENT = "vla_sd_demo"  # the name of this process's node
+
+    def __init__(self, arguments: argparse.Namespace, supervisor: Supervisor, parameters: Path):
+        self.arguments = arguments
         self._supervisor, self._parameters = supervisor, parameters
         self._instruction = arguments.instruction
         self._scene = None  # the newest SceneStatus of sim_node
-        self._recording = False
 
     def run(self) -> dict:
-        """Start, execute the goal, stop everything; returns the outcome for the report. Raises StartupFailed."""
+        """Start, execute, stop everything; returns what execute() does. Raises StartupFailed."""
         start_ros()
         import rclpy
 
         from vla_sd_ros.client import InstructionClient
 
-        self.client = InstructionClient(self.arguments.namespace, "vla_sd_demo")
+        self.client = InstructionClient(self.arguments.namespace, self.CLIENT)
         try:
             self._start()
-            return self._execute()
+            return self.execute()
         finally:
             self._supervisor.stop(name for name in self._supervisor.children if name != "recorder")
             self._supervisor.stop()  # the recorder last: it hears the others to the end
             self.client.close()
             rclpy.try_shutdown()
+
+    def execute(self) -> dict:
+        """Override: what is done with the active nodes."""
+        raise NotImplementedError
+
+    def while_loading(self) -> None:
+        """Override: what is done while the model is loading and the simulator runs already."""
 
     def _start(self) -> None:
         began = time.monotonic()
@@ -159,33 +171,27 @@ class Demo:
             "sim_node": {"suite": a.suite, "task": a.task, "initial_state": a.initial_state, "seed": a.seed},
             "arm_node": {"autostart": "false"},
             "vla_node": {"autostart": "false", "policy.checkpoint": a.checkpoint, "policy.adapted": a.adapted},
-            "recorder": {"folder": self.folder / "episode"},
         }[module]
-        given = {name: value for name, value in overrides.items() if value is not None}
-        pairs = [part for name, value in given.items() for part in ("-p", f"{name}:={value}")]
-        return [
-            sys.executable, "-m", "vla_sd_ros.nodes", module, "--ros-args", "-r", f"__ns:=/{a.namespace.strip('/')}",
-            "--params-file", str(self._parameters), *pairs,
-        ]
+        return node_command(module, a.namespace, overrides, self._parameters)
+
+    def wait(self, condition: Callable[[], object], what: str) -> None:
+        """Raises StartupFailed when the condition does not come true."""
+        wait(self.client, self._supervisor, condition, what)
 
     def _listen(self) -> None:
-        from std_msgs.msg import Bool, String
+        from std_msgs.msg import String
         from vla_sd_msgs.msg import SceneStatus
 
         from vla_sd_ros.messages.qos import LATCHED
 
         self.client.node.create_subscription(String, "task_instruction", self._on_instruction, LATCHED)
         self.client.node.create_subscription(SceneStatus, "sim_node/status", self._on_scene, LATCHED)
-        self.client.node.create_subscription(Bool, "recorder/recording", self._on_recording, LATCHED)
 
     def _on_instruction(self, message) -> None:
         self._instruction = self._instruction or message.data
 
     def _on_scene(self, message) -> None:
         self._scene = message
-
-    def _on_recording(self, message) -> None:
-        self._recording = message.data
 
     def _activate(self) -> None:
         """Configure and activate through the lifecycle services, as a lifecycle manager would."""
@@ -195,30 +201,34 @@ class Demo:
             node: self.client.node.create_client(ChangeState, f"{node}/change_state") for node in MANAGED
         }
         for node, service in clients.items():
-            self._wait(service.service_is_ready, f"{node} to come up")
+            self.wait(service.service_is_ready, f"{node} to come up")
         for label in ("configure", "activate"):
             # The services that are ready may be another arm_node's while ours is not yet discovered, on a loaded machine.
             self._refuse_others(expected=1, within=DISCOVERY if label == "configure" else 0.0)
             if label == "activate":  # the model is loading meanwhile
-                self._wait(lambda: self._instruction and self._scene, "sim_node to simulate")
-                self._supervisor.start("recorder", self._command("recorder"))
-                self._wait(lambda: self._recording, "the recorder")
+                self.wait(lambda: self._instruction and self._scene, "sim_node to simulate")
+                self.while_loading()
             request = ChangeState.Request()
             request.transition.label = label
             answers = {node: service.call_async(request) for node, service in clients.items()}
             for node, answer in answers.items():
-                self._wait(answer.done, f"{node} to {label}")
+                self.wait(answer.done, f"{node} to {label}")
                 if not answer.result().success:
                     raise StartupFailed(f"{node} did not {label}: {self._supervisor.children[node].sentence()}")
 
-    def _wait(self, condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + STARTUP_TIMEOUT
-        while not self.client.spin_until(condition, 0.1):
-            self._supervisor.check()
-            if time.monotonic() > deadline:
-                raise StartupFailed(f"waited {STARTUP_TIMEOUT:.0f} s in vain for {what}")
 
-    def _execute(self) -> dict:
+class Demo(SimulatedSystem):
+    """One goal, recorded."""
+
+    def __init__(self, arguments: argparse.Namespace, supervisor: Supervisor, parameters: Path, folder: Path):
+        super().__init__(arguments, supervisor, parameters)
+        self.folder = folder
+
+    def while_loading(self) -> None:
+        start_recorder(self.client, self._supervisor, self.folder / "episode", self._parameters)
+
+    def execute(self) -> dict:
+        """The outcome, for the report."""
         from vla_sd_ros.client import GoalRejected
         from vla_sd_ros.send import execute
 
@@ -233,7 +243,7 @@ class Demo:
                 "success": result.error_code == result.NONE,
             }
             outcome["exit_code"] = 0 if outcome["success"] else 1
-            self._linger(RECORDED_TAIL)
+            linger(self.client, self._supervisor, RECORDED_TAIL)
         except (GoalRejected, TimeoutError) as error:
             raise StartupFailed(str(error)) from error
         except (ChildEnded, ConnectionError, Interrupted) as error:
@@ -250,10 +260,6 @@ class Demo:
             say(f"simulated time / wall time: {outcome['realtime']:.3f}")
         return outcome
 
-    def _linger(self, duration: float) -> None:
-        end = time.monotonic() + duration
-        self.client.spin_until(lambda: self._supervisor.signal or time.monotonic() > end, duration)
-
     def _description(self) -> dict:
         a = self.arguments
         return {
@@ -263,6 +269,43 @@ class Demo:
             "namespace": a.namespace,
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
+
+
+def node_command(module: str, namespace: str, values: dict, parameters: Path | None = None) -> list[str]:
+    """The command line of a node; its values, but None, come last and win over the parameter file."""
+    file = ["--params-file", str(parameters)] if parameters else []
+    pairs = [part for name, value in values.items() if value is not None for part in ("-p", f"{name}:={value}")]
+    return [sys.executable, "-m", "vla_sd_ros.nodes", module, "--ros-args", "-r", f"__ns:=/{namespace.strip('/')}", *file, *pairs]
+
+
+def start_recorder(client, supervisor: Supervisor, folder: Path, parameters: Path | None = None) -> None:
+    """Record the topics of the client's namespace into a bag, as the child "recorder"; returns when it does."""
+    from std_msgs.msg import Bool
+
+    from vla_sd_ros.messages.qos import LATCHED
+
+    recording: list = []
+    told = client.node.create_subscription(Bool, "recorder/recording", recording.append, LATCHED)
+    supervisor.start("recorder", node_command("recorder", client.node.get_namespace(), {"folder": folder}, parameters))
+    try:
+        wait(client, supervisor, lambda: recording, "the recorder")
+    finally:
+        client.node.destroy_subscription(told)
+
+
+def wait(client, supervisor: Supervisor, condition: Callable[[], object], what: str) -> None:
+    """Until the condition holds; StartupFailed when it does not, and what supervisor.check() raises."""
+    deadline = time.monotonic() + STARTUP_TIMEOUT
+    while not client.spin_until(condition, 0.1):
+        supervisor.check()
+        if time.monotonic() > deadline:
+            raise StartupFailed(f"waited {STARTUP_TIMEOUT:.0f} s in vain for {what}")
+
+
+def linger(client, supervisor: Supervisor, duration: float) -> None:
+    """Listen on for a time [s], less where a signal comes."""
+    end = time.monotonic() + duration
+    client.spin_until(lambda: supervisor.signal or time.monotonic() > end, duration)
 
 
 def say(text: str) -> None:
