@@ -3,9 +3,11 @@
 
 What would tell the decoder, its name, its latency, a fault in its own words, is neither printed nor noted in the open.
 """
+from array import array
 from typing import Any
 
 from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import QoSProfile
@@ -18,13 +20,11 @@ from vla_sd_ros.demo import RECORDED_TAIL, linger, say, start_recorder, wait
 from vla_sd_ros.messages.qos import LATCHED
 from vla_sd_ros.nodes.vla_parameters import LIVE
 from vla_sd_ros.send import cancel
-from vla_sd_ros.sim.episode import HELD_OUT_STATES
 from vla_sd_ros.supervisor import Supervisor
 from vla_sd_ros.trial.keys import Keys
 from vla_sd_ros.trial.study import Outcome, Slot, Stopped, Study
 
 SCENE_SETTLES = 0.6  # [s] after a reset: the camera and the arm's pose are of the new scene
-RELOADED = ("deactivate", "cleanup"), ("configure", "activate")  # around a change of what is loaded
 MOST_VOID = 3  # trials in a row that do not count, after which something is broken
 STEP = ("decoder", "path", "forward_passes", "accepted_length", "vision_ms", "prefill_ms", "draft_ms", "decode_ms", "total_ms",
         "image_to_command_ms")  # of what each action took
@@ -109,6 +109,8 @@ class Trials:
     def _prepare(self, slot: Slot) -> None:
         self._supervisor.check()
         if self._protocol.simulator:
+            from vla_sd_ros.sim.episode import HELD_OUT_STATES
+
             states = len(HELD_OUT_STATES)
             request = ResetScene.Request(initial_state=HELD_OUT_STATES[(slot.setup - 1) % states],
                                          seed=(slot.setup - 1) // states, task=-1)
@@ -158,7 +160,7 @@ class Trials:
         base = self._study.base()
         if unread := [name for name in missing if name not in base]:
             answer = self._call(self._get, GetParameters.Request(names=unread), "the parameters of vla_node")
-            base |= {name: parameter_value_to_python(value) for name, value in zip(unread, answer.values, strict=True)}
+            base |= {name: _of(value) for name, value in zip(unread, answer.values, strict=True)}
             if unknown := [name for name in unread if base[name] is None]:
                 raise Stopped(f"vla_node has no parameter {unknown[0]!r}")
             self._study.keep_base(base)
@@ -167,17 +169,21 @@ class Trials:
 
     def _use(self, parameters: dict[str, object]) -> None:
         """Let vla_node decide so. What is loaded is loaded anew for each trial, so that a pause tells nothing."""
-        loads = any(name.startswith("policy.") and name not in LIVE for name in parameters)
-        before, after = RELOADED if loads else ((), ())
-        for label in before:
-            self._transition(label)
+        live = {name: value for name, value in parameters.items() if not name.startswith("policy.") or name in LIVE}
+        if live != parameters:
+            self._transition("deactivate")
+            self._transition("cleanup")
+            self._set_all(parameters)
+            self._transition("configure")  # which may take parameters from a bundle
+            self._transition("activate")
+        self._set_all(live)
+
+    def _set_all(self, parameters: dict[str, object]) -> None:
         request = SetParametersAtomically.Request(
             parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in parameters.items()])
         answer = self._call(self._set, request, "vla_node to take its parameters").result
         if not answer.successful:
             raise Stopped(f"vla_node refuses what is to be compared: {answer.reason}")
-        for label in after:
-            self._transition(label)
 
     def _transition(self, label: str) -> None:
         request = ChangeState.Request()
@@ -206,6 +212,12 @@ def by_task_success(result: Any, measured: dict) -> Outcome:
     if code in ITS_OWN:
         return Outcome(False, "other" if code == Code.TASK_FAILED else "safety_stop", duration, measured)
     return Outcome(None, "other", duration, measured, NAMES.get(code, f"error code {code}"))
+
+
+def _of(value: ParameterValue) -> object:
+    """The value of a parameter, for JSON; None where there is none."""
+    plain = parameter_value_to_python(value)
+    return plain.tolist() if isinstance(plain, array) else plain
 
 
 def _plain(step: DecodeStep) -> dict:
