@@ -4,6 +4,9 @@
 What would tell the decoder, its name, its latency, a fault in its own words, is neither printed nor noted in the open.
 """
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from lifecycle_msgs.srv import ChangeState
@@ -25,7 +28,7 @@ from vla_sd_ros.trial.keys import Keys
 from vla_sd_ros.trial.study import Outcome, Slot, Stopped, Study
 
 SCENE_SETTLES = 0.6  # [s] after a reset: the camera and the arm's pose are of the new scene
-MOST_VOID = 3  # trials in a row that do not count, after which something is broken
+MOST_VOID = 3  # unattended trials in a row that do not count, after which something is broken
 STEP = ("decoder", "path", "forward_passes", "accepted_length", "vision_ms", "prefill_ms", "draft_ms", "decode_ms", "total_ms",
         "image_to_command_ms")  # of what each action took
 Code = ExecuteInstruction.Result
@@ -63,7 +66,7 @@ class Trials:
         self._complete(self._study.arms.values())
         void = 0
         while slot := self._study.next():
-            if void == MOST_VOID:
+            if void == MOST_VOID and not self._keys:
                 raise Stopped(f"{MOST_VOID} trials in a row do not count; mend what ended them")
             say(f"trial {slot.seq} of {slot.total}: {slot.code}, setup {slot.setup}")
             if self._operator_leaves():
@@ -79,22 +82,19 @@ class Trials:
     def _trial(self, slot: Slot) -> Outcome:
         """A trial that is cut off here has begun, and has no outcome: Study.begin() finds it."""
         self._prepare(slot)
-        workplace = self._study.workplace()
-        start_recorder(self._client, self._supervisor, workplace / "episode")
-        before = self._clipped()
-        self._steps.clear()
-        self._client.start(self._protocol.instruction, self._protocol.time_limit)
-        trial = self._study.start(slot)
+        workplace, trial = self._study.workplace(), ""
         try:
-            said, result = self._watch()
-            linger(self._client, self._supervisor, RECORDED_TAIL)
+            with self._recorded(workplace / "episode"):
+                before = self._clipped()
+                self._steps.clear()
+                self._client.start(self._protocol.instruction, self._protocol.time_limit)
+                trial = self._study.start(slot)
+                said, result = self._watch()
+                linger(self._client, self._supervisor, RECORDED_TAIL)
         except GoalRejected:
-            self._study.keep(trial, workplace, Outcome(None, "other", 0.0, {"setup": slot.setup}, "GOAL_REFUSED"))
+            if trial:
+                self._study.keep(trial, workplace, Outcome(None, "other", 0.0, {"setup": slot.setup}, "GOAL_REFUSED"))
             raise
-        finally:
-            if self._client.running:
-                cancel(self._client)
-            self._supervisor.stop(["recorder"])
         after = self._clipped()
         measured = {
             "setup": slot.setup, "parameters": slot.parameters,
@@ -105,6 +105,17 @@ class Trials:
         outcome = self._judged(said, result, measured)
         self._study.keep(trial, workplace, outcome)
         return outcome
+
+    @contextmanager
+    def _recorded(self, folder: Path) -> Iterator[None]:
+        """Record meanwhile; afterwards the bag is whole and no goal is running."""
+        start_recorder(self._client, self._supervisor, folder)
+        try:
+            yield
+        finally:
+            if self._client.running:
+                cancel(self._client)
+            self._supervisor.stop(["recorder"])
 
     def _prepare(self, slot: Slot) -> None:
         self._supervisor.check()
