@@ -19,6 +19,7 @@ Result = ExecuteInstruction.Result
     (Result.TASK_FAILED, False, "other"),
     (Result.INFERENCE_FAILED, False, "safety_stop"),
     (ArmStatus.JOINT_LIMIT, False, "safety_stop"),
+    (ArmStatus.ARM_RUNS_AWAY, False, "safety_stop"),  # pressed against something, it does so each time
     (ArmStatus.COMMAND_STALE, False, "safety_stop"),
     (Result.IMAGE_STALE, None, "other"),
     (Result.ARM_FAULT, None, "other"),

@@ -36,7 +36,7 @@ LIMITS = {Code.TIME_LIMIT, Code.STEP_LIMIT}
 # What a policy brings on itself: to leave these out would favour the decoder that fails in this way.
 ITS_OWN = {Code.TASK_FAILED, Code.INFERENCE_FAILED, ArmStatus.COMMAND_STALE, ArmStatus.COMMAND_INVALID,
            ArmStatus.ARM_DEVIATES, ArmStatus.ARM_NOT_FOLLOWING, ArmStatus.JOINT_LIMIT, ArmStatus.SINGULARITY,
-           ArmStatus.LEAD_OFFSET, ArmStatus.COMMANDS_CLIPPED, ArmStatus.TRAJECTORY_FAILED}
+           ArmStatus.LEAD_OFFSET, ArmStatus.ARM_RUNS_AWAY, ArmStatus.COMMANDS_CLIPPED, ArmStatus.TRAJECTORY_FAILED}
 NAMES = {getattr(kind, name): name for kind in (ArmStatus, Code) for name in dir(kind)
          if name.isupper() and isinstance(getattr(kind, name), int)}
 
