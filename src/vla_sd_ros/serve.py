@@ -42,11 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        from vla_sd_ros.serving import server
+        from vla_sd_ros.serving import door, server
         from vla_sd_ros.serving.key import read_key
 
         key = read_key(arguments.api_key_file) if arguments.api_key_file else ""
-        bound = server.listen(arguments.host, arguments.port, key)      # said before minutes of loading, not after
+        bound = door.listen(arguments.host, arguments.port, key)      # said before minutes of loading, not after
         service = load(arguments)
     except ModuleNotFoundError as error:
         print(f"vla-sd serve: {error.name} is missing: pip install 'vla_sd_ros[serve]'", file=sys.stderr)

@@ -106,15 +106,25 @@ class Local:
 @contextmanager
 def served_here(local: Local, key: str = "", batch: int = 1) -> Iterator[int]:
     """The port of a server in a thread of this process, which uses the model of `local`."""
-    from aiohttp import web
-
     from vla_sd_ros.assembly.local import LocalBrain
     from vla_sd_ros.serving.door import Door
     from vla_sd_ros.serving.server import application
     from vla_sd_ros.serving.service import Service
 
     service = Service(local.vla, lambda seat: LocalBrain(local.model, local.choice, seat), batch)
-    loop, runner = asyncio.new_event_loop(), web.AppRunner(application(service, key, Door()), shutdown_timeout=1.0)
+    try:
+        with listening(application(service, key, Door())) as port:
+            yield port
+    finally:
+        service.close()
+
+
+@contextmanager
+def listening(app) -> Iterator[int]:
+    """The port of an aiohttp application in a thread of this process."""
+    from aiohttp import web
+
+    loop, runner = asyncio.new_event_loop(), web.AppRunner(app, shutdown_timeout=1.0)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
@@ -127,7 +137,6 @@ def served_here(local: Local, key: str = "", batch: int = 1) -> Iterator[int]:
         yield asyncio.run_coroutine_threadsafe(start(), loop).result(10.0)
     finally:
         asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10.0)
-        service.close()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

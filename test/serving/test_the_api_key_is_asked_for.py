@@ -68,7 +68,7 @@ def test_other_hosts_than_loopback_need_a_key(capsys, host):
 
 
 def test_a_key_allows_them(tmp_path):
-    from vla_sd_ros.serving.server import listen
+    from vla_sd_ros.serving.door import listen
 
     listen("0.0.0.0", 0, KEY).close()
     listen("localhost", 0, "").close()

@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may hold the server's attention, and for how long: connections that ask nothing, bodies that never end, web pages.
+"""Who may hold a server's attention, and for how long: connections that ask nothing, bodies that never end, web pages.
+
+What the policy server and the operator's page share, from the address that is listened on to the answer to what goes wrong.
 
 aiohttp waits for ever for the headers of a request, so a thousand half requests would take every file descriptor.
 """
 import asyncio
 import contextlib
+import hmac
 import ipaddress
+import logging
 import resource
+import signal
+import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 
 from aiohttp import web
 
-from vla_sd_ros.serving.service import Busy
+from vla_sd_ros.serving.requests import BadRequest, Busy
 
 MAX_CONNECTIONS = 512   # open at once; those that ask nothing go first
 HEADER_TIMEOUT = 5.0    # s for the headers of a connection's first request
@@ -20,6 +26,47 @@ KEPT = 75.0             # s for which a connection may be kept until its next re
 BODY_TIMEOUT = 10.0     # s for the body of a request
 MAX_BODIES = 8          # bodies that are read at once, each of at most server.MAX_MESSAGE bytes
 SWEEP = 0.25            # s between two looks at the connections
+STOP_TIMEOUT = 2.0      # s for requests that are being answered when the server stops
+
+
+logger = logging.getLogger(__name__)
+
+
+def listen(host: str, port: int, key: str) -> socket.socket:
+    """A socket bound to the address; port 0: any free one. ValueError where that fails, or is not loopback without a key."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise ValueError(f"--host {host!r} is no address of this machine ({error})") from error
+    if not key and not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
+        raise ValueError(f"--host {host} can be reached from other machines: give --api-key-file, or keep 127.0.0.1 and "
+                         "use an SSH tunnel")
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise ValueError(f"cannot listen on {host}, port {port} ({error}): choose another --port or --host") from error
+    return bound
+
+
+async def serve_until_signal(application: web.Application, door: "Door", bound: socket.socket, ready: Callable[[str], None]) -> None:
+    """Answers until SIGINT or SIGTERM; then ends what is under way and returns. ready: called with the address."""
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # a traceback for every malformed line of HTTP
+    # Nothing is unpacked: 64 kB of gzip can be 64 MB.
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=STOP_TIMEOUT, auto_decompress=False)
+    await runner.setup()
+    watch = asyncio.create_task(door.watch(runner.server))
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    await web.SockSite(runner, bound).start()
+    host, port = bound.getsockname()[:2]
+    ready(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    await stopping.wait()
+    watch.cancel()
+    await runner.cleanup()
 
 
 class Door:
@@ -77,21 +124,74 @@ class Door:
                 connection.transport.abort()
 
 
-def from_elsewhere(key: str, origins: Collection[str]) -> Callable:
+def told(advice: str, too_large: str, what: str, statuses: Mapping[type[Exception], int] | None = None) -> Callable:
+    """A middleware that turns whatever goes wrong into a status and {"error": sentence}.
+
+    advice: how to ask. too_large: the sentence about a body that is. what: the part that fails where it is nobody's input.
+    statuses: of exceptions whose message is a sentence for the client, beside BadRequest and Busy.
+    """
+    known = {BadRequest: 400, Busy: 503, **(statuses or {})}
+
+    @web.middleware
+    async def tell(request: web.Request, handler: Callable[[web.Request], Awaitable]) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except tuple(known) as error:
+            return refusal(next(status for kind, status in known.items() if isinstance(error, kind)), str(error))
+        except web.HTTPRequestEntityTooLarge:
+            return refusal(413, too_large)
+        except web.HTTPMethodNotAllowed:
+            return refusal(405, f"{request.path[:80]} does not know {request.method[:20]}: {advice}")
+        except web.HTTPException as error:
+            return refusal(error.status, f"{error.reason}: {advice}")
+        except TimeoutError:
+            return refusal(408, f"the body did not come within {BODY_TIMEOUT:g} s: send it again")
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            return refusal(500, failure(error, what))
+
+    return tell
+
+
+def failure(error: Exception, what: str) -> str:
+    """The sentence for a failure that is not the client's; the details are for the server's log."""
+    logger.error("a request failed", exc_info=error)
+    written = isinstance(error, ValueError) and str(error)
+    return f"{what} failed: {error if written else type(error).__name__}; the server's log says more"
+
+
+def refusal(status: int, sentence: str, headers: dict | None = None) -> web.Response:
+    return web.json_response({"error": sentence}, status=status, headers=headers)
+
+
+def check_key(request: web.Request, key: str) -> web.Response | None:
+    """Refuses a request without the key, in a time that does not depend on how much of it is right."""
+    given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+    if not key or hmac.compare_digest(given, f"Api-Key {key}".encode()):
+        return None
+    return refusal(401, "the API key is missing or wrong: send the header 'Authorization: Api-Key ...'",
+                   {"WWW-Authenticate": "Api-Key"})
+
+
+def from_elsewhere(key: str, origins: Collection[str] = (), own_page: bool = False) -> Callable:
     """A middleware that refuses web pages, whose browser would let them command an arm behind its user's back.
 
     A browser names the page in Origin. Where there is no key, Host must be an address or localhost: a page can have its own
-    name resolved to this machine (DNS rebinding), but not an address.
+    name resolved to this machine (DNS rebinding), but not an address. own_page: the server has a page itself, which may ask; it
+    is the one whose Origin is the Host that is asked.
     """
+    advice = "open the console's own page" if own_page else "--allow-origin names those that may"
 
     @web.middleware
     async def check(request: web.Request, handler: Callable[[web.Request], Awaitable]) -> web.StreamResponse:
-        origin = request.headers.get("Origin")
-        if origin is not None and origin not in origins:
-            raise web.HTTPForbidden(reason=f"web pages of {origin[:80]!r} may not ask; --allow-origin names those that may")
-        if not key and not _is_local(request.headers.get("Host", "")):
+        origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
+        own = own_page and origin in (f"http://{host}", f"https://{host}")      # https: of a proxy before it
+        if origin is not None and origin not in origins and not own:
+            raise web.HTTPForbidden(reason=f"web pages of {origin[:80]!r} may not ask; {advice}")
+        if not key and not _is_local(host):
             raise web.HTTPForbidden(reason="without an API key the server is asked by its address or as localhost, not as "
-                                           f"{request.headers.get('Host', '')[:80]!r}")
+                                           f"{host[:80]!r}")
         return await handler(request)
 
     return check

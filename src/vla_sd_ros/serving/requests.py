@@ -18,6 +18,10 @@ class BadRequest(ValueError):
     """Input that cannot be used: one sentence that says what was wrong and what to do."""
 
 
+class Busy(RuntimeError):
+    """More requests wait than the server can answer in time; one sentence."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """image (H, W, 3) uint8 RGB. unnorm_key: the statistics that the client expects, empty for those of the server.

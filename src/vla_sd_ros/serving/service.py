@@ -18,7 +18,7 @@ import numpy as np
 from vla_sd_ros.decoding.decision import Decision
 from vla_sd_ros.decoding.history import History
 from vla_sd_ros.policy.vla import Vla
-from vla_sd_ros.serving.requests import EXTENSION, BadRequest, Observation
+from vla_sd_ros.serving.requests import EXTENSION, BadRequest, Busy, Observation
 from vla_sd_ros.serving.rounds import Rounds
 
 MAX_WAITING = 32        # requests for the inference thread, the running one among them
@@ -27,10 +27,6 @@ MAX_STEPS = 100_000     # of an episode, as many as a goal of vla_node may have
 BATCH_WAIT = 0.005      # s that a batch waits for more requests after its first one
 PAUSE = 10.0            # s without a request after which POST /act begins a new episode
 ACTION = "x, y, z [m], roll, pitch, yaw [rad] of one step, base axes; gripper 0 closed .. 1 open"
-
-
-class Busy(RuntimeError):
-    """More requests wait than the server can answer in time; one sentence."""
 
 
 class Episode:
