@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from vla_sd_ros import inputs
+from vla_sd_ros import inputs, instructions
 from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.policy.actions import BINS, ActionStatistics, choose_statistics, read_statistics
 from vla_sd_ros.policy.config import VlaConfig
@@ -149,6 +149,7 @@ def _train(rank: int, arguments: argparse.Namespace, work: Path) -> None:
                 save_state(saved, trainee.state())
                 model, head, _ = trainee.average
                 checkpoint.save(arguments.output, model, tokenizer, STATISTICS_KEY, statistics, head.draft_head())
+                instructions.write(arguments.output, [own for own, *_ in frames.sentences])
                 last_saved = time.monotonic()
 
 
