@@ -49,7 +49,7 @@ setup(
     python_requires=">=3.11",
     package_dir={"": "src"},
     packages=find_packages("src"),
-    package_data={NAME: ["checkpoints/*/*", "example.jpg"]},
+    package_data={NAME: ["checkpoints/*/*", "example.jpg", "console/page/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -87,7 +87,7 @@ setup(
         "sim": SIM,
         "trossen": ["trossen-arm>=1.11,<1.12"],
         "trossen-sim": ["trossen-arm-sim>=0.2.3,<0.3"],
-        "test": ["hypothesis>=6.100", "pytest>=7.4", "pytest-xdist>=3.5"],
+        "test": ["hypothesis>=6.100", "playwright>=1.45", "pytest>=7.4", "pytest-xdist>=3.5"],
         "trial": ["fieldtrial>=0.3,<0.4"],
     },
 )

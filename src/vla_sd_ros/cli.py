@@ -12,6 +12,7 @@ SUBCOMMANDS = {
     "robot": ("vla_sd_ros.robot", "drive an FR3 or a WidowX AI without a ROS installation: driver and nodes"),
     "send": ("vla_sd_ros.send", "send an instruction to a running vla_node"),
     "record": ("vla_sd_ros.record", "record each goal of a running vla_node, judged by an operator"),
+    "console": ("vla_sd_ros.console.command", "the operator's page of a running vla_node, for a browser"),
     "report": ("vla_sd_ros.report.command", "make video, figure and summary of a recorded run again"),
     "adapt": ("vla_sd_ros.adapt.command", "make fast decoders for a policy and an arm of yours, from recordings"),
     "collect": ("vla_sd_ros.sim.collect", "make demonstrations with the scripted expert"),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SROS2 policy names every topic, service and action of each node and of the client, in the right direction, and no more.
 
-For arm_node, vla_node and the client as they are in the graph; for sim_node by its source; for real arms by the launch plans.
+For arm_node, vla_node, client and console as they are in the graph; for sim_node by its source; for real arms by the plans.
 """
 
 import ast
@@ -63,7 +63,7 @@ def full(name: str, namespace: str, node: str) -> str:
 
 @pytest.fixture(scope="module")
 def graph():
-    """What arm_node, vla_node and the client do, as `policy()` has it; arm_node with the default interfaces."""
+    """What arm_node, vla_node, the client and the console do, as `policy()` has it; arm_node with the default interfaces."""
     from processes import in_a_process
 
     return in_a_process(observed_graph)
@@ -73,6 +73,7 @@ def observed_graph() -> dict:
     from processes import Domain
 
     from vla_sd_ros.client import InstructionClient
+    from vla_sd_ros.console.robot import Robot
     from vla_sd_ros.nodes.arm_node import ArmNode
     from vla_sd_ros.nodes.goal_recorder import GoalRecorder
     from vla_sd_ros.nodes.vla_node import VlaNode
@@ -84,13 +85,16 @@ def observed_graph() -> dict:
     arm.configure()
     vla._subscribe()  # of configure(), which also loads a model
     client = InstructionClient("vla", context=context)  # noqa: F841  (a node lives as long as its object)
+    console = Robot("vla", context)
     seen, deadline = {}, time.monotonic() + 15.0
     while time.monotonic() < deadline:
         seen = {node: used(arm, node) for node in ENCLAVES}
-        if "/vla/execute_instruction" in seen["instruction_client"]["actions call"] and "/vla/enable" in (
-                seen["arm_node"]["topics subscribe"]):
+        if ("/vla/execute_instruction" in seen["instruction_client"]["actions call"] & seen["vla_sd_console"]["actions call"]
+                and "/vla/enable" in seen["arm_node"]["topics subscribe"]
+                and "/vla/image" in seen["vla_sd_console"]["topics subscribe"]):
             break
         time.sleep(0.05)
+    console.close()
     context.try_shutdown()
     return seen
 
@@ -111,7 +115,7 @@ def used(observer, name: str) -> dict:
 
 
 ENCLAVES = {"arm_node": "/vla/arm_node", "vla_node": "/vla/vla_node", "goal_recorder": "/vla/goal_recorder",
-            "instruction_client": "/vla/client"}
+            "instruction_client": "/vla/client", "vla_sd_console": "/vla/console", "vla_sd_console_goals": "/vla/console"}
 
 
 @pytest.mark.parametrize("node", ENCLAVES)
@@ -181,5 +185,5 @@ def test_every_default_of_the_launch_files_is_allowed(file, given):
 def test_the_tools_of_sros2_accept_it():
     policies = pytest.importorskip("sros2.policy", reason="sros2 is not installed")
     loaded = policies.load_policy(FOLDER / "policy.xml")
-    assert len(loaded.findall(".//enclave")) == 4
+    assert len(loaded.findall(".//enclave")) == 5
     assert all(isinstance(entry.tag, str) for entry in loaded.find("enclaves")), "its tools take a comment for an enclave"
