@@ -22,7 +22,7 @@ def ready() -> dict:
     return {
         "namespace": "/vla",
         "vla": {"there": True, "problem": "", "state": "active", "level": 0, "message": "active", "decoder": "fused",
-                "checkpoint": "libero", "device": "cpu", "rate": "0.0"},
+                "checkpoint": "libero"},
         "arm": {"there": True, "problem": "", "moving": False, "code": 1, "name": "NO_COMMAND", "message": "no goal is running",
                 "held": False, "fault": False, "clipped": 0, "refused": 0, "gripper": "open", "gripper_message": "",
                 "dry_run": False},

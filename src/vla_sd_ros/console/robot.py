@@ -17,8 +17,10 @@ from typing import Any
 import cv2
 import numpy as np
 import simplejpeg
+from action_msgs.msg import GoalStatus
 from action_msgs.srv import CancelGoal
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import ParameterEvent
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -34,13 +36,13 @@ from vla_sd_ros import instructions
 from vla_sd_ros.client import GoalRejected, InstructionClient
 from vla_sd_ros.console import Refused, parameters
 from vla_sd_ros.control.codes import Code
-from vla_sd_ros.images import compressed_to_rgb, to_rgb
+from vla_sd_ros.messages.images import compressed_to_rgb, to_rgb
 from vla_sd_ros.messages.qos import LATCHED
 from vla_sd_ros.nodes.matching import MatchedSubscription
 from vla_sd_ros.nodes.polling import PolledOnly
 from vla_sd_ros.send import warnings
 
-VLA_SILENT = 3.5        # s without diagnostics, which come at 1 Hz
+VLA_SILENT = 3.5        # s without an answer to LOOK_PERIOD's question for its state
 ARM_SILENT = 1.0        # s without a status, which comes at 10 Hz
 CAMERA_PERIOD = 0.1     # s, between two looks at the camera, while a page is open
 CAMERA_SILENT = 2.0     # s without an image
@@ -48,7 +50,7 @@ CAMERA_SIDE = 640       # pixels, the longer side of the picture that pages get
 LOOK_PERIOD = 0.5       # s, between two looks at who is there
 PATIENCE = 3.0          # s for an answer
 HOLD_PATIENCE = 1.0     # s for that of arm_node to a hold
-LOST_AFTER = 2.5        # s of a goal, from which on vla_node's word that it has none counts
+REFUSAL = 0.3           # s, within which vla_node ends a goal that it does not take
 STEPS, SENTENCES, EVENTS = 600, 50, 50      # that are kept
 GRIPPER = ("unknown", "open", "closed", "moving")
 CAMERA_TYPES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
@@ -69,15 +71,18 @@ class Robot:
         self.namespace = node.get_namespace()
         self.viewers = 0                                # pages that are open
         self._heard = {"vla": -math.inf, "arm": -math.inf, "camera": -math.inf}
-        self._said: dict[str, dict] = {"vla": {}, "arm": {}}    # by the diagnostics of each
+        self._said = (0, "")                            # level and sentence of vla_node's diagnostics
+        self._states = {"vla": "", "arm": ""}           # of the lifecycle
+        self._state_clients: dict[str, Any] = {}
         self._status = ArmStatus()
         self._goal: dict | None = None
         self._last: dict | None = None
-        self._unasked: RunningGoal | None = None        # whose result nobody has asked for yet
+        self._servers: set[bytes] = set()               # who was asked for the running goal's result
         self._steps: deque[dict] = deque(maxlen=STEPS)
         self._counted = 0
         self._sentences: dict[str, None] = {}           # of the scene, and of goals, in the order in which they came
         self._known: list[str] = []                     # of the policy
+        self._checkpoint = ""
         self._events: deque[dict] = deque(maxlen=EVENTS)
         self._tables: dict[str, list[dict]] = {"vla": [], "arm": []}
         self._tables_version = 0
@@ -104,6 +109,8 @@ class Robot:
         node.create_subscription(ExecuteInstruction.Impl.FeedbackMessage, f"{action}/feedback", self._on_feedback, 10)
         self._results = node.create_client(ExecuteInstruction.Impl.GetResultService, f"{action}/get_result")
         self._cancels = node.create_client(CancelGoal, f"{action}/cancel_goal")
+        self._status_topic = node.resolve_topic_name(f"{action}/status")
+        self._state_clients["vla"] = node.create_client(GetState, "vla_node/get_state")
         self._marks = node.create_publisher(TaskSuccess, "task_success", LATCHED)
         self._clients["vla"] = AsyncParameterClient(node, "vla_node")
         self._follow_arm(node.resolve_topic_name("arm_node/status"))
@@ -129,7 +136,7 @@ class Robot:
         with self._lock:
             return {
                 "namespace": self.namespace, "vla": self._vla(), "arm": self._arm(), "camera": self._camera_state(),
-                "goal": self._goal and {key: value for key, value in self._goal.items() if key != "began"},
+                "goal": self._goal and dict(self._goal),
                 "last": self._last, "starting": self._starting, "sentences": list(dict.fromkeys([*self._sentences, *self._known])),
                 "events": list(self._events), "parameters": self._tables_version}
 
@@ -164,23 +171,24 @@ class Robot:
         return f"{name} of {self.namespace} has not been heard yet"
 
     def _vla(self) -> dict:
-        said = self._said["vla"]
-        return {"there": self._there("vla"), "problem": self._silent("vla", "vla_node"), "state": said.get("state", ""),
-                "level": said.get("level", 0), "message": said.get("message", ""), "decoder": said.get("decoder", ""),
-                "checkpoint": said.get("checkpoint", ""), "device": said.get("device", ""), "rate": said.get("rate [Hz]", "")}
+        level, message = self._said
+        return {"there": self._there("vla"), "problem": self._silent("vla", "vla_node"), "state": self._states["vla"],
+                "level": level, "message": message, "checkpoint": self._checkpoint, "decoder": self._value("vla", "decoder.name")}
 
     def _arm(self) -> dict:
-        s, there = self._status, self._there("arm")
-        code = _code(s.code)
-        lifecycle = self._said["arm"].get("lifecycle state", "")
+        s, there, lifecycle = self._status, self._there("arm"), self._states["arm"]
         problem = self._silent("arm", "arm_node")
-        if problem and lifecycle and lifecycle != "active":
-            problem = f"arm_node is {lifecycle}, not active"
-        return {"there": there, "problem": problem, "moving": there and s.state == ArmStatus.MOVING, "code": s.code, "name": code,
-                "message": s.message, "held": there and s.code == ArmStatus.HELD,
+        if problem and lifecycle not in ("", "active"):
+            problem = f"arm_node is {lifecycle}, not active: configure and activate it"
+        return {"there": there, "problem": problem, "moving": there and s.state == ArmStatus.MOVING, "code": s.code,
+                "name": _code(s.code), "message": s.message, "held": there and s.code == ArmStatus.HELD,
                 "fault": there and s.code not in (ArmStatus.OK, ArmStatus.NO_COMMAND), "clipped": s.clipped, "refused": s.refused,
                 "gripper": GRIPPER[min(s.gripper, 3)], "gripper_message": s.gripper_message,
-                "dry_run": self._said["arm"].get("dry_run") == "True"}
+                "dry_run": self._value("arm", "dry_run") is True}
+
+    def _value(self, node: str, name: str) -> Any:
+        """Of a live parameter; empty where it is not known."""
+        return next((known["value"] for known in self._tables[node] if known["name"] == name), "")
 
     def _camera_state(self) -> dict:
         there = self._there("camera")
@@ -204,7 +212,8 @@ class Robot:
     def _start(self, instruction: str, time_limit: float) -> str:
         try:
             self._goals.start(instruction, time_limit, timeout=PATIENCE)
-        except (GoalRejected, TimeoutError, ValueError) as error:
+            self._goals.is_complete(REFUSAL)
+        except (GoalRejected, TimeoutError, ConnectionError, ValueError) as error:
             raise Refused(str(error)) from error
         return f"started: {instruction}"
 
@@ -288,34 +297,42 @@ class Robot:
             if not any(goal_id):
                 self._goal = None
                 return
-            self._goal = {"id": goal_id.hex(), "instruction": m.instruction, "step": 0, "elapsed": 0.0, "warnings": [],
-                          "began": time.monotonic()}
+            self._goal = {"id": goal_id.hex(), "instruction": m.instruction, "step": 0, "elapsed": 0.0, "warnings": []}
+            self._servers = set()
             self._remember(m.instruction)
             self.note("goal", f"goal: {m.instruction}")
-            self._unasked = m
         self._ask_for_result()
 
     def _ask_for_result(self) -> None:
-        """Of the goal that runs; its answer comes when the goal ends."""
-        goal = self._unasked
-        if goal and self._results.service_is_ready():
-            self._unasked = None
-            request = ExecuteInstruction.Impl.GetResultService.Request(goal_id=goal.goal_id)
-            self._results.call_async(request).add_done_callback(lambda done: self._on_result(goal, done.result().result))
-
-    def _on_result(self, goal: RunningGoal, r: ExecuteInstruction.Result) -> None:
-        if not r.termination_reason:
-            return                                      # a vla_node that knows no such goal
+        """Of the goal that runs, of each vla_node that offers the action: the answer comes when it ends, or at once from one
+        that was started in the place of another and knows of no such goal."""
         with self._lock:
-            if self._goal and self._goal["id"] == bytes(goal.goal_id.uuid).hex():
+            goal = self._goal
+            there = {bytes(info.endpoint_gid) for info in self._node.get_publishers_info_by_topic(self._status_topic)}
+            if not goal or not there - self._servers or not self._results.service_is_ready():
+                return
+            self._servers |= there
+        request = ExecuteInstruction.Impl.GetResultService.Request()
+        request.goal_id.uuid = list(bytes.fromhex(goal["id"]))
+        self._results.call_async(request).add_done_callback(lambda done: self._on_result(goal, done.result()))
+
+    def _on_result(self, goal: dict, answer: Any) -> None:
+        with self._lock:
+            if goal.get("over"):
+                return                                  # told already, by an earlier answer
+            goal["over"] = True
+            if self._goal is goal:
                 self._goal = None
-            d = r.decode_summary
-            self._ended(goal.instruction, r.termination_reason, r.error_msg, steps=r.steps, elapsed=_finite(r.elapsed_time),
+            if answer.status == GoalStatus.STATUS_UNKNOWN:
+                self._ended(goal, "lost", "vla_node was started anew and knows nothing of this goal")
+                return
+            r, d = answer.result, answer.result.decode_summary
+            self._ended(goal, r.termination_reason, r.error_msg, steps=r.steps, elapsed=_finite(r.elapsed_time),
                         latency=_finite(d.latency_median_ms), passes=_finite(d.forward_passes_per_action), decoder=d.decoder)
 
-    def _ended(self, instruction: str, reason: str, message: str, **figures: Any) -> None:
-        self._last = {"instruction": instruction, "reason": reason, "message": message, **figures}
-        self.note("fault" if reason in ("fault", "lost") else "goal", f"{reason}: {instruction}. {message}".strip())
+    def _ended(self, goal: dict, reason: str, message: str, **figures: Any) -> None:
+        self._last = {"instruction": goal["instruction"], "reason": reason, "message": message, **figures}
+        self.note("fault" if reason in ("fault", "lost") else "goal", f"{reason}: {goal['instruction']}. {message}".strip())
 
     def _on_feedback(self, m: Any) -> None:
         with self._lock:
@@ -332,22 +349,9 @@ class Robot:
             self._sentences[sentence] = None
 
     def _on_diagnostics(self, m: DiagnosticArray) -> None:
-        names = {f"{self.namespace.strip('/')}/vla_node".strip("/"): "vla", self._arm_name.strip("/"): "arm"}
         for status in m.status:
-            if what := names.get(status.name):
-                with self._lock:
-                    self._said[what] = {"level": int.from_bytes(status.level, "little"), "message": status.message,
-                                        **{pair.key: pair.value for pair in status.values if pair.key != "level"}}
-                    if what == "vla":
-                        self._heard["vla"] = time.monotonic()
-                        self._see_lost_goal()
-
-    def _see_lost_goal(self) -> None:
-        """Of a vla_node that was killed and started anew nothing tells that its goal is gone, but its diagnostics."""
-        goal = self._goal
-        if goal and self._said["vla"].get("goal") == "none" and time.monotonic() - goal["began"] > LOST_AFTER:
-            self._goal = None
-            self._ended(goal["instruction"], "lost", "vla_node was started anew and knows nothing of this goal")
+            if status.name == f"{self.namespace.strip('/')}/vla_node".strip("/"):
+                self._said = int.from_bytes(status.level, "little"), status.message
 
     def _on_arm(self, m: ArmStatus) -> None:
         with self._lock:
@@ -361,6 +365,9 @@ class Robot:
     def _look(self) -> None:
         self._ask_for_result()
         self._find_topics()
+        for what, client in self._state_clients.items():
+            if client.service_is_ready():
+                client.call_async(GetState.Request()).add_done_callback(lambda done, what=what: self._on_state(what, done.result()))
         for what, client in list(self._clients.items()):
             silent = not self._there("vla" if what == "vla" else "arm") and not client.services_are_ready()
             if silent:
@@ -370,6 +377,11 @@ class Robot:
                 self._executor.create_task(self._fetch, what, client)
         if self._camera and self.viewers:
             self._camera.look()
+
+    def _on_state(self, what: str, answer: GetState.Response) -> None:
+        self._states[what] = answer.current_state.label
+        if what == "vla":
+            self._heard["vla"] = time.monotonic()
 
     def _find_topics(self) -> None:
         """The camera and the arm of this vla_node, which may be remapped, are what it hears of their types."""
@@ -394,9 +406,11 @@ class Robot:
         if self._arm_status:
             self._node.destroy_subscription(self._arm_status)
             self._node.destroy_client(self._hold)
+            self._node.destroy_client(self._state_clients["arm"])
         self._arm_topic, self._arm_name = topic, name
         self._arm_status = self._node.create_subscription(ArmStatus, topic, self._on_arm, LATCHED)
         self._hold = self._node.create_client(SetBool, f"{name}/hold")
+        self._state_clients["arm"] = self._node.create_client(GetState, f"{name}/get_state")
         self._clients["arm"] = AsyncParameterClient(self._node, name)
         self._take_table("arm", [])
 
@@ -408,10 +422,10 @@ class Robot:
             return
         self._take_table(what, parameters.table(described.descriptors, values.values))
         given = dict(zip(names, map(parameters.plain, values.values)))
-        if what == "vla" and not given.get("policy.remote"):
-            known = instructions.of(str(given.get("policy.checkpoint", "")))
-            with self._lock:
-                self._known = known
+        if what == "vla":
+            remote = given.get("policy.remote", "")
+            self._checkpoint = remote or str(given.get("policy.checkpoint", ""))
+            self._known = [] if remote else instructions.of(self._checkpoint)
 
     def _take_table(self, what: str, table: list[dict]) -> None:
         with self._lock:

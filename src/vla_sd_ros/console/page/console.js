@@ -166,7 +166,7 @@ function showArm() {
     ["because", arm.code > 1 ? `${words(arm.name)}: ${arm.message}` : arm.message],
     ["gripper", [arm.gripper, arm.gripper_message].filter(Boolean).join(": ")],
     ["commands", `${arm.clipped} clipped, ${arm.refused} refused`],
-    ["policy", [vla.checkpoint, vla.device, vla.decoder].filter(Boolean).join(", ")],
+    ["policy", [vla.checkpoint, vla.decoder].filter(Boolean).join(", ")],
     ["policy says", vla.there ? vla.message : vla.problem],
   ].filter(([, what]) => what);
   fill($("facts"), facts.flat(), (text, i) => make(i % 2 ? "dd" : "dt", text));
