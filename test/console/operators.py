@@ -116,9 +116,9 @@ class Operator:
 
 
 @contextmanager
-def console(robot: NotingRobot, runs: Path, key: str = "") -> Iterator[int]:
-    """The port of the console's web side, in a thread of this process."""
-    with listening(application(robot, runs, key, Door())) as port:
+def console(robot: NotingRobot, runs: Path, key: str = "", port: int = 0) -> Iterator[int]:
+    """The port of the console's web side, in a thread of this process; 0: any free one."""
+    with listening(application(robot, runs, key, Door()), port) as port:
         yield port
 
 

@@ -148,3 +148,32 @@ def test_a_key_is_asked_for_once_and_kept_over_a_reload(browser, tmp_path):
         page.sees("#answer", "done: hold")
         assert page.failures == [] and robot.asked == [("hold", True)]
         page.close()
+
+
+def test_a_lost_console_is_told_and_the_page_comes_back_by_itself(browser, tmp_path):
+    robot = NotingRobot()
+    with console(robot, tmp_path) as port:
+        page = Page(browser, f"http://127.0.0.1:{port}/", PHONE)
+        page.sees("#word", "READY")
+    page.sees("#word", "NO CONNECTION")
+    page.sees("#why", "use the emergency stop")
+    page.click("#hold")
+    page.sees("#answer", "HOLD did nothing. Use the emergency stop.")
+    with console(robot, tmp_path, port=port):
+        page.click("#hold")                 # at once, with the token of the console before
+        page.sees("#answer", "done: hold")
+        page.sees("#word", "READY")
+    assert page.failures == [] and robot.asked == [("hold", True)]
+    page.close()
+
+
+def test_a_console_that_falls_silent_is_asked_anew(browser, tmp_path):
+    robot = NotingRobot()
+    with console(robot, tmp_path) as port:
+        page = Page(browser, f"http://127.0.0.1:{port}/", PHONE)
+        page.sees("#word", "READY")
+        whole, robot.shown = robot.shown, None          # what tells the page fails
+        page.sees("#word", "NO CONNECTION")
+        robot.shown = whole
+        page.sees("#word", "READY", 15.0)
+        page.close()

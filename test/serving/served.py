@@ -120,8 +120,8 @@ def served_here(local: Local, key: str = "", batch: int = 1) -> Iterator[int]:
 
 
 @contextmanager
-def listening(app) -> Iterator[int]:
-    """The port of an aiohttp application in a thread of this process."""
+def listening(app, port: int = 0) -> Iterator[int]:
+    """The port of an aiohttp application in a thread of this process; 0: any free one."""
     from aiohttp import web
 
     loop, runner = asyncio.new_event_loop(), web.AppRunner(app, shutdown_timeout=1.0)
@@ -130,7 +130,7 @@ def listening(app) -> Iterator[int]:
 
     async def start() -> int:
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
         return runner.addresses[0][1]
 
     try:

@@ -8,6 +8,7 @@ import asyncio
 import math
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -69,6 +70,7 @@ class Robot:
         self._starter, self._starting = ThreadPoolExecutor(1), False
         self._lock = threading.RLock()
         self.namespace = node.get_namespace()
+        self._closing = False
         self.viewers = 0                                # pages that are open
         self._heard = {"vla": -math.inf, "arm": -math.inf, "camera": -math.inf}
         self._said = (0, "")                            # level and sentence of vla_node's diagnostics
@@ -119,6 +121,7 @@ class Robot:
 
     def close(self) -> None:
         """A goal that runs goes on, unless goal.client_timeout of vla_node says otherwise."""
+        self._closing = True
         self._starter.shutdown(cancel_futures=True)
         self._executor.shutdown(timeout_sec=1.0)
         self._thread.join(2.0)
@@ -126,8 +129,14 @@ class Robot:
         self._node.destroy_node()
 
     def _spin(self) -> None:
-        with suppress(ExternalShutdownException):
-            self._executor.spin()
+        """Whatever a callback raises, the next message is heard: a page that shows the past would be worse."""
+        while not self._closing:
+            try:
+                self._executor.spin_once(timeout_sec=0.2)
+            except ExternalShutdownException:
+                return
+            except Exception:
+                self._node.get_logger().error(traceback.format_exc(), throttle_duration_sec=10.0)
 
     # What pages show
 

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hmac
 import json
+import logging
 import math
 import secrets
 import socket
@@ -42,6 +43,7 @@ HEADERS = {
                                "frame-ancestors 'none'",
     "X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin", "Cache-Control": "no-store"}
+logger = logging.getLogger(__name__)
 
 
 async def serve(robot: Any, runs: Path, bound: socket.socket, key: str, ready: Callable[[str], None]) -> None:
@@ -157,13 +159,23 @@ class Console:
                     await connection.close(code=WSCloseCode.POLICY_VIOLATION, message=b"commands are POSTed")
         finally:
             telling.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+            with contextlib.suppress(asyncio.CancelledError):
                 await telling
             self._pages.discard(connection)
             self._robot.viewers = len(self._pages)
         return connection
 
     async def _tell(self, connection: web.WebSocketResponse) -> None:
+        """Tells what is new for as long as that works; a page that is told nothing connects again."""
+        try:
+            await self._tell_news(connection)
+        except ConnectionError:
+            pass                                        # the page is gone
+        except Exception:
+            logger.exception("a page cannot be told what is new")
+            await connection.close(code=WSCloseCode.INTERNAL_ERROR, message=b"the console failed")
+
+    async def _tell_news(self, connection: web.WebSocketResponse) -> None:
         """Sends what is new: the state and the steps as text, pictures as binary. A slow page gets fewer of them."""
         state, told_at, tables, step, picture = None, 0.0, -1, 0, 0
         while True:

@@ -11,6 +11,8 @@ let token = "";
 let state = null;               // the newest; null before the first
 let tables = {};
 let steps = [];
+let socket = null;
+let tried = 0;                  // when the socket was opened, ms
 let heard = 0;                  // when the console was heard last, ms
 let drawing = false;
 
@@ -45,7 +47,8 @@ async function connect() {
   }
   const address = new URL("live", location.href);
   address.protocol = address.protocol.replace("http", "ws");
-  const socket = new WebSocket(address, ["vla-sd-console", token]);
+  tried = Date.now();
+  socket = new WebSocket(address, ["vla-sd-console", token]);
   socket.binaryType = "blob";
   socket.onopen = () => { steps = []; showRecordings(); };
   socket.onmessage = (message) => {
@@ -53,7 +56,20 @@ async function connect() {
     if (message.data instanceof Blob) showPicture(message.data);
     else take(JSON.parse(message.data));
   };
-  socket.onclose = () => { heard = 0; show(); setTimeout(connect, RETRY); };
+  socket.onclose = () => { socket = null; heard = 0; show(); setTimeout(connect, RETRY); };
+}
+
+/** A connection that went without a word, such as that of a phone out of reach, is opened anew. */
+function watchConnection() {
+  if (Date.now() - heard <= SILENT) return;
+  show();
+  if (socket && Date.now() - Math.max(heard, tried) > 2 * SILENT) {
+    const lost = socket;
+    lost.onmessage = null;
+    lost.onclose();
+    lost.onclose = null;
+    lost.close();
+  }
 }
 
 function take(news) {
@@ -63,13 +79,21 @@ function take(news) {
   show();
 }
 
+function post(command, fields) {
+  return fetch(`do/${command}`, {
+    method: "POST", body: JSON.stringify(fields),
+    headers: { "Content-Type": "application/json", "X-Console-Token": token },
+  });
+}
+
 /** Ask for something and show what came of it, in a sentence. */
 async function ask(command, fields = {}) {
   try {
-    const answer = await fetch(`do/${command}`, {
-      method: "POST", body: JSON.stringify(fields),
-      headers: { "Content-Type": "application/json", "X-Console-Token": token },
-    });
+    let answer = await post(command, fields);
+    if (answer.status === 401) {                // the console was started anew since: nothing may keep a HOLD waiting
+      await openSession();
+      answer = await post(command, fields);
+    }
     const told = await answer.json();
     showAnswer(told.told ?? told.error, !answer.ok);
     return answer.ok;
@@ -381,5 +405,5 @@ $("refresh").onclick = showRecordings;
 $("filter").oninput = applyFilter;
 document.onkeydown = (event) => { if (event.key === "Escape" && !$("login").open) ask("hold"); };
 window.onresize = show;
-setInterval(() => { if (Date.now() - heard > SILENT) show(); }, 500);
+setInterval(watchConnection, 500);
 connect();
