@@ -225,3 +225,15 @@ def test_what_is_no_parameter_is_refused(nodes):
     for node, name in (("vla", "no.such"), ("arm", "dry_run"), ("elsewhere", "decoder.name")):
         with pytest.raises(Refused, match="there is no live parameter"):
             asked(nodes.robot.set_parameter(node, name, 1))
+
+
+def test_a_vla_node_in_another_namespace_is_named(nodes):
+    robot = Robot("lab", nodes.context)
+    try:
+        deadline = time.monotonic() + 10.0
+        while "--namespace vla" not in (problem := robot.state()["vla"]["problem"]):
+            assert time.monotonic() < deadline, problem
+            time.sleep(0.05)
+        assert problem == "vla_node of /lab has not been heard yet; there is one in /vla: --namespace vla"
+    finally:
+        robot.close()

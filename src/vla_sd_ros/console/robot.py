@@ -84,6 +84,7 @@ class Robot:
         self._counted = 0
         self._sentences: dict[str, None] = {}           # of the scene, and of goals, in the order in which they came
         self._known: list[str] = []                     # of the policy
+        self._elsewhere = ""                            # where else there is a vla_node
         self._checkpoint = ""
         self._events: deque[dict] = deque(maxlen=EVENTS)
         self._tables: dict[str, list[dict]] = {"vla": [], "arm": []}
@@ -177,7 +178,7 @@ class Robot:
             return ""
         if self._heard[what] > -math.inf:
             return f"{name} has been silent for {time.monotonic() - self._heard[what]:.0f} s"
-        return f"{name} of {self.namespace} has not been heard yet"
+        return f"{name} of {self.namespace} has not been heard yet{self._elsewhere if what == 'vla' else ''}"
 
     def _vla(self) -> dict:
         level, message = self._said
@@ -373,6 +374,8 @@ class Robot:
 
     def _look(self) -> None:
         self._ask_for_result()
+        if self._heard["vla"] == -math.inf:
+            self._look_elsewhere()
         self._find_topics()
         for what, client in self._state_clients.items():
             if client.service_is_ready():
@@ -386,6 +389,12 @@ class Robot:
                 self._executor.create_task(self._fetch, what, client)
         if self._camera and self.viewers:
             self._camera.look()
+
+    def _look_elsewhere(self) -> None:
+        end = "/execute_instruction/_action/status"
+        there = sorted(topic.removesuffix(end).lstrip("/") for topic, _ in self._node.get_topic_names_and_types()
+                       if topic.endswith(end) and topic != self._status_topic and self._node.count_publishers(topic))
+        self._elsewhere = "".join(f"; there is one in /{name}: --namespace {name or '/'}" for name in there[:3])
 
     def _on_state(self, what: str, answer: GetState.Response) -> None:
         self._states[what] = answer.current_state.label
