@@ -104,3 +104,14 @@ def test_other_hosts_than_loopback_need_a_key(capsys, host):
     assert main(["console", "--host", host, "--port", "0"]) == 2
     told = capsys.readouterr().err
     assert "can be reached from other machines: give --api-key-file" in told and told.count("\n") == 1
+
+
+def test_bad_starts_are_one_sentence(capsys, tmp_path):
+    with console(NotingRobot(), tmp_path) as port:
+        for arguments, sentence in (
+                (["--port", str(port)], f"cannot listen on 127.0.0.1, port {port}"),
+                (["--port", "0", "--host", "no.such.host.invalid"], "is no address of this machine"),
+                (["--port", "0", "--api-key-file", str(tmp_path / "absent")], "the API key cannot be read")):
+            assert main(["console", *arguments]) == 2
+            said = capsys.readouterr().err
+            assert sentence in said and said.count("\n") == 1

@@ -71,8 +71,11 @@ def test_hold_is_in_reach_wherever_the_page_is_scrolled(opened, look):
         assert box["height"] >= 48 and box["width"] >= 120
         assert 0 <= box["x"] and box["x"] + box["width"] <= width and 0 <= box["y"] and box["y"] + box["height"] <= height
         page.click("#hold")
-        page.sees("#word", "READY")         # the state is in sight too
-        assert page.page.locator("#word").bounding_box()["y"] < height
+        page.sees("#answer", "done: hold")
+        page.sees("#word", "READY")
+        for said in ("#answer", "#word"):   # what came of it, and the state, are in sight too
+            box = page.page.locator(said).bounding_box()
+            assert 0 <= box["y"] and box["y"] + box["height"] <= height
     assert robot.asked == [("hold", True)] * 3
     assert page.page.evaluate("document.documentElement.scrollWidth") <= width, "the page can be scrolled sideways"
 

@@ -5,12 +5,14 @@ import { drawAccepted, drawLatency } from "./plots.js";
 const $ = (id) => document.getElementById(id);
 const KEPT = 300;               // actions
 const SILENT = 3000;            // ms without a word of the console, after which what is shown is old
+const ANSWER = 15000;           // ms for which it is shown what came of a button
 const RETRY = 1000;             // ms until the next try to connect
 
 let token = "";
 let state = null;               // the newest; null before the first
 let tables = {};
 let steps = [];
+let fading = 0;
 let socket = null;
 let tried = 0;                  // when the socket was opened, ms
 let heard = 0;                  // when the console was heard last, ms
@@ -224,6 +226,8 @@ function showPicture(blob) {
 function showAnswer(text, bad) {
   $("answer").textContent = text;
   $("answer").className = bad ? "bad" : "";
+  clearTimeout(fading);
+  if (!bad) fading = setTimeout(() => { $("answer").textContent = ""; }, ANSWER);
 }
 
 // --- Parameters
