@@ -51,8 +51,8 @@ def plan(arguments: argparse.Namespace, vla: Vla, keys: Iterable[str], every: in
     """What the result depends on, beside the machine."""
     recordings = hashlib.sha256(" ".join(sorted(keys)).encode()).hexdigest()[:16]
     options = {name: getattr(arguments, name) for name in (
-        "held_out", "observations", "tree_steps", "head_steps", "head_batch", "drafter_steps", "drafter_batch", "drafter_rate", "seed", "dtype",
-        "quantization")}
+        "held_out", "observations", "tree_steps", "head_steps", "head_batch",
+        "drafter_steps", "drafter_batch", "drafter_rate", "seed", "dtype", "quantization")}
     return {"weights": weights_fingerprint(arguments.checkpoint), "unnorm_key": vla.unnorm_key,
             "statistics": statistics_digest(vla.statistics), "recordings": recordings, "every": every, **options}
 

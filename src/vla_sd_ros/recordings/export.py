@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,17 +30,16 @@ SAMPLES = 50  # pictures of an episode that its statistics are made of
 class Statistics:
     """Of one feature so far: lowest, highest, sum and sum of squares by column, and how many rows."""
 
-    low: np.ndarray | None = None
-    high: np.ndarray | None = None
-    total: np.ndarray | float = 0.0
-    squares: np.ndarray | float = 0.0
+    low: np.ndarray = field(default_factory=lambda: np.array(np.inf))
+    high: np.ndarray = field(default_factory=lambda: np.array(-np.inf))
+    total: np.ndarray = field(default_factory=lambda: np.array(0.0))
+    squares: np.ndarray = field(default_factory=lambda: np.array(0.0))
     count: int = 0
 
     def add(self, values: np.ndarray) -> None:
         """Rows (n, d)."""
         values = np.asarray(values, np.float64)
-        self.low = values.min(0) if self.low is None else np.minimum(self.low, values.min(0))
-        self.high = values.max(0) if self.high is None else np.maximum(self.high, values.max(0))
+        self.low, self.high = np.minimum(self.low, values.min(0)), np.maximum(self.high, values.max(0))
         self.total, self.squares = self.total + values.sum(0), self.squares + np.square(values).sum(0)
         self.count += len(values)
 
@@ -66,7 +66,7 @@ class Exporter:
     shape: tuple[int, ...] = ()
     _file: int = -1
     _size: float = FILE_SIZE
-    _writer: object = None
+    _writer: Any = None
 
     def add(self, episode: Episode) -> None:
         """RecordingError where an image is missing or cannot be read, or has another size than those before."""
@@ -110,7 +110,7 @@ class Exporter:
         return {"action": {"dtype": "float32", "shape": [7], "names": list(AXES)},
                 CAMERA: {"dtype": "image", "shape": list(self.shape), "names": ["height", "width", "channels"]}, **numbers}
 
-    def _tasks(self, pa):
+    def _tasks(self, pa: Any) -> Any:
         """As pandas writes a table whose index are the sentences."""
         table = pa.table({"task_index": pa.array(range(len(self.tasks)), pa.int64()), "task": list(self.tasks)})
         index = {"index_columns": ["task"], "column_indexes": [], "pandas_version": "2.0.0", "columns": [
@@ -143,7 +143,7 @@ class Exporter:
             "meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0})
         self.frames += count
 
-    def _next_file(self, schema) -> None:
+    def _next_file(self, schema: Any) -> None:
         parquet = columns.library()
         if self._writer is not None:
             self._writer.close()
