@@ -55,11 +55,11 @@ def test_of_openvla_and_the_real_bridge_shard(tmp_path, capsys):
 def test_of_the_embedded_policy(tmp_path, capsys):
     policy.write_random(tmp_path / "policy")
     write_recordings(tmp_path / "recordings")
-    assert adapt(tmp_path / "policy", tmp_path / "recordings", tmp_path / "adapted", "--keep-work") == 0
+    assert adapt(tmp_path / "policy", tmp_path / "recordings", tmp_path / "adapted", "--keep-work", "--tree-steps", "5") == 0
     check_decoders(tmp_path / "policy", tmp_path / "adapted", SENTENCES[0])
     settings = read(tmp_path / "adapted").choice.settings  # the trees were measured, each for its decoder
     assert all(settings.tree(name) in SHAPES and getattr(settings, f"{name}_tree") != [0, 0, 0] for name in ("naive_sd", "kerv"))
-    assert adapt(tmp_path / "policy", tmp_path / "recordings", tmp_path / "adapted") == 0
+    assert adapt(tmp_path / "policy", tmp_path / "recordings", tmp_path / "adapted", "--tree-steps", "5") == 0
     assert "is whole; remove it to make another one" in capsys.readouterr().out
     # each stage by the command that is there for it, on the same files
     work = tmp_path / "adapted" / "work"

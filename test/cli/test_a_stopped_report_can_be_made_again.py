@@ -8,10 +8,12 @@ import sys
 import pytest
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from vla_sd_ros import cli, demo
 from vla_sd_ros.report import summary
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, by us too
 
 def write_video(episode, instruction, path):
     path.write_bytes(b"half")
