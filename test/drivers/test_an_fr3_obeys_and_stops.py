@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An FR3 by franky-control against franky-sim, which speaks its wire protocol (FCI 10)."""
+import os
+import threading
 import time
 
 import numpy as np
@@ -82,6 +84,13 @@ def test_a_reflex_is_told_in_frankas_words_and_only_recover_ends_it(pair):
     target = go(driver, [0.0, -0.05, 0.0])
     time.sleep(0.7)
     assert distance(driver, target) < 0.02
+
+
+def test_pythons_threads_stay_ordinary_ones(pair):
+    driver, _ = pair
+    go(driver, [0.0, 0.02, 0.0], 0.3)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    assert not [thread for thread in threading.enumerate() if os.sched_getscheduler(thread.native_id) != os.SCHED_OTHER]
 
 
 def test_home_and_the_hand():

@@ -7,9 +7,12 @@ Python. velocity: Cartesian velocities for Franka's own controller, stiffer, wit
 Nothing recovers by itself: after a reflex the robot is left alone until `recover`.
 """
 
+import os
 import re
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -187,8 +190,9 @@ class Franka:
         franky, s = self._franky, self._settings
         realtime = franky.RealtimeConfig.Enforce if s.realtime else franky.RealtimeConfig.Ignore
         try:
-            self._robot = franky.Robot(s.address, default_torque_threshold=s.thresholds[1],
-                                       default_force_threshold=s.thresholds[0], realtime_config=realtime)
+            with _own_priority():
+                self._robot = franky.Robot(s.address, default_torque_threshold=s.thresholds[1],
+                                           default_force_threshold=s.thresholds[0], realtime_config=realtime)
             state = self._robot.state
         except franky.RealtimeException as error:
             raise RobotError(f"this computer keeps no real time, and a Franka needs a client that does ({_told(error)}): boot a "
@@ -371,6 +375,18 @@ class _Hand:
                 self.problem = f"no connection to the hand: {_told(error)}"
                 return
             time.sleep(0.02)
+
+
+@contextmanager
+def _own_priority() -> Iterator[None]:
+    """franky gives the thread that connects the highest real-time priority, and all that it starts later inherit it. Then Python
+    keeps libfranka's loop waiting, which takes that priority itself; so this thread gets back what it had.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def description(urdf: str, prefix: str, hand: bool) -> str:
