@@ -108,9 +108,11 @@ class _Coroutine(Action):
         self._function, self._task = function, None
 
     def execute(self, context: LaunchContext) -> None:
+        """Start the coroutine on the launch's event loop."""
         self._task = context.asyncio_loop.create_task(self._function())
 
     def get_asyncio_future(self):
+        """What launch waits for."""
         return self._task
 
 

@@ -9,6 +9,7 @@ from vla_sd_ros import inputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `vla-sd record`."""
     parser.add_argument("--namespace", type=inputs.namespace, default="vla", help="namespace of vla_node")
     parser.add_argument("--output-dir", type=inputs.path, default=Path("runs"), help="folder for the runs, one a goal")
     parser.add_argument("--image-topic", default="", help="of the camera, where it is not `image` of the namespace")

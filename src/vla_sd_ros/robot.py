@@ -31,6 +31,7 @@ POLL = 0.1  # s
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare a subcommand of `vla-sd robot` for each arm, with the arguments of its launch file."""
     arms = parser.add_subparsers(dest="arm", metavar="ARM", required=True)
     for arm in ARMS:
         summary = {"franka": "an FR3, with franky-control", "wxai": "a WidowX AI, with trossen-arm"}[arm]

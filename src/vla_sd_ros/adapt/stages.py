@@ -68,9 +68,11 @@ class Adaptation:
 
     @property
     def work(self) -> Path:
+        """Folder of what is half made; an interrupted adaptation goes on from it."""
         return self.output / WORK
 
     def episodes(self, part: str) -> Iterator[tuple[str, Episode]]:
+        """The name and the episode of each recording of a part (one of PARTS), read anew each time."""
         return self.parts.among(self.recordings, part)
 
 

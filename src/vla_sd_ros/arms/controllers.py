@@ -116,6 +116,7 @@ class Controllers:
                 or (yield from self._activate_controllers(ready, leave)))
 
     def close(self) -> None:
+        """Destroy the clients of controller_manager and of the recovery action."""
         for client in filter(None, (self._list, self._switch, self._component)):
             self._node.destroy_client(client)
         if self._recovery is not None:

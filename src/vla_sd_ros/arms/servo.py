@@ -59,6 +59,7 @@ class Servo:
         return self._switched and now - self._heard_at <= SILENCE
 
     def fault(self, now: float) -> str:
+        """Why Servo does not move the arm at time `now` [s, steady], as a sentence; empty while nothing is known against it."""
         if not self._silent(now):
             return self._refused or self._halted
         if not self._client.service_is_ready():
@@ -74,6 +75,7 @@ class Servo:
         self._refused = self._halted = ""
 
     def close(self) -> None:
+        """Destroy the client and the subscription."""
         self._node.destroy_client(self._client)
         self._node.destroy_subscription(self._status)
 
@@ -107,20 +109,23 @@ class ServoPose:
         self.fault = self._servo.fault
 
     def send(self, now, target, measured, joints):
+        """See Arm.send: the target of the link that Servo moves, in the base frame, once Servo takes poses."""
         if self._servo.ready(now):
             self._last = target.attached(self.offset)
             self._publisher.publish(stamped(self._last, self._frame, self._node.get_clock().now().to_msg()))
 
     def rest(self):
+        """See Arm.rest: the last pose once more with the stamp STALE, at which Servo halts smoothly."""
         if self._last is not None:
             self._publisher.publish(stamped(self._last, self._frame, STALE))
         self._last = None
         self._servo.rest()
 
     def leave(self, measured):
-        pass
+        """Servo keeps nothing for its next activation."""
 
     def close(self):
+        """Destroy the publisher, and what Servo's side has made."""
         self._servo.close()
         self._node.destroy_publisher(self._publisher)
 
@@ -137,6 +142,7 @@ class ServoTwist:
         self.fault = self._servo.fault
 
     def send(self, now, target, measured, joints):
+        """See Arm.send: the twist (6,) [m/s, rad/s] in the base frame that follows the target; none for the first target."""
         target, measured = target.attached(self.offset), measured.attached(self.offset)
         last, self._last = self._last, (now, target)
         if not self._servo.ready(now) or last is None or now <= last[0]:
@@ -148,15 +154,17 @@ class ServoTwist:
         self._publish(twist, self._node.get_clock().now().to_msg())
 
     def leave(self, measured):
-        pass
+        """Servo keeps nothing for its next activation."""
 
     def rest(self):
+        """See Arm.rest: a twist of zero with the stamp STALE, at which Servo halts smoothly."""
         if self._last is not None:
             self._publish(np.zeros(6), STALE)
         self._last = None
         self._servo.rest()
 
     def close(self):
+        """Destroy the publisher, and what Servo's side has made."""
         self._servo.close()
         self._node.destroy_publisher(self._publisher)
 

@@ -84,20 +84,24 @@ class Unconfirmed:
         raise NotImplementedError
 
     def send(self, now, opening, goal=b""):
+        """See Gripper.send: what changes, and everything anew for a new goal."""
         if self._sent != (opening, goal):
             self._sent = opening, goal
             self.publish(now, opening)
 
     def poll(self, now):
-        pass
+        """Nothing is left for later: the driver confirms nothing."""
 
     def home(self, now):
+        """One sentence: a driver without confirmation has no homing either."""
         return f"the gripper's interface {self._node.values['gripper.interface']} has no homing"
 
     def state(self):
+        """What was sent last; unknown before the first command, and after `rest`."""
         return State.UNKNOWN if self._sent is None else State.OPEN if self._sent[0] > 0.5 else State.CLOSED
 
     def rest(self):
+        """Forget what was sent, so that the next command goes out whatever it is."""
         self._sent = None
 
 

@@ -121,5 +121,6 @@ def statistics_digest(statistics: "ActionStatistics") -> str:
 
 
 def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

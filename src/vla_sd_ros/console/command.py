@@ -11,6 +11,7 @@ from vla_sd_ros.inputs import BadInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `vla-sd console`."""
     parser.add_argument("--namespace", type=inputs.namespace, default="vla", help="namespace of vla_node")
     parser.add_argument("--runs", type=inputs.path, default=Path("runs"), help="folder of the recordings that it shows")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need a key")

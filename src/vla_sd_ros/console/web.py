@@ -81,6 +81,7 @@ class Console:
             "parameter": self._parameter}
 
     async def page(self, request: web.Request) -> web.StreamResponse:
+        """GET of a file of the page: it holds no secret, and so needs no token."""
         return web.FileResponse(PAGE / FILES[request.path])
 
     async def session(self, request: web.Request) -> web.Response:
@@ -94,6 +95,7 @@ class Console:
     # Commands
 
     async def do(self, request: web.Request) -> web.Response:
+        """POST /do/COMMAND with JSON; answers what was told to the robot as {"told": sentence}. Needs the token."""
         self._check(request.headers.get("X-Console-Token", ""))
         command = self._commands.get(request.match_info["command"])
         if not command:
@@ -142,6 +144,7 @@ class Console:
     # What a page hears
 
     async def live(self, request: web.Request) -> web.StreamResponse:
+        """GET /live: the websocket on which a page hears what is new (see _tell_news). The token is its last subprotocol."""
         connection = web.WebSocketResponse(protocols=(PROTOCOL,), max_msg_size=1024, compress=False, heartbeat=HEARTBEAT)
         if not connection.can_prepare(request):
             return refusal(400, "this is no websocket: open the page at /")
@@ -199,6 +202,7 @@ class Console:
     # Recordings
 
     async def recordings(self, request: web.Request) -> web.Response:
+        """GET /recordings: the folder and its runs, newest first, as JSON. Needs the token."""
         self._check(request.headers.get("X-Console-Token", ""))
         return web.json_response({"folder": str(self._runs), "runs": await asyncio.to_thread(recordings.listed, self._runs)})
 
@@ -209,6 +213,7 @@ class Console:
         return web.FileResponse(path) if path else refusal(404, "there is no such recording")
 
     async def close(self, app: web.Application) -> None:
+        """Close the websockets of all pages; aiohttp calls it when the server stops."""
         for connection in list(self._pages):
             await connection.close(code=WSCloseCode.GOING_AWAY, message=b"the console stops")
 

@@ -320,11 +320,13 @@ class _Hand:
             thread.start()
 
     def want(self, width: float) -> None:
+        """Go to a width [m] as soon as the running command has ended; replaces a wish that has not begun."""
         with self._changed:
             self._wish = width
             self._changed.notify()
 
     def home(self) -> None:
+        """Measure the fingers' range anew, which takes seconds. Raises RobotError."""
         with self._busy:
             try:
                 if not self._gripper.homing():
@@ -336,6 +338,7 @@ class _Hand:
             self.problem = ""
 
     def close(self) -> None:
+        """End the threads; waits at most a second for each."""
         with self._changed:
             self._ending = True
             self._changed.notify()

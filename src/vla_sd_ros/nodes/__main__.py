@@ -12,6 +12,7 @@ NODES = ("arm_node", "franka_driver", "goal_recorder", "recorder", "sim_arm_node
 
 
 def main() -> int:
+    """Run the node that the first argument names; returns the exit code: 2 for an unknown name, 1 for no start."""
     if sys.argv[1:2] == [] or sys.argv[1] not in NODES:
         print(f"name the node: {', '.join(NODES)}", file=sys.stderr)
         return 2

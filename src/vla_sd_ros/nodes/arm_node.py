@@ -275,6 +275,7 @@ class ArmNode(ManagedNode):
 
 
 def main(args=None):
+    """Run arm_node until a signal ends it."""
     sys.exit(run(lambda: ArmNode("arm_node"), args=args))
 
 

@@ -59,10 +59,12 @@ class Run:
 
     @property
     def goal(self) -> ExecuteInstruction.Goal:
+        """What was asked for: the instruction and its limits."""
         return self.handle.request
 
     @property
     def goal_id(self):
+        """The UUID that the action server and arm_node know the goal by."""
         return self.handle.goal_id
 
 
@@ -111,6 +113,7 @@ class Goals:
         return brain.too_long(instruction)
 
     def on_accepted(self, handle: Any) -> None:
+        """Begin an accepted goal, which ends the running one as preempted; refuse it where `objection` has one."""
         accepted = Run(handle, accepted=self._clock.now(), accepted_wall=self._clock.wall(), began=self._clock.steady())
         brain, log = self._node.brain, self._node.get_logger()
         if wrong := self.objection(accepted.goal):
@@ -133,6 +136,7 @@ class Goals:
         handle.execute(functools.partial(self._execute, accepted))
 
     def on_cancel(self, handle: Any) -> CancelResponse:
+        """End the goal as canceled; reject the request where it is over already."""
         with self.lock:
             if self.running is None or self.running.handle != handle:
                 return CancelResponse.REJECT            # it is over already

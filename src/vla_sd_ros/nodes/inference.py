@@ -36,6 +36,7 @@ class Inference:
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
     def start(self) -> None:
+        """Start the thread; once for each object."""
         self._thread.start()
 
     def join(self) -> None:

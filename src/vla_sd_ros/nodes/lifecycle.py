@@ -132,6 +132,7 @@ class TableNode:
         return super().create_subscription(kind, topic, callback, *arguments, **options)
 
     def start_table(self) -> None:
+        """Declare the parameters of TABLE, check them and start the diagnostics. Raises ValueError, with one sentence."""
         self._specs = {spec.name: spec for spec in self.TABLE}
         for path in parameter_files.given(sys.argv):
             parameter_files.refuse_lost(path, parameter_files.read(path), [self.get_fully_qualified_name()])
@@ -252,6 +253,7 @@ class ManagedNode(TableNode, LifecycleNode):
         """Override: come to rest."""
 
     def on_configure(self, state) -> TransitionCallbackReturn:
+        """Call `configure`; where it raises, release what it made and stay unconfigured."""
         before = self._entities()
         self.state = "configuring"
         result = self._transition("configure", "inactive", self.configure)
@@ -262,20 +264,25 @@ class ManagedNode(TableNode, LifecycleNode):
         return result
 
     def on_activate(self, state) -> TransitionCallbackReturn:
+        """Call `activate`; where it raises, stay inactive."""
         return self._transition("activate", "active", self.activate)
 
     def on_deactivate(self, state) -> TransitionCallbackReturn:
+        """Call `deactivate`; where it raises, the state machine goes on to `on_error`."""
         return self._transition("deactivate", "inactive", self.deactivate, TransitionCallbackReturn.ERROR)
 
     def on_cleanup(self, state) -> TransitionCallbackReturn:
+        """Release what `configure` made, in the reverse order."""
         return self._transition("clean up", "unconfigured", self._release, TransitionCallbackReturn.ERROR)
 
     def on_shutdown(self, state) -> TransitionCallbackReturn:
+        """Come to rest, then release everything; the state is finalized whatever fails."""
         result = self._transition("shut down", "finalized", self._wind_down)
         self.state = "finalized"  # as for rclpy, whatever failed
         return result
 
     def on_error(self, state) -> TransitionCallbackReturn:
+        """Release everything, so that the node can be configured anew."""
         return self._transition("recover from an error", "unconfigured", self._release)
 
     def stop(self) -> None:
@@ -350,6 +357,7 @@ class Pool(MultiThreadedExecutor):
     """Of threads, for which its end does not wait. rclpy before 7.1.12 never does and has no parameter that says so."""
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
+        """As Executor does it, without joining the threads."""
         return Executor.shutdown(self, timeout_sec)
 
 

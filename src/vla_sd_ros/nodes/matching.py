@@ -75,6 +75,7 @@ class MatchedSubscription:
                 "or take its compressed images (image.compressed), or start it with config/large_images.xml")
 
     def close(self) -> None:
+        """Destroy the subscription; `look` makes a new one."""
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None

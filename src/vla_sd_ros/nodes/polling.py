@@ -21,13 +21,15 @@ class PolledOnly(CallbackGroup):
     """
 
     def can_execute(self, entity) -> bool:
+        """Never: no executor may take the group's messages."""
         return False
 
     def beginning_execution(self, entity) -> bool:
+        """Never, as can_execute."""
         return False
 
     def ending_execution(self, entity) -> None:
-        pass
+        """Nothing to do: nothing has begun."""
 
 
 def from_zero_on(node: Any, callback: Callable[[Clock], None]) -> Callable[[Clock], None]:
@@ -60,6 +62,7 @@ class PolledTime:
         return self._time_input
 
     def get_clock(self):
+        """The node's clock, after the newest /clock message that has come; that message counts from now on."""
         if self._time_input is not None:
             with self._time_lock, suppress(InvalidHandle):  # use_sim_time was switched off
                 if taken := self._time_input.handle.take_message(Clock, False):

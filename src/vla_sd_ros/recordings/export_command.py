@@ -10,6 +10,7 @@ SAME_RATE = 0.1  # share by which the periods of episodes may differ: cameras ar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `vla-sd export`, and those that say how recordings are read."""
     parser.add_argument("--source", type=inputs.path, nargs="+", required=True,
                         help="folders with demonstrations of vla-sd collect, bags, LeRobot or RLDS datasets; searched below")
     parser.add_argument("--output", type=inputs.path, required=True, help="folder of the dataset; must not exist yet")
@@ -17,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Write the recordings as one LeRobot dataset. Raises BadInput, with one sentence, for what cannot be exported."""
     from tqdm import tqdm
 
     from vla_sd_ros.recordings.export import export

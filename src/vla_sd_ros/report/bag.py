@@ -66,6 +66,7 @@ class _Claimed(io.BufferedWriter):
     """A file that is longer than its content until it is closed, so that what is still to be written has its place."""
 
     def close(self) -> None:
+        """Cut the file to its content first."""
         if not self.closed:
             self.truncate(self.tell())
         super().close()

@@ -162,6 +162,7 @@ def failure(error: Exception, what: str) -> str:
 
 
 def refusal(status: int, sentence: str, headers: dict | None = None) -> web.Response:
+    """A response that says in one sentence why a request was not served: {"error": sentence}."""
     return web.json_response({"error": sentence}, status=status, headers=headers)
 
 

@@ -35,18 +35,23 @@ class Seat:
         return self._vla.statistics_of(self.unnorm_key)
 
     def observe(self, image: np.ndarray, instruction: str) -> Prompt:
+        """Vla.observe() in the next round that has a place: image (H, W, 3) uint8 RGB."""
         return self._ask("observe", image, instruction)
 
     def prefill(self, prompt: Prompt, draft: Draft = EMPTY) -> Pass:
+        """Vla.prefill() in a round, together with the passes of other clients."""
         return self._ask("prefill", prompt, draft)
 
     def extend(self, draft: Draft) -> Pass:
+        """Vla.extend() in a round, together with the passes of other clients."""
         return self._ask("extend", draft)
 
     def keep(self, path: list[int]) -> None:
+        """Vla.keep() in the row of the cache that is the seat's: a path of the last draft, as its nodes from the root on."""
         self._ask("keep", path)
 
     def action(self, bins: np.ndarray) -> np.ndarray:
+        """The action (7,) [m, rad, gripper] of bins (7,), by the seat's own statistics."""
         return action_of(self.statistics, bins)
 
     def _ask(self, kind: str, *arguments):

@@ -58,10 +58,12 @@ class _Handlers:
         self._clients: dict[web.WebSocketResponse, float] = {}  # when each asked last [s]
 
     async def health(self, request: web.Request) -> web.Response:
+        """GET /healthz: the model, how many actions were decided, how many clients are connected."""
         counts = {"actions": self._service.actions, "clients": len(self._clients)}
         return web.json_response({"status": "ok", **self._service.metadata, **counts})
 
     async def act(self, request: web.Request) -> web.Response:
+        """POST /act as OpenVLA's own server has it: an observation as JSON, answered with the action (7,)."""
         encoding = request.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
             return refusal(415, f"the body is packed as {encoding[:20]!r}: send it as it is")
@@ -73,6 +75,7 @@ class _Handlers:
         return web.Response(text=json.dumps(text) if twice else text, content_type="application/json")
 
     async def openpi(self, request: web.Request) -> web.StreamResponse:
+        """GET of a websocket, at any path: openpi's protocol, an action for each observation."""
         connection = web.WebSocketResponse(max_msg_size=MAX_MESSAGE, compress=False, heartbeat=HEARTBEAT)
         if not connection.can_prepare(request):
             return refusal(404, f"there is no {request.path[:80]}: {ADVICE}")
@@ -124,6 +127,7 @@ class _Handlers:
             before = {"prev_total_ms": 1e3 * (time.monotonic() - begin)}
 
     async def close(self, app: web.Application) -> None:
+        """Close all connections; aiohttp calls it when the server stops."""
         for connection in list(self._clients):
             await connection.close(code=WSCloseCode.GOING_AWAY, message=b"the server stops")
 

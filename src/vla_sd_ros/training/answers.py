@@ -89,6 +89,7 @@ class Ends:
 
     @property
     def device(self) -> torch.device:
+        """Where the tensors lie, and so where `embeddings` computes."""
         return self.lm_head.device
 
     def embeddings(self, rows: Sequence[tuple[dict[str, Tensor], int]]) -> list[Tensor]:
@@ -102,9 +103,11 @@ class Ends:
 
     @classmethod
     def of(cls, vla: Vla) -> "Ends":
+        """The ends of a loaded policy; nothing is copied."""
         return cls(vla.config, vla.lm_head, vla.action_embeddings, vla.model.projector)
 
     def save(self, folder: Path) -> None:
+        """Write ENDS in a folder of answers; the file is whole or not there."""
         projector = {f"projector.{name}": value for name, value in self.project.state_dict().items()}
         save_whole(folder / ENDS, {"lm_head": self.lm_head, "action_embeddings": self.action_embeddings, **projector})
 
@@ -209,6 +212,7 @@ class Answered:
     shards: tuple[tuple[Path, int], ...]
 
     def images(self) -> int:
+        """How many images of the episode were answered."""
         return sum(count for _, count in self.shards)
 
 
@@ -225,6 +229,7 @@ def answered(folder: Path, keys: Iterable[str] | None = None) -> list[Answered]:
 
 
 def shards_of(episodes: Iterable[Answered]) -> list[Path]:
+    """The files of the episodes, in their order."""
     return [path for episode in episodes for path, _ in episode.shards]
 
 

@@ -18,6 +18,7 @@ OF_THE_SIMULATOR = ("suite", "task", "checkpoint", "params")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `vla-sd trial`."""
     parser.add_argument("folder", type=inputs.path, help="the study's folder; what is there already goes on")
     parser.add_argument("--unblind", action="store_true",
                         help="say which code is which and write the report now, though trials are missing")

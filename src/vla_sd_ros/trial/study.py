@@ -131,6 +131,7 @@ def _design(name: str, arms: dict[str, dict], treatment: str, control: str, repe
 
 
 def is_study(folder: Path) -> bool:
+    """Whether the folder holds a study that can go on: fieldtrial's database, and the sealed key to its arms."""
     return (folder / DATABASE).is_file() and (folder / "sealed" / "arms.json.gz").is_file()
 
 
@@ -178,6 +179,7 @@ class Study:
         return len(cut_off)
 
     def end(self) -> None:
+        """End the session that begin() started; what was kept stays."""
         from fieldtrial.services import session
 
         session.end_session(self._context, self._session)
@@ -236,6 +238,7 @@ class Study:
         return json.loads(self._base.read_text()) if self._base.is_file() else {}
 
     def keep_base(self, parameters: dict[str, object]) -> None:
+        """Note those parameters, by name, for base(); the file is whole or not there."""
         part = self._base.with_name(f"part.{self._base.name}")
         part.write_text(json.dumps(parameters))
         part.replace(self._base)
@@ -248,6 +251,7 @@ class Study:
 
     @property
     def unblinded(self) -> bool:
+        """Whether the database says that the codes were opened."""
         from fieldtrial.services.study import study_status
 
         return not study_status(self.folder).blinded

@@ -115,6 +115,7 @@ class _Since:
     start: float | None = None
 
     def seconds(self, true: bool, now: float) -> float:
+        """For how long [s] it has been true by `now` [s]; 0 where it is not `true` now."""
         if not true:
             self.start = None
             return 0.0
