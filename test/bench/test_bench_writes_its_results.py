@@ -38,7 +38,7 @@ def test_the_interval_is_wilsons(successes, count, low, high):
 def episode(task, success, total):
     stages = {"vision": total / 4, "prefill": total / 4, "draft": 0.0, "decode": total / 2, "total": total}
     step = Step("draft", stages, [("prefill", 6, 4), ("extend", 1, 1)])
-    return libero.Episode(task, 40, "autoregressive", libero.RIGHT if success else libero.NOTHING, [step] * 4)
+    return libero.EpisodeResult(task, 40, "autoregressive", libero.RIGHT if success else libero.NOTHING, [step] * 4)
 
 
 def test_rates_are_per_episode_and_latencies_per_step():

@@ -2,12 +2,12 @@
 """The error codes that vla_node decides with are those of the action's definition."""
 import pytest
 
-from vla_sd_ros.watching.goal import ARM_FAULTS, Code
+from vla_sd_ros.watching.goal import ARM_FAULTS, GoalCode
 
 actions = pytest.importorskip("vla_sd_msgs.action", reason="vla_sd_msgs is not installed (pip install ./msg)")
 
 
-@pytest.mark.parametrize("code", list(Code))
+@pytest.mark.parametrize("code", list(GoalCode))
 def test_each_code_is_that_of_the_action(code):
     assert getattr(actions.ExecuteInstruction.Result, code.name) == code
 

@@ -15,7 +15,7 @@ from vla_sd_msgs.msg import ArmStatus, TaskSuccess  # noqa: E402
 
 from vla_sd_ros.nodes.goals import Goals  # noqa: E402
 from vla_sd_ros.nodes.inputs import Inputs  # noqa: E402
-from vla_sd_ros.watching.goal import DEACTIVATED, SUCCESS, Code  # noqa: E402
+from vla_sd_ros.watching.goal import DEACTIVATED, SUCCESS, GoalCode  # noqa: E402
 from vla_sd_ros.watching.inputs import Sample  # noqa: E402
 
 
@@ -60,7 +60,7 @@ def test_a_goal_goes_on_until_its_time_is_over(bench):
     bench.goals.supervise(run)
     assert bench.commands[-1].hold and bench.goals.running is None
     result = bench.answer(handle)
-    assert (result.error_code, result.termination_reason, handle.ended) == (Code.TIME_LIMIT, "time_limit", "aborted")
+    assert (result.error_code, result.termination_reason, handle.ended) == (GoalCode.TIME_LIMIT, "time_limit", "aborted")
     assert result.elapsed_time == pytest.approx(5.1)
 
 
@@ -68,7 +68,7 @@ def test_whoever_ends_it_first_wins(bench):
     run, handle = bench.accept()
     bench.goals.end(run, SUCCESS)
     bench.goals.end(run, DEACTIVATED)
-    assert bench.answer(handle).error_code == Code.NONE and handle.ended == "succeeded"
+    assert bench.answer(handle).error_code == GoalCode.NONE and handle.ended == "succeeded"
     assert [command.hold for command in bench.commands] == [True]
 
 
@@ -76,7 +76,7 @@ def test_a_newer_goal_takes_over_without_a_hold(bench):
     first, handle = bench.accept(1)
     second, _ = bench.accept(2, instruction="open the drawer")
     assert bench.goals.running is second and not bench.commands
-    assert bench.answer(handle).error_code == Code.PREEMPTED and handle.ended == "aborted"
+    assert bench.answer(handle).error_code == GoalCode.PREEMPTED and handle.ended == "aborted"
     assert [message.instruction for message in bench.announcements] == ["pick up the milk", "", "open the drawer"]
 
 
@@ -85,12 +85,12 @@ def test_a_cancelled_goal_holds_and_cannot_be_cancelled_again(bench):
     assert bench.goals.on_cancel(handle) == CancelResponse.ACCEPT
     assert bench.goals.on_cancel(handle) == CancelResponse.REJECT
     handle.is_cancel_requested = True
-    assert bench.answer(handle).error_code == Code.CANCELED and handle.ended == "canceled" and bench.commands[-1].hold
+    assert bench.answer(handle).error_code == GoalCode.CANCELED and handle.ended == "canceled" and bench.commands[-1].hold
 
 
 @pytest.mark.parametrize("state, sentence, published, ended", [
-    (TaskSuccess.SUCCESS, "", +0.1, Code.NONE), (TaskSuccess.FAILURE, "", +0.1, Code.TASK_FAILED),
-    (TaskSuccess.SUCCESS, "Pick up the milk!", +0.1, Code.NONE),
+    (TaskSuccess.SUCCESS, "", +0.1, GoalCode.NONE), (TaskSuccess.FAILURE, "", +0.1, GoalCode.TASK_FAILED),
+    (TaskSuccess.SUCCESS, "Pick up the milk!", +0.1, GoalCode.NONE),
     (TaskSuccess.SUCCESS, "", -0.1, None), (TaskSuccess.SUCCESS, "open the drawer", +0.1, None)],
     ids=["success", "failure", "of this sentence", "from before the goal", "of another sentence"])
 def test_success_is_of_this_goal(bench, state, sentence, published, ended):
@@ -113,7 +113,7 @@ def test_a_stale_image_holds_and_then_ends_the_goal(bench):
     bench.inputs.arm.sample = Sample(ArmStatus(), bench.clock.time + 2.0, bench.clock.time + 2.0)
     bench.clock.time += 2.0
     bench.goals.supervise(run)
-    assert run.ending.code == Code.IMAGE_STALE and len(bench.commands) == 2
+    assert run.ending.code == GoalCode.IMAGE_STALE and len(bench.commands) == 2
 
 
 @pytest.mark.parametrize("state, active, sentence", [
@@ -130,7 +130,7 @@ def test_a_goal_that_comes_as_the_node_is_deactivated_ends_at_once(bench):
 
     bench.node.brain = SimpleNamespace(unknown_words=unknown_words, too_long=lambda sentence: "")
     _, handle = bench.accept()
-    assert bench.answer(handle).error_code == Code.NODE_DEACTIVATED and bench.commands[-1].hold
+    assert bench.answer(handle).error_code == GoalCode.NODE_DEACTIVATED and bench.commands[-1].hold
 
 
 def test_a_goal_that_cannot_begin_says_why_in_its_result_and_disturbs_no_other(bench):
@@ -138,7 +138,7 @@ def test_a_goal_that_cannot_begin_says_why_in_its_result_and_disturbs_no_other(b
     said = len(bench.announcements)
     _, handle = bench.accept(2, instruction="  ")
     result = bench.answer(handle)
-    assert (result.error_code, result.termination_reason, handle.ended) == (Code.GOAL_REFUSED, "refused", "aborted")
+    assert (result.error_code, result.termination_reason, handle.ended) == (GoalCode.GOAL_REFUSED, "refused", "aborted")
     assert result.error_msg == "the instruction is empty; say in words what the arm shall do." and result.steps == 0
     assert bench.goals.running is run and run.ending is None
     assert not bench.commands and len(bench.announcements) == said

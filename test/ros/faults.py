@@ -28,7 +28,7 @@ from vla_sd_ros.arms.controllers import LOOKS
 from vla_sd_ros.arms.wiring import GRAPH_PERIOD
 from vla_sd_ros.control.codes import Code as Arm
 from vla_sd_ros.nodes.arm_node import STATUS_PERIOD
-from vla_sd_ros.watching.goal import Code as Goal
+from vla_sd_ros.watching.goal import GoalCode as Goal
 
 DELIVERY = 0.05     # s: of messages on their way, and of a process for its turn on the processor
 STAMPS = 0.001      # s, between the moment that a target is for and its stamp

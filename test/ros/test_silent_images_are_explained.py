@@ -8,7 +8,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from vla_sd_ros.nodes import matching
 from vla_sd_ros.nodes.matching import MatchedSubscription
 from vla_sd_ros.nodes.polling import PolledOnly
-from vla_sd_ros.watching.goal import Code, GoalLimits, GoalWatch, Situation
+from vla_sd_ros.watching.goal import GoalCode, GoalLimits, GoalWatch, Situation
 
 OFFERS = {"best_effort": QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT), "reliable": QoSProfile(depth=1)}
 
@@ -75,4 +75,4 @@ def test_the_sentence_of_the_goal_has_it():
     seen = Situation(steady=10.0, elapsed=1.0, steps=0, since_step=1.0, image_age=2.0, joint_states_age=0.0,
                      image_advice="set image.qos to auto")
     ending = GoalWatch().check(seen, limits).ending
-    assert ending.code == Code.IMAGE_STALE and ending.message.endswith("; set image.qos to auto.")
+    assert ending.code == GoalCode.IMAGE_STALE and ending.message.endswith("; set image.qos to auto.")

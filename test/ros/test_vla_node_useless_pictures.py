@@ -5,10 +5,10 @@ import time
 from action_msgs.msg import GoalStatus
 from vla import PARAMETERS
 
-from vla_sd_ros.watching.goal import Code
+from vla_sd_ros.watching.goal import GoalCode
 
 
-def check_end(vla, code: Code, words: str) -> None:
+def check_end(vla, code: GoalCode, words: str) -> None:
     result = vla.client.result(5.0)
     assert vla.client.status == GoalStatus.STATUS_ABORTED
     assert (result.error_code, result.termination_reason) == (code, "fault")
@@ -24,7 +24,7 @@ def test_a_picture_that_stays_the_same_while_the_arm_moves_ends_the_goal(vla):
     vla.world.joint_speed, began = 0.5, time.monotonic()
     vla.ros.wait_until(vla.holds, "a hold command")
     assert vla.holds()[0][0] - began < PARAMETERS["image.timeout"] + 0.3
-    check_end(vla, Code.IMAGE_FROZEN, "start the camera's driver again")
+    check_end(vla, GoalCode.IMAGE_FROZEN, "start the camera's driver again")
 
 
 def test_the_same_picture_of_a_still_arm_lets_the_goal_go_on(vla):
@@ -44,7 +44,7 @@ def test_a_dark_picture_holds_within_a_period_and_light_in_time_lets_the_goal_go
     vla.world.light = 0.01
     vla.clear_records()
     vla.ros.wait_until(vla.holds, "a hold command")
-    assert vla.client.result(5.0).error_code == Code.IMAGE_BLANK
+    assert vla.client.result(5.0).error_code == GoalCode.IMAGE_BLANK
 
 
 def test_a_picture_of_one_colour_holds_and_the_scene_in_time_lets_the_goal_go_on(vla):
@@ -64,5 +64,5 @@ def test_a_dark_picture_is_no_reason_to_begin(vla):
     vla.clear_records()
     vla.client.start("pick up the milk")
     vla.ros.wait_until(vla.holds, "a hold command")
-    check_end(vla, Code.IMAGE_BLANK, "The camera shows nothing: the contrast is 0.0 (limit 2)")
+    check_end(vla, GoalCode.IMAGE_BLANK, "The camera shows nothing: the contrast is 0.0 (limit 2)")
     assert not vla.motions()

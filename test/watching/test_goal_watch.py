@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vla_sd_ros.watching.goal import ClientWatch, Code, GoalLimits, GoalWatch, Situation
+from vla_sd_ros.watching.goal import ClientWatch, GoalCode, GoalLimits, GoalWatch, Situation
 from vla_sd_ros.watching.inputs import Latest, Pacer, Sample
 from vla_sd_ros.watching.picture import PictureWatch
 
@@ -25,8 +25,8 @@ def test_a_goal_with_fresh_inputs_goes_on():
 
 
 @pytest.mark.parametrize("age, other_age, grace, code", [
-    ("image_age", "joint_states_age", 2.0, Code.IMAGE_STALE),
-    ("joint_states_age", "image_age", 3.0, Code.JOINT_STATES_STALE)])
+    ("image_age", "joint_states_age", 2.0, GoalCode.IMAGE_STALE),
+    ("joint_states_age", "image_age", 3.0, GoalCode.JOINT_STATES_STALE)])
 @pytest.mark.parametrize("value", [1.2, math.inf, -1.2, 1.7e9])     # late, never, ahead of the clock, since the boot
 def test_a_stale_input_holds_and_past_its_grace_ends_the_goal(age, other_age, grace, code, value):
     watch = GoalWatch()
@@ -37,8 +37,8 @@ def test_a_stale_input_holds_and_past_its_grace_ends_the_goal(age, other_age, gr
 
 
 @pytest.mark.parametrize("picture, code, words", [
-    ({"image_unchanged": 1.1}, Code.IMAGE_FROZEN, "the same picture for 1.1 s while the arm moved (limit 1 s)"),
-    ({"image_contrast": 3.9}, Code.IMAGE_BLANK, "the contrast is 3.9 (limit 4)")])
+    ({"image_unchanged": 1.1}, GoalCode.IMAGE_FROZEN, "the same picture for 1.1 s while the arm moved (limit 1 s)"),
+    ({"image_contrast": 3.9}, GoalCode.IMAGE_BLANK, "the contrast is 3.9 (limit 4)")])
 def test_a_picture_that_tells_nothing_holds_and_past_the_grace_time_ends_the_goal(picture, code, words):
     watch = GoalWatch()
     assert watch.check(at(0.0, **picture), LIMITS).hold and watch.check(at(1.99, **picture), LIMITS).ending is None
@@ -59,7 +59,7 @@ def test_a_client_that_is_gone_ends_the_goal_only_where_somebody_wants_that():
     assert GoalWatch().check(gone, LIMITS) == (False, "", None)
     assert GoalWatch().check(gone, replace(LIMITS, client_timeout=3.1)) == (False, "", None)
     ending = GoalWatch().check(gone, replace(LIMITS, client_timeout=3.0)).ending
-    assert (ending.code, ending.reason) == (Code.CLIENT_GONE, "fault") and "gone for 3.0 s (limit 3 s" in ending.message
+    assert (ending.code, ending.reason) == (GoalCode.CLIENT_GONE, "fault") and "gone for 3.0 s (limit 3 s" in ending.message
 
 
 def test_a_client_is_one_of_those_who_listened_when_the_goal_began():
@@ -107,12 +107,12 @@ def test_a_fresh_image_in_between_starts_the_grace_time_again():
 
 def test_the_time_limit_ends_the_goal():
     assert GoalWatch().check(at(58.9), LIMITS).ending is None
-    assert GoalWatch().check(at(59.0), LIMITS).ending.code == Code.TIME_LIMIT
+    assert GoalWatch().check(at(59.0), LIMITS).ending.code == GoalCode.TIME_LIMIT
 
 
 def test_the_step_limit_lets_the_last_action_be_executed():
     assert GoalWatch().check(replace(FINE, steps=10), LIMITS).ending is None
-    assert GoalWatch().check(replace(FINE, steps=10, since_step=0.2), LIMITS).ending.code == Code.STEP_LIMIT
+    assert GoalWatch().check(replace(FINE, steps=10, since_step=0.2), LIMITS).ending.code == GoalCode.STEP_LIMIT
 
 
 def test_a_fault_of_the_arm_that_stays_ends_the_goal_with_the_arms_code_and_sentence():
@@ -131,14 +131,14 @@ def test_a_passing_fault_and_a_hold_without_command_are_no_reason_to_end():
 
 def test_an_arm_node_that_fell_silent_ends_the_goal():
     assert GoalWatch().check(at(0.0, arm_age=1.9), LIMITS).ending is None
-    assert GoalWatch().check(at(0.0, arm_age=2.1), LIMITS).ending.code == Code.ARM_FAULT
+    assert GoalWatch().check(at(0.0, arm_age=2.1), LIMITS).ending.code == GoalCode.ARM_FAULT
 
 
 def test_an_arm_node_that_was_never_heard_is_missed_after_its_grace_time():
     watch, unheard = GoalWatch(), dict(arm_age=math.inf)
     assert watch.check(at(0.0, **unheard), LIMITS).ending is None and watch.check(at(1.99, **unheard), LIMITS).ending is None
     ending = watch.check(at(2.0, **unheard), LIMITS).ending
-    assert ending.code == Code.ARM_FAULT and "No status of arm_node has come for 2.0 s" in ending.message
+    assert ending.code == GoalCode.ARM_FAULT and "No status of arm_node has come for 2.0 s" in ending.message
 
 
 def test_an_arm_node_that_was_heard_in_time_is_not_missed():
@@ -154,7 +154,7 @@ def test_images_that_are_no_pictures_hold_like_missing_ones_and_past_the_grace_t
         verdict = watch.check(at(seconds, image_unread=1.0 + seconds, image_problem=cut), LIMITS)
         assert verdict.hold and verdict.ending is None and "the file ends early" in verdict.why
     ending = watch.check(at(2.2, image_unread=3.2, image_problem=cut), LIMITS).ending
-    assert ending.code == Code.IMAGE_UNDECODABLE and "3.2 s (limit 1 s): the file ends early and" in ending.message
+    assert ending.code == GoalCode.IMAGE_UNDECODABLE and "3.2 s (limit 1 s): the file ends early and" in ending.message
 
 
 def test_one_image_in_fifteen_that_is_no_picture_is_none_to_speak_of():

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_sd_ros.bench.decode import NEAR, Answer
+from vla_sd_ros.bench.decode import CLOSE, Answer
 from vla_sd_ros.bench.results import wilson
 
-AGREED = 0.9  # share of actions that must be the policy's own within NEAR bins, gripper equal
+AGREED = 0.9  # share of actions that must be the policy's own within CLOSE bins, gripper equal
 SKIPPED = 0.9  # the same of those that no pass of the language model verified
 FEW = 20  # unverified actions, of which fewer say nothing
 
@@ -16,7 +16,7 @@ FEW = 20  # unverified actions, of which fewer say nothing
 @dataclass(frozen=True)
 class Row:
     """One decoder as measured: latency [ms], passes of the language model and accepted tokens of an action; shares of equal
-    tokens, of actions that are the policy's within NEAR bins, of actions without a pass, and of those that are the policy's.
+    tokens, of actions that are the policy's within CLOSE bins, of actions without a pass, and of those that are the policy's.
 
     objection: why it is not to be chosen; empty where it is.
     """
@@ -52,8 +52,8 @@ def _row(name: str, own: Sequence[Answer]) -> Row:
 
 
 def alike(bins: np.ndarray, plain: np.ndarray) -> np.ndarray:
-    """Whether actions (n, 7) are the others within NEAR bins, the gripper's token the same (n,)."""
-    return (np.abs(bins - plain)[:, :6] <= NEAR).all(1) & (bins[:, 6] == plain[:, 6])
+    """Whether actions (n, 7) are the others within CLOSE bins, the gripper's token the same (n,)."""
+    return (np.abs(bins - plain)[:, :6] <= CLOSE).all(1) & (bins[:, 6] == plain[:, 6])
 
 
 def _objection(agreed: np.ndarray, unverified: np.ndarray) -> str:
@@ -78,7 +78,7 @@ def choose(measured: Sequence[Row]) -> Row:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often the policy's actions are the recorded ones within NEAR bins, and the same of recorded actions of other steps,
+    """How often the policy's actions are the recorded ones within CLOSE bins, and the same of recorded actions of other steps,
     which is what a policy that does not look at the image comes to. Shares of single motions: x, y, z, roll, pitch, yaw."""
 
     own: float
@@ -94,7 +94,7 @@ class Agreement:
     @classmethod
     def of(cls, plain: np.ndarray, recorded: np.ndarray, seed: int = 0) -> "Agreement":
         """Of bins (n, 7) that the policy decided on, and those that were recorded for the same images."""
-        near = np.abs(plain - recorded)[:, :6] <= NEAR
+        near = np.abs(plain - recorded)[:, :6] <= CLOSE
         rng = np.random.default_rng(seed)
-        others = [(np.abs(plain - recorded[rng.permutation(len(recorded))])[:, :6] <= NEAR).mean() for _ in range(20)]
+        others = [(np.abs(plain - recorded[rng.permutation(len(recorded))])[:, :6] <= CLOSE).mean() for _ in range(20)]
         return cls(float(near.mean()), float(np.mean(others)), len(plain))

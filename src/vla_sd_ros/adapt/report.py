@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vla_sd_ros.adapt.choice import AGREED, SKIPPED, Agreement, Row
-from vla_sd_ros.bench.decode import NEAR
+from vla_sd_ros.bench.decode import CLOSE
 from vla_sd_ros.bench.results import device_name
 from vla_sd_ros.training.loop import write_whole
 
@@ -45,17 +45,17 @@ class Findings:
         """What stands above the parameters."""
         verdict = textwrap.fill(self.verdict(), 118)
         return (f"Made by vla-sd adapt for the checkpoint {self.checkpoint}, {self.unnorm_key}: {self.chosen}, the fastest decoder "
-                f"of which {AGREED:.0%}\nof the actions are the policy's own within {NEAR} bins. On {self.rows[0].count} held-out "
+                f"of which {AGREED:.0%}\nof the actions are the policy's own within {CLOSE} bins. On {self.rows[0].count} held-out "
                 f"images, {self._where()}:\n\n{self.table()}\n\n{verdict}\nNot measured: whether the arm succeeds.")
 
     def verdict(self) -> str:
         """Whether the policy does what was recorded."""
         own, other = f"{self.agreement.own:.0%}", f"{self.agreement.other:.0%}"
         if self.agreement.nothing:
-            return (f"The policy agrees with nothing that was recorded: {own} of its motions are within {NEAR} bins of the recorded "
+            return (f"The policy agrees with nothing that was recorded: {own} of its motions are within {CLOSE} bins of the recorded "
                     f"ones, and {other} of those of other steps. So it is with random weights, another arm, camera or unnorm_key. "
                     "What follows says how fast it is, not that it is of any use.")
-        return (f"{own} of the policy's motions are within {NEAR} bins of the recorded ones, against {other} of those of other "
+        return (f"{own} of the policy's motions are within {CLOSE} bins of the recorded ones, against {other} of those of other "
                 "steps.")
 
     def _where(self) -> str:
@@ -76,7 +76,7 @@ class Findings:
             "## Units", "", "The recorded actions beside the checkpoint's statistics:", "", "```", self.units, "```", "",
             "## The policy", "", self.verdict(), "",
             "## Decoders", "", f"On {self.rows[0].count} held-out images, {self._where()}, one at a time; near: all motions within "
-            f"{NEAR} bins of the policy's own and the gripper's token the same; skipped: no pass of the language model.", "",
+            f"{CLOSE} bins of the policy's own and the gripper's token the same; skipped: no pass of the language model.", "",
             "| decoder | median [ms] | mean [ms] | passes | accepted | same tokens | near | skipped |",
             "|---|---|---|---|---|---|---|---|", *rows, "",
             f"Chosen is the fastest on average of those of which {AGREED:.0%} of all actions, and {SKIPPED:.0%} of the unverified "
@@ -114,6 +114,6 @@ def _figure(findings: Findings, path: Path) -> None:
     left.set_xlabel("mean latency of an action [ms]")
     right.barh([row.name for row in rows], [100 * row.agreed for row in rows], color=colours)
     right.axvline(100 * AGREED, color="black", linewidth=0.8)
-    right.set_xlabel(f"actions within {NEAR} bins of the policy's own [%]")
+    right.set_xlabel(f"actions within {CLOSE} bins of the policy's own [%]")
     figure.suptitle(f"{findings.checkpoint}, {findings.unnorm_key}: {findings.chosen}".replace("$", r"\$"))
     figure.savefig(path, format="png", dpi=110)

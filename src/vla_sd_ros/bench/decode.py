@@ -23,7 +23,7 @@ from vla_sd_ros.policy.quantization import NONE
 from vla_sd_ros.policy.vla import Vla
 
 RecordedStep = tuple[np.ndarray, str, History]  # image, instruction, and the history before it, which grows with the next one
-NEAR = 9  # [bins]: distance from autoregressive decoding's tokens that is counted as agreement
+CLOSE = 9  # [bins]: distance from autoregressive decoding's tokens that is counted as agreement
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def summarise(answers: dict[str, list[Answer]], trees: Mapping[str, list[int]] =
         rows[name] = {
             **results.step_row([a.step for a in own]),
             "same_tokens": float((distance == 0).mean()),
-            "near_tokens": (distance <= NEAR).mean(0).tolist(),
+            "near_tokens": (distance <= CLOSE).mean(0).tolist(),
             "bins_off": float(distance[:, :6].mean()),
             **({"tree": trees[name]} if name in trees else {}),
         }

@@ -10,7 +10,7 @@ import numpy as np
 
 from vla_sd_ros import inputs
 from vla_sd_ros.bench import results
-from vla_sd_ros.bench.decode import NEAR, RecordedStep, replay
+from vla_sd_ros.bench.decode import CLOSE, RecordedStep, replay
 from vla_sd_ros.bench.parts import Parts, parts
 from vla_sd_ros.decoding.autoregressive import Autoregressive
 from vla_sd_ros.decoding.methods.fused import kinematic_radius
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     print("source       within r bins of the verifier's token / mean accepted prefix of 7, r = " + ", ".join(map(str, RADII)))
     for source, row in rows.items():
         print(f"{source:12} " + "  ".join(f"{row['within'][str(r)]:.2f}/{row['prefix'][str(r)]:.2f}" for r in RADII))
-        print(f"{'':12} by dimension within {NEAR}: " + " ".join(f"{x:.2f}" for x in row["by_dimension"]))
+        print(f"{'':12} by dimension within {CLOSE}: " + " ".join(f"{x:.2f}" for x in row["by_dimension"]))
     if arguments.json:
         report = {**results.provenance(arguments.checkpoint, 0), "observations": len(found.plain), "drafts": rows}
         results.write(arguments.json, report)
@@ -110,10 +110,10 @@ def _first(candidates: np.ndarray) -> np.ndarray:
 
 
 def quality(drafts: np.ndarray, plain: np.ndarray) -> dict:
-    """Fractions of tokens within each radius, mean accepted prefix at each radius, and fractions within NEAR by dimension."""
+    """Fractions of tokens within each radius, mean accepted prefix at each radius, and fractions within CLOSE by dimension."""
     distance = np.abs(drafts - plain)
     return {
         "within": {str(r): float((distance <= r).mean()) for r in RADII},
         "prefix": {str(r): float(np.logical_and.accumulate(distance <= r, axis=1).sum(1).mean()) for r in RADII},
-        "by_dimension": (distance <= NEAR).mean(0).tolist(),
+        "by_dimension": (distance <= CLOSE).mean(0).tolist(),
     }

@@ -24,7 +24,7 @@ SENTENCES = {
 
 
 @dataclass(frozen=True)
-class Episode:
+class EpisodeResult:
     """One closed-loop episode. outcome: what was done, the right object or a wrong one moved to the goal, or nothing."""
 
     task: int
@@ -133,7 +133,7 @@ def success_on(checkpoint: Path, suite: str, states: list[int], workers: int = 2
     return sum(episode.success for episode in episodes), len(episodes)
 
 
-def _run_all(assignments: list[Assignment], workers: int) -> list[Episode]:
+def _run_all(assignments: list[Assignment], workers: int) -> list[EpisodeResult]:
     from tqdm import tqdm
 
     episodes = []
@@ -147,12 +147,12 @@ def _run_all(assignments: list[Assignment], workers: int) -> list[Episode]:
     return sorted(episodes, key=lambda e: (e.task, e.state))
 
 
-def run_assignment(assignment: Assignment) -> list[Episode]:
+def run_assignment(assignment: Assignment) -> list[EpisodeResult]:
     """All episodes of an assignment, every decoder on each initial state in turn."""
     return list(_episodes(assignment))
 
 
-def _episodes(assignment: Assignment) -> Iterator[Episode]:
+def _episodes(assignment: Assignment) -> Iterator[EpisodeResult]:
     from vla_sd_ros.decoding.history import History
     from vla_sd_ros.kinematics.pose import Pose
     from vla_sd_ros.sim.episode import run_episode
@@ -183,7 +183,7 @@ def _episodes(assignment: Assignment) -> Iterator[Episode]:
             outcome = {State.SUCCESS: RIGHT, State.FAILURE: WRONG}.get(judge.look(scene.time)[0], NOTHING)
             if assignment.record and decoder is next(iter(decoders.values())):
                 _record(assignment, state, sentence, images, history)
-            yield Episode(assignment.task, state, name, outcome, steps, sentence)
+            yield EpisodeResult(assignment.task, state, name, outcome, steps, sentence)
     scene.close()
 
 
@@ -240,7 +240,7 @@ def along(episodes: list[list[Step]]) -> dict[str, list[float]]:
     }
 
 
-def summarise(episodes: list[Episode], decoders: tuple[str, ...], trees: Mapping[str, list[int]] = NO_TREES) -> dict:
+def summarise(episodes: list[EpisodeResult], decoders: tuple[str, ...], trees: Mapping[str, list[int]] = NO_TREES) -> dict:
     """The results file's "decoders" and "floor_ms" (vision and one prefill, median of the first decoder's steps)."""
     rows = {}
     for name in decoders:

@@ -26,19 +26,20 @@ from vla_sd_ros.kinematics.pose import Pose
 IDENTITY = np.eye(6)
 FASTEST = 10.0  # rad/s: of a joint whose limit robot_description does not give
 REACHED = 1e-6  # m and rad: the error at which a posture has the pose
-ITERATIONS = 6  # to get there; from one tick to the next it takes one or two
+ITERATIONS = 6  # until REACHED; from one tick to the next it takes one or two
 DAMPING = 1e-9  # added to half the squared error
 LARGEST_CHANGE = 0.5  # rad: of any joint in one iteration
 SLOWEST = 0.1  # share of the speed that is left at a limit, so that the arm gets there, and away again
-# The way to rest is examined at points in time; these keep what lies between them within the limits too.
-SLACK = 0.005, 0.001  # rad, and of the singular value: what may be lost again of what was gained below a floor
-RESERVE = 2.0  # times SLACK: what is kept above a floor
-OUTWARD = 0.03  # rad/s: of a joint that is below a floor already, at those points; it may turn back before the next one
-SPEED_RESERVE = 0.06  # share of the speed limit
-# A redundant arm may move its elbow while its hand does as told. The commanded posture follows, beyond DRIFT, at LEAN.
+# The braking motion is examined at a few points in time. These reserves keep what lies between the points within the limits too.
+SLACK = 0.005, 0.001  # rad, and of the singular value: how far a room below its floor may fall behind the best it has reached
+RESERVE = 2.0  # times SLACK: distance that a room keeps from its floor
+OUTWARD = 0.03  # rad/s: a joint below its floor may not move on away from it faster than this at any of the points
+SPEED_RESERVE = 0.06  # share of each joint's speed limit that is not used
+# The elbow of a redundant arm may drift while its hand does as told. Where it is farther than DRIFT from the commanded posture,
+# the commanded posture moves towards it at LEAN.
 DRIFT, LEAN = 0.1, 0.2  # rad, rad/s: lengths of vectors of joint positions
 EASING, RECOVERY = 0.5, 1.15  # factors of the speed after a motion that is refused, and after one that is admitted
-CROOKED = 0.06  # singular value below which the joints move too unevenly to be found in one step from point to point
+CROOKED = 0.06  # singular value below which one step of the solver is not enough from one examined point to the next
 LOOK_AHEAD = 0.02  # s: to see whether a motion leads towards a singular posture
 LEAST_EASE = 0.05  # a motion that is refused even at this share of the speed is given up
 
@@ -182,7 +183,7 @@ class Reach:
 
     def _examined(self, posture: Posture, speeds: np.ndarray, early: np.ndarray, way: list[tuple[Pose, np.ndarray]],
                   limits: JointLimits) -> tuple[bool, Fault | None]:
-        """Whether a joint is too fast in a posture or on the way to rest from it, and what leaves its limits there."""
+        """Whether a joint is too fast in a posture or while the arm brakes from there, and the fault of what leaves its limits."""
         rates, rooms = [speeds, *posture.changes(early).T], [self._room(posture)]
         for index, (pose, twist) in enumerate(way):
             # One step is near enough, but not near a singular posture.
@@ -232,13 +233,13 @@ class Reach:
         return np.concatenate([np.full(2 * len(self._lower), margin), [limits.singularity_hold_below]])
 
     def _move(self, posture: Posture, speeds: np.ndarray) -> None:
-        """Be in a posture. What has been gained below a floor is kept, but for the slack."""
+        """Take over a posture. A room below its floor may from here on fall back by its slack, no further."""
         self._posture, self._speeds = posture, speeds
         room = self._room(posture)
         self._kept = np.clip(self._kept, room - self._slack, room)
 
     def _fault(self, index: int, limits: JointLimits) -> Fault:
-        """What is below its floor."""
+        """The sentence for a room (index as in _room) that would go below its floor."""
         joint, upper = index % len(self._lower), index >= len(self._lower)
         if index == 2 * len(self._lower):
             return Fault(Code.SINGULARITY, "the target leads to a singular posture, nearer than singularity.hold_below "

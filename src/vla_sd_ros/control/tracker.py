@@ -22,7 +22,7 @@ from vla_sd_ros.kinematics.pose import Pose
 
 AXES = 6  # x, y, z, and the rotation vector, in base axes
 TOLERANCE = 1e-9
-# Largest distances between two points at which the way to rest is examined, and the most of them.
+# The braking motion is examined at points: largest time, distance and angle between two of them, and how many at most.
 POINT_TIME, POINT_DISTANCE, POINT_ANGLE, MOST_POINTS = 0.04, 0.02, 0.08, 24  # s, m, rad
 PATIENCE = 0.2  # s, for which no motion can be computed, before it is given up
 EARLY = 0.25, 0.5, 0.75  # shares of the time to the first point, at which the joints' speeds are examined too

@@ -24,7 +24,7 @@ from vla_sd_ros.messages import decisions
 from vla_sd_ros.nodes.inputs import Inputs
 from vla_sd_ros.nodes.lifecycle import sentence
 from vla_sd_ros.nodes.vla_parameters import MAX_STEP_LIMIT, MAX_TIME_LIMIT, goal_limits
-from vla_sd_ros.watching.goal import (CANCELED, DEACTIVATED, PREEMPTED, SCENE_RESET, SUCCESS, ClientWatch, Code, Ending, GoalWatch,
+from vla_sd_ros.watching.goal import (CANCELED, DEACTIVATED, PREEMPTED, SCENE_RESET, SUCCESS, ClientWatch, Ending, GoalCode, GoalWatch,
                                       Situation, refused, task_failed)
 from vla_sd_ros.watching.inputs import Clock
 from vla_sd_ros.watching.picture import PictureWatch
@@ -245,7 +245,7 @@ class Goals:
                 self.supervise(run)
         except Exception as error:
             self._node.get_logger().error(traceback.format_exc())
-            self.end(run, Ending(Code.UNKNOWN, "fault", f"vla_node failed inside: {sentence(error)}"))
+            self.end(run, Ending(GoalCode.UNKNOWN, "fault", f"vla_node failed inside: {sentence(error)}"))
         result = self._result(run)
         self._answer(run, result)
         run.answered.set()

@@ -101,8 +101,8 @@ class SimNode(PlainNode):
         if not self._simulated_clock:
             return self.get_clock().now().to_msg()
         pacer = self._simulation.pacer
-        seconds, rest = divmod(pacer.simulated if pacer else 0.0, 1.0)
-        return Time(sec=int(seconds), nanosec=int(rest * 1e9))
+        seconds, fraction = divmod(pacer.simulated if pacer else 0.0, 1.0)
+        return Time(sec=int(seconds), nanosec=int(fraction * 1e9))
 
     def _on_state(self, scene: LiberoScene) -> None:
         message = JointState(name=JOINTS)

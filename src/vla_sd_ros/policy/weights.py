@@ -177,8 +177,9 @@ def needed_memory(model: nn.Module, dtype: torch.dtype, kind: str = quantization
         return OVERHEAD * sum(sizes.values()) * dtype.itemsize
     matrices = {name: size for name, size in sizes.items() if LAYER.match(name) and not name.endswith("layernorm.weight")}
     count = len(model.language_model.model.layers)
-    rest, layers = sum(sizes.values()) - sum(matrices.values()), sum(matrices.values())
-    return OVERHEAD * (rest * dtype.itemsize + layers * quantization.BYTES[kind]) + layers / count * dtype.itemsize
+    layers = sum(matrices.values())
+    others = sum(sizes.values()) - layers
+    return OVERHEAD * (others * dtype.itemsize + layers * quantization.BYTES[kind]) + layers / count * dtype.itemsize
 
 
 def available_memory(device: torch.device) -> int:

@@ -136,7 +136,7 @@ def read(folder: Path) -> Iterator[tuple[str, int, object]]:
 
 
 @dataclass
-class Episode:
+class RecordedEpisode:
     """One recorded goal, times [s] since the first message of the bag.
 
     images: time and (H, W, 3) uint8 RGB. steps: time of the image each was decided on, and the DecodeStep message.
@@ -155,9 +155,9 @@ class Episode:
     unreadable: tuple[int, str] = (0, "")
 
 
-def read_episode(folder: Path) -> Episode:
+def read_episode(folder: Path) -> RecordedEpisode:
     """Read a recorded bag back. Topics are told apart by the last part of their name, so any namespace will do."""
-    episode = Episode()
+    episode = RecordedEpisode()
     commanded, measured, gripper, images, steps = [], [], [], [], []
     start = None
     for topic, stamp, message in read(folder):

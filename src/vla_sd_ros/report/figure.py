@@ -9,14 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
 from vla_sd_ros.report import fonts
-from vla_sd_ros.report.bag import Episode
+from vla_sd_ros.report.bag import RecordedEpisode
 
 VIEWS = (("from above", 1, 2), ("from the side", 1, 3), ("from the front", 2, 3))
 AXES = ("time", "x", "y", "z")
 STAGES = ("vision_ms", "prefill_ms", "draft_ms", "decode_ms")
 
 
-def write_figure(episode: Episode, title: str, path: Path) -> None:
+def write_figure(episode: RecordedEpisode, title: str, path: Path) -> None:
     """Write the figure as PNG. Works on an empty episode too, which then shows empty axes."""
     figure = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(figure)
@@ -35,7 +35,7 @@ def write_figure(episode: Episode, title: str, path: Path) -> None:
         figure.savefig(path, dpi=110)
 
 
-def _window(episode: Episode) -> tuple[float, float]:
+def _window(episode: RecordedEpisode) -> tuple[float, float]:
     """From half a second before the first step to one second after the last [s]."""
     if not episode.steps:
         return -np.inf, np.inf
@@ -72,7 +72,7 @@ def _draw_latency(axes, steps: list) -> None:
     axes.set(title="Latency from image in hand to seven tokens (dotted: median)", xlabel="step", ylabel="[ms]")
 
 
-def _draw_gripper(axes, episode: Episode, start: float, end: float) -> None:
+def _draw_gripper(axes, episode: RecordedEpisode, start: float, end: float) -> None:
     if len(episode.gripper):
         last = episode.measured[-1, 0] if len(episode.measured) else episode.gripper[-1, 0]
         times = np.append(episode.gripper[:, 0], last)

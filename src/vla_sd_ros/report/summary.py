@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_sd_ros.report import fonts
-from vla_sd_ros.report.bag import Episode, read_episode
+from vla_sd_ros.report.bag import RecordedEpisode, read_episode
 from vla_sd_ros.report.figure import STAGES, write_figure
 from vla_sd_ros.report.video import write_video
 
@@ -32,7 +32,7 @@ def write_report(run: Path, outcome: dict) -> dict:
     try:
         episode = read_episode(run / "episode")
     except Exception as error:  # a bag cut short by a crash: whatever rosbags raises, the rest of the report goes on
-        episode = Episode()
+        episode = RecordedEpisode()
         missing.append(f"episode: {error}")
     instruction = str(outcome.get("instruction") or "")
     if why := fonts.objection(instruction):
@@ -69,7 +69,7 @@ def _replace(path: Path, write: Callable[[Path], object]) -> str:
         part.unlink(missing_ok=True)
 
 
-def latency(episode: Episode) -> dict:
+def latency(episode: RecordedEpisode) -> dict:
     """Latency of an action [ms]: median, 95th percentile, median by stage, and what decoding took on average."""
     steps = [step for _, step in episode.steps]
     if not steps:

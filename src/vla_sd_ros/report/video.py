@@ -8,14 +8,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vla_sd_ros.report import fonts
-from vla_sd_ros.report.bag import Episode
+from vla_sd_ros.report.bag import RecordedEpisode
 
 SIZE = 512  # [pixels], width and height of the picture; H.264 wants even numbers
 BAND = 96  # [pixels], height of the text below it
 LEAD = 1.0  # [s] shown before the first and after the last step
 
 
-def write_video(episode: Episode, instruction: str, path: Path) -> int:
+def write_video(episode: RecordedEpisode, instruction: str, path: Path) -> int:
     """Write an H.264 MP4 that browsers play; returns the number of frames. Raises ValueError without images.
 
     Frames are repeated so that the video runs at the images' mean rate.
@@ -38,7 +38,7 @@ def write_video(episode: Episode, instruction: str, path: Path) -> int:
     return len(frames)
 
 
-def caption(episode: Episode, time: float) -> str:
+def caption(episode: RecordedEpisode, time: float) -> str:
     """What is true at a time [s] of the episode: step, decoder, latency, success."""
     if episode.success_time is not None and time >= episode.success_time:
         return "success"
@@ -66,7 +66,7 @@ def _font(text: str) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(18) if text.isascii() else ImageFont.truetype(fonts.path_for(text), 18)
 
 
-def _frames_of_goal(episode: Episode) -> list[tuple[float, np.ndarray]]:
+def _frames_of_goal(episode: RecordedEpisode) -> list[tuple[float, np.ndarray]]:
     """Images from shortly before the first to shortly after the last step; all of them when there was no step."""
     if not episode.steps:
         return episode.images

@@ -144,8 +144,8 @@ class RemotePolicy:
             raise RemoteError(f"no policy server answers at {self.url} ({error or type(error).__name__}): start one with "
                               "vla-sd serve, or correct policy.remote") from error
         # Sending blocks while the other side takes nothing; the system ends that, as websockets has no limit for it.
-        seconds, rest = divmod(self._timeout, 1.0)
-        limit = struct.pack("ll", int(seconds), int(1e6 * rest))
+        seconds, fraction = divmod(self._timeout, 1.0)
+        limit = struct.pack("ll", int(seconds), int(1e6 * fraction))
         connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         self._connection = connection
         try:

@@ -29,7 +29,7 @@ PAUSE = 10.0            # s without a request after which POST /act begins a new
 ACTION = "x, y, z [m], roll, pitch, yaw [rad] of one step, base axes; gripper 0 closed .. 1 open"
 
 
-class Episode:
+class ClientEpisode:
     """One client's state: a brain of its own, because decoders learn from step to step, and its seat at the model."""
 
     def __init__(self, seat, brain):
@@ -72,7 +72,7 @@ class Service:
         self._thread = ThreadPoolExecutor(1, "inference")
         self._rounds = Rounds(vla, batch) if batch > 1 else None
         self._batch, self._queue = batch, queue.SimpleQueue()
-        self._peers: OrderedDict[str, Episode] = OrderedDict()
+        self._peers: OrderedDict[str, ClientEpisode] = OrderedDict()
         self._waiting = 0
         self.actions = 0        # decided so far
         self.metadata = {"server": "vla_sd_ros", "checkpoint": vla.name, "device": str(vla.device),
@@ -81,12 +81,12 @@ class Service:
         if self._rounds:
             self._thread.submit(self._answer_in_rounds)
 
-    def episode(self) -> Episode:
+    def episode(self) -> ClientEpisode:
         """The state of a new client."""
         seat = self._rounds.seat() if self._rounds else self._vla
-        return Episode(seat, self._new_brain(seat))
+        return ClientEpisode(seat, self._new_brain(seat))
 
-    def episode_of(self, host: str) -> Episode:
+    def episode_of(self, host: str) -> ClientEpisode:
         """The state of the client at a host that keeps no connection."""
         if host not in self._peers:
             self._peers[host] = self.episode()
@@ -95,7 +95,7 @@ class Service:
             self._peers.popitem(last=False)
         return self._peers[host]
 
-    async def decide(self, episode: Episode, observation: Observation, pause: float = float("inf")) -> Decision:
+    async def decide(self, episode: ClientEpisode, observation: Observation, pause: float = float("inf")) -> Decision:
         """The decision. Raises BadRequest, Busy, or what the model raises."""
         key = self._key_of(observation.unnorm_key)
         objection = self._vla.too_long(observation.instruction)
@@ -111,7 +111,7 @@ class Service:
         finally:
             self._waiting -= 1
 
-    def _ask(self, episode: Episode, *request) -> Future:
+    def _ask(self, episode: ClientEpisode, *request) -> Future:
         """What the inference thread will answer."""
         if not self._rounds:
             return self._thread.submit(self._decide, episode, *request)
@@ -147,7 +147,7 @@ class Service:
         except ValueError as error:
             raise BadRequest(f"unnorm_key is {key[:80]!r}, but {error}") from error
 
-    def _decide(self, episode: Episode, observation: Observation, key: str, pause: float) -> Decision:
+    def _decide(self, episode: ClientEpisode, observation: Observation, key: str, pause: float) -> Decision:
         """In the inference thread, or, in a round, in one of the decoders'."""
         history = episode.history_for(observation, key, pause)
         history.see(observation.measured)
@@ -186,7 +186,7 @@ def _hand_over(done: Future, answer: Future) -> None:
 
 def openpi_answer(decision: Decision) -> dict:
     """What openpi's clients expect, a chunk of one action (1, 7), and the decision's other fields for our own."""
-    rest = asdict(decision) | {"bins": decision.bins.tolist()}
-    del rest["action"]
-    rest["passes"] = [[record.kind, record.drafted, record.accepted] for record in decision.passes]
-    return {"actions": np.asarray(decision.action, float)[None], EXTENSION: rest}
+    extension = asdict(decision) | {"bins": decision.bins.tolist()}
+    del extension["action"]
+    extension["passes"] = [[record.kind, record.drafted, record.accepted] for record in decision.passes]
+    return {"actions": np.asarray(decision.action, float)[None], EXTENSION: extension}

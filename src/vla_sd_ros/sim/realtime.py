@@ -23,7 +23,7 @@ MAX_DEBT = 0.25  # [s] of simulated time that may be caught up at once; more is 
 WINDOW = 1.0  # [s] over which the ratio is taken
 SUCCESS_PERIOD = 0.05  # [s]
 NOTICE = 0.05  # [s] from the news of a reset to the reset: everybody shall know before the arm leaps
-NEAR = (0.05, 0.3)  # [m], [rad]: a target this near to the end effector is one for the scene as it is now
+SAME_SCENE = (0.05, 0.3)  # [m], [rad]: a target no farther from the end effector was meant for the scene after its reset
 
 
 class Pacer:
@@ -111,7 +111,7 @@ class RealTimeScene:
         """Target of the end effector: position (3,) [m], rotation (3, 3), panda_link0.
 
         After a reset, targets far from the end effector are those of before the reset: they are ignored until one comes
-        that is NEAR it.
+        that is as near as SAME_SCENE.
         """
         self._wish(target=(position, rotation))
 
@@ -205,7 +205,7 @@ class RealTimeScene:
     def _near(self, position: np.ndarray, rotation: np.ndarray) -> bool:
         at, orientation = self.scene.ee_pose()
         angle = np.arccos(np.clip((np.trace(orientation.T @ rotation) - 1) / 2, -1, 1))
-        return bool(np.linalg.norm(position - at) < NEAR[0] and angle < NEAR[1])
+        return bool(np.linalg.norm(position - at) < SAME_SCENE[0] and angle < SAME_SCENE[1])
 
     def _judge(self, state: "_State") -> None:
         outcome = state.judge.look(self.scene.time)

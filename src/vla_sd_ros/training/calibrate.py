@@ -31,7 +31,7 @@ from vla_sd_ros.training.threshold import Threshold, fit_threshold
 QUANTILE = 95  # [%], of the values that becomes 1 in the fused metric (HeiSD)
 SKIP_PRECISION = 0.93  # share of the draft head's skipped actions that the verifier would have accepted
 RETRIEVAL_PRECISION = 0.7  # the same of retrieved ones: the nearest neighbours of all are not accepted much more often
-NEAR = 3  # [bins] within which the sources of a composite draft compete
+COMPETING = 3  # [bins] within which the sources of a composite draft compete
 TREE_STEPS = 150  # recorded steps that each shape of the drafter's tree decodes
 
 Steps = Callable[[], Iterator[RecordedStep]]  # begins with the first recorded step whenever it is called
@@ -148,9 +148,9 @@ def decays(before: np.ndarray, after: np.ndarray) -> list[float]:
 
 
 def best_sources(found: Survey) -> list[str]:
-    """For each dimension the source that comes within NEAR bins of the verifier most often."""
+    """For each dimension the source that comes within COMPETING bins of the verifier most often."""
     sources = [source for source in SOURCES if source in found.drafts and source != "composite"]
-    hits = np.array([(np.abs(found.drafts[source] - found.plain) <= NEAR).mean(0) for source in sources])
+    hits = np.array([(np.abs(found.drafts[source] - found.plain) <= COMPETING).mean(0) for source in sources])
     return [sources[i] for i in hits.argmax(0)]
 
 

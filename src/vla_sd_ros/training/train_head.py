@@ -26,7 +26,7 @@ WARM_UP = 100  # steps
 SOFT, SIGMA = 0.4, 2.0  # share of the targets that is spread over near bins, and how far [bins]: the head stays unsure in time
 EVALUATE_EVERY = 500  # steps
 SAVE_EVERY = 30.0  # s
-NEAR = 9  # [bins], the published radius of relaxed acceptance
+RADIUS = 9  # [bins], the published radius of relaxed acceptance
 READ = ("cells", "bins", "before", "after")  # of the policy's answers
 
 
@@ -129,7 +129,7 @@ def head_loss(logits: Tensor, bins: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def quality(head: DraftHead, shards: list[Path]) -> str:
-    """One line: cross-entropy, share of equal tokens, and of actions whose motion is within NEAR bins."""
+    """One line: cross-entropy, share of equal tokens, and of actions whose motion is within RADIUS bins."""
     device, losses, distances = next(head.parameters()).device, [], []
     for shard in answers.each(shards, READ):
         text = answers.text_of(shard).to(device).expand(len(shard["bins"]), -1)
@@ -138,4 +138,4 @@ def quality(head: DraftHead, shards: list[Path]) -> str:
         distances.append((logits.argmax(-1) - bins).abs())
     loss, distance = torch.cat(losses).mean(), torch.cat(distances)
     return (f"loss {loss:.3f}, equal tokens {(distance == 0).float().mean():.1%}, "
-            f"motions within {NEAR} bins {(distance[:, :6] <= NEAR).all(1).float().mean():.1%}")
+            f"motions within {RADIUS} bins {(distance[:, :6] <= RADIUS).all(1).float().mean():.1%}")

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 
-from vla_sd_ros.report.bag import Episode
+from vla_sd_ros.report.bag import RecordedEpisode
 from vla_sd_ros.report.summary import latency, provenance
 from vla_sd_ros.trial.study import Study
 
@@ -39,7 +39,7 @@ def cost(trials: list[dict]) -> dict:
     steps = [(0.0, SimpleNamespace(**step)) for trial in trials for step in trial["steps"]]
     clipped = [trial["clipped"] for trial in trials if trial["clipped"] is not None]
     return {"trials": len(trials), "actions": len(steps), "clipped_commands": sum(clipped) if clipped else None,
-            **latency(Episode(steps=steps))}
+            **latency(RecordedEpisode(steps=steps))}
 
 
 def with_costs(report: str, costs: dict[str, dict]) -> str:

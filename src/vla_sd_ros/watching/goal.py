@@ -13,7 +13,7 @@ from typing import NamedTuple
 from vla_sd_ros.messages import stamps
 
 
-class Code(IntEnum):
+class GoalCode(IntEnum):
     """Error codes of vla_sd_msgs/action/ExecuteInstruction."""
     NONE = 0
     UNKNOWN = 1
@@ -45,26 +45,26 @@ class Ending(NamedTuple):
     message: str = ""
 
 
-SUCCESS = Ending(Code.NONE, "success")
-CANCELED = Ending(Code.CANCELED, "cancelled", "The client cancelled the goal.")
-PREEMPTED = Ending(Code.PREEMPTED, "preempted", "A newer goal took over.")
-DEACTIVATED = Ending(Code.NODE_DEACTIVATED, "fault", "vla_node was deactivated or shut down during the goal.")
-SCENE_RESET = Ending(Code.SCENE_RESET, "fault", "The simulator's scene was reset during the goal; send it again.")
+SUCCESS = Ending(GoalCode.NONE, "success")
+CANCELED = Ending(GoalCode.CANCELED, "cancelled", "The client cancelled the goal.")
+PREEMPTED = Ending(GoalCode.PREEMPTED, "preempted", "A newer goal took over.")
+DEACTIVATED = Ending(GoalCode.NODE_DEACTIVATED, "fault", "vla_node was deactivated or shut down during the goal.")
+SCENE_RESET = Ending(GoalCode.SCENE_RESET, "fault", "The simulator's scene was reset during the goal; send it again.")
 
 
 def refused(why: str) -> Ending:
     """A goal that never began. why: one sentence."""
-    return Ending(Code.GOAL_REFUSED, "refused", why)
+    return Ending(GoalCode.GOAL_REFUSED, "refused", why)
 
 
 def task_failed(why: str) -> Ending:
     """How a goal ends when something else was done than was asked for. why: what, as a sentence."""
-    return Ending(Code.TASK_FAILED, "failure", f"Something else was done than was asked for: {why.rstrip('.')}.")
+    return Ending(GoalCode.TASK_FAILED, "failure", f"Something else was done than was asked for: {why.rstrip('.')}.")
 
 
 def inference_failed(why: object) -> Ending:
     """How a goal ends when the model gives no action. why: an error, or one sentence."""
-    return Ending(Code.INFERENCE_FAILED, "fault", f"The model gave no usable action: {str(why).rstrip('.')}.")
+    return Ending(GoalCode.INFERENCE_FAILED, "fault", f"The model gave no usable action: {str(why).rstrip('.')}.")
 
 
 class Verdict(NamedTuple):
@@ -138,24 +138,24 @@ class GoalWatch:
     def check(self, seen: Situation, limits: GoalLimits) -> Verdict:
         """The verdict at this moment: limits first, then stale inputs, then the arm."""
         if seen.steps >= limits.step_limit and seen.since_step >= limits.control_period:    # the last action is done
-            return Verdict(ending=Ending(Code.STEP_LIMIT, "step_limit", f"The step limit of {limits.step_limit} was "
+            return Verdict(ending=Ending(GoalCode.STEP_LIMIT, "step_limit", f"The step limit of {limits.step_limit} was "
                                                                         "reached before success was signalled."))
         if seen.elapsed >= limits.time_limit:
-            return Verdict(ending=Ending(Code.TIME_LIMIT, "time_limit", f"The time limit of {limits.time_limit:g} s "
+            return Verdict(ending=Ending(GoalCode.TIME_LIMIT, "time_limit", f"The time limit of {limits.time_limit:g} s "
                                                                         "ran out before success was signalled."))
         if 0.0 < limits.client_timeout <= seen.client_gone:
-            return Verdict(ending=Ending(Code.CLIENT_GONE, "fault", f"The client has been gone for {seen.client_gone:.1f} s "
+            return Verdict(ending=Ending(GoalCode.CLIENT_GONE, "fault", f"The client has been gone for {seen.client_gone:.1f} s "
                                          f"(limit {limits.client_timeout:g} s, goal.client_timeout)."))
         verdicts = (self._check_age(self._image, seen.steady, "camera image", seen.image_age, limits.image_timeout,
-                                    limits.image_grace, Code.IMAGE_STALE, seen.image_advice),
+                                    limits.image_grace, GoalCode.IMAGE_STALE, seen.image_advice),
                     self._check_unread(seen, limits), self._check_frozen(seen, limits), self._check_blank(seen, limits),
                     self._check_age(self._joint_states, seen.steady, "joint state", seen.joint_states_age,
-                                    limits.joint_states_timeout, limits.joint_states_grace, Code.JOINT_STATES_STALE),
+                                    limits.joint_states_timeout, limits.joint_states_grace, GoalCode.JOINT_STATES_STALE),
                     self._check_arm(seen, limits))
         return next((v for v in verdicts if v.ending), next((v for v in verdicts if v.hold), Verdict()))
 
     def _check_age(self, since: _Since, now: float, name: str, age: float, timeout: float, grace: float,
-                   code: Code, advice: str = "check the publisher and its clock") -> Verdict:
+                   code: GoalCode, advice: str = "check the publisher and its clock") -> Verdict:
         what = f"The newest {name} {stamps.told(age)}" if math.isfinite(age) else f"No {name} has come yet"
         why = f"{what} (limit {timeout:g} s)" if abs(age) > timeout else ""
         return self._hold(since, now, why, grace, code, advice)
@@ -163,7 +163,7 @@ class GoalWatch:
     def _check_unread(self, seen: Situation, limits: GoalLimits) -> Verdict:
         why = (f"No picture could be made of the camera's images for {seen.image_unread:.1f} s (limit {limits.image_timeout:g} "
                f"s): {seen.image_problem.rstrip('.')}" if seen.image_unread > limits.image_timeout else "")
-        return self._hold(self._unread, seen.steady, why, limits.image_grace, Code.IMAGE_UNDECODABLE,
+        return self._hold(self._unread, seen.steady, why, limits.image_grace, GoalCode.IMAGE_UNDECODABLE,
                           "check the camera's driver and the network")
 
     def _check_frozen(self, seen: Situation, limits: GoalLimits) -> Verdict:
@@ -171,17 +171,17 @@ class GoalWatch:
         frozen = seen.image_unchanged > limits.image_timeout and seen.arm_code not in ARM_FAULTS
         why = (f"The camera has shown the same picture for {seen.image_unchanged:.1f} s while the arm moved (limit "
                f"{limits.image_timeout:g} s)" if frozen else "")
-        return self._hold(self._frozen, seen.steady, why, limits.image_grace, Code.IMAGE_FROZEN,
+        return self._hold(self._frozen, seen.steady, why, limits.image_grace, GoalCode.IMAGE_FROZEN,
                           "start the camera's driver again")
 
     def _check_blank(self, seen: Situation, limits: GoalLimits) -> Verdict:
         why = (f"The camera shows nothing: the contrast is {seen.image_contrast:.1f} (limit {limits.image_contrast:g})"
                if seen.image_contrast < limits.image_contrast else "")
-        return self._hold(self._blank, seen.steady, why, limits.image_grace, Code.IMAGE_BLANK,
+        return self._hold(self._blank, seen.steady, why, limits.image_grace, GoalCode.IMAGE_BLANK,
                           "check light, exposure and lens")
 
     @staticmethod
-    def _hold(since: _Since, now: float, why: str, grace: float, code: Code, advice: str) -> Verdict:
+    def _hold(since: _Since, now: float, why: str, grace: float, code: GoalCode, advice: str) -> Verdict:
         """Hold while there is a reason `why`, a sentence without its end; past the grace time [s] the goal ends."""
         lasted = since.seconds(bool(why), now)
         if not why:
@@ -197,11 +197,11 @@ class GoalWatch:
             return Verdict(ending=Ending(seen.arm_code, "fault", seen.arm_message or "arm_node reports a fault."))
         heard, patience = math.isfinite(seen.arm_age), max(limits.arm_grace, 1.0)      # status comes at 10 Hz
         if heard and seen.arm_age > patience:
-            return Verdict(ending=Ending(Code.ARM_FAULT, "fault", f"arm_node has been silent for {seen.arm_age:.1f} s; "
+            return Verdict(ending=Ending(GoalCode.ARM_FAULT, "fault", f"arm_node has been silent for {seen.arm_age:.1f} s; "
                                                                   "start it again."))
         unheard = self._unheard.seconds(not heard, seen.steady)
         if unheard >= patience:
-            return Verdict(ending=Ending(Code.ARM_FAULT, "fault", f"No status of arm_node has come for {unheard:.1f} s, so nobody "
+            return Verdict(ending=Ending(GoalCode.ARM_FAULT, "fault", f"No status of arm_node has come for {unheard:.1f} s, so nobody "
                                          "executes this goal; start and activate arm_node, in this namespace and ROS domain."))
         return Verdict()
 
