@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator's page: robot.py speaks ROS, web.py speaks HTTP, page/ is what the browser shows; between them plain data."""
+"""The operator's page: robot.py speaks ROS, web.py speaks HTTP, page/ is what the browser shows; between them plain data.
+
+robot.py is made of goals.py (what runs), tables.py (live parameters) and camera.py (pictures).
+"""
 
 
 class Refused(Exception):
