@@ -2,7 +2,7 @@
 """What decides, whatever it is made of: a policy in this process, a client's seat at one, or a server's."""
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -78,8 +78,11 @@ class Brain(Protocol):
     def begin(self) -> EpisodeRecord:
         """The record of a new goal."""
 
-    def decide(self, image: np.ndarray, instruction: str, record: EpisodeRecord | None = None) -> Decision:
-        """The action for image (H, W, 3) uint8 RGB; a first step without a record. Raises where it is not finite."""
+    def decide(self, image: np.ndarray, instruction: str, record: Any = None, /) -> Decision:
+        """The action for image (H, W, 3) uint8 RGB; record: of this brain's begin(), or None for a first step.
+
+        Raises where the action is not finite.
+        """
 
     def too_long(self, instruction: str) -> str:
         """Why an instruction cannot be read, as a sentence; empty when it can."""

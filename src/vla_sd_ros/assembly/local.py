@@ -97,7 +97,8 @@ class LocalBrain:
         self._model, self._vla = model, model.vla if vla is None else vla
         choice = choice._replace(unnorm_key=choice.unnorm_key or self._vla.unnorm_key)
         self.check(choice, ())
-        self._decoder = self._made = None       # and for which choice
+        self._decoder: Any = None
+        self._made: Choice | None = None        # for which it was made
         self.use(choice)
 
     @property

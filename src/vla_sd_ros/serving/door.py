@@ -38,7 +38,7 @@ def listen(host: str, port: int, key: str) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise ValueError(f"--host {host!r} is no address of this machine ({error})") from error
-    if not key and not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
+    if not key and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
         raise ValueError(f"--host {host} can be reached from other machines: give --api-key-file, or keep 127.0.0.1 and "
                          "use an SSH tunnel")
     bound = socket.socket(family, kind, protocol)
@@ -57,6 +57,7 @@ async def serve_until_signal(application: web.Application, door: "Door", bound: 
     # Nothing is unpacked: 64 kB of gzip can be 64 MB.
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=STOP_TIMEOUT, auto_decompress=False)
     await runner.setup()
+    assert runner.server is not None    # setup() has made it
     watch = asyncio.create_task(door.watch(runner.server))
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -73,9 +74,9 @@ class Door:
     """Closes connections that do not come to the point. `watch` runs as long as the server does."""
 
     def __init__(self):
-        self._asking: set[object] = set()  # protocols with a request that has its headers
-        self._known: set[object] = set()  # protocols that have asked before
-        self._quiet_since: dict[object, float] = {}
+        self._asking: set[web.RequestHandler] = set()  # protocols with a request that has its headers
+        self._known: set[web.RequestHandler] = set()  # protocols that have asked before
+        self._quiet_since: dict[web.RequestHandler, float] = {}
         self._bodies = asyncio.Semaphore(MAX_BODIES)
 
     @web.middleware
@@ -112,7 +113,7 @@ class Door:
             await asyncio.sleep(SWEEP)
             self._sweep(list(server.connections), time.monotonic())
 
-    def _sweep(self, connections: list, now: float) -> None:
+    def _sweep(self, connections: list[web.RequestHandler], now: float) -> None:
         self._known &= set(connections)
         quiet = [connection for connection in connections if connection not in self._asking]
         self._quiet_since = {connection: self._quiet_since.get(connection, now) for connection in quiet}
@@ -130,7 +131,7 @@ def told(advice: str, too_large: str, what: str, statuses: Mapping[type[Exceptio
     advice: how to ask. too_large: the sentence about a body that is. what: the part that fails where it is nobody's input.
     statuses: of exceptions whose message is a sentence for the client, beside BadRequest and Busy.
     """
-    known = {BadRequest: 400, Busy: 503, **(statuses or {})}
+    known: dict[type[Exception], int] = {BadRequest: 400, Busy: 503, **(statuses or {})}
 
     @web.middleware
     async def tell(request: web.Request, handler: Callable[[web.Request], Awaitable]) -> web.StreamResponse:

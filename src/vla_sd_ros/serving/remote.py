@@ -154,8 +154,14 @@ class RemotePolicy:
             self.close()
             raise
 
-    def _exchange(self, message: bytes) -> dict:
+    def _open(self) -> ClientConnection:
         connection = self._connection
+        if connection is None:
+            raise RemoteError(f"the connection to the policy server {self.url} was closed")
+        return connection
+
+    def _exchange(self, message: bytes) -> dict:
+        connection = self._open()
         try:
             connection.send(message)
         except (OSError, WebSocketException) as error:
@@ -163,9 +169,7 @@ class RemotePolicy:
         return _mapping(self._receive(), self.url)
 
     def _receive(self) -> bytes | str:
-        connection = self._connection
-        if connection is None:
-            raise RemoteError(f"the connection to the policy server {self.url} was closed")
+        connection = self._open()
         try:
             return connection.recv(timeout=self._timeout)
         except TimeoutError as error:
@@ -205,7 +209,7 @@ def _told(action: np.ndarray, told: dict, elapsed_ms: float) -> Decision:
 
 
 def _extension(progress: Progress) -> dict:
-    entry = {"step": len(progress)}
+    entry: dict[str, int | np.ndarray] = {"step": len(progress)}
     if progress.measured is not None:
         entry |= {"position": np.asarray(progress.measured.position, float),
                   "rotation": np.asarray(progress.measured.rotation, float)}

@@ -94,7 +94,7 @@ def _instruction(name: str, message: dict) -> str:
         text = text.item() if isinstance(text, np.ndarray) and text.ndim == 0 else text
         text = text.decode() if isinstance(text, bytes) else text
         wrong = objection(text) if isinstance(text, str) else "is not there, or no text"
-        if wrong:
+        if wrong or not isinstance(text, str):
             raise BadRequest(f"{name!r} {wrong}: say in words what the arm shall do")
     except (UnicodeError, SystemError, ValueError) as error:  # numpy's text may hold what is no character
         if isinstance(error, BadRequest):

@@ -64,7 +64,8 @@ class Rounds:
     """Runs up to `most` clients at a time. run() is called by one thread, which is the only one that uses the model."""
 
     def __init__(self, vla: Vla, most: int):
-        self._vla, self._batch, self._calls = vla, BatchedVla(vla, most), queue.Queue()
+        self._vla, self._batch = vla, BatchedVla(vla, most)
+        self._calls: queue.Queue = queue.Queue()
         self._threads = ThreadPoolExecutor(most, "decoder")
 
     def seat(self) -> Seat:

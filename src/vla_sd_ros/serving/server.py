@@ -103,7 +103,8 @@ class _Handlers:
         return True
 
     async def _converse(self, connection: web.WebSocketResponse) -> None:
-        episode, before = self._service.episode(), {}
+        episode = self._service.episode()
+        before: dict[str, float] = {}
         await connection.send_bytes(pack(self._service.metadata))
         async for message in connection:
             begin = time.monotonic()

@@ -71,7 +71,8 @@ class Service:
         self._vla, self._new_brain, self._key = vla, new_brain, vla.unnorm_key
         self._thread = ThreadPoolExecutor(1, "inference")
         self._rounds = Rounds(vla, batch) if batch > 1 else None
-        self._batch, self._queue = batch, queue.SimpleQueue()
+        self._batch = batch
+        self._queue: queue.SimpleQueue = queue.SimpleQueue()
         self._peers: OrderedDict[str, ClientEpisode] = OrderedDict()
         self._waiting = 0
         self.actions = 0        # decided so far
@@ -79,7 +80,7 @@ class Service:
                          "decoder": new_brain(vla).name, "unnorm_key": vla.unnorm_key, "unnorm_keys": vla.unnorm_keys,
                          "batch": batch, "action": ACTION}
         if self._rounds:
-            self._thread.submit(self._answer_in_rounds)
+            self._thread.submit(self._answer_in_rounds, self._rounds)
 
     def episode(self) -> ClientEpisode:
         """The state of a new client."""
@@ -119,9 +120,9 @@ class Service:
         self._queue.put((episode, request, answer))
         return answer
 
-    def _answer_in_rounds(self) -> None:
+    def _answer_in_rounds(self, rounds: Rounds) -> None:
         """The inference thread's life with batches. A client's second request waits for the next round."""
-        held = []
+        held: list = []
         while True:
             calls, held = _one_of_each(held)
             if not calls:
@@ -137,7 +138,7 @@ class Service:
                 return
             calls = [call for call in calls if call[2].set_running_or_notify_cancel()]     # a client may have gone
             work = [(episode.seat, functools.partial(self._decide, episode, *request)) for episode, request, _ in calls]
-            for (*_, answer), done in zip(calls, self._rounds.run(work)):
+            for (*_, answer), done in zip(calls, rounds.run(work)):
                 _hand_over(done, answer)
 
     def _key_of(self, key: str) -> str:
