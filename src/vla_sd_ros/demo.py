@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from vla_sd_ros import inputs
 from vla_sd_ros.environment import LAST_DOMAIN, check_environment, start_ros
@@ -106,7 +107,7 @@ class SimulatedSystem:
         self._instruction = arguments.instruction
         self._scene = None  # the newest SceneStatus of sim_node
 
-    def run(self) -> dict:
+    def run(self) -> Any:
         """Start, execute, stop everything; returns what execute() does. Raises StartupFailed."""
         start_ros()
         import rclpy
@@ -123,8 +124,8 @@ class SimulatedSystem:
             self.client.close()
             rclpy.try_shutdown()
 
-    def execute(self) -> dict:
-        """Override: what is done with the active nodes."""
+    def execute(self) -> Any:
+        """Override: what is done with the active nodes, and what run() returns."""
         raise NotImplementedError
 
     def while_loading(self) -> None:

@@ -2,6 +2,7 @@
 """Held-out episodes as `vla-sd bench libero --record` writes observations, for calibrate and bench decode."""
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def _written(path: Path) -> int:
 
 
 def _write(path: Path, episode: Episode, statistics: ActionStatistics, room: int) -> int:
-    images = []
+    images: list[np.ndarray] = []
     for image in episode.images:
         if image is None or len(images) == room:
             break
@@ -48,7 +49,7 @@ def _write(path: Path, episode: Episode, statistics: ActionStatistics, room: int
     if len(images) < LEAST and len(images) < room:
         raise RecordingError(f"has {len(images)} images from its begin on, too few to measure on")
     positions, rotations = followed(episode.actions[: len(images)])
-    arrays = {"images": np.stack(images), "bins": encode(statistics.normalise(episode.actions[: len(images)])),
+    arrays: dict[str, Any] = {"images": np.stack(images), "bins": encode(statistics.normalise(episode.actions[: len(images)])),
               "positions": positions, "rotations": rotations}
     write_whole(path, lambda part: np.savez_compressed(part, instruction=episode.instruction, **arrays))
     return len(images)

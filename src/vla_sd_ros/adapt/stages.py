@@ -213,12 +213,13 @@ def measured(this: Adaptation, settings: dict) -> dict:
 
 def _projected(this: Adaptation, found: dict, settings: dict) -> dict[str, dict[str, float]]:
     """Mean milliseconds of an action by device and decoder, of the passes that were measured, on devices that are not here."""
-    trees = _parts(this, DECODERS, settings).trees()
-    actions = {name: [Played(answer.step.path, answer.step.passes, tuple(trees.get(name, RELEASED))) for answer in own]
+    trees = {name: (nodes, levels, continuations)
+             for name, (nodes, levels, continuations) in _parts(this, DECODERS, settings).trees().items()}
+    actions = {name: [Played(answer.step.path, answer.step.passes, trees.get(name, RELEASED)) for answer in own]
                for name, own in found.items() if name != "autoregressive"}
     sizes = project.Sizes.of(project.config_of(this.arguments.checkpoint), this.arguments.quantization)
     return {device.name: {name: row["latency_ms"]["mean"] for name, row in project.project(actions, device, sizes).items()}
-            for device in map(project.DEVICES.get, PROJECTED)}
+            for device in (project.DEVICES[name] for name in PROJECTED)}
 
 
 def finish(this: Adaptation, settings: dict, found: dict) -> None:

@@ -10,6 +10,7 @@ It is taken whole: with other weights or other statistics its drafts would be wr
 """
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,7 +102,7 @@ def parameters(folder: str | Path) -> dict[str, object]:
     return {"policy.unnorm_key": choice.unnorm_key, "decoder.name": choice.decoder, **settings}
 
 
-def write(bundle: Bundle, sources: list[str], about: dict) -> None:
+def write(bundle: Bundle, sources: Sequence[str], about: dict) -> None:
     """Write bundle.json last: what else belongs to it lies in the folder already. about: whatever else is worth knowing."""
     parts = [path for path in sorted(bundle.folder.rglob("*")) if path.suffix in (".safetensors", ".npz", ".hnsw")
              or path.name == "meta.json"]

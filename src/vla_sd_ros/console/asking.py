@@ -20,9 +20,13 @@ async def answer(call: Callable[[], Any], ready: bool, patience: float, nobody: 
     loop = asyncio.get_running_loop()
     answered = loop.create_future()
 
+    def take(done: Any) -> None:
+        if not answered.done():
+            answered.set_result(done.result())
+
     def deliver(done: Any) -> None:
         with suppress(RuntimeError):                # the loop has ended
-            loop.call_soon_threadsafe(lambda: answered.done() or answered.set_result(done.result()))
+            loop.call_soon_threadsafe(take, done)
 
     call().add_done_callback(deliver)
     try:

@@ -61,7 +61,9 @@ def message(known: dict, value: Any) -> Any:
 
 
 def _fits(kind: str, value: Any) -> bool:
-    if kind in ("bool", "str"):
-        return isinstance(value, bool if kind == "bool" else str) and (kind == "bool" or len(value) <= LONGEST)
+    if kind == "bool":
+        return isinstance(value, bool)
+    if kind == "str":
+        return isinstance(value, str) and len(value) <= LONGEST
     number = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
     return number or (kind == "float" and isinstance(value, float) and math.isfinite(value))

@@ -51,10 +51,9 @@ class Robot:
     def __init__(self, namespace: str = "vla", context: Any = None):
         node = self._node = Node("vla_sd_console", namespace=namespace, context=context)
         self._client = InstructionClient(namespace, "vla_sd_console_goals", context)     # used by the starter's thread alone
-        self._starter, self._starting = ThreadPoolExecutor(1), False
+        self._starter, self._starting, self._closing = ThreadPoolExecutor(1), False, False
         self._lock = threading.RLock()
         self.namespace = node.get_namespace()
-        self._closing = False
         self.viewers = 0                                # pages that are open
         self._heard = {"vla": -math.inf, "arm": -math.inf}
         self._said = (0, "")                            # level and sentence of vla_node's diagnostics
@@ -65,7 +64,9 @@ class Robot:
         self._counted = 0
         self._elsewhere = ""                            # where else there is a vla_node
         self._events: deque[dict] = deque(maxlen=EVENTS)
-        self._arm_name, self._arm_topic, self._hold, self._arm_status = "arm_node", "", None, None
+        self._arm_name, self._arm_topic = "arm_node", ""
+        self._hold: Any = None                          # client of arm_node's ~/hold
+        self._arm_status: Any = None                    # subscription
         self._camera, self._goals = Camera(node), Goals(node, self._lock, self.note)
         self._tables = Tables(node, self._lock)
         self._connect()
@@ -251,7 +252,6 @@ class Robot:
             self._camera.look()
 
     def _see(self) -> None:
-        """Takes the newest image while somebody looks."""
         if self.viewers:
             self._camera.take()
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
@@ -82,7 +83,7 @@ class EpisodeWriter:
     def __init__(self, folder: Path, topics: dict[str, Topic]):
         self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
-        storage = self._writer.storage
+        storage: Any = self._writer.storage     # its file is replaced below, which its type does not foresee
         storage.bio.close()
         storage.bio = self._file = _Claimed(io.FileIO(storage.path, "r+"))
         self._file.seek(0, os.SEEK_END)
@@ -125,7 +126,7 @@ class EpisodeWriter:
             self._claimed = needed
 
 
-def read(folder: Path) -> Iterator[tuple[str, int, object]]:
+def read(folder: Path) -> Iterator[tuple[str, int, Any]]:
     """Messages of a bag in order of time: topic, time of reception [ns], message.
 
     Of a bag that was never closed, because its recorder was killed, those that had been written. Raises RecordingError.
@@ -146,7 +147,7 @@ class RecordedEpisode:
     """
 
     images: list[tuple[float, np.ndarray]] = field(default_factory=list)
-    steps: list[tuple[float, object]] = field(default_factory=list)
+    steps: list[tuple[float, Any]] = field(default_factory=list)
     commanded: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     measured: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     gripper: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
@@ -181,7 +182,8 @@ def read_episode(folder: Path) -> RecordedEpisode:
         elif name == "task_success" and steps and episode.success_time is None and says_success(message):
             episode.success_time = time
     stamped = _stamped(images or steps)
-    episode.images, episode.steps = ([(at if stamped else arrived, what) for at, arrived, what in rows] for rows in (images, steps))
+    episode.images = [(at if stamped else arrived, image) for at, arrived, image in images]
+    episode.steps = [(at if stamped else arrived, step) for at, arrived, step in steps]
     episode.commanded = np.array(commanded).reshape(-1, 4)
     episode.measured = np.array(measured).reshape(-1, 4)
     episode.gripper = np.array(gripper).reshape(-1, 2)

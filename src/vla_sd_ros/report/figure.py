@@ -78,8 +78,7 @@ def _draw_gripper(axes, episode: RecordedEpisode, start: float, end: float) -> N
         times = np.append(episode.gripper[:, 0], last)
         axes.step(times, np.append(episode.gripper[:, 1], episode.gripper[-1, 1]), where="post", label="commanded")
     if episode.steps:
-        times, steps = zip(*episode.steps)
-        axes.plot(times, [step.action[6] for step in steps], ".", label="decided")
+        axes.plot([time for time, _ in episode.steps], [step.action[6] for _, step in episode.steps], ".", label="decided")
         axes.set_xlim(start, end)
         axes.legend(fontsize="small")
     axes.set(title="Gripper", xlabel="time [s]", ylabel="opening 0..1", ylim=(-0.1, 1.1))

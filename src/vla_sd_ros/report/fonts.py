@@ -28,7 +28,7 @@ def _characters(text: str) -> frozenset[str]:
 @cache
 def _choose(characters: frozenset[str]) -> tuple[str, frozenset[str]]:
     """The font's file, and the characters that it lacks."""
-    best = font_manager.findfont("DejaVu Sans"), characters
+    best: tuple[str, frozenset[str]] = font_manager.findfont("DejaVu Sans"), characters
     for path in [best[0], *_installed()]:
         try:
             lacking = characters - {chr(code) for code in FT2Font(path).get_charmap()}

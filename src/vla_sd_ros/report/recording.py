@@ -67,10 +67,10 @@ class GoalBags:
         """A goal has begun; what was recorded before is over."""
         self._finish()
         folder = new_run_folder(self._folder)
-        self.run = Run(folder, instruction, now)
-        self._summarise()
+        self.run = run = Run(folder, instruction, now)
+        self._summarise(run)
         try:
-            self.run.writer = EpisodeWriter(folder / "episode", self._topics)
+            run.writer = EpisodeWriter(folder / "episode", self._topics)
         except (WriterError, OSError) as error:
             self._tell(NO_ROOM.format(error))
             return
@@ -125,9 +125,8 @@ class GoalBags:
         self._summarise(run)
         self._done(run.folder)
 
-    def _summarise(self, run: Run | None = None) -> None:
+    def _summarise(self, run: Run) -> None:
         """summary.json as far as it is known; vla-sd report adds to it."""
-        run = run or self.run
         outcome = {
             "instruction": run.instruction, "success": run.success, "steps": run.steps,
             "elapsed": None if run.ended is None else round(run.ended - run.began, 3),

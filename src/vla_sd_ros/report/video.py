@@ -62,7 +62,7 @@ def draw_frame(image: np.ndarray, instruction: str, text: str) -> np.ndarray:
 
 
 @cache
-def _font(text: str) -> ImageFont.FreeTypeFont:
+def _font(text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(18) if text.isascii() else ImageFont.truetype(fonts.path_for(text), 18)
 
 

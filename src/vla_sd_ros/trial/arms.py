@@ -2,6 +2,7 @@
 """What is compared: a decoder with settings of its own, as parameters of vla_node. No ROS in here."""
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -43,7 +44,7 @@ def _setting(name: str, value: str) -> dict[str, object]:
         return {name: yaml.safe_load(value)}
     name = name.removeprefix("decoder.")
     default = getattr(Settings(), name, None)
-    read = [yaml.safe_load(entry) for entry in value.split("+")] if isinstance(default, list) else yaml.safe_load(value)
+    read: Any = [yaml.safe_load(entry) for entry in value.split("+")] if isinstance(default, list) else yaml.safe_load(value)
     check_settings({name: read})
     # ROS knows no 15 where it wants 15.0.
     return {f"decoder.{name}": float(read) if isinstance(default, float) else read}

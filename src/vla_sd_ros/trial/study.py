@@ -171,8 +171,8 @@ class Study:
         cut_off = [one for one in trial.list_trials(self._context) if one.status == "running"]
         for one in cut_off:
             trial.invalidate_trial(self._context, one.trial_id, CUT_OFF)
-        for one in session.list_sessions(self._context, open_only=True):
-            session.end_session(self._context, one.session_id)
+        for left_open in session.list_sessions(self._context, open_only=True):
+            session.end_session(self._context, left_open.session_id)
         for left in (self.folder / "sealed").glob("part.*"):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         self._session = session.start_session(self._context, operator=operator, rig=rig)

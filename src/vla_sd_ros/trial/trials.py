@@ -98,7 +98,7 @@ class Trials:
         after = self._clipped()
         measured = {
             "setup": slot.setup, "parameters": slot.parameters,
-            "clipped": None if None in (before, after) else max(0, after - before),
+            "clipped": None if before is None or after is None else max(0, after - before),
             **{name: getattr(result, name) for name in ("error_code", "error_msg", "termination_reason", "elapsed_time")},
             "steps": [_plain(step) for step in self._steps],
         }
@@ -156,6 +156,7 @@ class Trials:
         return bool(self._keys) and self._ask("  set the scene; space: begin, q: leave the rest for later", " q") == "q"
 
     def _ask(self, question: str, among: str) -> str:
+        assert self._keys   # only an operator is asked
         say(question)
         while not (key := self._keys.pressed(among)):
             self._supervisor.check()
