@@ -12,6 +12,7 @@ stands for the hidden state at that token, which the verifier's own output layer
 """
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRot
 
 from vla_sd_ros.inputs import expanded
 from vla_sd_ros.policy import checkpoint, engine
-from vla_sd_ros.policy.config import TextConfig
+from vla_sd_ros.policy.config import TextConfig, VlaConfig
 from vla_sd_ros.policy.draft import EMPTY, Draft
 from vla_sd_ros.policy.model import llama_config
 from vla_sd_ros.policy.vla import ACTION_TOKENS, MAX_DRAFT_NODES, MAX_PROMPT_TOKENS, Pass, Prompt, Vla
@@ -76,10 +77,30 @@ class DrafterModel(nn.Module):
         return self.layers[0](x, position_embeddings=self.rotary(x, positions))
 
 
+class Verifier(Protocol):
+    """What a drafter needs of its policy, or of the ends of one (training/answers.py)."""
+
+    @property
+    def config(self) -> VlaConfig:
+        """Sizes of the policy's parts."""
+
+    @property
+    def lm_head(self) -> Tensor:
+        """(256, h): of the action tokens, in the order of the bins."""
+
+    @property
+    def action_embeddings(self) -> Tensor:
+        """(256, h): of the same tokens."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors lie."""
+
+
 class Drafter:
     """Drafts for one verifier, whose committed tokens its own KV cache follows. Not thread safe."""
 
-    def __init__(self, model: DrafterModel, vla: Vla):
+    def __init__(self, model: DrafterModel, vla: Verifier):
         """The model becomes the drafter's: moved to the verifier's device and precision, and frozen."""
         self._vla, self._dtype = vla, vla.lm_head.dtype
         model = model.to(vla.device, self._dtype).eval().requires_grad_(False)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -31,7 +32,7 @@ DRIVER = 1e9            # bytes of a GPU that its driver and the libraries take
 LAYER = re.compile(r"language_model\.model\.layers\.(\d+)\.")
 
 
-def load_plain(path: Path, device: torch.device | str = "cpu") -> object:
+def load_plain(path: Path, device: torch.device | str = "cpu") -> Any:
     """What torch.save wrote: tensors, numbers, strings and containers of them. Raises ValueError, with one sentence.
 
     Such a file is a pickle, which could run code of whoever made it: nothing else is unpickled, and by no torch that could

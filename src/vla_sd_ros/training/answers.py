@@ -16,6 +16,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -150,16 +151,16 @@ def ask(
                 path.unlink()
             skip(episode.name, str(error))
             continue
-        write_whole(folder / f"{key}.npz", lambda path, episode=episode, counts=counts: np.savez(
-            path, actions=episode.actions, instruction=episode.instruction, name=episode.name, rows=counts))
+        write_whole(folder / f"{key}.npz", partial(
+            np.savez, actions=episode.actions, instruction=episode.instruction, name=episode.name, rows=counts))
 
 
 def _answers(
     vla: Vla, batched: BatchedVla, episode: Episode, every: int, stepped: Callable[[int], object]
 ) -> Iterator[dict[str, Tensor]]:
     """The tensors of each shard of an episode."""
-    images = ((step, image) for step, image in enumerate(episode.images) if image is not None)
-    images, found = islice(images, 0, None, every), False
+    there = ((step, image) for step, image in enumerate(episode.images) if image is not None)
+    images, found = islice(there, 0, None, every), False
     while shard := list(islice(images, SHARD)):
         found, parts = True, []
         for begin in range(0, len(shard), batched.rows):
@@ -179,7 +180,8 @@ def decode(
     rows = list(range(len(images)))
     prompts: list[Prompt] = batched.observe(images, [instruction] * len(images))
     passes = batched.prefill(rows, prompts)
-    hidden, bins = [torch.stack([out.prompt for out in passes])], [np.concatenate([out.greedy() for out in passes])]
+    hidden = [torch.stack([out.prompt for out in passes if out.prompt is not None])]
+    bins = [np.concatenate([out.greedy() for out in passes])]
     while len(bins) < ACTION_TOKENS:
         passes = batched.extend(rows, [chain([token]) for token in bins[-1]])
         for row in rows:

@@ -7,6 +7,7 @@ that was done first. The others are valid only while nothing is held.
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -77,7 +78,8 @@ def pack(directories: list[Path], output: Path) -> None:
     """
     files = episode_files(directories)
     output.mkdir(parents=True, exist_ok=True)
-    episodes, known = [], []
+    episodes: list[dict[str, np.ndarray]] = []
+    known: list[str] = []
     with (output / "images.raw").open("wb") as images:
         for path in tqdm(files, desc="packing", unit="episode"):
             with np.load(path) as episode:
@@ -89,7 +91,7 @@ def pack(directories: list[Path], output: Path) -> None:
                 except KeyError as error:
                     raise ValueError(f"{path} was not made by this version of vla-sd collect: {error.args[0]}") from error
                 images.write(np.ascontiguousarray(episode["images"]).tobytes())
-    joined = {name: np.concatenate([episode[name] for episode in episodes]) for name in episodes[0]}
+    joined: dict[str, Any] = {name: np.concatenate([episode[name] for episode in episodes]) for name in episodes[0]}
     np.savez(output / "columns.npz", **joined)
     meta = {"sentences": known, "shape": shape[1:], "episodes": len(episodes), "camera": camera.tolist()}
     (output / "meta.json").write_text(json.dumps(meta))

@@ -95,14 +95,14 @@ def learning_rate(peak: float, step: int, total: int, since: int, warm_up: int) 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Mean of the gradients over all processes, as one message; clipped to norm 1."""
-    parameters = [p for p in parameters if p.grad is not None]
-    flat = torch.cat([p.grad.flatten() for p in parameters])
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
     if distributed.is_initialized():
         distributed.all_reduce(flat)
         flat /= distributed.get_world_size()
     flat *= (1.0 / (flat.norm() + 1e-6)).clamp(max=1.0)
-    for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters])):
-        parameter.grad.copy_(part.view_as(parameter))
+    for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients])):
+        gradient.copy_(part.view_as(gradient))
 
 
 def save_state(path: Path, state: dict) -> None:

@@ -35,7 +35,7 @@ class AuxiliaryHead(DraftHead):
         super().__init__(width, text_width)
         self.geometry = nn.Linear(self.HIDDEN, GEOMETRY)
 
-    def forward(self, features: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # more than a draft
         """(B, GEOMETRY) geometric predictions and (B, 7, 256) action logits; arguments as in DraftHead.read()."""
         read = self.read(features, text)
         return self.geometry(read), self.fc2(read).unflatten(1, (7, BINS))

@@ -20,13 +20,13 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # there is no closure to call
         """Update all parameters from their gradients, which must be the same on every process."""
         world = distributed.get_world_size() if distributed.is_initialized() else 1
         rank = distributed.get_rank() if world > 1 else 0
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
-            updates = [self._update(p, group["momentum"], i % world == rank) for i, p in enumerate(parameters)]
+            updates = [self._update(p, p.grad, group["momentum"], i % world == rank) for i, p in enumerate(parameters)]
             flat = torch.cat([update.flatten() for update in updates])
             if world > 1:
                 distributed.all_reduce(flat)
@@ -35,12 +35,12 @@ class Muon(torch.optim.Optimizer):
                 size = 0.2 * max(parameter.shape) ** 0.5
                 parameter.add_(part.view_as(parameter), alpha=-group["lr"] * size)
 
-    def _update(self, parameter: Tensor, momentum: float, mine: bool) -> Tensor:
+    def _update(self, parameter: Tensor, gradient: Tensor, momentum: float, mine: bool) -> Tensor:
         """The orthogonalised momentum, with Nesterov's look ahead; zeros where another process does it."""
         state = self.state[parameter]
-        buffer = state.setdefault("momentum", torch.zeros_like(parameter.grad))
-        buffer.lerp_(parameter.grad, 1 - momentum)
-        return orthogonalise(parameter.grad.lerp(buffer, momentum)) if mine else torch.zeros_like(parameter)
+        buffer = state.setdefault("momentum", torch.zeros_like(gradient))
+        buffer.lerp_(gradient, 1 - momentum)
+        return orthogonalise(gradient.lerp(buffer, momentum)) if mine else torch.zeros_like(parameter)
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:

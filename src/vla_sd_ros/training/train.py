@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -147,10 +148,17 @@ def _train(rank: int, arguments: argparse.Namespace, work: Path) -> None:
             log.add(trainee.step, total, {name: value.item() for name, value in losses.items()}, arguments.batch_size)
             if time.monotonic() - last_saved > 120 or trainee.step == total:
                 save_state(saved, trainee.state())
-                model, head, _ = trainee.average
-                checkpoint.save(arguments.output, model, tokenizer, STATISTICS_KEY, statistics, head.draft_head())
-                instructions.write(arguments.output, [own for own, *_ in frames.sentences])
+                _write_checkpoint(arguments.output, trainee.average, tokenizer, statistics, frames)
                 last_saved = time.monotonic()
+
+
+def _write_checkpoint(
+    folder: Path, average: nn.ModuleList, tokenizer: Tokenizer, statistics: ActionStatistics, frames: Frames
+) -> None:
+    """The moving average (of model, head and guide), which is what is used, and the sentences that it knows."""
+    model, head = cast(VlaModel, average[0]), cast(AuxiliaryHead, average[1])
+    checkpoint.save(folder, model, tokenizer, STATISTICS_KEY, statistics, head.draft_head())
+    instructions.write(folder, [own for own, *_ in frames.sentences])
 
 
 def _statistics(arguments: argparse.Namespace, frames: Frames) -> ActionStatistics:
@@ -239,12 +247,14 @@ def _new_trainee(arguments: argparse.Namespace, tokenizer: Tokenizer, jobs: int)
     if arguments.start_from:
         model = checkpoint.read_model(arguments.start_from)
         keep_words(model, read_tokenizer(arguments.start_from / "tokenizer.json"), tokenizer)
-    model.vision_backbone.convolutions.to(memory_format=torch.channels_last)
+    convolutions: Any = model.vision_backbone.convolutions   # torch's types know no to() for a memory format alone
+    convolutions.to(memory_format=torch.channels_last)
     head = AuxiliaryHead(model.config.vision.width, model.config.text.hidden_size)
     if arguments.start_from and (arguments.start_from / checkpoint.DRAFT_HEAD).exists():
         head.load_state_dict(load_file(arguments.start_from / checkpoint.DRAFT_HEAD), strict=False)  # all but the geometry
     guide = Guide(jobs, model.config.vision.width, model.config.text.hidden_size)
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in [*model.named_parameters(), *head.named_parameters(), *guide.named_parameters()]:
         embedding = "embed_tokens" in name or "lm_head" in name or name == "named.weight" or parameter.shape[0] == 7 * BINS
         (matrices if parameter.ndim == 2 and not embedding else others).append(parameter)

@@ -188,7 +188,7 @@ def _train(
     torch.manual_seed(how.seed)
     model = DrafterModel(ends.config.text).to(ends.device)
     optimizer = torch.optim.AdamW(model.parameters(), betas=how.betas)
-    step, saved = 0, work / STATE
+    step, saved, last_saved = 0, work / STATE, time.monotonic()
     if state := load_state(saved, ends.device):
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -197,7 +197,6 @@ def _train(
     lm_head = ends.lm_head.float()
     low_precision = torch.autocast(ends.device.type, torch.bfloat16, ends.device.type == "cuda" or multiplies_bf16())
     log = Log(work / "drafter_log.csv", ("loss", "hidden", "tokens", "agreement")) if rank == 0 else None
-    last_saved = time.monotonic()
 
     while step < how.steps:
         for group in optimizer.param_groups:
@@ -219,12 +218,16 @@ def _train(
             save_state(saved, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step})
             last_saved = time.monotonic()
         if step % EVALUATE_EVERY == 0 or step == how.steps:
-            length, passes = accepted_length(model, ends, apart, how.evaluate)
-            print(f"held out: {length:.2f} tokens a verification, {passes:.2f} passes an action", flush=True)
-            with (work / "drafter_held_out.csv").open("a", newline="") as file:
-                csv.writer(file).writerow([step, length, passes])
+            _note_measured(step, *accepted_length(model, ends, apart, how.evaluate), work / "drafter_held_out.csv")
     if rank == 0:
         answers.write_whole(output, lambda path: checkpoint.save_weights(path, model.state_dict()))
+
+
+def _note_measured(step: int, length: float, passes: float, table: Path) -> None:
+    """Tell and note what accepted_length() has found on the recordings that were held apart."""
+    print(f"held out: {length:.2f} tokens a verification, {passes:.2f} passes an action", flush=True)
+    with table.open("a", newline="") as file:
+        csv.writer(file).writerow([step, length, passes])
 
 
 def _noise(hidden: Tensor, how: Training, rank: int, step: int) -> Tensor:

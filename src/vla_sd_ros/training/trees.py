@@ -8,6 +8,7 @@ each of them costs.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import compress
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +70,8 @@ def measure(model: Model, steps, settings: Settings, most: int, seed: int = 0) -
         for shape in SHAPES:
             variant = f"{name}@{name}_tree={'+'.join(map(str, shape))}"
             shapes[variant] = list(shape)
-            decoders[variant] = model.decoder(name, replace(settings, **{f"{name}_tree": list(shape)}))
+            tree: dict[str, Any] = {f"{name}_tree": list(shape)}
+            decoders[variant] = model.decoder(name, replace(settings, **tree))
     image, instruction, _ = next(steps())
     costs = cost.measure(model.vla, model.drafter, image, instruction)
     answers = compare(Autoregressive(model.vla), decoders, spread(steps, most), seed)
