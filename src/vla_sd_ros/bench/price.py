@@ -306,7 +306,7 @@ def best_s(vla: Vla, work: Callable, repeats: int = 10) -> float:
 
 def _times(vla: Vla, work: Callable, repeats: int) -> list[float]:
     times = []
-    warm = min(repeats - 1, 3)      # where one is all that there is time for, it is a cold one
+    warm = min(repeats - 1, 3)      # runs that are not counted; a single run has none before it
     for _ in range(warm + repeats):
         times.append(1e-3 * once_ms(vla, work))
     return times[warm:]

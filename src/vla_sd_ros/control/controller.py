@@ -106,10 +106,10 @@ class ArmController:
             return None
         self._master.see(command.goal_id, now)
         self._watch_others(now)
-        # The status says so already.
+        # Nothing is reported here: the status already names the reason.
         if not self.measured_is_fresh(now) or self._blocks or self.letting_go:
             self._refused += 1
-            if self._blocks:  # or the arm would set out on this goal as soon as all is well again
+            if self._blocks:  # else the arm would start on this goal as soon as the block is gone
                 self._ended.give_up(command.goal_id, next(iter(self._blocks.values())))
             return None
         if command.goal_id in self._ended:

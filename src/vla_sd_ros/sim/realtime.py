@@ -22,7 +22,7 @@ PLATFORM = os.environ.get("MUJOCO_GL")  # as mujoco has read it; robosuite overw
 MAX_DEBT = 0.25  # [s] of simulated time that may be caught up at once; more is given up, and the ratio shows it
 WINDOW = 1.0  # [s] over which the ratio is taken
 SUCCESS_PERIOD = 0.05  # [s]
-NOTICE = 0.05  # [s] from the news of a reset to the reset: everybody shall know before the arm leaps
+NOTICE = 0.05  # [s] from the announcement of a reset to the reset, so that all nodes know of it before the arm jumps
 SAME_SCENE = (0.05, 0.3)  # [m], [rad]: a target no farther from the end effector was meant for the scene after its reset
 
 

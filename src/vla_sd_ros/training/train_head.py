@@ -23,7 +23,8 @@ from vla_sd_ros.training.loop import load_state, learning_rate, save_state
 
 STATE = "head_state.pt"  # of an interrupted training
 WARM_UP = 100  # steps
-SOFT, SIGMA = 0.4, 2.0  # share of the targets that is spread over near bins, and how far [bins]: the head stays unsure in time
+# Share of each target that is spread over neighbouring bins, and how far [bins]: it keeps the head from growing overconfident.
+SOFT, SIGMA = 0.4, 2.0
 EVALUATE_EVERY = 500  # steps
 SAVE_EVERY = 30.0  # s
 RADIUS = 9  # [bins], the published radius of relaxed acceptance
