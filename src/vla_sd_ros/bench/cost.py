@@ -66,7 +66,7 @@ PREFILL, EXTEND, WIDTHS = (0, 6, 24, 48), (1, 2, 4, 6, 9, 13, 21, 33, 50, 100), 
 
 
 def measure(vla: Vla, drafter: Drafter | None, image: np.ndarray, instruction: str, repeats: int = 15) -> Costs:
-    """The costs on the device that the policy is on: medians of passes whose order is turned about."""
+    """The costs on the device that the policy is on, for image (H, W, 3): medians over passes that take turns."""
     prompt = vla.observe(image, instruction)
     out = vla.prefill(prompt)
     prompt.embeddings  # noqa: B018 - projected once

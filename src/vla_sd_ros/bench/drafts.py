@@ -110,7 +110,10 @@ def _first(candidates: np.ndarray) -> np.ndarray:
 
 
 def quality(drafts: np.ndarray, plain: np.ndarray) -> dict:
-    """Fractions of tokens within each radius, mean accepted prefix at each radius, and fractions within CLOSE by dimension."""
+    """Fractions of tokens within each radius, mean accepted prefix at each radius, and fractions within CLOSE by dimension.
+
+    drafts, plain (n, 7): the drafted bins and those of autoregressive decoding.
+    """
     distance = np.abs(drafts - plain)
     return {
         "within": {str(r): float((distance <= r).mean()) for r in RADII},

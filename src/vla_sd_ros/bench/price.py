@@ -107,7 +107,7 @@ def answers(vla: Vla, seed: int) -> list[np.ndarray]:
 
 
 def agreement(vla: Vla, plain: list[np.ndarray], seed: int) -> float:
-    """Fraction of the tokens that this policy, too, would choose, each after the same tokens before it."""
+    """Fraction of the tokens `plain`, bins (7,) of each image, that this policy would choose too, after the same tokens before."""
     same = [
         vla.prefill(vla.observe(image, INSTRUCTION), chain(bins[:-1])).greedy() == bins
         for image, bins in zip(made_up(seed), plain)
@@ -183,7 +183,7 @@ def price(vla: Vla, actions: dict[str, list[Played]], most: int, seed: int) -> d
 
 
 def play(vla: Vla, drafter: Drafter, image: np.ndarray, action: Played) -> dict[str, float]:
-    """Milliseconds by stage of one action whose passes and accepted lengths are given."""
+    """Milliseconds by stage of one action, for image (H, W, 3), whose passes and accepted lengths are given."""
     watch = Stopwatch(vla.synchronise)
     prompt = vla.observe(image, INSTRUCTION)
     watch.lap("vision")

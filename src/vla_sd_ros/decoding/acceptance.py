@@ -18,7 +18,7 @@ GROUPS = ((0, 3), (3, 6), (6, 7))  # position, rotation, gripper
 
 
 def exact(drafted: np.ndarray, verified: np.ndarray, first: int) -> np.ndarray:
-    """Only the verifier's own tokens."""
+    """Accepted lengths (paths,) where only the verifier's own tokens stand; drafted, verified (paths, depth): bins."""
     return _prefix(drafted == verified)
 
 

@@ -145,12 +145,12 @@ class Knowledge:
 
     @cached_property
     def last_action(self) -> np.ndarray:
-        """The previous action again."""
+        """The bins (1, 7) of the previous action; (0, 7) at the first step."""
         return self.history.bins[-1][None] if len(self.history) else NONE
 
     @cached_property
     def kalman(self) -> np.ndarray:
-        """The filter's prediction."""
+        """The bins (1, 7) that the filter predicts; (0, 7) while it knows too little."""
         prediction = self.filter.predict(self.history)
         return NONE if prediction is None else encode(prediction)[None]
 
@@ -164,7 +164,7 @@ class Knowledge:
 
     @cached_property
     def head(self) -> np.ndarray:
-        """The draft head's most probable bins."""
+        """The draft head's most probable bins (1, 7); (0, 7) where it gives none."""
         return NONE if self.head_probabilities is None else self.head_probabilities.argmax(-1)[None]
 
     def head_within(self, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -203,19 +203,22 @@ class Knowledge:
 
     @cached_property
     def retrieval(self) -> np.ndarray:
-        """The actions of the nearest neighbours, nearest first."""
+        """The bins (k, 7) of the nearest neighbours' actions, nearest first; (0, 7) where there are none."""
         if self.neighbours is None or not len(self.neighbours.actions):
             return NONE
         return encode(self.vla.statistics.normalise(self.neighbours.actions))
 
     @cached_property
     def median(self) -> np.ndarray:
-        """The nearest neighbours' median in each dimension."""
+        """The median (1, 7) of the nearest neighbours' bins in each dimension; (0, 7) where there are none."""
         return np.median(self.retrieval, axis=0).round().astype(int)[None] if len(self.retrieval) else NONE
 
     @cached_property
     def composite(self) -> np.ndarray:
-        """Each dimension from the source that is set for it, or where that one knows nothing, from the first that does."""
+        """Bins (1, 7), each from the source that is set for its dimension, or where that one knows nothing, from the first that does.
+
+        (0, 7) where none knows anything.
+        """
         known = {source: self.candidates(source) for source in self.settings.composite}
         fallback = next((rows for rows in known.values() if len(rows)), NONE)
         if not len(fallback):

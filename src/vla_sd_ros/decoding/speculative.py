@@ -121,7 +121,7 @@ def accept(draft: Draft, verifier_bins: np.ndarray, first: int, rule: Rule) -> l
 
 
 def likeliest_path(draft: Draft, begin: list[int]) -> np.ndarray:
-    """The first path of a draft that begins with these nodes, whole."""
+    """The nodes (n,), from the root to a leaf, of the first path of a draft that begins with these nodes."""
     if not len(draft):
         return np.empty(0, dtype=int)
     paths = draft.shape.paths

@@ -57,6 +57,13 @@ class Settings:
 class Franka:
     """drivers.Robot of a Franka."""
 
+    # Objects of franky, which has no types. _robot: None while there is no connection; the others: None while there is none.
+    _robot: Any
+    _motion: Any
+    _target: Any
+    _stamp: float  # ms, of the robot's clock
+    _heard_at: float  # s, of the steady clock
+
     def __init__(self, settings: Settings):
         self._franky = library("franky", "franka", "franka_driver")
         self._settings = settings
@@ -313,7 +320,8 @@ class _Hand:
         except Exception as error:
             raise RobotError(f"no hand answers at '{settings.address}' ({_told(error)}): hand:=false is for an arm without "
                              "one") from error
-        self._changed, self._wish, self._ending = threading.Condition(), None, False
+        self._changed, self._ending = threading.Condition(), False
+        self._wish: float | None = None  # m
         self._busy = threading.Lock()
         self._threads = [threading.Thread(target=run, daemon=True) for run in (self._work, self._watch)]
         for thread in self._threads:
@@ -349,7 +357,7 @@ class _Hand:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._wish is not None or self._ending)
-                if self._ending:
+                if self._ending or self._wish is None:
                     return
                 width, self._wish = self._wish, None
             with self._busy:

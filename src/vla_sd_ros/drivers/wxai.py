@@ -41,6 +41,9 @@ class Settings:
 class WidowXAI:
     """drivers.Robot of a WidowX AI."""
 
+    _driver: Any  # of trossen_arm, which has no types; None after stop()
+    _id: int  # of the newest output that was read
+
     def __init__(self, settings: Settings):
         self._trossen = library("trossen_arm", "trossen", "wxai_driver")
         self._settings, self.fault = settings, ""

@@ -115,7 +115,7 @@ class ArmKinematics:
         return jacobian[:, self._rows]
 
     def forward_and_jacobian(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What `forward` and `jacobian` return, in half the time."""
+        """Position (3,), rotation (3, 3) and Jacobian (6, n) at q (n,), as `forward` and `jacobian` give them, in half the time."""
         pin.computeJointJacobians(self._model, self._data, self._ordered(q))
         placement = pin.updateFramePlacement(self._model, self._data, self._tip)
         jacobian = pin.getFrameJacobian(self._model, self._data, self._tip, pin.ReferenceFrame.LOCAL_WORLD_ALIGNED)

@@ -39,7 +39,7 @@ class ActionStatistics:
         return np.where(self.mask, scaled, normalised)
 
     def normalise(self, actions: np.ndarray) -> np.ndarray:
-        """The inverse of unnormalise, clipped to [-1, 1]."""
+        """The inverse of unnormalise: actions (..., 7) in metres, radians and gripper opening, to [-1, 1], clipped."""
         span = np.where(self.mask, self.q99 - self.q01, 1.0)
         scaled = 2.0 * (actions - self.q01) / span - 1.0
         return np.clip(np.where(self.mask, scaled, actions), -1.0, 1.0)

@@ -32,7 +32,7 @@ class TargetFollower:
         self._segment = self._still()
 
     def execute(self, action: np.ndarray, delay: float = 0.0) -> None:
-        """Advance the scene by one control period, in which this action takes effect after `delay` [s]."""
+        """Advance the scene by one control period, in which action (7,) [m, rad, opening] takes effect after `delay` [s]."""
         steps = round(CONTROL_PERIOD / INTERPOLATION_PERIOD)
         start = round(delay / INTERPOLATION_PERIOD)
         for step in range(steps):

@@ -74,7 +74,7 @@ def _scores(queries: Tensor, keys: Tensor) -> Tensor:
 
 
 def auxiliary_loss(geometry: Tensor, batch: Batch) -> Tensor:
-    """Distances to the grasp and the place at two scales, height and position of the gripper, object held or not."""
+    """Of the predictions (B, GEOMETRY): distances to the grasp and the place at two scales, position of the gripper, object held."""
     distances = torch.cat((batch.to_grasp, batch.to_place), dim=1)
     middle = batch.ee.new_tensor([0.55, 0, 0.15])
     targets = torch.cat((distances / COARSE, torch.tanh(distances / FINE), (batch.ee - middle) / COARSE), 1)

@@ -171,8 +171,10 @@ def _statistics(arguments: argparse.Namespace, frames: Frames) -> ActionStatisti
 
 
 def compute_losses(trainee: Trainee, pixels: Tensor, batch: Batch, ids: dict[str, Tensor], whole: bool) -> dict[str, Tensor]:
-    """Losses of a batch in full precision. ids: prompt tokens of each sentence. whole: the language model too, not the
-    vision tower alone."""
+    """Losses of a batch in full precision. pixels (B, 3, H, W), normalised. ids: prompt tokens (n,) of each sentence.
+
+    whole: the language model too, not the vision tower alone.
+    """
     model = trainee.model
     features = model.vision_backbone(pixels)
     prompts = [[ids[sentence] for sentence in asked] for asked in batch.instructions]

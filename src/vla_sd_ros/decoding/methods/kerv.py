@@ -184,7 +184,7 @@ def finish(path: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def ids_of(bins: list[int]) -> np.ndarray:
-    """OpenVLA's token ids, in which the released code computes."""
+    """OpenVLA's token ids (n,) of n bins; the released code computes in these."""
     return LAST_ID - np.array(bins)
 
 
