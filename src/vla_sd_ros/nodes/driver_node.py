@@ -10,6 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 
 from geometry_msgs.msg import PoseStamped
 from rclpy.task import Future
@@ -21,6 +22,7 @@ from vla_sd_ros.drivers import Robot, RobotError
 from vla_sd_ros.drivers.gate import Gate, Reach
 from vla_sd_ros.messages.poses import pose_of
 from vla_sd_ros.messages.qos import LATCHED, NEWEST
+from vla_sd_ros.nodes.answers import answering_later
 from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ParameterSpec, PlainNode, sentence
 
 GRAPH_PERIOD = 0.5  # s, between two looks at who publishes targets
@@ -43,6 +45,7 @@ class DriverNode(PlainNode):
         self._measured, self._told, self._others = None, None, ""
         self._looked_at, self._moved_at = -math.inf, -math.inf
         self._last, self._busy = None, ""  # target; what the robot does by itself at present
+        self._ended: SimpleQueue[tuple[Trigger.Response, Future]] = SimpleQueue()  # what it has done, to be answered
         self._names = [*self.values["joint_names"], *self._robot.fingers]
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
         self._description = self.create_publisher(String, "robot_description", LATCHED)
@@ -53,7 +56,7 @@ class DriverNode(PlainNode):
         for service, act, doing in (("~/recover", self._recover, "the robot is recovering"),
                                     ("~/home", self._home, "the arm goes to its home posture"),
                                     ("~/home_gripper", self._robot.home_gripper, "the gripper is homing")):
-            self.create_service(Trigger, service, self._service(act, doing))
+            answering_later(self.create_service(Trigger, service, self._service(act, doing)))
         self.create_timer(1.0 / self.values["joint_state_rate"], self._step, clock=STEADY)
         self.get_logger().info(f"driving {', '.join(self.values['joint_names'])}")
 
@@ -72,6 +75,8 @@ class DriverNode(PlainNode):
 
     def _step(self) -> None:
         now = time.monotonic()
+        if not self._ended.empty():
+            self._finish(*self._ended.get())
         reading = self._robot.read()
         if reading is not None:
             self._measured = self._robot.pose(reading.joints)
@@ -142,33 +147,33 @@ class DriverNode(PlainNode):
     def _service(self, act: Callable[[], None], doing: str) -> Callable:
         """A callback that answers when `act` has ended in a thread: joint states go on meanwhile."""
 
-        async def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response | Future:
             if self._busy:
                 response.message = f"not now: {self._busy}"
                 return response
-            done = Future(executor=self.executor)
-            self._busy = doing
+            self._busy, done = doing, Future()
             self._tell()
-            threading.Thread(target=self._run, args=(act, done), daemon=True).start()
-            response.message = await done
-            response.success = not response.message
-            self._gate.shut()
-            self._tell()  # before the answer, after which a goal may begin
-            self.get_logger().info(f"{doing}: {response.message or 'done'}")
-            return response
+            threading.Thread(target=self._run, args=(act, response, done), daemon=True).start()
+            return done
 
         return answer
 
-    def _run(self, act: Callable[[], None], done: Future) -> None:
-        problem = ""
+    def _run(self, act: Callable[[], None], response: Trigger.Response, done: Future) -> None:
         try:
             act()
         except RobotError as error:
-            problem = str(error)
+            response.message = str(error)
         except Exception as error:  # whatever it is, the caller waits for an answer
-            problem = sentence(error)
+            response.message = sentence(error)
+        response.success = not response.message
+        self._ended.put((response, done))
+
+    def _finish(self, response: Trigger.Response, done: Future) -> None:
+        self.get_logger().info(f"{self._busy}: {response.message or 'done'}")
         self._busy = ""
-        done.set_result(problem)
+        self._gate.shut()
+        self._tell()  # before the answer, after which a goal may begin
+        done.set_result(response)
 
     def _recover(self) -> None:
         self._robot.recover()
