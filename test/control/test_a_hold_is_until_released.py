@@ -61,3 +61,9 @@ def test_a_goal_that_begins_meanwhile_is_over(rig):
     rig.run([(steady(0, goal=5), 20)] * 2)
     rig.controller.unblock("hold")
     assert_over(rig, goal=5)
+
+
+def test_after_the_release_the_arm_says_that_it_is_released(rig):
+    hold_for_a_moment(rig)
+    status = rig.controller.status(rig.now)
+    assert (status.moving, status.code) == (False, Code.NO_COMMAND) and "the hold was released" in status.message

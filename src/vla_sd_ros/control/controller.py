@@ -178,8 +178,10 @@ class ArmController:
         self.fail(fault)
 
     def unblock(self, who: str) -> None:
-        """What `who` found is right again: the next goal may begin."""
-        self._blocks.pop(who, None)
+        """What `who` found is right again: the next goal may begin. A hold that was released is told no longer."""
+        fault = self._blocks.pop(who, None)
+        if fault and fault.code == Code.HELD == self._code:
+            self._code, self._message = Code.NO_COMMAND, "the hold was released: the next goal may move the arm"
 
     @property
     def ran_away(self) -> bool:

@@ -138,7 +138,8 @@ function glance() {
   const running = goal ? `${goal.instruction} · step ${goal.step}` : "";
   if (!arm.there) return { kind: "lost", word: "ARM LOST", why: `${arm.problem}. HOLD may not arrive: use the emergency stop.` };
   if (arm.held) return { kind: "held", word: "HELD", why: arm.message };
-  if (arm.fault) return { kind: "fault", word: words(arm.name), why: arm.message };
+  const starved = !vla.there && arm.name === "COMMAND_STALE"; // the arm holds because the policy is lost
+  if (arm.fault && !starved) return { kind: "fault", word: words(arm.name), why: arm.message };
   if (!vla.there) return { kind: "lost", word: "POLICY LOST", why: `${vla.problem}; the arm holds without its commands.` };
   if (goal) return { kind: "moving", word: arm.moving ? "MOVING" : "GOAL RUNS", why: running };
   if (vla.state !== "active") return { kind: "lost", word: "NOT READY", why: `vla_node is ${vla.state}: configure and activate it` };
