@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from test_an_fr3_obeys_and_stops import distance, faulty, go, joints
+from test_an_fr3_obeys_and_stops import arrives, distance, faulty, go, joints, rests, until
 from vendors import WidowXAI
 
 from vla_sd_ros.drivers import RobotError, wxai
@@ -29,12 +29,13 @@ def driver(robot):
 
 def test_it_goes_where_it_is_sent_and_holds(driver, robot):
     target = go(driver, [0.0, 0.06, 0.03])
-    time.sleep(1.0)
-    assert distance(driver, target) < 0.01 and robot.motion() < 0.005 and not driver.fault
+    arrives(driver, target, 0.01)
+    rests(robot)
+    assert distance(driver, target) < 0.01 and not driver.fault
 
 
-def test_its_own_pose_is_that_of_our_description(driver):
-    time.sleep(0.5)
+def test_its_own_pose_is_that_of_our_description(driver, robot):
+    rests(robot)
     there = np.array(driver._driver.get_cartesian_positions())
     ours = driver.pose(joints(driver))
     np.testing.assert_allclose(ours.position, there[:3], atol=2e-3)
@@ -58,8 +59,8 @@ def test_what_it_does_not_reject_is_rejected_here(driver, robot):
 def test_the_gripper_moves(driver):
     for wish in (0.03, 9.0, -1.0):
         driver.grip(wish)
-        time.sleep(1.0)
-        assert abs(driver.read().fingers[0] - np.clip(wish, 0.0, 0.044)) < 0.003
+        until(lambda: (reading := driver.read()) and abs(reading.fingers[0] - np.clip(wish, 0.0, 0.044)) < 0.003,
+              lambda: f"the fingers do not go to {wish}")
 
 
 def test_an_error_is_told_in_its_words_and_only_recover_ends_it(driver, robot):
@@ -70,9 +71,7 @@ def test_an_error_is_told_in_its_words_and_only_recover_ends_it(driver, robot):
     assert driver.read() is None and driver.fault
     driver.recover()
     assert not driver.fault
-    target = go(driver, [0.0, -0.04, 0.0])
-    time.sleep(0.7)
-    assert distance(driver, target) < 0.01
+    arrives(driver, go(driver, [0.0, -0.04, 0.0]), 0.01)
 
 
 def test_firmware_that_does_not_fit_is_one_sentence(robot):
