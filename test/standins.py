@@ -4,6 +4,9 @@
 They hold only the types that vla_sd_ros uses of packages that have no wheels, from their documented fields. Where the
 real packages are installed, those are used. Nothing here is installed with the product.
 
+Where INTERBOTIX_SOURCES names a folder with clones of Interbotix's repositories, interbotix_xs_msgs is built from the
+definitions in there instead: their own simulated driver needs all of them.
+
     python test/standins.py      # builds, and prints the shell commands that put them on the paths
 """
 import ctypes
@@ -39,28 +42,45 @@ def requirements() -> list[str]:
     """What builds msg/ builds these, and the packages whose types they use."""
     build = tomllib.loads((HERE.parents[1] / "msg" / "pyproject.toml").read_text())["build-system"]["requires"]
     version = {line.partition("==")[0]: line.partition("==")[2] for line in build}
-    return [*build, f"ros-sensor-msgs=={version['ros-std-msgs']}", f"ros-lifecycle-msgs=={version['ros-action-msgs']}"]
+    common = version["ros-std-msgs"]
+    return [*build, f"ros-sensor-msgs=={common}", f"ros-trajectory-msgs=={common}",
+            f"ros-lifecycle-msgs=={version['ros-action-msgs']}"]
 
 
-def digest() -> str:
+def interbotix(package: str) -> Path | None:
+    """A package of Interbotix's own, below the folder that INTERBOTIX_SOURCES names."""
+    folder = os.environ.get("INTERBOTIX_SOURCES")
+    return next((path.parent for path in Path(folder).rglob("package.xml") if path.parent.name == package), None) if folder else None
+
+
+def lay(folder: Path) -> None:
+    """Lay the sources into a folder that is not there yet."""
+    shutil.copytree(HERE, folder)
+    if theirs := interbotix("interbotix_xs_msgs"):
+        for kind in ("msg", "srv"):
+            shutil.rmtree(folder / theirs.name / kind)
+            shutil.copytree(theirs / kind, folder / theirs.name / kind)
+
+
+def digest(source: Path) -> str:
     """Changes with every file that the build reads, and with the interpreter that it is for."""
     state = hashlib.sha256(f"{sys.version} {requirements()} {PYPROJECT}".encode())
-    for path in sorted(HERE.rglob("*")):
+    for path in sorted(source.rglob("*")):
         if path.suffix in {".msg", ".srv", ".action", ".txt", ".xml"}:
-            state.update(path.relative_to(HERE).as_posix().encode() + path.read_bytes())
+            state.update(path.relative_to(source).as_posix().encode() + path.read_bytes())
     return state.hexdigest()[:16]
 
 
 def build() -> Path:
     """The prefix with the packages; built where it is not there yet, which takes about a minute."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "vla_sd_ros", "standins")
-    prefix = cache / digest()
-    if prefix.is_dir():
-        return prefix
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         source = Path(folder, "source")
-        shutil.copytree(HERE, source)
+        lay(source)
+        prefix = cache / digest(source)
+        if prefix.is_dir():
+            return prefix
         quoted = ", ".join(f'"{line}"' for line in requirements())
         (source / "pyproject.toml").write_text(PYPROJECT.format(requires=f"[{quoted}]"))
         command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", folder, str(source)]

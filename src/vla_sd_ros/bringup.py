@@ -282,7 +282,7 @@ def _wx250s(given: Mapping[str, str]) -> Plan:
     name = given["robot_name"]
     parameters = {"base_frame": f"{name}/base_link", "tip_link": f"{name}/ee_gripper_link"}
     remaps = {topic: f"/{name}/{topic}" for topic in ("joint_states", "robot_description", "commands/joint_group",
-                                                      "commands/joint_single")}
+                                                      "commands/joint_single", "get_robot_info")}
     remaps["commands/joint_group"] = given["target_topic"] or remaps["commands/joint_group"]
     modes = given["mode_configs"] or MODES_FILE
     plan: Plan = []

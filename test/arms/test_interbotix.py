@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""interbotix_joint_group sends the group's joints at its own rate; joint_single an effort that ends, or a position."""
+"""interbotix_joint_group sends the group's joints at its own rate; joint_single an effort that ends, or a position; neither
+what the mode of the motors makes something else of.
+"""
 
 import numpy as np
 import pytest
@@ -13,7 +15,18 @@ from vla_sd_ros.arms import make_arm, make_gripper
 pytestmark = pytest.mark.usefixtures("standins")
 
 
-def test_the_group_gets_joint_positions_at_its_rate(bench):
+@pytest.fixture
+def driver(bench):
+    """What the driver answers about its group of motors, and about a single one."""
+    from interbotix_xs_msgs.srv import RobotInfo
+
+    says = {"group": RobotInfo.Response(mode="position", joint_names=bench.node.values["joint_names"]),
+            "single": RobotInfo.Response(mode="pwm", joint_names=["left_finger"])}
+    bench.robot.create_service(RobotInfo, "get_robot_info", lambda request, _: says[request.cmd_type])
+    return says
+
+
+def test_the_group_gets_joint_positions_at_its_rate(bench, driver):
     from interbotix_xs_msgs.msg import JointGroupCommand
 
     bench.node.values |= {"arm.interface": "interbotix_joint_group", "interbotix.rate": 20.0}
@@ -21,6 +34,7 @@ def test_the_group_gets_joint_positions_at_its_rate(bench):
     bench.robot.create_subscription(JointGroupCommand, "commands/joint_group", seen.append, 200)
     bench.until(arm._publisher.get_subscription_count, "the driver")
     target = bench.pose
+    bench.until(lambda: arm.fault(bench.now) or arm._mode.info, "the mode")
     for _ in range(100):
         bench.now += DT
         target = target.moved(np.array([0.001, 0.0, 0.0, 0.0, 0.0, 0.0]))
@@ -31,6 +45,49 @@ def test_the_group_gets_joint_positions_at_its_rate(bench):
     assert {m.name for m in seen} == {"arm"} and {len(m.cmd) for m in seen} == {7}
     reached, _ = bench.kinematics.forward(np.array(seen[-1].cmd))
     np.testing.assert_allclose(reached, target.position, atol=6e-3)  # at most the ticks since the last message
+
+
+def test_a_group_that_would_take_positions_for_something_else_gets_none(bench, driver):
+    from interbotix_xs_msgs.msg import JointGroupCommand
+
+    bench.node.values |= {"arm.interface": "interbotix_joint_group"}
+    arm, seen = make_arm(bench.node), []
+    bench.robot.create_subscription(JointGroupCommand, "commands/joint_group", seen.append, 200)
+    bench.until(arm._publisher.get_subscription_count, "the driver")
+
+    def fault() -> str:
+        """A second later, when the driver was asked again; what arm_node does at every tick."""
+        answers, bench.now = arm._mode.info, bench.now + 1.1
+        bench.until(lambda: arm.fault(bench.now) is None or arm._mode.info is not answers, "an answer")
+        fault = arm.fault(bench.now)
+        arm.send(bench.now, bench.pose, bench.pose, bench.joints(bench.pose))  # whatever the fault: other arms brake
+        bench.settle()
+        return fault
+
+    arm.send(bench.now, bench.pose, bench.pose, bench.joints(bench.pose))
+    bench.settle()
+    assert not seen, "the mode is not known"
+    assert fault() == "" and len(seen) == 1
+    names = driver["group"].joint_names
+    driver["group"].mode = "velocity"
+    assert "the group 'arm' of Interbotix's driver is in the mode 'velocity'" in fault()
+    driver["group"].mode, driver["group"].joint_names = "position", names[::-1]
+    assert f"joint_names of arm_node {', '.join(names)}: both must be the same, in the same order" in fault()
+    driver["group"].joint_names = []
+    assert "Interbotix's driver has no group 'arm': correct interbotix.group" in fault()
+    assert len(seen) == 1
+    driver["group"].joint_names = names
+    assert fault() == "" and len(seen) == 2
+
+
+def test_a_driver_that_does_not_tell_its_modes_gets_nothing(bench):
+    bench.node.values |= {"arm.interface": "interbotix_joint_group"}
+    arm = make_arm(bench.node)
+    assert arm._mode.unknown(bench.now) == ""
+    for _ in range(250):
+        bench.now += DT
+        arm._mode.ask(bench.now)
+    assert "nobody answers /vla/get_robot_info: start Interbotix's driver" in arm._mode.unknown(bench.now)
 
 
 URDF = """<robot name="wx250s"><link name="a"/><link name="b"/>
@@ -52,6 +109,12 @@ class Fingers:
         self._states = bench.robot.create_publisher(JointState, "joint_states", 10)
         bench.robot.create_publisher(String, "robot_description", LATCHED).publish(String(data=URDF))
         bench.until(self.gripper._publisher.get_subscription_count, "the driver")
+        self.ask()
+
+    def ask(self):
+        """Let a second pass, and the driver be asked for its mode."""
+        before, self.bench.now = self.gripper._mode.info, self.bench.now + 1.1
+        self.bench.until(lambda: self.gripper.poll(self.bench.now) or self.gripper._mode.info is not before, "the mode")
 
     def _heard(self, message):
         assert message.name == "gripper"
@@ -71,7 +134,7 @@ class Fingers:
         self.bench.settle()
 
 
-def test_the_effort_is_taken_back_where_the_fingers_end_and_kept_on_an_object(bench):
+def test_the_effort_is_taken_back_where_the_fingers_end_and_kept_on_an_object(bench, driver):
     fingers = Fingers(bench)
     fingers.send(0.0)
     assert "joint_states has no left_finger" in fingers.gripper.problem()
@@ -89,7 +152,7 @@ def test_the_effort_is_taken_back_where_the_fingers_end_and_kept_on_an_object(be
     assert fingers.seen == [-250.0, 0.0, 250.0, 0.0]
 
 
-def test_an_opening_gripper_pushes_for_two_seconds_at_most(bench):
+def test_an_opening_gripper_pushes_for_two_seconds_at_most(bench, driver):
     fingers = Fingers(bench)
     fingers.send(1.0)
     fingers.at(0.030, 1.5)
@@ -98,7 +161,7 @@ def test_an_opening_gripper_pushes_for_two_seconds_at_most(bench):
     assert fingers.seen == [250.0, 0.0]
 
 
-def test_at_rest_no_effort_is_on(bench):
+def test_at_rest_no_effort_is_on(bench, driver):
     fingers = Fingers(bench)
     fingers.send(0.0)
     fingers.at(0.025)
@@ -108,7 +171,8 @@ def test_at_rest_no_effort_is_on(bench):
     assert fingers.seen == [-250.0, 0.0, -250.0]
 
 
-def test_positions_are_not_taken_back(bench):
+def test_positions_are_not_taken_back(bench, driver):
+    driver["single"].mode = "ext_position"
     fingers = Fingers(bench, **{"gripper.finger": "", "gripper.open_position": 0.037, "gripper.closed_position": 0.015})
     fingers.send(1.0)
     bench.now += 60.0
@@ -116,3 +180,45 @@ def test_positions_are_not_taken_back(bench):
     fingers.gripper.rest()
     bench.settle()
     assert fingers.seen == [pytest.approx(0.037)] and fingers.gripper.problem() == ""
+
+
+@pytest.mark.parametrize("mode, values, said", [
+    ("linear_position", {}, "is in the mode 'linear_position', in which nothing pushes: leave gripper.finger empty"),
+    ("velocity", {}, "is in the mode 'velocity', in which nothing pushes"),
+    ("pwm", {"gripper.finger": ""}, "is in the mode 'pwm', which takes no positions: name gripper.finger"),
+    ("linear_position", {"gripper.finger": "", "gripper.open_position": 0.07, "gripper.closed_position": 0.015},
+     "gripper.closed_position is 0.015, but in the mode linear_position it is the distance of the two fingers from each other: "
+     "0.030 .. 0.074 m")])
+def test_a_wish_that_the_motor_would_take_for_something_else_waits_for_the_mode(bench, driver, mode, values, said):
+    driver["single"].mode = mode
+    driver["single"].joint_lower_limits, driver["single"].joint_upper_limits = [0.015], [0.037]
+    fingers = Fingers(bench, **values)
+    fingers.gripper.send(bench.now, 0.0, b"goal")
+    bench.settle()
+    assert said in fingers.gripper.problem() and fingers.seen == []
+    driver["single"].mode = "position" if values else "current"
+    fingers.ask()
+    fingers.send(0.0)
+    assert len(fingers.seen) == 1
+
+
+def test_an_effort_ends_with_the_mode_that_it_was_for(bench, driver):
+    fingers = Fingers(bench)
+    fingers.send(0.0)
+    driver["single"].mode = "linear_position"
+    fingers.ask()
+    fingers.gripper.rest()
+    bench.settle()
+    assert fingers.seen == [-250.0], "in another mode 0 is a place to go to"
+
+
+@pytest.mark.parametrize("late, seen", [(0.5, [-250.0]), (10.0, [])])
+def test_a_wish_waits_for_the_first_answer_but_not_for_long(bench, driver, late, seen):
+    fingers = Fingers(bench)
+    fingers.gripper._mode.forget()  # as when arm_node has just begun
+    fingers.gripper.send(bench.now, 0.0, b"goal")
+    bench.now += late
+    bench.until(lambda: fingers.gripper.poll(bench.now) or fingers.gripper._mode.info, "the mode")
+    fingers.gripper.poll(bench.now)
+    bench.settle()
+    assert fingers.seen == seen

@@ -123,7 +123,8 @@ def test_driver_and_nodes_meet_on_the_same_topics(file, given):
         def of(name):
             return driver.remaps.get(name, f"/{driver.namespace}/{name}")
 
-        for name in ("joint_states", "robot_description", "target_pose", "commands/joint_group", "commands/joint_single"):
+        for name in ("joint_states", "robot_description", "target_pose", "commands/joint_group", "commands/joint_single",
+                     "get_robot_info"):
             if name in arm.remaps:
                 assert arm.remaps[name] == of(name)
         assert vla.remaps["image"] == of("image")

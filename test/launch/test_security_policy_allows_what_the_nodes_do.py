@@ -175,7 +175,7 @@ def test_every_default_of_the_launch_files_is_allowed(file, given):
         if process.executable not in ("arm_node", "vla_node"):
             continue
         allowed = policy()[f"/vla/{process.executable}", process.executable]
-        names = set().union(*(of for kind, of in allowed.items() if kind.startswith("topics")))
+        names = set().union(*(of for kind, of in allowed.items() if kind.startswith("topics") or kind == "services request"))
         assert set(process.remaps.values()) <= names
         if action := process.parameters.get("gripper.action"):
             names = {f"{action}/{act}" for act in ("move", "grasp", "homing")} if "franka" in action else {action}

@@ -41,6 +41,24 @@ def ros(domain):
     helper.close()
 
 
+@pytest.fixture(params=["sim_arm_node", "xs_sdk_sim"])
+def interbotix(request, ros, domain, tmp_path):
+    """interbotix(modes) -> InterbotixDriver, ours and Interbotix's own simulated one; killed at the end of the test."""
+    from interbotix_driver import MODES, InterbotixDriver, standins
+
+    standins.use()
+    started = []
+
+    def begin(modes=MODES):
+        started.append(InterbotixDriver(request.param, ros, domain, tmp_path, modes))
+        started[-1].wait()
+        return started[-1]
+
+    yield begin
+    for driver in started:
+        driver.process.kill()
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     """A small model with random weights."""

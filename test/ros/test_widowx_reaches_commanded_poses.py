@@ -1,25 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """A WidowX 250 S follows a sequence of poses commanded at 5 Hz to within 5 mm, through its own driver's topics.
 
-arm_node with the interface interbotix_joint_group and config/widowx.yaml, and the simulated driver with the modes file that
-the launch file passes, as processes. What is measured are the driver's joint states, by the kinematics of its description.
+arm_node with the interface interbotix_joint_group and config/widowx.yaml, and each simulated driver (interbotix_driver.py) with
+the modes file that the launch file passes, as processes. What is measured are the driver's joint states, by the kinematics of
+its description.
 """
 
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from panda import command
-from sensor_msgs.msg import JointState
 from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
 
 from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.sim.arms import Description
 
-ROOT = Path(__file__).parents[2]
 PERIOD = 0.2  # s
 STEPS = 30  # of one turn of the path
 RADIUS, TURN = 0.05, 0.2  # m, rad: the path of the end effector, and how far it turns about the vertical
@@ -27,27 +23,13 @@ LARGEST_ERROR, LONGEST_DELAY = 5.0, 0.4  # mm, s: what is promised
 TRIES = 5
 
 
-@pytest.fixture(scope="module", autouse=True)
-def interbotix_messages():
-    sys.path.insert(0, str(ROOT / "test"))
-    import standins
-
-    standins.use()
-
-
 @pytest.fixture
-def widowx(start, ros):
-    """Both processes, running; the driver's joint states as (stamp [s], positions (6,))."""
-    modes = str(ROOT / "config" / "widowx_modes.yaml")
-    start("vla_sd_ros.nodes.sim_arm_node", {"robot": "widowx", "prefix": "wx250s", "modes": modes, "camera_rate": 0.5},
-          namespace="/wx250s")
-    parameters = yaml.safe_load((ROOT / "config" / "widowx.yaml").read_text())["/**/arm_node"]["ros__parameters"]
-    remaps = [word for topic in ("joint_states", "robot_description", "commands/joint_group", "commands/joint_single")
-              for word in ("-r", f"{topic}:=/wx250s/{topic}")]
-    start("vla_sd_ros.nodes.arm_node", parameters, *remaps).wait_for_line("is active")
-    states = ros.listen(JointState, "/wx250s/joint_states")
-    ros.wait_until(lambda: states, "joint states")
-    return states
+def widowx(interbotix, start):
+    """Both processes, running; the driver's joint states as (time, message)."""
+    driver = interbotix()
+    driver.home()
+    driver.arm_node(start)
+    return driver.states
 
 
 def targets_after(first: Pose) -> tuple[list[Pose], list[tuple]]:
@@ -116,7 +98,8 @@ def test_the_end_effector_follows_poses_at_5_hz_to_within_5_mm(widowx, ros, reco
             break
     for name, value in found.items():
         record_property(name, round(value, 2))
-    assert statuses[-1][1].refused == statuses[-1][1].clipped == 0
+    said = {(m.code, m.message) for _, m in statuses}
+    assert statuses[-1][1].refused == statuses[-1][1].clipped == 0, said
     assert found["way [mm]"] > 250.0, "the arm hardly moved"
     assert found["largest error [mm]"] < LARGEST_ERROR and found["delay [s]"] < LONGEST_DELAY
     assert found["error at rest [mm]"] < 1.0 and found["angle at rest [deg]"] < 0.5

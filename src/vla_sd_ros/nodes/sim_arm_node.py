@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """sim_arm_node: a simulated arm and camera behind the topics of a real arm's driver, to run its launch file without it.
 
-widowx: Interbotix xs_sdk of a WidowX 250 S: commands/joint_group, commands/joint_single, joint_states, robot_description.
+widowx: Interbotix xs_sdk of a WidowX 250 S: commands/joint_group, commands/joint_single, get_robot_info, joint_states,
+robot_description; the arm in the mode position, the gripper in pwm, current or linear_position.
 franka: a Franka under crisp_controllers: target_pose (it holds on silence, and ignores every target while there is more
 than one publisher), joint_states, robot_description, and franka_gripper's actions where their messages are installed.
 """
 
 import functools
+import math
 import sys
 import threading
 import time
@@ -20,13 +22,21 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64, String
 
 from vla_sd_ros.arms import required
+from vla_sd_ros.arms.interbotix import EFFORTS, LINEAR
 from vla_sd_ros.messages.poses import pose_of
 from vla_sd_ros.messages.qos import LATCHED
 from vla_sd_ros.nodes.lifecycle import OK, STEADY, WARN, ParameterSpec, PlainNode, run
 from vla_sd_ros.sim.arms import Description, PoseFollower, ProfiledMotors
 
 FINGER_SPEED = 0.1  # m/s
+EFFORT_SPEED = 0.0004  # m/s of a finger for each unit of an effort, up to FINGER_SPEED
 CAMERA_FRAME = "camera_optical_frame"
+HORN, ROD = 0.014, 0.024  # m: what the WidowX's gripper motor turns, and what leads from there to each finger
+
+
+def horn_angle(finger: float) -> float:
+    """Of the WidowX's gripper motor [rad], for the position of a finger [m]."""
+    return math.asin((HORN**2 + finger**2 - ROD**2) / (2.0 * HORN * finger))
 
 
 class SimArmNode(PlainNode):
@@ -48,6 +58,7 @@ class SimArmNode(PlainNode):
         super().__init__(name, **options)
         self._arm = Description(self.values["robot"], self.values["prefix"])
         self._finger, self._finger_goal = float(self._arm.finger_range[1]), float(self._arm.finger_range[1])
+        self._finger_speed = FINGER_SPEED
         self._now, self._refusing = time.monotonic(), ""
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
         self._description = self.create_publisher(String, "robot_description", LATCHED)
@@ -69,10 +80,13 @@ class SimArmNode(PlainNode):
         types = required("interbotix_xs_msgs.msg", "of the simulated WidowX")
         modes = yaml.safe_load(Path(self.values["modes"]).read_text()) if self.values["modes"] else {}
         arm = modes.get("groups", {}).get("arm", {"profile_type": "time", "profile_velocity": 2000})
-        if arm.get("operating_mode", "position") != "position" or arm.get("profile_type") != "time":
-            raise ValueError(f"{self.values['modes']}: the group arm must have operating_mode position, profile_type time")
-        self._motors = ProfiledMotors(self._arm.home, self._arm.limits, arm["profile_velocity"] / 1000.0, self._now)
+        self._arm_mode = arm.get("operating_mode", "position")
+        if self._arm_mode == "position" and arm.get("profile_type") != "time":
+            raise ValueError(f"{self.values['modes']}: the group arm must have profile_type time")
+        self._motors = ProfiledMotors(self._arm.home, self._arm.limits, arm.get("profile_velocity", 0) / 1000.0, self._now)
         self._gripper_mode = modes.get("singles", {}).get("gripper", {}).get("operating_mode", "pwm")
+        self._info = required("interbotix_xs_msgs.srv", "of the simulated WidowX").RobotInfo
+        self.create_service(self._info, "get_robot_info", self._on_info)
         self.create_subscription(types.JointGroupCommand, "commands/joint_group", self._on_group, 10)
         self.create_subscription(types.JointSingleCommand, "commands/joint_single", self._on_single, 10)
 
@@ -100,9 +114,21 @@ class SimArmNode(PlainNode):
             server.destroy()
         super().destroy_node()
 
+    def _on_info(self, request, response):
+        """As xs_sdk: nothing about what it does not know, and of the gripper the left finger."""
+        limits = np.empty((0, 3))
+        if (request.cmd_type, request.name) == ("group", "arm"):
+            response.mode, response.joint_names, limits = self._arm_mode, self._arm.joints, self._arm.limits
+        elif (request.cmd_type, request.name) == ("single", "gripper"):
+            response.mode, response.joint_names = self._gripper_mode, self._arm.fingers[:1]
+            limits = np.array([[*self._arm.finger_range, 1.0]])
+        response.joint_lower_limits, response.joint_upper_limits, response.joint_velocity_limits = limits.T.tolist()
+        response.num_joints = len(response.joint_names)
+        return response
+
     def _on_group(self, message) -> None:
-        if message.name != "arm":
-            self.get_logger().error(f"there is no group '{message.name}'", throttle_duration_sec=1.0)
+        if message.name != "arm" or self._arm_mode != "position":
+            self.get_logger().error(f"there is no group '{message.name}' in the mode position", throttle_duration_sec=1.0)
             return
         try:
             self._motors.command(np.array(message.cmd, dtype=float), time.monotonic())
@@ -112,11 +138,12 @@ class SimArmNode(PlainNode):
     def _on_single(self, message) -> None:
         if message.name != "gripper":
             self.get_logger().error(f"only the gripper is simulated alone, not '{message.name}'", throttle_duration_sec=1.0)
-        elif self._gripper_mode == "pwm":  # pushes until something stops it, here the end of the way
+        elif self._gripper_mode in EFFORTS:  # pushes until something stops it, here the end of the way
             low, high = self._arm.finger_range
+            self._finger_speed = min(FINGER_SPEED, EFFORT_SPEED * abs(message.cmd))
             self._grip(high if message.cmd > 0.0 else low if message.cmd < 0.0 else self._finger)
-        else:
-            self._grip(message.cmd)
+        elif self._gripper_mode == LINEAR:  # of the two fingers from each other
+            self._grip(0.5 * message.cmd)
 
     def _on_target(self, message: PoseStamped) -> None:
         publishers = self.count_publishers(self._target.topic_name)
@@ -140,14 +167,16 @@ class SimArmNode(PlainNode):
 
     def _step(self) -> None:
         now = time.monotonic()
-        way = FINGER_SPEED * (now - self._now)
+        way = self._finger_speed * (now - self._now)
         self._now = now
         self._finger += float(np.clip(self._finger_goal - self._finger, -way, way))
         self._motors.step(now)
-        message = JointState(name=[*self._arm.joints, *self._arm.fingers])
+        *joints, left, right = self._positions()
+        horn = [] if self.values["robot"] == "franka" else [horn_angle(left)]
+        message = JointState(name=[*self._arm.joints, *(["gripper"] if horn else []), *self._arm.fingers])
         message.header.stamp = self.get_clock().now().to_msg()
-        message.position = self._positions()
-        message.velocity = [*self._motors.velocity.tolist(), 0.0, 0.0]
+        message.position = [*joints, *horn, left, right]
+        message.velocity = [*self._motors.velocity.tolist(), *(0.0 for _ in [*horn, left, right])]
         self._joint_states.publish(message)
 
     def _positions(self) -> list[float]:
