@@ -179,7 +179,7 @@ def test_a_lost_arm_is_told_and_a_hold_that_did_not_arrive_too(system, operator)
 
 
 def photograph(desktop: Page, phone: Page, path: Path) -> None:
-    """Both pages side by side, as a PNG of few colours."""
+    """Both pages side by side, as a PNG."""
     from PIL import Image
 
     phone.sees("#word", "MOVING")
@@ -189,4 +189,4 @@ def photograph(desktop: Page, phone: Page, path: Path) -> None:
     both = Image.new("RGB", (pictures[0].width + 24 + pictures[1].width, height), "white")
     both.paste(pictures[0], (0, 0))
     both.paste(pictures[1], (pictures[0].width + 24, 0))
-    both.quantize(128).save(path, optimize=True)
+    both.quantize(256, Image.Quantize.FASTOCTREE).save(path, optimize=True)
