@@ -36,7 +36,7 @@ def test_all_actions_of_a_goal_come(filmed, qos):
     assert (result.termination_reason, result.steps) == ("step_limit", STEPS), result.error_msg
     times = np.array([when for when, _ in filmed.motions()])
     assert len(times) == STEPS and len(filmed.holds()) == 1, "it held before the end"
-    assert np.diff(times).max() < 2.0 * PERIOD, f"a gap of {np.diff(times).max():.2f} s"
+    assert np.diff(times).max() < 4.0 * PERIOD, f"a gap of {np.diff(times).max():.2f} s"
 
 
 def test_the_recorder_gets_them_too(filmed, tmp_path):
