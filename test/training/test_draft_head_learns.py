@@ -9,7 +9,7 @@ from policies import SENTENCES, write_episodes, write_policy
 from vla_sd_ros import policy
 from vla_sd_ros.cli import main
 from vla_sd_ros.decoding import factory
-from vla_sd_ros.policy.checkpoint import DRAFT_HEAD
+from vla_sd_ros.policy.checkpoint import DRAFT_HEAD, draft_head
 
 
 def command(root, *more: str) -> int:
@@ -48,3 +48,37 @@ def test_the_head_learns_what_the_verifier_says_to_new_images(root, without_a_he
 def test_too_few_episodes_are_one_sentence(root, capsys):
     assert command(root, "--held-out", "1") == 2
     assert "leave none to learn from" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def circle(tmp_path_factory):
+    """Episodes in which each of four images is always followed by the same one: what comes next can be known."""
+    root = tmp_path_factory.mktemp("circle")
+    write_policy(root / "policy")
+    (root / "demonstrations").mkdir()
+    rng = np.random.default_rng(5)
+    images = rng.integers(0, 255, (4, 32, 32, 3), np.uint8)
+    for i in range(6):
+        actions = np.append(rng.uniform(-0.01, 0.01, (12, 6)), np.ones((12, 1)), axis=1)
+        np.savez(root / "demonstrations" / f"episode{i:04d}.npz", images=images[(np.arange(12) + i) % 4], actions=actions,
+                 instruction=SENTENCES[1], success=True)
+    return root, images
+
+
+def test_it_learns_what_the_verifier_says_to_the_next_image(circle, tmp_path, capsys):
+    root, images = circle
+    assert command(root, "--output", str(tmp_path)) == 0 and "; next step: loss" in capsys.readouterr().out
+    vla = policy.load(root / "policy")
+    vla.use_draft_head(draft_head(tmp_path, vla.config))
+    said = [factory.make("autoregressive", vla).decide(image, SENTENCES[1]).bins for image in images]
+    for i, image in enumerate(images):
+        ahead = vla.draft_ahead(vla.observe(image, SENTENCES[1]), np.stack([said[i - 1], said[i]])).argmax(-1)
+        assert (ahead == said[(i + 1) % 4]).mean() > 0.8, f"after image {i}"
+        assert (vla.draft(vla.observe(image, SENTENCES[1])).argmax(-1) == said[i]).mean() > 0.8
+
+
+def test_images_that_do_not_follow_each_other_teach_nothing_of_the_next_step(circle, tmp_path, capsys):
+    root, _ = circle
+    assert command(root, "--output", str(tmp_path), "--every", "2") == 0
+    assert "next step" not in capsys.readouterr().out
+    assert not draft_head(tmp_path, policy.load(root / "policy").config).looks_ahead

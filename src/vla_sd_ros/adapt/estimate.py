@@ -17,7 +17,7 @@ from vla_sd_ros.policy.vla import Vla
 from vla_sd_ros.training import answers
 from vla_sd_ros.training.answers import DRAFTED
 from vla_sd_ros.training.loop import multiplies_bf16
-from vla_sd_ros.training.train_head import head_loss
+from vla_sd_ros.training.train_head import loss_of
 
 MARGIN = 1.1  # of the disk
 TEXT = 40  # tokens of a prompt
@@ -60,11 +60,11 @@ def _asking(vla: Vla, rows: int) -> float:
 def _step_of_head(vla: Vla) -> float:
     """Seconds for an image in a step of the draft head's training."""
     side = getattr(vla.config.vision, "side", 0) ** 2 or vla.config.vision.tokens
-    head = DraftHead(vla.config.vision.width, vla.config.text.hidden_size).to(vla.device)
+    head = DraftHead(vla.config.vision.width, vla.config.text.hidden_size, looks_ahead=True).to(vla.device)
     cells, text = (torch.zeros(SAMPLE, *shape, device=vla.device) for shape in (
         (side, vla.config.vision.width), (vla.config.text.hidden_size,)))
-    bins = torch.zeros(SAMPLE, 7, dtype=torch.long, device=vla.device)
-    return _seconds(vla, lambda: head_loss(head(cells, text), bins).backward()) / SAMPLE
+    bins = torch.zeros(SAMPLE, 3, 7, dtype=torch.long, device=vla.device)
+    return _seconds(vla, lambda: loss_of(head, cells, text, bins).backward()) / SAMPLE
 
 
 def _step_of_drafter(vla: Vla) -> float:

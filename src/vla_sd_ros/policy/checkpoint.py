@@ -267,9 +267,10 @@ def draft_head(source: str | Path, config: VlaConfig) -> DraftHead | None:
     path = None if source in RANDOM else find(source) / DRAFT_HEAD
     if path is None or not path.exists():
         return None
-    head = DraftHead(config.vision.width, config.text.hidden_size)
     try:
-        head.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+        found = {name: value.float() for name, value in load_file(path).items()}
+        head = DraftHead(config.vision.width, config.text.hidden_size, looks_ahead=any(n.startswith("ahead") for n in found))
+        head.load_state_dict(found)
     except (SafetensorError, OSError, RuntimeError) as error:
         sentence = f"{path.name} is not this checkpoint's draft head ({quoted(str(error))}); remove it or train again"
         raise CheckpointError(sentence) from error

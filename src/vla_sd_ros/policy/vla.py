@@ -253,6 +253,16 @@ class Vla:
             raise ValueError(f"checkpoint {self.name} has no draft head; train one with vla-sd train")
         return self.draft_head(prompt.cells.float(), prompt.text.float())[0].softmax(-1).cpu().numpy()
 
+    @torch.inference_mode()
+    def draft_ahead(self, prompt: Prompt, executed: np.ndarray) -> np.ndarray:
+        """The draft head's probabilities (7, 256) of the action after the next one, without another look.
+
+        executed (2, 7): bins of the action before the prompt's image, and of the one that was executed on it. Needs a head that
+        looks ahead.
+        """
+        bins = torch.from_numpy(executed)[None].to(self.device, torch.float32)
+        return self.draft_head.ahead(prompt.cells.float(), prompt.text.float(), bins)[0].softmax(-1).cpu().numpy()
+
     def embed(self, draft: Draft) -> Tensor:
         """Embeddings (m, hidden) of a draft's tokens."""
         return self.action_embeddings[torch.from_numpy(draft.bins).to(self.device)]

@@ -36,7 +36,7 @@ class AuxiliaryHead(DraftHead):
         self.geometry = nn.Linear(self.HIDDEN, GEOMETRY)
 
     def forward(self, features: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # more than a draft
-        """(B, GEOMETRY) geometric predictions and (B, 7, 256) action logits; arguments as in DraftHead.read()."""
+        """(B, GEOMETRY) geometric predictions and (B, 7, 256) action logits; arguments as in DraftHead.gather()."""
         read = self.read(features, text)
         return self.geometry(read), self.fc2(read).unflatten(1, (7, BINS))
 

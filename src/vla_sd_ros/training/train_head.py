@@ -4,6 +4,10 @@
 `vla-sd train` gives a policy a draft head that knows the demonstrations' actions. What a draft needs to know is the verifier's
 greedy tokens, right or wrong: here the head goes on from where it is (or begins anew, where there is none) with those as its
 targets, over vision features that are computed once. Its probabilities then tell how likely acceptance is.
+
+Where images of an episode follow each other (without --every), the head also learns to look ahead: what the policy says to the
+next image, by this one. That is to the point as far as the recorded arm did what the policy says: record episodes that the policy
+itself drives (`vla-sd collect --policy`, or its goals on the arm).
 """
 import argparse
 import time
@@ -23,12 +27,13 @@ from vla_sd_ros.training.loop import load_state, learning_rate, save_state
 
 STATE = "head_state.pt"  # of an interrupted training
 WARM_UP = 100  # steps
+DROPOUT = 0.3  # of what the head gathers; without it, it knows a hundred episodes by heart and is too sure of new ones
 # Share of each target that is spread over neighbouring bins, and how far [bins]: it keeps the head from growing overconfident.
 SOFT, SIGMA = 0.4, 2.0
 EVALUATE_EVERY = 500  # steps
 SAVE_EVERY = 30.0  # s
 RADIUS = 9  # [bins], the published radius of relaxed acceptance
-READ = ("cells", "bins", "before", "after")  # of the policy's answers
+READ = ("cells", "bins", "steps", "before", "after")  # of the policy's answers
 
 
 @dataclass(frozen=True)
@@ -69,15 +74,16 @@ def run(arguments: argparse.Namespace) -> int:
 def train(
     source: str | Path, work: Path, learnt: list[answers.Answered], apart: list[answers.Answered], output: Path, how: Training
 ) -> None:
-    """Minimise head_loss() over what the policy `source` answered; prints how near the head comes on what was held apart.
+    """Minimise loss_of() over what the policy `source` answered; prints how near the head comes on what was held apart.
 
     work: holds the answers, and the state of a training that was interrupted. output: the file of the head.
     """
     torch.manual_seed(how.seed)
-    head = _begun(source).to(how.device).requires_grad_(True)
+    pairs = any(known(in_order(shard)).any() for shard in answers.each(answers.shards_of(learnt), ("bins", "steps")))
+    head = _begun(source, pairs).to(how.device).requires_grad_(True)
     optimizer = torch.optim.AdamW(head.parameters(), weight_decay=how.weight_decay)
     step, saved = 0, work / STATE
-    if state := load_state(saved, how.device):
+    if (state := load_state(saved, how.device)) and state["head"].keys() == head.state_dict().keys():
         head.load_state_dict(state["head"])
         optimizer.load_state_dict(state["optimizer"])
         step = state["step"]
@@ -89,7 +95,8 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(how.learning_rate, step, how.steps, step, WARM_UP)
         cells, text, bins = _batch(window.draw(step, how.batch_size), how.device)
-        loss = head_loss(head(cells, text), bins)
+        torch.manual_seed(how.seed + step)  # what is left out depends on the step alone, as if nothing had been interrupted
+        loss = loss_of(head, cells, text, bins)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -103,19 +110,46 @@ def train(
     saved.unlink(missing_ok=True)
 
 
-def _begun(source: str | Path) -> DraftHead:
-    """The policy's head, or a new one."""
+def _begun(source: str | Path, looks_ahead: bool) -> DraftHead:
+    """The policy's head as far as it has one, the rest new."""
     config = checkpoint.shape_of(source)
-    return checkpoint.draft_head(source, config) or DraftHead(config.vision.width, config.text.hidden_size)
+    head = DraftHead(config.vision.width, config.text.hidden_size, looks_ahead, DROPOUT)
+    if old := checkpoint.draft_head(source, config):
+        head.load_state_dict({**head.state_dict(), **{n: v for n, v in old.state_dict().items() if n in head.state_dict()}})
+    return head
+
+
+def in_order(shard: dict[str, Tensor]) -> Tensor:
+    """Bins (n, 3, 7) of the step before each of a shard, of the step itself, and of the one after it; -1 where the shard does not
+    have it."""
+    bins, steps = shard["bins"], shard["steps"]
+    follows = (steps[1:] == steps[:-1] + 1)[:, None]
+    none = torch.full_like(bins[:1], -1)
+    before = torch.cat((none, torch.where(follows, bins[:-1], -1)))
+    after = torch.cat((torch.where(follows, bins[1:], -1), none))
+    return torch.stack((before, bins, after), 1)
+
+
+def known(bins: Tensor) -> Tensor:
+    """Which rows (n,) of in_order() are whole."""
+    return (bins >= 0).flatten(1).all(1)
 
 
 def _batch(rows: list[tuple[dict[str, Tensor], int]], device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Cells (B, cells, width), text (B, h) and bins (B, 7) of rows of shards."""
-    texts = {id(shard): answers.text_of(shard) for shard, _ in rows}
-    columns = ([shard["cells"][i] for shard, i in rows], [texts[id(shard)] for shard, _ in rows],
-               [shard["bins"][i] for shard, i in rows])
+    """Cells (B, cells, width), text (B, h) and bins (B, 3, 7), as in in_order(), of rows of shards."""
+    shards = {id(shard): (answers.text_of(shard), in_order(shard)) for shard, _ in rows}
+    columns = ([shard["cells"][i] for shard, i in rows], [shards[id(shard)][0] for shard, _ in rows],
+               [shards[id(shard)][1][i] for shard, i in rows])
     cells, text, bins = (torch.stack(column).to(device) for column in columns)
     return cells.float(), text, bins
+
+
+def loss_of(head: DraftHead, cells: Tensor, text: Tensor, bins: Tensor) -> Tensor:
+    """Of a batch as _batch() gives it: of this step, and of the next one where the head looks ahead."""
+    loss, follows = head_loss(head(cells, text), bins[:, 1]), known(bins)
+    if head.looks_ahead and follows.any():
+        loss = loss + head_loss(head.ahead(cells[follows], text[follows], bins[follows, :2]), bins[follows, 2])
+    return loss
 
 
 def head_loss(logits: Tensor, bins: Tensor) -> Tensor:
@@ -130,13 +164,23 @@ def head_loss(logits: Tensor, bins: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def quality(head: DraftHead, shards: list[Path]) -> str:
-    """One line: cross-entropy, share of equal tokens, and of actions whose motion is within RADIUS bins."""
-    device, losses, distances = next(head.parameters()).device, [], []
+    """One line: cross-entropy, share of equal tokens, and of actions whose motion is within RADIUS bins; of the next step, too,
+    where the head looks ahead."""
+    device, now, ahead = next(head.parameters()).device, [], []
+    head.eval()
     for shard in answers.each(shards, READ):
-        text = answers.text_of(shard).to(device).expand(len(shard["bins"]), -1)
-        logits, bins = head(shard["cells"].to(device).float(), text), shard["bins"].to(device)
-        losses.append(F.cross_entropy(logits.flatten(0, 1), bins.flatten(), reduction="none"))
-        distances.append((logits.argmax(-1) - bins).abs())
-    loss, distance = torch.cat(losses).mean(), torch.cat(distances)
+        cells, bins = shard["cells"].to(device).float(), in_order(shard).to(device)
+        text = answers.text_of(shard).to(device).expand(len(bins), -1)
+        now.append((head(cells, text), bins[:, 1]))
+        if head.looks_ahead and (follows := known(bins)).any():
+            ahead.append((head.ahead(cells[follows], text[follows], bins[follows, :2]), bins[follows, 2]))
+    head.train()
+    return _told(now) + (f"; next step: {_told(ahead)}" if ahead else "")
+
+
+def _told(answered: list[tuple[Tensor, Tensor]]) -> str:
+    """Of logits (n, 7, 256) and bins (n, 7)."""
+    logits, bins = (torch.cat(column) for column in zip(*answered))
+    loss, distance = F.cross_entropy(logits.flatten(0, 1), bins.flatten()), (logits.argmax(-1) - bins).abs()
     return (f"loss {loss:.3f}, equal tokens {(distance == 0).float().mean():.1%}, "
             f"motions within {RADIUS} bins {(distance[:, :6] <= RADIUS).all(1).float().mean():.1%}")
