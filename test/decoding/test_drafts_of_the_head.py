@@ -30,7 +30,7 @@ def knowledge(probabilities) -> Knowledge:
 @given(strategies.integers(0, 2**32 - 1), RADII)
 def test_the_draft_is_the_median_and_its_probability_that_of_the_bins_around_it(seed, radius):
     probabilities = np.random.default_rng(seed).dirichlet(np.full(256, 0.05), size=7)
-    bins, within = knowledge(probabilities).head_within(radius.astype(float))
+    bins, within = knowledge(probabilities).head_marginals.within(radius.astype(float))
     for row, bin, reach, probability in zip(probabilities, bins, radius, within):
         if reach:
             assert row[:bin].sum() < 0.5 + 1e-9 and row[: bin + 1].sum() >= 0.5 - 1e-9
@@ -41,4 +41,4 @@ def test_the_draft_is_the_median_and_its_probability_that_of_the_bins_around_it(
 
 def test_a_head_of_nan_knows_nothing():
     knows = knowledge(np.full((7, 256), np.nan))
-    assert knows.head_probabilities is None and not len(knows.candidates("head")) and not len(knows.nearest("head"))
+    assert knows.head_marginals is None and not len(knows.candidates("head")) and not len(knows.nearest("head"))

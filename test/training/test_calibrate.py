@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """vla-sd calibrate finds what the observations were made with, and writes a file that a decoder's settings can be read from."""
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,10 +13,12 @@ from vla_sd_ros.assembly import Source
 from vla_sd_ros.assembly.local import Model, load
 from vla_sd_ros.bench import cost
 from vla_sd_ros.bench.decode import replay
+from vla_sd_ros.bench.drafts import survey_of
 from vla_sd_ros.cli import main
 from vla_sd_ros.decoding.parameter_file import read_settings
 from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.policy.drafter import FILE, DrafterModel
+from vla_sd_ros.policy.model import DraftHead
 from vla_sd_ros.training import calibrate, trees
 from vla_sd_ros.training.threshold import likeliest
 
@@ -93,6 +96,7 @@ def test_what_an_action_costs_is_the_sum_of_its_passes():
     assert device.action("draft", passes, (50, 5, 2)) == pytest.approx(drafted)
     assert device.action("retrieval", passes) == pytest.approx(10.5 + 5 + 1.6 + 1.2 + 1.1)
     assert device.action("skip", []) == pytest.approx(10.5)
+    assert device.action("ahead", []) == pytest.approx(0.5)  # without a look
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +162,42 @@ def test_costs_are_measured_on_the_device(recorded):
     found = cost.measure(model.vla, model.drafter, np.zeros((32, 32, 3), np.uint8), "pick up the milk", repeats=3)
     assert found.vision > 0 and found.prefill(0) > 0 and found.extend(1) > 0 and found.read > 0 and found.draft(1) >= 0
     assert found.action("autoregressive", [("prefill", 0, 0)] + [("extend", 0, 0)] * 6) > found.vision
+
+
+@pytest.fixture
+def foretelling(recorded, monkeypatch):
+    """The policy with a head that is sure, one step ahead, of what it is told in `says` (7,); and two episodes."""
+    vla, says = policy.load(recorded / "policy"), np.array([9, 9, 9, 9, 9, 9, 0])
+    vla.use_draft_head(DraftHead(vla.config.vision.width, vla.config.text.hidden_size, looks_ahead=True))
+    vla.draft_ahead = lambda prompt, executed: np.eye(256)[says]
+    return vla, says
+
+
+def test_one_step_ahead_is_asked_only_where_fused_would_ask(foretelling, recorded, tmp_path):
+    vla, says = foretelling
+    with np.load(recorded / "seen" / "0.npz") as file:
+        bins = file["bins"].copy()
+        bins[:, 6] = 0
+        bins[9, 6] = 255  # the gripper turns, and back
+        for episode in range(2):
+            np.savez(tmp_path / f"{episode}.npz", **dict(file) | {"bins": bins})
+    found = survey_of(vla, replay(vla, tmp_path, 100))
+    asked = [step for step in range(15) if step > 1 and step not in (10, 11)]
+    assert np.flatnonzero(np.isfinite(found.foretold_confidence)).tolist() == asked + [15 + step for step in asked]
+    assert (found.foretold[asked] == says).all()
+
+
+def test_the_confidence_one_step_ahead_is_that_of_the_precision(foretelling, recorded):
+    vla, _ = foretelling
+    found = survey_of(vla, replay(vla, recorded / "seen", 100))
+    assert "ahead_confidence" not in calibrate.fit(replace(found, foretold_confidence=np.full(len(found.plain), np.nan)))
+    many = {name: np.concatenate([value] * 5) for name, value in vars(found).items() if isinstance(value, np.ndarray)}
+    found = replace(found, **many, drafts={"last_action": many["plain"]})
+    right = np.arange(len(found.plain)) % 3 > 0
+    foretold = np.where(right[:, None], found.plain, found.plain + np.array([0, 0, 0, 0, 0, 0, 1]))  # only the gripper's is off
+    sure = np.linspace(0.0, 0.4, len(right)) + 0.5 * right
+    sure[::10] = np.nan
+    fitted = calibrate.fit(replace(found, foretold=foretold, foretold_confidence=sure, foretold_radius=np.zeros_like(foretold)))
+    assert 0.3 < fitted["ahead_confidence"] < 0.5
+    fitted = calibrate.fit(replace(found, foretold=foretold + 1, foretold_confidence=sure, foretold_radius=np.zeros_like(foretold)))
+    assert fitted["ahead_confidence"] == 1.1

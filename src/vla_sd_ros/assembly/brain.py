@@ -64,6 +64,9 @@ class EpisodeRecord(Protocol):
     def record(self, bins: np.ndarray) -> None:
         """The step's action, as bins (7,), was commanded."""
 
+    def interrupt(self) -> None:
+        """The arm is held, or its image late: what was foreseen of the next step holds no longer. From any thread."""
+
 
 class Brain(Protocol):
     """One thread decides: begin() and decide(). Everything else may come from any thread, while it does."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vla_sd_ros.decoding.methods.fused import AHEAD
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.sources import DRAFTED_TOKENS
 from vla_sd_ros.policy.draft import EMPTY, Draft, below, chain
@@ -21,9 +22,9 @@ Tree = tuple[int, int, int]  # nodes, levels, continuations
 class Costs:
     """Milliseconds on one device.
 
-    vision: a look at an image. prefill: of the drafted positions behind the prompt. extend: a later pass, of its positions.
-    read: the drafter's first pass of an action, over the prompt. draft: each later one, of its positions. outside: what a step
-    takes that is no pass.
+    vision: a look at an image, which a step ahead does without. prefill: of the drafted positions behind the prompt. extend: a
+    later pass, of its positions. read: the drafter's first pass of an action, over the prompt. draft: each later one, of its
+    positions. outside: what a step takes that is no pass.
     """
 
     vision: float
@@ -35,7 +36,7 @@ class Costs:
 
     def action(self, path: str, passes: Iterable[tuple[str, int, int]], tree: Tree = RELEASED) -> float:
         """One action: its path, and (kind, drafted, accepted) of each pass. tree: the drafter's, where one drafts."""
-        total, tokens, drafting = self.vision + self.outside, 0, path in DRAFTED_PATHS
+        total, tokens, drafting = self.outside + (0.0 if path == AHEAD else self.vision), 0, path in DRAFTED_PATHS
         fresh = 0  # tokens that the drafter has not seen; none before its first pass, which reads the prompt
         for kind, drafted, accepted in passes:
             if kind == "prefill":

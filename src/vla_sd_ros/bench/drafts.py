@@ -13,10 +13,11 @@ from vla_sd_ros.bench import results
 from vla_sd_ros.bench.decode import CLOSE, RecordedStep, replay
 from vla_sd_ros.bench.parts import Parts, parts
 from vla_sd_ros.decoding.autoregressive import Autoregressive
-from vla_sd_ros.decoding.methods.fused import kinematic_radius
+from vla_sd_ros.decoding.history import History
+from vla_sd_ros.decoding.methods.fused import foretold, kinematic_radius, turns
 from vla_sd_ros.decoding.settings import SOURCES, Settings
-from vla_sd_ros.decoding.sources import KalmanFilter, Knowledge, observed
-from vla_sd_ros.policy.vla import Vla
+from vla_sd_ros.decoding.sources import KalmanFilter, Knowledge, Marginals, observed
+from vla_sd_ros.policy.vla import Prompt, Vla
 
 RADII = (0, 1, 2, 5, 9, 15)  # [bins]
 UNKNOWN = -1000  # near no bin
@@ -50,6 +51,8 @@ class Survey:
     retrieved (n, k, 7): all that was retrieved, UNKNOWN behind the end; similarity (n,) of the nearest, NaN without one.
     middle (n, 7): the draft head's bins for relaxed acceptance, UNKNOWN without a head; radius (n, 7): how far they may be off
     in fused [bins]; confidence (n,): the head's own probability that their motion is not, NaN without a head.
+    foretold (n, 7), foretold_radius (n, 7), foretold_confidence (n,): the same of the head one step ahead, of all seven tokens; NaN
+    also where fused does not ask it: in the first two steps of an episode, and when the gripper turns.
     positions (n, 3) [m]: of the end effector, NaN where it is not known. begins (n,) bool: first step of an episode.
     observed (n, 7): what the Kalman filter sees of the step before, normalised; NaN at a first step.
     """
@@ -61,6 +64,9 @@ class Survey:
     middle: np.ndarray
     radius: np.ndarray
     confidence: np.ndarray
+    foretold: np.ndarray
+    foretold_radius: np.ndarray
+    foretold_confidence: np.ndarray
     positions: np.ndarray
     begins: np.ndarray
     observed: np.ndarray
@@ -78,6 +84,7 @@ def survey_of(
 ) -> Survey:
     """Ask every source at every recorded step. Raises ValueError when there is none."""
     reference, kalman, rows = Autoregressive(vla), KalmanFilter(settings), []
+    prompt = None  # of the step before
     for image, instruction, history in steps:
         knowledge = Knowledge(vla, settings, kalman, database, history, instruction, vla.observe(image, instruction))
         retrieved = np.full((settings.retrieval_candidates, 7), UNKNOWN)
@@ -86,9 +93,11 @@ def survey_of(
         rows.append((
             reference.decide(image, instruction).bins, [_first(knowledge.candidates(source)) for source in SOURCES], retrieved,
             knowledge.neighbours.similarity[0] if len(knowledge.retrieval) else np.nan,
-            *_middle(knowledge, settings), np.full(3, np.nan) if position is None else position, not len(history),
+            *_middle(knowledge.head_marginals, vla, settings, 6), *_ahead(vla, prompt, history, settings),
+            np.full(3, np.nan) if position is None else position, not len(history),
             observed(history, len(history) - 1, settings.kalman_observe) if len(history) else np.full(7, np.nan),
         ))
+        prompt = knowledge.prompt
     if not rows:
         raise ValueError("there is no recorded step: record some with vla-sd bench libero --record DIR")
     columns = [np.array(column) for column in zip(*rows)]
@@ -97,12 +106,22 @@ def survey_of(
     return Survey(plain, known, *others)
 
 
-def _middle(knowledge: Knowledge, settings: Settings) -> tuple[np.ndarray, np.ndarray, float]:
-    if knowledge.head_probabilities is None:
+def _middle(found: Marginals | None, vla: Vla, settings: Settings, tokens: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Bins and radius (7,), and the head's own probability that so many of the tokens are within it."""
+    if found is None:
         return np.full(7, UNKNOWN), np.zeros(7), np.nan
-    radius = kinematic_radius(settings, knowledge)
-    bins, probability = knowledge.head_within(radius)
-    return bins, radius, float(probability[:6].prod())
+    radius = kinematic_radius(settings, vla, found)
+    bins, probability = found.within(radius)
+    return bins, radius, float(probability[:tokens].prod())
+
+
+def _ahead(vla: Vla, before: Prompt | None, history: History, settings: Settings) -> tuple[np.ndarray, np.ndarray, float]:
+    """The same of a step whose image has not been looked at, only that of the step before."""
+    if before is None or len(history) < 2 or vla.draft_head is None or not vla.draft_head.looks_ahead:
+        return _middle(None, vla, settings, 7)
+    bins, radius, confidence = _middle(foretold(vla, before, history), vla, settings, 7)
+    asked = not (turns(*history.bins[-2:]) or turns(history.bins[-1], bins))
+    return bins, radius, confidence if asked else np.nan
 
 
 def _first(candidates: np.ndarray) -> np.ndarray:

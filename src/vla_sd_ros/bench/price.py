@@ -20,6 +20,7 @@ from vla_sd_ros.bench.cost import DRAFTED_PATHS, RELEASED, Tree, once_ms
 from vla_sd_ros.bench.results import Step
 from vla_sd_ros.decoding.autoregressive import Autoregressive
 from vla_sd_ros.decoding.decision import Stopwatch
+from vla_sd_ros.decoding.methods.fused import AHEAD
 from vla_sd_ros.policy.batch import BatchedVla
 from vla_sd_ros.policy.draft import EMPTY, Draft, below, chain
 from vla_sd_ros.policy.drafter import Drafter, DrafterModel
@@ -185,6 +186,8 @@ def price(vla: Vla, actions: dict[str, list[Played]], most: int, seed: int) -> d
 def play(vla: Vla, drafter: Drafter, image: np.ndarray, action: Played) -> dict[str, float]:
     """Milliseconds by stage of one action, for image (H, W, 3), whose passes and accepted lengths are given."""
     watch = Stopwatch(vla.synchronise)
+    if action.path == AHEAD:  # without a look; what foretells it costs next to nothing
+        return watch.timings_ms
     prompt = vla.observe(image, INSTRUCTION)
     watch.lap("vision")
     session = drafter.session(*action.tree, DEPTH) if action.path in DRAFTED_PATHS else None

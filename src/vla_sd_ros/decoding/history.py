@@ -15,11 +15,13 @@ class History:
 
     statistics: those of the policy. bins: list of (7,) int, the executed actions. measured: the end effector at the image of
     each step, None where it is not known; it is one longer than bins while a step is being decided.
+    interrupted: number of the step before which the arm was last held, or its image late; -1: none.
     """
 
     statistics: ActionStatistics
     bins: list[np.ndarray] = field(default_factory=list)
     measured: list[Pose | None] = field(default_factory=list)
+    interrupted: int = -1
 
     def __len__(self) -> int:
         return len(self.bins)
@@ -33,6 +35,10 @@ class History:
         if len(self.measured) == len(self.bins):
             self.measured.append(None)
         self.bins.append(np.asarray(bins))
+
+    def interrupt(self) -> None:
+        """The arm is held, or its image late: what was foreseen of the next step holds no longer."""
+        self.interrupted = len(self.bins)
 
     def executed(self, step: int) -> np.ndarray:
         """The commanded action (7,) of a step, normalised."""

@@ -85,6 +85,9 @@ class Settings:
     skip_confidence: float = _setting(
         1.1, "fused: probability, as the draft head itself estimates it, that all its tokens would be accepted, from which on "
         "they are executed unverified; above 1: never.", 0.0, 1.1)
+    ahead_confidence: float = _setting(
+        1.1, "fused: probability, as the draft head itself estimates it one step ahead, that all its tokens would be accepted, "
+        "from which on that step is executed without a look at its image, never two in a row; above 1: never.", 0.0, 1.1)
     fused_radius_min: float = _setting(
         3.0, "fused: largest error of an unverified action while the arm stands still [bins].", 1.0, 255.0)
     fused_radius_max: float = _setting(

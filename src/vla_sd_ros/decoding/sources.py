@@ -80,6 +80,47 @@ class Likeliest(Foreknown):
         return likeliest(remaining, self._nodes, self._least) if len(remaining) else EMPTY
 
 
+class Marginals:
+    """What a draft head thinks of the seven tokens of an action, each by itself: probabilities (7, 256)."""
+
+    def __init__(self, probabilities: np.ndarray):
+        self.probabilities = probabilities
+
+    @cached_property
+    def peaks(self) -> np.ndarray:
+        """The most probable bins (7,)."""
+        return self.probabilities.argmax(-1)
+
+    @cached_property
+    def medians(self) -> np.ndarray:
+        """The bins (7,) up to which half of the probability lies."""
+        return (self._below[:, 1:] >= 0.5).argmax(-1)
+
+    @cached_property
+    def _below(self) -> np.ndarray:
+        """The probability (7, 257) of all bins before each one."""
+        below = np.zeros((len(self.probabilities), BINS + 1))
+        np.cumsum(self.probabilities, axis=-1, out=below[:, 1:])
+        return below
+
+    def within(self, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A draft (7,) for relaxed acceptance, and the head's own probability (7,) that it lies within radius (7,) bins of
+        the verifier's.
+
+        The median: it is nearer to the verifier's token on average, and more often within the radius, than the most probable
+        bin. Where the radius is 0, the most probable bin.
+        """
+        bins = np.where(radius > 0, self.medians, self.peaks)
+        low, high = np.maximum(bins - radius.astype(int), 0), np.minimum(bins + radius.astype(int) + 1, BINS)
+        each = np.arange(len(bins))
+        return bins, self._below[each, high] - self._below[each, low]
+
+
+def marginals(probabilities: np.ndarray) -> Marginals | None:
+    """None where one is not finite."""
+    return Marginals(probabilities) if np.isfinite(probabilities).all() else None
+
+
 NOTHING = Candidates(NONE)
 
 
@@ -119,7 +160,7 @@ def observed(history: History, step: int, what: str) -> np.ndarray:
 
 @dataclass
 class Knowledge:
-    """What the sources can draw on in one step; each is asked at most once."""
+    """What the sources can draw on in one step; each is asked at most once. prompt: None before the image has been looked at."""
 
     vla: Vla
     settings: Settings
@@ -135,8 +176,8 @@ class Knowledge:
 
     def candidates_within(self, source: str, radius: np.ndarray) -> np.ndarray:
         """The candidates (k, 7) of a source for acceptance within radius (7,) bins."""
-        if source == "head" and self.head_probabilities is not None:
-            return self.head_within(radius)[0][None]
+        if source == "head" and self.head_marginals is not None:
+            return self.head_marginals.within(radius)[0][None]
         return self.candidates(source)
 
     def nearest(self, source: str) -> np.ndarray:
@@ -155,40 +196,14 @@ class Knowledge:
         return NONE if prediction is None else encode(prediction)[None]
 
     @cached_property
-    def head_probabilities(self) -> np.ndarray | None:
-        """The draft head's probability of each bin (7, 256); None without a head, and where one is not finite."""
-        if self.vla.draft_head is None:
-            return None
-        probabilities = self.vla.draft(self.prompt)
-        return probabilities if np.isfinite(probabilities).all() else None
+    def head_marginals(self) -> Marginals | None:
+        """What the draft head thinks; None without a head, and where that is not finite."""
+        return None if self.vla.draft_head is None else marginals(self.vla.draft(self.prompt))
 
     @cached_property
     def head(self) -> np.ndarray:
         """The draft head's most probable bins (1, 7); (0, 7) where it gives none."""
-        return NONE if self.head_probabilities is None else self.head_probabilities.argmax(-1)[None]
-
-    def head_within(self, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A draft (7,) for relaxed acceptance, and the head's own probability (7,) that it lies within radius (7,) bins of
-        the verifier's.
-
-        The median of the head's distribution: it is nearer to the verifier's token on average, and more often within the
-        radius, than the most probable bin. Where the radius is 0, the most probable bin.
-        """
-        bins = np.where(radius > 0, self._head_medians, self.head[0])
-        low, high = np.maximum(bins - radius.astype(int), 0), np.minimum(bins + radius.astype(int) + 1, BINS)
-        each = np.arange(len(bins))
-        return bins, self._head_below[each, high] - self._head_below[each, low]
-
-    @cached_property
-    def _head_below(self) -> np.ndarray:
-        """The head's probability (7, 257) of all bins before each one."""
-        below = np.zeros((len(self.head_probabilities), BINS + 1))
-        np.cumsum(self.head_probabilities, axis=-1, out=below[:, 1:])
-        return below
-
-    @cached_property
-    def _head_medians(self) -> np.ndarray:
-        return (self._head_below[:, 1:] >= 0.5).argmax(-1)
+        return NONE if self.head_marginals is None else self.head_marginals.peaks[None]
 
     @cached_property
     def neighbours(self):

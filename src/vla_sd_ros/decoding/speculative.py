@@ -137,6 +137,10 @@ class Method:
     def __init__(self, settings: Settings, drafter=None):
         self._settings, self._drafter = settings, drafter
 
+    def foresee(self, knowledge: Knowledge) -> Plan | None:
+        """How to decode the step before its image has been looked at; None: by looking, as most methods always do."""
+        return None
+
     def plan(self, knowledge: Knowledge) -> Plan:
         """How to decode the step of which this is known."""
         raise NotImplementedError
@@ -159,11 +163,14 @@ class Speculative:
         history: of the goal so far; without one every step is a first step. The caller records what it executes.
         """
         vla, watch = self._vla, Stopwatch(self._vla.synchronise)
-        prompt = vla.observe(image, instruction)
-        watch.lap("vision")
         history = History(vla.statistics) if history is None else history
-        knowledge = Knowledge(vla, self.settings, self._filter, self._database, history, instruction, prompt)
-        plan = self._method.plan(knowledge)
+        knowledge = Knowledge(vla, self.settings, self._filter, self._database, history, instruction)
+        plan = self._method.foresee(knowledge)
+        if plan is None:
+            watch.lap("draft")
+            prompt = knowledge.prompt = vla.observe(image, instruction)
+            watch.lap("vision")
+            plan = self._method.plan(knowledge)
         if plan.skip is not None:
             outcome = Outcome(tokens=plan.skip.tolist())
         elif plan.decode is not None:

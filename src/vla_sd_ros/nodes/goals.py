@@ -158,6 +158,8 @@ class Goals:
                 self._hold(run)
                 self._node.get_logger().warning(verdict.why)
             run.holding, run.why = verdict.hold, verdict.why
+            if run.holding and run.record is not None:
+                run.record.interrupt()
 
     def _situation(self, run: Run) -> Situation:
         clock, steady, inputs, arm = self._clock.now(), self._clock.steady(), self._inputs, self._inputs.arm.sample

@@ -78,7 +78,9 @@ class Inference:
         except ValueError as error:
             self._skip(run, image, str(error))
             return
-        self._pacer.use(image, started, self._node.values["control_period"])
+        period = self._node.values["control_period"]
+        late = self._pacer.late(image, started, period)
+        self._pacer.use(image, started, period)
         with goals.lock:
             self._look(run, pixels)
             if run.ending or run.holding:
@@ -86,6 +88,8 @@ class Inference:
         brain = self._node.brain
         if run.record is None:
             run.record = brain.begin()
+        if late:
+            run.record.interrupt()
         run.record.see(self._inputs.pose_at(image.stamp))
         decision = brain.decide(pixels, run.goal.instruction, run.record)
         with goals.lock:

@@ -34,10 +34,11 @@ class RemoteError(ConnectionError):
 
 @dataclass
 class Progress:
-    """How far a goal is, and where the end effector was at its newest image."""
+    """How far a goal is, and where the end effector was at its newest image. interrupted: as History's."""
 
     steps: int = 0
     measured: Pose | None = None
+    interrupted: int = -1
 
     def __len__(self) -> int:
         return self.steps
@@ -49,6 +50,10 @@ class Progress:
     def record(self, bins: np.ndarray) -> None:
         """The step's action was commanded."""
         self.steps += 1
+
+    def interrupt(self) -> None:
+        """The arm is held, or its image late."""
+        self.interrupted = self.steps
 
 
 class RemotePolicy:
@@ -209,7 +214,7 @@ def _told(action: np.ndarray, told: dict, elapsed_ms: float) -> Decision:
 
 
 def _extension(progress: Progress) -> dict:
-    entry: dict[str, int | np.ndarray] = {"step": len(progress)}
+    entry: dict[str, bool | int | np.ndarray] = {"step": len(progress), "follows": progress.interrupted != len(progress)}
     if progress.measured is not None:
         entry |= {"position": np.asarray(progress.measured.position, float),
                   "rotation": np.asarray(progress.measured.rotation, float)}

@@ -27,7 +27,8 @@ class Observation:
     """image (H, W, 3) uint8 RGB. unnorm_key: the statistics that the client expects, empty for those of the server.
 
     step: how many actions of this episode the client has executed, where it says so; 0 begins a new episode. measured: where
-    the end effector was when the image was taken.
+    the end effector was when the image was taken. follows: whether the client says that this image follows the one before by one
+    control period, in which the arm was not held; only then can a step do without a look at its image.
     """
 
     image: np.ndarray
@@ -35,6 +36,7 @@ class Observation:
     unnorm_key: str = ""
     step: int | None = None
     measured: Pose | None = None
+    follows: bool = False
 
 
 def from_act(body: bytes) -> tuple[Observation, bool]:
@@ -106,17 +108,18 @@ def _instruction(name: str, message: dict) -> str:
 
 
 def _extension(entry) -> dict:
-    """step and measured, of what our own client sends beside an observation."""
+    """step, follows and measured, of what our own client sends beside an observation."""
     step = entry.get("step") if isinstance(entry, dict) else -1
     if step is not None and (isinstance(step, bool) or not isinstance(step, int) or step < 0):
         raise BadRequest(f"{EXTENSION!r} must be a map whose 'step' is the number of actions executed in this episode")
+    said = {"step": step, "follows": entry.get("follows") is True}
     pose = [entry.get(name) for name in ("position", "rotation")]
     if all(value is None for value in pose):
-        return {"step": step}
+        return said
     for value, shape in zip(pose, ((3,), (3, 3))):
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.shape != shape:
             raise BadRequest(f"'position' and 'rotation' in {EXTENSION!r} must be arrays of floats, (3,) and (3, 3)")
-    return {"step": step, "measured": Pose(*(value.astype(float) for value in pose))}
+    return {**said, "measured": Pose(*(value.astype(float) for value in pose))}
 
 
 def _keys(message: dict) -> str:

@@ -151,6 +151,8 @@ class Service:
     def _decide(self, episode: ClientEpisode, observation: Observation, key: str, pause: float) -> Decision:
         """In the inference thread, or, in a round, in one of the decoders'."""
         history = episode.history_for(observation, key, pause)
+        if not observation.follows:
+            history.interrupt()
         history.see(observation.measured)
         decision = episode.brain.decide(observation.image, observation.instruction, history)
         history.record(decision.bins)

@@ -29,7 +29,7 @@ from vla_sd_ros.training import trees
 from vla_sd_ros.training.threshold import Threshold, fit_threshold
 
 QUANTILE = 95  # [%], of the values that becomes 1 in the fused metric (HeiSD)
-SKIP_PRECISION = 0.93  # share of the draft head's skipped actions that the verifier would have accepted
+SKIP_PRECISION = 0.93  # share of the draft head's skipped actions that the verifier would have accepted; of those ahead, too
 RETRIEVAL_PRECISION = 0.7  # the same of retrieved ones: the nearest neighbours of all are not accepted much more often
 COMPETING = 3  # [bins] within which the sources of a composite draft compete
 TREE_STEPS = 150  # recorded steps that each shape of the drafter's tree decodes
@@ -122,6 +122,9 @@ def fit(found: Survey) -> dict[str, Any]:
         fitted |= metric_ranges(paths, Settings().metric_window, Settings().metric_displacement)
     if "head" in found.drafts:
         fitted["skip_confidence"] = skip_threshold(found.confidence, head_accepted(found), SKIP_PRECISION)
+    if (asked := np.isfinite(found.foretold_confidence)).any():
+        near = np.all(np.abs(found.foretold - found.plain) <= found.foretold_radius, axis=1)
+        fitted["ahead_confidence"] = skip_threshold(found.foretold_confidence[asked], near[asked], SKIP_PRECISION)
     if "retrieval" in found.drafts:
         accepted = retrieval_accepted(found)
         fitted["skip_similarity"] = skip_threshold(found.similarity, accepted, RETRIEVAL_PRECISION)

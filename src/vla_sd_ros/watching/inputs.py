@@ -50,6 +50,7 @@ class Pacer:
     PATIENCE = 1.1      # of a period, since the last action, after which an image with less spacing will do
     HASTE = 0.5         # of a period, by which an action may come early after one that came late
     PACE = 0.98         # of a period, between actions in the long run: cameras and clocks differ by so much
+    LATE = 1.5          # of a period, between the stamps of two used images: what the first one foretold is over
 
     def __init__(self) -> None:
         self._seen: float | None = None         # stamp of the last image that was taken, used or not
@@ -64,6 +65,13 @@ class Pacer:
         # Negative: the clock was set back, and the stamps say nothing.
         free = max(self._started + (self.PATIENCE if close else self.HASTE) * period, self._due - self.HASTE * period)
         return max(0.0, free - steady)
+
+    def late(self, sample: Sample, steady: float, period: float) -> bool:
+        """Whether this image comes so late after the last used one, by its stamp or by the time that passed, that an action or
+        more was left out."""
+        if self._stamp is None:
+            return True
+        return not 0.0 < sample.stamp - self._stamp < self.LATE * period or steady - self._started > self.LATE * period
 
     def use(self, sample: Sample, steady: float, period: float) -> None:
         """An action is decided on this image."""

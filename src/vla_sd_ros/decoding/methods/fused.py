@@ -4,16 +4,33 @@
 How far a draft may be off follows the kinematics: little while the arm moves slowly, which it does where it matters, more
 while it moves fast, where the next step makes up for it. At most fused_run steps in a row go unverified, and a change of the
 gripper never does.
+
+A head that looks ahead foretells the next step, too. Where it is sure of that, the step is executed without a look at its
+image. The camera is looked at again right afterwards: no step without a look follows another.
 """
+from typing import NamedTuple
+
 import numpy as np
 
+from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.methods.prefill import PrefillJacobi
 from vla_sd_ros.decoding.settings import Settings
-from vla_sd_ros.decoding.sources import Knowledge
-from vla_sd_ros.decoding.speculative import Plan
+from vla_sd_ros.decoding.sources import Knowledge, Marginals, marginals
+from vla_sd_ros.decoding.speculative import Outcome, Plan
 from vla_sd_ros.policy.actions import BINS
+from vla_sd_ros.policy.vla import Prompt, Vla
 
 HALF_OPEN = 3 * BINS // 4  # bin of a gripper at 0.5, which is not normalised
+AHEAD = "ahead"  # path of a step without a look
+
+
+class Look(NamedTuple):
+    """At the image of a step, of a history of so many steps, from which the next one may be foretold."""
+
+    prompt: Prompt
+    instruction: str
+    history: History
+    step: int
 
 
 class Fused(PrefillJacobi):
@@ -21,26 +38,68 @@ class Fused(PrefillJacobi):
 
     def __init__(self, settings: Settings, drafter=None):
         super().__init__(settings, drafter)
-        self._skipped = 0  # steps in a row
+        self._unverified = 0  # steps in a row
+        self._look: Look | None = None
+
+    def foresee(self, knowledge: Knowledge) -> Plan | None:
+        look, self._look = self._look, None
+        if look is None or self._unverified >= self._settings.fused_run or not follows(look, knowledge):
+            return None
+        found = foretold(knowledge.vla, look.prompt, knowledge.history)
+        if found is None or turns(*knowledge.history.bins[-2:]):
+            return None
+        action, within = self._draft(knowledge, found)
+        if turns(knowledge.history.bins[-1], action) or within.prod() < self._settings.ahead_confidence:
+            return None
+        self._unverified += 1
+        return Plan(AHEAD, skip=action)
 
     def plan(self, knowledge: Knowledge) -> Plan:
-        action = self._sure(knowledge) if self._skipped < self._settings.fused_run else None
-        self._skipped = self._skipped + 1 if action is not None else 0
+        action = self._sure(knowledge) if self._unverified < self._settings.fused_run else None
+        self._unverified = self._unverified + 1 if action is not None else 0
         return super().plan(knowledge) if action is None else Plan("skip", skip=action)
+
+    def learn(self, knowledge: Knowledge, plan: Plan, outcome: Outcome) -> None:
+        prompt, head = knowledge.prompt, knowledge.vla.draft_head
+        if prompt is None or outcome.rejected or self._settings.ahead_confidence > 1.0:
+            return
+        if head is not None and head.looks_ahead:
+            self._look = Look(prompt, knowledge.instruction, knowledge.history, len(knowledge.history))
 
     def _sure(self, knowledge: Knowledge) -> np.ndarray | None:
         """The draft head's action (7,) if it need not be verified."""
-        if knowledge.head_probabilities is None or not len(knowledge.history):
+        if knowledge.head_marginals is None or not len(knowledge.history):
             return None
-        action, probability = knowledge.head_within(kinematic_radius(self._settings, knowledge))
-        turned = (action[6] >= HALF_OPEN) != (knowledge.last_action[0, 6] >= HALF_OPEN)
-        return None if turned or probability[:6].prod() < self._settings.skip_confidence else action
+        action, within = self._draft(knowledge, knowledge.head_marginals)
+        turned = turns(knowledge.history.bins[-1], action)
+        return None if turned or within[:6].prod() < self._settings.skip_confidence else action
+
+    def _draft(self, knowledge: Knowledge, found: Marginals) -> tuple[np.ndarray, np.ndarray]:
+        """An action (7,) of the draft head, and its own probability (7,) that each token is near enough to the verifier's."""
+        return found.within(kinematic_radius(self._settings, knowledge.vla, found))
 
 
-def kinematic_radius(settings: Settings, knowledge: Knowledge) -> np.ndarray:
+def follows(look: Look, knowledge: Knowledge) -> bool:
+    """Whether this is the step right after a look, of the same goal, and nothing came between them; the goal's third at least."""
+    history = knowledge.history
+    return (history is look.history and len(history) == look.step + 1 and look.step > 0 and history.interrupted != len(history)
+            and knowledge.instruction == look.instruction)
+
+
+def foretold(vla: Vla, prompt: Prompt, history: History) -> Marginals | None:
+    """What the draft head thinks of the step after the one whose prompt this is; None where that is not finite."""
+    return marginals(vla.draft_ahead(prompt, np.array(history.bins[-2:])))
+
+
+def turns(before: np.ndarray, action: np.ndarray) -> bool:
+    """Whether the gripper opens or closes from one action (7,) to the next."""
+    return bool((before[6] >= HALF_OPEN) != (action[6] >= HALF_OPEN))
+
+
+def kinematic_radius(settings: Settings, vla: Vla, found: Marginals) -> np.ndarray:
     """The radius (7,) of fused in bins, which rises with the length of the head's translation; the gripper's is 0."""
     s = settings
-    draft = knowledge.nearest("head")[0]
-    length = float(np.linalg.norm(knowledge.vla.action(draft)[:3]))
+    draft = found.within(np.ones(7))[0]
+    length = float(np.linalg.norm(vla.action(draft)[:3]))
     radius = s.fused_radius_min + (s.fused_radius_max - s.fused_radius_min) * min(1.0, length / s.fused_translation)
     return np.append(np.full(6, np.floor(radius)), 0.0)

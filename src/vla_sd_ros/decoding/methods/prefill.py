@@ -20,8 +20,8 @@ class Prefill(Method):
     def plan(self, knowledge: Knowledge) -> Plan:
         s = self._settings
         source: Source | None
-        if s.prefill_sources == ["head"] and s.head_nodes and knowledge.head_probabilities is not None:
-            source = Likeliest(knowledge.head_probabilities, s.head_nodes, s.head_least)
+        if s.prefill_sources == ["head"] and s.head_nodes and knowledge.head_marginals is not None:
+            source = Likeliest(knowledge.head_marginals.probabilities, s.head_nodes, s.head_least)
         else:
             source = merged(s, knowledge, np.zeros(ACTION_TOKENS))
         return AUTOREGRESSIVE if source is None else Plan("prefill", source, exact, in_prefill=True)
