@@ -21,6 +21,7 @@ from vla_sd_ros.policy import engine
 from vla_sd_ros.policy.actions import ActionStatistics, check_units, choose_statistics, decode
 from vla_sd_ros.policy.draft import EMPTY, Draft, chain, places
 from vla_sd_ros.policy.graphs import Graphs, eager
+from vla_sd_ros.policy.light_head import LightHead
 from vla_sd_ros.policy.model import DraftHead, VlaModel
 from vla_sd_ros.policy.preprocessing import ImageSettings, check_same, pixels_of
 from vla_sd_ros.policy.prompt import MAX_PROMPT_TOKENS, Prompts
@@ -130,6 +131,7 @@ class Vla:
     def use_draft_head(self, head: DraftHead | None) -> None:
         """Draft with this head from now on; it becomes the policy's."""
         self.draft_head = head and head.to(self.device).eval().requires_grad_(False)
+        self._light_head = LightHead(head) if head and self.device.type == "cpu" else None
 
     @property
     def llama(self) -> LlamaForCausalLM:
@@ -251,7 +253,10 @@ class Vla:
         """The draft head's probabilities (7, 256) of each bin. Raises ValueError when the checkpoint has no head."""
         if self.draft_head is None:
             raise ValueError(f"checkpoint {self.name} has no draft head; train one with vla-sd train")
-        return self.draft_head(prompt.cells.float(), prompt.text.float())[0].softmax(-1).cpu().numpy()
+        cells, text = prompt.cells.float(), prompt.text.float()
+        if self._light_head:
+            return self._light_head.now(cells[0].numpy(), text[0].numpy())
+        return self.draft_head(cells, text)[0].softmax(-1).cpu().numpy()
 
     @torch.inference_mode()
     def draft_ahead(self, prompt: Prompt, executed: np.ndarray) -> np.ndarray:
@@ -260,8 +265,11 @@ class Vla:
         executed (2, 7): bins of the action before the prompt's image, and of the one that was executed on it. Needs a head that
         looks ahead.
         """
+        cells, text = prompt.cells.float(), prompt.text.float()
+        if self._light_head:
+            return self._light_head.ahead(cells[0].numpy(), text[0].numpy(), executed)
         bins = torch.from_numpy(executed)[None].to(self.device, torch.float32)
-        return self.draft_head.ahead(prompt.cells.float(), prompt.text.float(), bins)[0].softmax(-1).cpu().numpy()
+        return self.draft_head.ahead(cells, text, bins)[0].softmax(-1).cpu().numpy()
 
     def embed(self, draft: Draft) -> Tensor:
         """Embeddings (m, hidden) of a draft's tokens."""
