@@ -11,6 +11,7 @@ CHECKPOINTS = ROOT / "src" / "vla_sd_ros" / "checkpoints"
 RESULTS = {
     "libero": ("libero_object", "libero_spatial_by_libero"),
     "libero_spatial": ("libero_spatial", "libero_spatial_other_sentence"),
+    "groceries": ("groceries_libero_object", "groceries_each", "groceries_swap", "groceries_task"),
 }
 README_ROWS = (  # results file, decoder, what to call it
     ("decoders_libero_object", "autoregressive", "`autoregressive`: no drafts, the measure of all others"),
@@ -19,7 +20,11 @@ README_ROWS = (  # results file, decoder, what to call it
     ("decoders_libero_object_small", "heisd", "`heisd`: HeiSD"),
     ("decoders_libero_object", "prefill", "`prefill` (ours): verified inside the prefill, the same tokens"),
     ("decoders_libero_object", "fused", "`fused` (ours, the demo's)"),
-    ("libero_spatial", "autoregressive", "`autoregressive`"),
+    ("groceries_libero_object", "autoregressive", "policy `groceries`, `autoregressive`"),
+    ("groceries_each", "autoregressive", "the same, each object of the scene asked for by name"),
+    ("groceries_swap", "autoregressive", "the same, objects have changed places (LIBERO-PRO)"),
+    ("groceries_task", "autoregressive", "the same, another object is asked for (LIBERO-PRO)"),
+    ("libero_spatial", "autoregressive", "`autoregressive`, policy `libero_spatial`"),
 )
 BEGIN, END = "<!-- results: made by benchmarks/model_card.py -->", "<!-- end of results -->"
 
@@ -63,13 +68,12 @@ def readme_table() -> str:
             f"| {row['latency_ms']['median']:.1f} ms | {row['speedup_vs_autoregressive']:.2f} "
             f"| {row['forward_passes_per_action']:.1f} |"
         )
-    first, *_, last = reports.values()
+    first = next(iter(reports.values()))
     return "\n".join([
         *lines, "",
         f"Closed loop from initial states that no training has seen, on {first['device']}, no GPU; latency from image to action,",
         "its ratio to that of `autoregressive` in the same run; passes of the language model for an action. The policies are "
-        f"`{first['checkpoint']}`", f"and, for {last['suite']},",
-        f"`{last['checkpoint']}`. Two of the rows again:", "",
+        f"`{first['checkpoint']}` and those that are named. Two of the rows again:", "",
         f"    vla-sd bench libero --suite {first['suite']} --workers 2 --settings config/sim.yaml --decoder autoregressive,fused"])
 
 

@@ -7,6 +7,7 @@ from vla_sd_ros.instruction import normalized
 
 
 @pytest.mark.parametrize("name, one", [("libero", "pick up the milk and place it in the basket"),
+                                       ("groceries", "pick up the milk and place it in the basket"),
                                        ("libero_spatial", "pick up the black bowl on the stove and place it on the plate")])
 def test_the_shipped_policies_list_theirs(name, one):
     known = instructions.of(name)

@@ -70,6 +70,7 @@ class Mode:
         return f"nobody answers {self._node.resolve_service_name('get_robot_info')}: start Interbotix's driver, or correct its name"
 
     def close(self) -> None:
+        """Ask no more."""
         self._node.destroy_client(self._client)
 
     def _give_question_up(self) -> None:
