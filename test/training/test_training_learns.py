@@ -10,6 +10,7 @@ from vla_sd_ros.policy.model import VlaModel
 from vla_sd_ros.policy.prompt import word_tokenizer
 from vla_sd_ros.policy.preprocessing import normalise_pixels
 from vla_sd_ros.training.data import Batches, Frames
+from vla_sd_ros.training.loop import quick_passes
 from vla_sd_ros.training.losses import AuxiliaryHead, Guide, action_loss, pointing_loss
 from vla_sd_ros.training.train import Trainee, action_states, compute_losses, keep_words
 
@@ -112,3 +113,20 @@ def test_a_model_keeps_the_words_it_knows_when_others_come():
     keep_words(model, before, now)
     assert torch.equal(model.text_embeddings(torch.tensor(now.encode("pick the milk").ids)), old)
     assert before.encode("milk").ids != now.encode("milk").ids and torch.equal(model.action_embeddings(), action)
+
+
+def test_quick_passes_point_the_gradient_the_same_way():
+    frames, model = toy_frames(), tiny()
+    trainee = Trainee(model, AuxiliaryHead(32, 32), Guide(2, 32, 32), torch.nn.ModuleList(), [])
+    batch = Batches(frames, frames.statistics(), 16, 0, questions=2).draw()
+
+    def gradient() -> torch.Tensor:
+        model.zero_grad()
+        compute_losses(trainee, normalise_pixels(batch.images, model.config), batch, IDS, True)["loss"].backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    exact = gradient()
+    with quick_passes():
+        quick = gradient()
+    assert torch.nn.functional.cosine_similarity(quick, exact, dim=0) > 0.99
+    assert abs(quick.norm() / exact.norm() - 1) < 0.03

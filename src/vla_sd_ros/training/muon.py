@@ -7,6 +7,8 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
+from vla_sd_ros.training.loop import multiplies_bf16
+
 COEFFICIENTS, ITERATIONS = (3.4445, -4.775, 2.0315), 5
 
 
@@ -44,11 +46,13 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """The nearest matrix, of the same shape (m, n), whose singular values are near 1, by Newton-Schulz iterations."""
+    """The nearest matrix with singular values near 1, by Newton-Schulz iterations: in bf16 where this CPU multiplies it, which
+    is three times as fast and near enough."""
     a, b, c = COEFFICIENTS
     x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = x / x.norm().clamp(min=1e-7)
+    x = (x / x.norm().clamp(min=1e-7)).to(torch.bfloat16 if multiplies_bf16() else matrix.dtype)
     for _ in range(ITERATIONS):
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    x = x.to(matrix.dtype)
     return x.T if matrix.shape[0] > matrix.shape[1] else x

@@ -30,8 +30,8 @@ from vla_sd_ros.policy.model import VlaModel
 from vla_sd_ros.policy.preprocessing import normalise_pixels
 from vla_sd_ros.policy.prompt import prompt_ids, read_tokenizer, word_tokenizer
 from vla_sd_ros.training.data import Batch, Batches, Frames, open_frames, pack, vary_colours
-from vla_sd_ros.training.loop import (Log, average_gradients, check_processes, learning_rate, load_state, multiplies_bf16,
-                                       save_state, spawn)
+from vla_sd_ros.training.loop import (Log, average_gradients, check_processes, learning_rate, load_state, quick_passes, save_state,
+                                       spawn)
 from vla_sd_ros.training.losses import AuxiliaryHead, Guide, action_loss, auxiliary_loss, pointing_loss
 from vla_sd_ros.training.muon import Muon
 
@@ -125,7 +125,6 @@ def _train(rank: int, arguments: argparse.Namespace, work: Path) -> None:
     generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**62)))
     log = Log(work / "log.csv", ("loss", "auxiliary", "cells", "direct", "action", "tokens", "located")) if rank == 0 else None
     total = arguments.vision_steps + arguments.steps
-    bf16 = multiplies_bf16()
     last_saved = time.monotonic()
 
     while trainee.step < total:
@@ -134,7 +133,7 @@ def _train(rank: int, arguments: argparse.Namespace, work: Path) -> None:
         batch = batches.draw()
         pixels = vary_colours(normalise_pixels(batch.images, trainee.model.config), generator)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with quick_passes():
             losses = compute_losses(trainee, pixels, batch, ids, whole)
         for optimizer in trainee.optimizers:
             optimizer.zero_grad(set_to_none=True)
