@@ -7,6 +7,7 @@ operation. Where torchrun has started several processes, one for each GPU, these
 import csv
 import math
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -71,6 +72,7 @@ def spawn(train, arguments: tuple, processes: int) -> None:
 
 
 def _join(rank: int, train, arguments: tuple, processes: int, port: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # torch sends it when the parent has ended; a job in the background ignores it
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=processes)
     train(rank, *arguments)
