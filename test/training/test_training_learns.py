@@ -79,6 +79,19 @@ def test_sentences_about_one_image_do_not_see_each_other():
         assert torch.allclose(ours, torch.cat(theirs), atol=1e-5)
 
 
+def test_pointing_is_taught_to_the_attention_that_the_model_has():
+    """Scores of the two heads are those of the pass itself, at the prompt's end and at each of the action's tokens."""
+    model, image, bins = tiny().eval(), torch.randn(1, 4, 32), torch.full((1, 7), 128)
+    with torch.no_grad():
+        _, scores = action_states(model, image, [[IDS["first"]]], bins)
+        model.language_model.set_attn_implementation("eager")
+        ids = torch.cat((IDS["first"][1:], 319 - bins[0, :6]))
+        sequence = torch.cat((model.text_embeddings(IDS["first"][None, :1]), image, model.text_embeddings(ids)[None]), dim=1)
+        middle = model.language_model.model(inputs_embeds=sequence, output_attentions=True).attentions[1]
+    seen = middle[0, :2, -7:, 1:5].transpose(0, 1)  # the rest of the attention is on words
+    assert torch.allclose(scores[0].softmax(-1), seen / seen.sum(-1, keepdim=True), atol=1e-5)
+
+
 def test_other_jobs_are_asked_about_only_where_they_may_be():
     frames = toy_frames()
     frames.columns["jobs"][:, 1] = np.where(frames.columns["held"], -1, 1)
@@ -90,8 +103,8 @@ def test_other_jobs_are_asked_about_only_where_they_may_be():
 def test_pointing_is_right_when_the_scores_are_highest_where_the_things_are():
     batch = Batches(toy_frames(), toy_frames().statistics(), 8, 0, questions=2).draw()
     cell = (batch.grasp_at * 4).floor().long()
-    scores = torch.zeros(16, 2, 16)
-    scores[torch.arange(16), :, cell[:, 1] * 4 + cell[:, 0]] = 50.0  # grasp and place are one point there
+    scores = torch.zeros(16, 3, 2, 16)
+    scores[torch.arange(16), :, :, cell[:, 1] * 4 + cell[:, 0]] = 50.0  # grasp and place are one point there
     assert pointing_loss(scores, batch) < 1e-3 < pointing_loss(-scores, batch)
 
 

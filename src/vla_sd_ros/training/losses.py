@@ -49,28 +49,19 @@ class Guide(nn.Module):
     """What only training has, to teach where the things are that a sentence names.
 
     In the vision tower by a query for each job, which needs no language: that cells tell things apart is learnt soon. In the
-    language model by asking half of its layers, at the prompt's end, at which of the image's tokens the things are, and all
-    of its layers where they are in metres.
+    language model by where all of its layers say in metres that they are. (That two of its heads look at them is taught with
+    nothing beside the model: pointing_loss.)
     """
 
     def __init__(self, jobs: int, width: int, hidden: int):
         super().__init__()
         self.named = nn.Embedding(jobs, 2 * width)
-        self.ask = nn.Linear(hidden, 2 * hidden)
         self.located = nn.Linear(hidden, GEOMETRY)
 
     def cells(self, jobs: Tensor, features: Tensor) -> Tensor:
-        """Scores (B, 2, cells) of a job's (B,) grasp and place in the cells' features (B, cells, width)."""
-        return _scores(self.named(jobs), features)
-
-    def tokens(self, state: Tensor, tokens: Tensor) -> Tensor:
-        """Scores (B, 2, tokens) of a sentence's grasp and place, by a state (B, hidden), in image tokens (B, tokens, hidden)."""
-        return _scores(self.ask(state), tokens)
-
-
-def _scores(queries: Tensor, keys: Tensor) -> Tensor:
-    """Scores (B, 2, n) of queries (B, 2 * width) and keys (B, n, width)."""
-    return queries.unflatten(1, (2, -1)) @ keys.transpose(1, 2) / keys.shape[-1] ** 0.5
+        """Scores (B, 1, 2, cells) of a job's (B,) grasp and place in the cells' features (B, cells, width)."""
+        queries = self.named(jobs).unflatten(1, (1, 2, -1))
+        return queries @ features[:, None].transpose(2, 3) / features.shape[-1] ** 0.5
 
 
 def auxiliary_loss(geometry: Tensor, batch: Batch) -> Tensor:
@@ -83,9 +74,10 @@ def auxiliary_loss(geometry: Tensor, batch: Batch) -> Tensor:
 
 
 def pointing_loss(scores: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy of scores (B, 2, cells), of cells row by row: the first query looks at the cell of the grasp of the object
-    that is named, the second one at that of the place."""
-    side = math.isqrt(scores.shape[2])
+    """Cross-entropy of scores (B, n, 2, cells) of n askers each, of cells row by row: the first one of two looks at the cell of
+    the grasp of the object that is named, the second one at that of the place."""
+    askers, side = scores.shape[1], math.isqrt(scores.shape[3])
     at = torch.stack((batch.grasp_at, batch.place_at), dim=1)
     column, row = (at * side).floor().clamp(0, side - 1).long().unbind(-1)
-    return F.cross_entropy(scores.transpose(1, 2), row * side + column)
+    cell = (row * side + column)[:, None].expand(-1, askers, -1)
+    return F.cross_entropy(scores.flatten(0, 2), cell.flatten())

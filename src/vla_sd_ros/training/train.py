@@ -12,15 +12,18 @@ import csv
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from vla_sd_ros import inputs, instructions
 from vla_sd_ros.policy import checkpoint
@@ -188,8 +191,7 @@ def compute_losses(trainee: Trainee, pixels: Tensor, batch: Batch, ids: dict[str
     if not whole:
         return {"loss": vision, **losses}
     tokens = model.projector(features)
-    hidden, middle = action_states(model, tokens, prompts, batch.prefix)
-    looked = trainee.guide.tokens(middle, tokens.repeat_interleave(len(prompts[0]), dim=0))
+    hidden, looked = action_states(model, tokens, prompts, batch.prefix)
     losses["action"] = action_loss((hidden @ model.action_weight().T).float(), batch)
     losses["tokens"] = pointing_loss(looked.float(), batch)
     losses["located"] = auxiliary_loss(trainee.guide.located(hidden[:, 0]).float(), batch)
@@ -200,8 +202,8 @@ def compute_losses(trainee: Trainee, pixels: Tensor, batch: Batch, ids: dict[str
 def action_states(
     model: VlaModel, image: Tensor, prompts: list[list[Tensor]], bins: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Last hidden states (B * Q, 7, hidden) that the action's tokens are read from, under teacher forcing; and the state
-    (B * Q, hidden) at the prompt's end after half of the layers.
+    """Last hidden states (B * Q, 7, hidden) that the action's tokens are read from, under teacher forcing; and how two heads of
+    the middle layer look from there at the image's tokens: scores (B * Q, 7, 2, image tokens).
 
     image (B, image tokens, hidden); prompts: Q for each image; bins (B * Q, 7). BOS and the image come once, all the image's
     sentences behind them, each with its action; every sentence has the place of the first one and sees none of the others.
@@ -220,11 +222,26 @@ def action_states(
         inputs_embeds=embeddings, use_cache=False, attention_mask=mask.expand(images, 1, -1, -1), position_ids=positions,
         output_hidden_states=True,
     ).hidden_states
-    middle, last = (
-        state[:, shared:].unflatten(1, (questions, length)).flatten(0, 1) for state in (states[len(states) // 2], states[-1])
+    ends = torch.tensor([len(prompt) - 2 for prompt in flat])  # BOS is not among them
+    rows, asking = torch.arange(len(flat))[:, None], ends[:, None] + torch.arange(7)
+    query, key = middle_attention(model, states, positions)
+    last, query = (part[:, shared:].unflatten(1, (questions, length)).flatten(0, 1)[rows, asking] for part in (states[-1], query))
+    seen = key[:, 1:shared].repeat_interleave(questions, dim=0)
+    return last, torch.einsum("bahd,bthd->baht", query, seen) * query.shape[-1] ** -0.5
+
+
+def middle_attention(model: VlaModel, states: Sequence[Tensor], positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries and keys (B, n, 2, head size) of the first two heads of the middle layer. states: each layer's input
+    (B, n, hidden)."""
+    llama = model.language_model.model
+    middle = len(llama.layers) // 2
+    layer = llama.layers[middle]
+    width = 2 * layer.self_attn.head_dim
+    states = layer.input_layernorm(states[middle])
+    query, key = (
+        F.linear(states, part.weight[:width]).unflatten(2, (2, -1)) for part in (layer.self_attn.q_proj, layer.self_attn.k_proj)
     )
-    rows, ends = torch.arange(len(flat)), torch.tensor([len(prompt) - 2 for prompt in flat])  # BOS is not among them
-    return last[rows[:, None], ends[:, None] + torch.arange(7)], middle[rows, ends]
+    return apply_rotary_pos_emb(query, key, *llama.rotary_emb(states, positions), unsqueeze_dim=2)
 
 
 def side_by_side(shared: int, length: int, count: int) -> tuple[Tensor, Tensor]:
