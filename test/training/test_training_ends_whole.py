@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-from vla_sd_ros.training import loop
 
 
 def wait(rank: int, folder: str) -> None:
