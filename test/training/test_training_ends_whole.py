@@ -15,10 +15,15 @@ def wait(rank: int, folder: str) -> None:
 
 
 def test_no_process_outlives_the_one_that_was_started(tmp_path):
-    code = f"import test_training_ends_whole as t; t.loop.spawn(t.wait, ({str(tmp_path)!r},), 2)"
-    started = subprocess.Popen(  # a shell has the jobs of its background ignore interrupts
-        [sys.executable, "-c", f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nif __name__ == '__main__': {code}"],
-        cwd=Path(__file__).parent)
+    code = f"""
+import signal
+from test_training_ends_whole import wait
+from vla_sd_ros.training import loop
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for the jobs of its background
+if __name__ == "__main__":
+    loop.spawn(wait, ({str(tmp_path)!r},), 2)
+"""
+    started = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent)
     while len(ready := [path for path in tmp_path.iterdir() if path.read_text()]) < 2:
         assert started.poll() is None
         time.sleep(0.1)
