@@ -40,6 +40,20 @@ def test_it_recovers_from_a_lost_grasp():
     scene.close()
 
 
+def test_it_closes_no_higher_than_a_policy_that_misjudges_it_can_afford():
+    scene = LiberoScene("libero_object", 1, image_size=0)  # cream cheese, 2 cm high
+    scene.reset(40)
+    expert, heights = Expert(scene, job_for(scene)), []
+
+    def look(step, action):
+        if action[6] < 0.5:
+            heights.append(scene.ee_pose()[0][2] - expert.privileged()["grasp_points"][2])
+        return action
+
+    assert drive(scene, job_for(scene), look) and heights[0] < 0.005
+    scene.close()
+
+
 def test_another_sentence_in_the_same_scene_moves_another_object():
     scene = LiberoScene("libero_spatial", 2, image_size=0)
     (own, own_sentence), (other, other_sentence) = jobs_with_sentences(scene)

@@ -17,8 +17,9 @@ GAIN = 0.3  # fraction of the remaining error that one action closes
 MAX_TRANSLATION = 0.04  # [m] per step
 MAX_ROTATION = 0.1  # [rad] per step
 GRASP_TOLERANCE = np.array([0.014, 0.011])  # [m] in x and y; wider along x, where the fingers are long
-GRASP_DEPTH = (-0.018, 0.010)  # [m] of the gripper relative to the grasp point within which it closes
-GRASP_LIFT = 0.1  # [m]: the closing action already lifts with all speed, so that "closed" is soon seen from afar
+GRASP_DEPTH = (-0.018, 0.004)  # [m] of the gripper relative to the grasp point within which it closes
+GRASP_LIFT = 0.06  # [m]: the closing action already lifts with all speed, so that "closed" is soon seen from afar
+SINK = 0.006  # [m] below the grasp point that the gripper makes for, so that it does not creep towards it
 FUNNEL_TOLERANCE = 0.008  # [m]: within this horizontal distance the gripper goes all the way down
 FUNNEL_SLOPE = 3.0  # height above the grasp per horizontal distance
 HOVER = 0.12  # [m] above the grasp while approaching, at least
@@ -150,7 +151,7 @@ class Expert:
             return position + np.array([0.0, 0.0, GRASP_LIFT]), 0.0
         distance = np.hypot(0.8 * error[0], error[1])
         height = np.clip(FUNNEL_SLOPE * (distance - FUNNEL_TOLERANCE), 0.0, max(HOVER, TRAVEL - grasp[2]))
-        return grasp + np.array([0.0, 0.0, height]), 1.0
+        return grasp + np.array([0.0, 0.0, height - SINK]), 1.0
 
     def _carry(self, position: np.ndarray) -> tuple[np.ndarray, float]:
         """Up, over to the place, down, and open there."""

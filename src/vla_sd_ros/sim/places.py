@@ -4,7 +4,7 @@ import numpy as np
 
 LOW, HIGH = np.array([0.37, -0.30]), np.array([0.78, 0.31])  # [m] in the base frame: seen by the camera
 REACH = 0.78  # [m] from the base, as far as the arm comes with its gripper straight down
-GAP = 0.05  # [m] between two objects, for the fingers and the hand
+GAP = 0.03  # [m] between two objects: the open fingers just fit in
 CELL = 0.05  # [m], edge of the squares by which places are held out
 HELD_OUT = 5  # one square of so many is held out
 TRIES = 200

@@ -25,7 +25,7 @@ QUESTIONS = 3  # jobs about which one image is asked in a batch
 SHIFT = 3  # [pixels], largest shift of the augmentation
 PREFIX_NOISE = 9  # [bins], largest error of the tokens that the model conditions on: relaxed acceptance makes such errors
 PREFIX_NOISE_PROBABILITY = 0.2  # of each token
-EVENT_DISTANCE = 0.03  # [m]: frames this close to grasp or place, or about to move the gripper, are drawn twice as often
+EVENT_DISTANCE = 0.03  # [m]: frames this close to the grasp or the place are drawn three times as often
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Frames:
             np.linalg.norm(self.columns[name][:, 0] - self.columns["ee_positions"], axis=1)
             for name in ("grasp_points", "place_points")
         )
-        weight = 1.0 + (np.where(self.columns["held"], to_place, to_grasp) < EVENT_DISTANCE)
+        weight = 1.0 + 2.0 * (np.where(self.columns["held"], to_place, to_grasp) < EVENT_DISTANCE)
         return weight / weight.sum()
 
 
