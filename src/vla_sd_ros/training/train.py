@@ -237,11 +237,11 @@ def middle_attention(model: VlaModel, states: Sequence[Tensor], positions: Tenso
     middle = len(llama.layers) // 2
     layer = llama.layers[middle]
     width = 2 * layer.self_attn.head_dim
-    states = layer.input_layernorm(states[middle])
+    seen = layer.input_layernorm(states[middle])
     query, key = (
-        F.linear(states, part.weight[:width]).unflatten(2, (2, -1)) for part in (layer.self_attn.q_proj, layer.self_attn.k_proj)
+        F.linear(seen, part.weight[:width]).unflatten(2, (2, -1)) for part in (layer.self_attn.q_proj, layer.self_attn.k_proj)
     )
-    return apply_rotary_pos_emb(query, key, *llama.rotary_emb(states, positions), unsqueeze_dim=2)
+    return apply_rotary_pos_emb(query, key, *llama.rotary_emb(seen, positions), unsqueeze_dim=2)
 
 
 def side_by_side(shared: int, length: int, count: int) -> tuple[Tensor, Tensor]:
