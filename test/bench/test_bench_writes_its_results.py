@@ -53,7 +53,7 @@ def test_rates_are_per_episode_and_latencies_per_step():
 
 def test_an_unknown_setting_is_one_sentence(capsys):
     assert main(["bench", "libero", "--set", "radius=3"]) == 2
-    assert capsys.readouterr().err.startswith("vla-sd bench: unknown setting 'radius': choose one of composite")
+    assert capsys.readouterr().err.startswith("vla-sd bench: unknown setting 'radius': choose one of ahead_confidence, ")
 
 
 def test_a_bad_setting_of_one_decoder_is_one_sentence(capsys):
