@@ -2,11 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-# The distribution of the ROS wheels: the one with the longest life that PyPI has.
-ROS ?= jazzy
-ifneq ($(ROS),jazzy)
-$(error ROS is $(ROS), but this installs the wheels of Jazzy (ROS=jazzy); for another distribution see docs/ros.md)
-endif
 
 BIN := $(VENV)/bin
 SOURCES := $(shell find src launch config resource scripts -type f -not -path '*/__pycache__/*' -not -path '*.egg-info/*' 2>/dev/null)
