@@ -45,7 +45,7 @@ def test_the_recorder_gets_them_too(filmed, tmp_path):
     try:
         filmed.ros.wait_until(lambda: filmed.ros.node.count_subscribers("image") == 2, "the recorder's subscription")
         camera = filmed.film("--qos", "reliable", buffers=False)
-        time.sleep(3.0)
+        time.sleep(6.0)  # 180 images on a machine that does not pause
         assert camera.terminate() == 0 and recorder.terminate() == 0
     finally:
         recorder.kill()
