@@ -43,7 +43,7 @@ def entry(descriptor: ParameterDescriptor, value: ParameterValue) -> dict:
 
 def plain(value: ParameterValue) -> Any:
     """As JSON has it."""
-    found = parameter_value_to_python(value)
+    found: Any = parameter_value_to_python(value)
     return list(found) if hasattr(found, "__len__") and not isinstance(found, str) else found
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from action_msgs.srv import CancelGoal
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import GetState
+from rclpy.client import Client
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import SetBool
@@ -79,7 +80,7 @@ class Robot:
         node = self._node
         node.create_subscription(DecodeStep, "decode", self._on_step, 50)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 20)
-        self._cancels = node.create_client(CancelGoal, "execute_instruction/_action/cancel_goal")
+        self._cancels: Client = node.create_client(CancelGoal, "execute_instruction/_action/cancel_goal")
         self._state_clients["vla"] = node.create_client(GetState, "vla_node/get_state")
         self._marks = node.create_publisher(TaskSuccess, "task_success", LATCHED)
         self._tables.follow("vla", f"{self.namespace.rstrip('/')}/vla_node")

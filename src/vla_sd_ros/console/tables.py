@@ -69,10 +69,11 @@ class Tables:
 
     async def _fetch(self, which: str, client: AsyncParameterClient) -> None:
         """All live parameters of a node; and of vla_node the sentences that its policy knows."""
-        names = list((await client.list_parameters()).result.names)
+        listed = await client.list_parameters()
+        names = list(listed.result.names) if listed else []
         described, values = await client.describe_parameters(names), await client.get_parameters(names)
-        if len(described.descriptors) != len(values.values):
-            return
+        if not described or not values or len(described.descriptors) != len(values.values):
+            return  # a call that was cancelled answers None
         self._take(which, parameters.table(described.descriptors, values.values))
         given = dict(zip(names, map(parameters.plain, values.values)))
         if which == "vla":

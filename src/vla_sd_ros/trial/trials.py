@@ -12,6 +12,7 @@ from typing import Any
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParametersAtomically
+from rclpy.client import Client
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import QoSProfile
 from vla_sd_msgs.action import ExecuteInstruction
@@ -53,10 +54,10 @@ class Trials:
         node = client.node
         node.create_subscription(DecodeStep, "decode", self._steps.append, QoSProfile(depth=1000))
         node.create_subscription(ArmStatus, "arm_node/status", self._on_status, LATCHED)
-        self._set = node.create_client(SetParametersAtomically, "vla_node/set_parameters_atomically")
-        self._get = node.create_client(GetParameters, "vla_node/get_parameters")
-        self._change = node.create_client(ChangeState, "vla_node/change_state")
-        self._reset = node.create_client(ResetScene, "sim_node/reset")
+        self._set: Client = node.create_client(SetParametersAtomically, "vla_node/set_parameters_atomically")
+        self._get: Client = node.create_client(GetParameters, "vla_node/get_parameters")
+        self._change: Client = node.create_client(ChangeState, "vla_node/change_state")
+        self._reset: Client = node.create_client(ResetScene, "sim_node/reset")
 
     def _on_status(self, message: ArmStatus) -> None:
         self._status = message
@@ -190,7 +191,7 @@ class Trials:
             self._transition("activate")
         self._set_all(live)
 
-    def _set_all(self, parameters: dict[str, object]) -> None:
+    def _set_all(self, parameters: dict[str, Any]) -> None:
         request = SetParametersAtomically.Request(
             parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in parameters.items()])
         answer = self._call(self._set, request, "vla_node to take its parameters").result
