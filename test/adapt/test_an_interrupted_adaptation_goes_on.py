@@ -83,7 +83,7 @@ def test_out_of_room_at_any_stage(whole, small_disk, forks, room, capfd):
 
 def test_the_files_that_a_kill_has_left_half_are_not_taken(whole, tmp_path, forks):
     assert forks(made(whole, tmp_path / "adapted"), kill_at=6)["status"] == -signal.SIGKILL
-    half = list((tmp_path / "adapted" / "work").rglob("part-*"))
+    half = list((tmp_path / "adapted" / "work").rglob("part.*"))
     assert len(half) == 1
     half[0].write_bytes(np.random.default_rng(0).bytes(100))
     assert forks(made(whole, tmp_path / "adapted"))["status"] == 0

@@ -118,3 +118,10 @@ def test_an_image_without_a_stamp_goes_on_with_that_of_its_arrival(heard, node):
     put(node, "image", stamped(Image, 0.0, encoding="rgb8"), waited=0.25)
     heard.poll()
     assert stamp_source(heard.images.sample).stamp.sec == 999 and heard.images.sample.stamp == pytest.approx(NOW - 0.25)
+
+
+def test_an_image_from_before_simulated_time_began_has_a_stamp_that_can_be_sent(heard, node, monkeypatch):
+    monkeypatch.setattr(heard._clock, "now", lambda: 0.0)
+    put(node, "image", stamped(Image, 0.0, encoding="rgb8"), waited=0.25)
+    heard.poll()
+    assert heard.images.sample.stamp == pytest.approx(-0.25) and stamp_source(heard.images.sample).stamp.nanosec == 0

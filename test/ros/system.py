@@ -209,8 +209,11 @@ class System:
     def start_moving(self, actions: int = 4, timeout: float = 20.0) -> None:
         """A goal, and wait until the target moves by its actions."""
         self.client.start(self.instructions[-1][1].data if self.instructions else "pick up the milk", time_limit=600.0)
-        self.ros.wait_until(lambda: sum(not c.hold for _, c in list(self.commands)) >= actions, f"{actions} actions",
-                            timeout)
+        def acting() -> bool:
+            assert not self.client.is_complete(0.01), f"the goal ended before it moved: {self.client.result().error_msg}"
+            return sum(not c.hold for _, c in list(self.commands)) >= actions
+
+        self.ros.wait_until(acting, f"{actions} actions", timeout)
         self.ros.wait_until(lambda: speed(self.targets) > 0.01, "motion", timeout)
 
     def end_goal(self) -> None:

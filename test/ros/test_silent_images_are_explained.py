@@ -56,8 +56,10 @@ def test_the_subscription_follows_the_publishers_and_keeps_to_them(camera, ros, 
     assert subscription.reliability == "reliable"
     second = driver.create_publisher(Image, "image", OFFERS["best_effort"])
     ros.wait_until(lambda: subscription.look() or subscription.reliability == "best_effort", "best effort beside reliable")
-    for publisher in (*subscription.publishers, second):
+    for publisher in subscription.publishers:
         driver.destroy_publisher(publisher)
+    ros.wait_until(lambda: subscription.look() or ros.node.count_publishers("image") == 1, "the best-effort one alone")
+    driver.destroy_publisher(second)
     ros.wait_until(lambda: subscription.look() or "nobody" in subscription.why_silent(), "nobody")
     assert subscription.reliability == "best_effort", "it changed without a reason"
     driver.create_publisher(Image, "image", OFFERS["reliable"])

@@ -157,7 +157,7 @@ def drafter(this: Adaptation) -> None:
 
 def database(this: Adaptation) -> None:
     """The trajectory database, where it is not there yet: of the episodes that are learnt from alone."""
-    output, part = this.output / DATABASE, this.output / f"part-{DATABASE}"
+    output, part = this.output / DATABASE, this.output / f"part.{DATABASE}"
     if output.exists():
         return
     collected = Collected()

@@ -21,6 +21,7 @@ from vla_sd_ros.assembly.brain import Choice, Source
 from vla_sd_ros.decoding.parameter_file import read_parameters
 from vla_sd_ros.decoding.settings import DECODERS, Settings
 from vla_sd_ros.inputs import BadInput, expanded
+from vla_sd_ros.whole_files import whole
 
 if TYPE_CHECKING:
     from vla_sd_ros.policy.actions import ActionStatistics  # a server's node needs no torch, which comes with it
@@ -110,9 +111,8 @@ def write(bundle: Bundle, sources: Sequence[str], about: dict) -> None:
              if path.relative_to(bundle.folder).parts[0] in (path.name, DATABASE)}
     meta = {"format": FORMAT, "checkpoint": bundle.checkpoint, "weights": bundle.weights, "unnorm_key": bundle.unnorm_key,
             "statistics": bundle.statistics, "sources": sources, "files": files, **about}
-    part = bundle.folder / f"part-{META}"
-    part.write_text(json.dumps(meta, indent=1) + "\n")
-    part.replace(bundle.folder / META)
+    with whole(bundle.folder / META) as part:
+        part.write_text(json.dumps(meta, indent=1) + "\n")
 
 
 def statistics_digest(statistics: "ActionStatistics") -> str:

@@ -146,5 +146,6 @@ def stamp_source(image: Sample) -> Any:
     """The header of an image, for messages about it: without a stamp it counts from its arrival, for arm_node too."""
     header = image.message.header
     if not Time.from_msg(header.stamp).nanoseconds:
-        header.stamp = Time(nanoseconds=round(1e9 * image.stamp)).to_msg()
+        # Simulated time begins at zero: what waited for it came before that.
+        header.stamp = Time(nanoseconds=max(0, round(1e9 * image.stamp))).to_msg()
     return header

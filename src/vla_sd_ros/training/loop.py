@@ -23,6 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vla_sd_ros.inputs import BadInput
 from vla_sd_ros.policy.weights import load_plain
+from vla_sd_ros.whole_files import whole
 
 
 def check_processes(processes: int, batch_size: int) -> None:
@@ -125,12 +126,10 @@ def save_state(path: Path, state: dict) -> None:
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file, and give it its name when it is whole. Raises BadInput where there is no room."""
-    part = path.with_name(f"part-{path.name}")
     try:
-        write(part)
-        part.replace(path)
+        with whole(path) as part:
+            write(part)
     except (OSError, SafetensorError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
         raise BadInput(f"{path} cannot be written ({' '.join(str(error).split())}): make room, and give the same command again; "
                        "it goes on where it was") from error
 

@@ -2,12 +2,12 @@
 """report.html and summary.json of an unblinded study: fieldtrial's analysis, and what each decoder took."""
 import json
 from html import escape
-from pathlib import Path
 from types import SimpleNamespace
 
 from vla_sd_ros.report.bag import RecordedEpisode
 from vla_sd_ros.report.summary import latency, provenance
 from vla_sd_ros.trial.study import Study
+from vla_sd_ros.whole_files import whole
 
 HEADER = ("decoder", "trials", "actions", "latency, median [ms]", "latency, p95 [ms]", "passes per action", "accepted length",
           "paths", "clipped commands")
@@ -19,7 +19,8 @@ def write(study: Study) -> dict:
 
     results = study.results()
     costs = {name: cost(trials) for name, trials in study.measured().items()}
-    _replace(study.folder / "report.html", with_costs(render_html(results), costs))
+    with whole(study.folder / "report.html") as part:
+        part.write_text(with_costs(render_html(results), costs))
     primary = results.primary
     summary = {
         **provenance(), "protocol": vars(study.protocol), "summary": results.summary,
@@ -30,7 +31,8 @@ def write(study: Study) -> dict:
                            **costs[arm.arm]} for arm in results.arms},
         "deviations": [deviation.message for deviation in results.deviations],
     }
-    _replace(study.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    with whole(study.folder / "summary.json") as part:
+        part.write_text(json.dumps(summary, indent=1) + "\n")
     return summary
 
 
@@ -63,9 +65,3 @@ def _row(name: str, cost: dict) -> list[str]:
 
 def _text(value: object) -> str:
     return "none" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(f"part.{path.name}")
-    part.write_text(text)
-    part.replace(path)

@@ -31,6 +31,7 @@ import yaml
 
 from vla_sd_ros.inputs import BadInput
 from vla_sd_ros.trial.arms import Arm
+from vla_sd_ros.whole_files import whole
 
 DATABASE = "fieldtrial.db"
 OUTCOME = "outcome.json"
@@ -217,17 +218,16 @@ class Study:
 
     def _seal(self, trial_id: str, workplace: Path, outcome: Outcome) -> None:
         archive = self._archive(trial_id)
-        part = archive.with_name(f"part.{archive.name}")
         content = json.dumps(vars(outcome)).encode()
-        with tarfile.open(part, "w:gz", compresslevel=1) as tar:
-            for entry in sorted(workplace.iterdir()):
-                tar.add(entry, entry.name)
-            about = tarfile.TarInfo(OUTCOME)
-            about.size = len(content)
-            tar.addfile(about, io.BytesIO(content))
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(archive)
+        with whole(archive) as part:
+            with tarfile.open(part, "w:gz", compresslevel=1) as tar:
+                for entry in sorted(workplace.iterdir()):
+                    tar.add(entry, entry.name)
+                about = tarfile.TarInfo(OUTCOME)
+                about.size = len(content)
+                tar.addfile(about, io.BytesIO(content))
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
         shutil.rmtree(workplace)
 
     def _archive(self, trial_id: str) -> Path:
@@ -239,9 +239,8 @@ class Study:
 
     def keep_base(self, parameters: dict[str, object]) -> None:
         """Note those parameters, by name, for base(); the file is whole or not there."""
-        part = self._base.with_name(f"part.{self._base.name}")
-        part.write_text(json.dumps(parameters))
-        part.replace(self._base)
+        with whole(self._base) as part:
+            part.write_text(json.dumps(parameters))
 
     @property
     def _base(self) -> Path:
