@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON ?= python3
-VENV ?= .venv
 ARGS ?=
+# The distribution whose wheels are installed: kilted, or jazzy (docs/ros.md). Each has an environment of its own.
+ROS ?= kilted
+ROUTE := $(if $(filter kilted,$(ROS)),msg,$(if $(filter jazzy,$(ROS)),msg/jazzy,$(error ROS is $(ROS), but wheels \
+	are there of kilted and jazzy alone; for another distribution see docs/ros.md)))
+VENV ?= $(if $(filter kilted,$(ROS)),.venv,.venv-$(ROS))
+PINS := --constraint constraints.txt --constraint $(ROUTE)/constraints.txt
 
 BIN := $(VENV)/bin
 SOURCES := $(shell find src launch config resource scripts -type f -not -path '*/__pycache__/*' -not -path '*.egg-info/*' 2>/dev/null)
@@ -54,17 +59,18 @@ docs: $(VENV)/.docs install
 # Three stamps, so that an edit repeats only what it touches: system and environment, messages and dependencies, package.
 install: $(VENV)/.package
 
-$(VENV)/.environment: tools/system_packages.py
+# Named for the distribution: an environment of another one would be half of each.
+$(VENV)/.environment-$(ROS): tools/system_packages.py
 	@$(PYTHON) tools/system_packages.py
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-$(VENV)/.dependencies: $(VENV)/.environment setup.py setup.cfg pyproject.toml constraints.txt $(MESSAGES)
+$(VENV)/.dependencies: $(VENV)/.environment-$(ROS) setup.py setup.cfg pyproject.toml constraints.txt $(MESSAGES)
 	@echo "Installing ROS 2, the messages, torch and the simulator into $(VENV): some minutes the first time."
-	$(BIN)/pip install -q --disable-pip-version-check --constraint constraints.txt ./msg '.[data,fleet,serve,sim,test,trial]'
+	$(BIN)/pip install -q --disable-pip-version-check $(PINS) ./$(ROUTE) '.[data,fleet,serve,sim,test,trial]'
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps openpi-client==0.1.2  # asks for numpy 1, runs with 2
 	@for arm in franka trossen; do \
-		$(BIN)/pip install -q --disable-pip-version-check --constraint constraints.txt \
+		$(BIN)/pip install -q --disable-pip-version-check $(PINS) \
 			--only-binary franky-control,franky-sim,trossen-arm,trossen-arm-sim ".[$$arm,$$arm-sim]" \
 			|| echo "no wheels of the library of $$arm for this machine: the tests of that arm are skipped"; \
 	done
@@ -77,8 +83,8 @@ $(VENV)/.package: $(VENV)/.dependencies $(SOURCES) package.xml
 
 $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.dependencies
 	@rm -rf build/lib build/bdist.*
-	$(BIN)/pip install -q --disable-pip-version-check --constraint constraints.txt '.[$*]'
+	$(BIN)/pip install -q --disable-pip-version-check $(PINS) '.[$*]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build install log dist site src/*.egg-info
+	rm -rf .venv .venv-* build install log dist site src/*.egg-info

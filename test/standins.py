@@ -19,6 +19,7 @@ import sys
 import tempfile
 import tomllib
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent / "interfaces"
@@ -40,11 +41,12 @@ cmake.define.BUILD_TESTING = "OFF"
 
 def requirements() -> list[str]:
     """What builds msg/ builds these, and the packages whose types they use."""
-    build = tomllib.loads((HERE.parents[1] / "msg" / "pyproject.toml").read_text())["build-system"]["requires"]
-    version = {line.partition("==")[0]: line.partition("==")[2] for line in build}
-    common = version["ros-std-msgs"]
+    route = "msg/jazzy" if version("ros-rclpy").startswith("7.") else "msg"
+    build = tomllib.loads((HERE.parents[1] / route / "pyproject.toml").read_text())["build-system"]["requires"]
+    versions = {line.partition("==")[0]: line.partition("==")[2] for line in build}
+    common = versions["ros-std-msgs"]
     return [*build, f"ros-sensor-msgs=={common}", f"ros-trajectory-msgs=={common}",
-            f"ros-lifecycle-msgs=={version['ros-action-msgs']}"]
+            f"ros-lifecycle-msgs=={versions['ros-action-msgs']}"]
 
 
 def interbotix(package: str) -> Path | None:

@@ -7,7 +7,9 @@ from processes import NodeProcess
 from vla import Vla
 
 CAMERA = str(Path(__file__).with_name("camera.py"))
-BUFFERS = {"FASTDDS_DEFAULT_PROFILES_FILE": str(Path(__file__).parents[2] / "config" / "large_images.xml")}
+# The second name is that of Fast DDS before 3, which Jazzy has.
+BUFFERS = dict.fromkeys(("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"),
+                        str(Path(__file__).parents[2] / "config" / "large_images.xml"))
 
 
 class Filmed(Vla):
