@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON ?= python3
 ARGS ?=
-# The distribution whose wheels are installed: kilted, or jazzy (docs/ros.md). Each has an environment of its own.
-ROS ?= kilted
-ROUTE := $(if $(filter kilted,$(ROS)),msg,$(if $(filter jazzy,$(ROS)),msg/jazzy,$(error ROS is $(ROS), but wheels \
+# The distribution whose wheels are installed: jazzy, which lives longest of those that PyPI has, or kilted.
+ROS ?= jazzy
+ROUTE := $(if $(filter jazzy,$(ROS)),msg,$(if $(filter kilted,$(ROS)),msg/kilted,$(error ROS is $(ROS), but wheels \
 	are there of kilted and jazzy alone; for another distribution see docs/ros.md)))
-VENV ?= $(if $(filter kilted,$(ROS)),.venv,.venv-$(ROS))
+VENV ?= $(if $(filter jazzy,$(ROS)),.venv,.venv-$(ROS))
 PINS := --constraint constraints.txt --constraint $(ROUTE)/constraints.txt
 
 BIN := $(VENV)/bin

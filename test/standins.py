@@ -41,7 +41,7 @@ cmake.define.BUILD_TESTING = "OFF"
 
 def requirements() -> list[str]:
     """What builds msg/ builds these, and the packages whose types they use."""
-    route = "msg/jazzy" if version("ros-rclpy").startswith("7.") else "msg"
+    route = "msg/kilted" if version("ros-rclpy").startswith("9.") else "msg"
     build = tomllib.loads((HERE.parents[1] / route / "pyproject.toml").read_text())["build-system"]["requires"]
     versions = {line.partition("==")[0]: line.partition("==")[2] for line in build}
     common = versions["ros-std-msgs"]

@@ -15,12 +15,12 @@ def test_versions_agree():
         "setup.py": version("vla_sd_ros"),
         "CHANGELOG.rst": re.search(r"^(\d+\.\d+\.\d+) \(.*\)\n-+$", (ROOT / "CHANGELOG.rst").read_text(), re.M)[1],
         "msg/package.xml": ElementTree.parse(ROOT / "msg" / "package.xml").findtext("version"),
-        **{route: tomllib.loads((ROOT / route / "pyproject.toml").read_text())["project"]["version"] for route in ("msg", "msg/jazzy")},
+        **{route: tomllib.loads((ROOT / route / "pyproject.toml").read_text())["project"]["version"] for route in ("msg", "msg/kilted")},
     }
     assert len(set(versions.values())) == 1, versions
 
 
 def test_both_distributions_of_wheels_bring_what_the_package_uses():
-    kilted, jazzy = (tomllib.loads((ROOT / route / "pyproject.toml").read_text()) for route in ("msg", "msg/jazzy"))
-    names = [{line.partition("==")[0] for line in route["project"]["dependencies"]} for route in (kilted, jazzy)]
+    jazzy, kilted = (tomllib.loads((ROOT / route / "pyproject.toml").read_text()) for route in ("msg", "msg/kilted"))
+    names = [{line.partition("==")[0] for line in route["project"]["dependencies"]} for route in (jazzy, kilted)]
     assert names[0] == names[1]
