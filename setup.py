@@ -49,7 +49,7 @@ setup(
     python_requires=">=3.11",
     package_dir={"": "src"},
     packages=find_packages("src"),
-    package_data={NAME: ["checkpoints/*/*", "example.jpg", "console/page/*"]},
+    package_data={NAME: ["checkpoints/*/*", "checkpoints/*/database/*", "example.jpg", "console/page/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

@@ -33,6 +33,8 @@ from processes import Domain, in_a_process  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 from system import System  # noqa: E402
 
+from vla_sd_ros.inputs import CHECKPOINT  # noqa: E402
+
 
 # Simulated time.
 
@@ -283,7 +285,7 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=3, help="of each fault")
     parser.add_argument("--only", default="", help="faults whose name contains this")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="of the four")
-    parser.add_argument("--checkpoint", default="libero", help="policy of vla_node")
+    parser.add_argument("--checkpoint", default=CHECKPOINT, help="policy of vla_node")
     parser.add_argument("--dry-run", action="store_true", help="measure and print, write nothing")
     arguments = parser.parse_args()
     rows = []

@@ -20,6 +20,8 @@ import safety_page
 from geometry_msgs.msg import PoseStamped
 from system import System
 
+from vla_sd_ros.inputs import CHECKPOINT
+
 PERIOD, GAP, ERROR = 0.01, 0.02, 0.002  # s
 
 
@@ -80,7 +82,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--duration", type=float, default=300.0, help="[s]")
     parser.add_argument("--realtime-priority", type=int, default=0, help="of arm_node; 0: the ordinary scheduler")
-    parser.add_argument("--checkpoint", default="libero", help="policy of vla_node")
+    parser.add_argument("--checkpoint", default=CHECKPOINT, help="policy of vla_node")
     parser.add_argument("--robot", default="scene", choices=("scene", "arm"), help="arm: without physics")
     parser.add_argument("--dry-run", action="store_true", help="measure and print, write nothing")
     arguments = parser.parse_args()

@@ -74,7 +74,8 @@ def readme_table() -> str:
         f"Closed loop from initial states that no training has seen, on {first['device']}, no GPU; latency from image to action,",
         "its ratio to that of `autoregressive` in the same run; passes of the language model for an action.",
         f"The policies are `{first['checkpoint']}` and those that are named. Two of the rows again:", "",
-        f"    vla-sd bench libero --suite {first['suite']} --workers 2 --settings config/sim.yaml --decoder autoregressive,fused"])
+        f"    vla-sd bench libero --checkpoint libero --suite {first['suite']} --workers 2 --settings config/sim.yaml "
+        "--decoder autoregressive,fused"])
 
 
 def filled(text: str, results: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from vla_sd_ros.demo import SimulatedSystem, linger, node_command, parameter_file, prepare_environment, say, wait
 from vla_sd_ros.environment import check_environment
+from vla_sd_ros.inputs import CHECKPOINT
 from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.supervisor import Supervisor
 
@@ -83,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path, help="folder for everything")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--checkpoint", default="libero")
+    parser.add_argument("--checkpoint", default=CHECKPOINT)
     parser.add_argument("--suite", default="libero_object")
     parser.add_argument("--tasks", type=int, default=10)
     parser.add_argument("--goals", type=int, default=6, help="for each task")

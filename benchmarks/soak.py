@@ -22,6 +22,8 @@ import safety_page
 from diagnostic_msgs.msg import DiagnosticArray
 from system import System
 
+from vla_sd_ros.inputs import CHECKPOINT
+
 import faults
 
 GROWTH = 20.0       # MB
@@ -149,7 +151,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=0, help="of the order of the rounds")
-    parser.add_argument("--checkpoint", default="libero", help="policy of vla_node")
+    parser.add_argument("--checkpoint", default=CHECKPOINT, help="policy of vla_node")
     parser.add_argument("--robot", default="scene", choices=("scene", "arm"), help="arm: without physics")
     parser.add_argument("--slack", type=float, default=0.0, help="added to the bounds of the faults [s], on a busy machine")
     parser.add_argument("--dry-run", action="store_true", help="measure and print, write nothing")

@@ -12,6 +12,8 @@ prepare.py checks all that a plan needs before the first process starts, and say
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from vla_sd_ros.inputs import CHECKPOINT
+
 PACKAGE = "vla_sd_ros"
 BOOLEAN = ("true", "false")
 OF_THE_FILE = ("", *BOOLEAN)  # empty: as the parameter file says
@@ -330,7 +332,7 @@ def _nodes(which: str, given: Mapping[str, str], arm: dict, arm_remaps: dict, vl
     policy = {parameter: given[name] for name, parameter in POLICY.items() if given[name]}
     frame = {"base_frame": arm["base_frame"]} if "base_frame" in arm else {}
     if given.get("driver") == "sim":
-        frame |= {"policy.real_arm": False, "policy.checkpoint": "libero"}
+        frame |= {"policy.real_arm": False, "policy.checkpoint": CHECKPOINT}
     nodes = {"arm": Process("arm_node", common, arm_remaps, derived=arm),
              "vla": Process("vla_node", common | policy, vla_remaps, derived=frame)}
     recorder = [Process("goal_recorder", _clock(given), arm_remaps | vla_remaps)] if given["record"] == "true" else []

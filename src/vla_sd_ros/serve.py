@@ -13,7 +13,7 @@ MOST = 32       # requests in a batch
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
-    parser.add_argument("--checkpoint", default="libero", help="./directory, or name of a shipped one")
+    parser.add_argument("--checkpoint", default=inputs.CHECKPOINT, help="./directory, or name of a shipped one")
     parser.add_argument("--decoder", help="name of a decoder; default: that of --adapted, or autoregressive")
     parser.add_argument("--adapted", default="", help="bundle of vla-sd adapt: draft head, drafter, database, decoder and settings")
     parser.add_argument("--settings", help="parameter file of vla-sd calibrate, or of a node: its decoder's settings")

@@ -20,7 +20,7 @@ from vla_sd_ros.training.train_head import Training as HeadTraining
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
-    parser.add_argument("--checkpoint", default="libero", help="the policy: ./directory, or the name of a shipped one")
+    parser.add_argument("--checkpoint", default=inputs.CHECKPOINT, help="the policy: ./directory, or the name of a shipped one")
     parser.add_argument("--unnorm-key", default="", help="key of its action statistics, where it has several")
     parser.add_argument("--source", type=inputs.path, nargs="+", required=True,
                         help="folders with demonstrations of vla-sd collect, bags, LeRobot or RLDS datasets; searched below")

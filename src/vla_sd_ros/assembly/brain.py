@@ -16,9 +16,9 @@ class Source:
     """Where a policy and what its decoders draw on are found; each as policy.load(), load_drafter(), open_database() take it.
 
     drafter: empty: the checkpoint's own, if it has one. draft_head: a directory that has one; empty: the checkpoint's own.
-    database: empty: none. adapted: bundle of `vla-sd adapt`, which has what of these is not named; empty: none. largest_step [m],
-    [rad]: what the action statistics may hold along an axis; more are other units, and refused. None: whatever. real_arm: a
-    policy of the simulator is refused.
+    database: empty: the checkpoint's own, if it has one. adapted: bundle of `vla-sd adapt`, which has what of these is not
+    named; empty: none. largest_step [m], [rad]: what the action statistics may hold along an axis; more are other units, and
+    refused. None: whatever. real_arm: a policy of the simulator is refused.
     """
 
     checkpoint: str

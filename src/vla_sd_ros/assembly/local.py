@@ -9,7 +9,7 @@ import numpy as np
 
 from vla_sd_ros import policy
 from vla_sd_ros.assembly.brain import Choice, Source
-from vla_sd_ros.assembly.bundle import Bundle, read as read_bundle
+from vla_sd_ros.assembly.bundle import DATABASE, Bundle, read as read_bundle
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.decision import Decision
 from vla_sd_ros.decoding.history import History
@@ -82,9 +82,8 @@ def _drafter(source: Source, vla: Vla, decoders: Collection[str] | None) -> Draf
 
 
 def _database(source: Source, vla: Vla):
-    if not source.database:
-        return None
-    return open_database(source.database, vla.feature_size, policy.fingerprint(source.checkpoint))
+    place = source.database or checkpoint.part_of(source.checkpoint, DATABASE)
+    return open_database(str(place), vla.feature_size, policy.fingerprint(source.checkpoint)) if place else None
 
 
 class LocalBrain:

@@ -7,6 +7,7 @@ from vla_sd_msgs.action import ExecuteInstruction
 
 from vla_sd_ros.assembly import Address, Choice, Source
 from vla_sd_ros.decoding.settings import DECODERS, Settings
+from vla_sd_ros.inputs import CHECKPOINT
 from vla_sd_ros.nodes.lifecycle import ParameterSpec
 from vla_sd_ros.nodes.matching import QOS
 from vla_sd_ros.watching.goal import GoalLimits
@@ -28,7 +29,7 @@ def decoder_parameters() -> tuple[ParameterSpec, ...]:
 
 
 TABLE = (
-    ParameterSpec("policy.checkpoint", "libero",
+    ParameterSpec("policy.checkpoint", CHECKPOINT,
                   "Checkpoint directory, as a path with a / in it, or the name of one that ships with the "
                   f"package. {UNCONFIGURED_ONLY}"),
     ParameterSpec("policy.device", "cpu", f"Torch device of the model: cpu, cuda, cuda:1. {UNCONFIGURED_ONLY}"),
@@ -44,7 +45,7 @@ TABLE = (
     ParameterSpec("policy.quantization", "none", "Of the matrices of the language model's layers, by torchao. "
                                                  f"{UNCONFIGURED_ONLY}", choices=("none", "int8", "int4", "fp8")),
     ParameterSpec("policy.database", "", "Trajectory database for the decoders that retrieve, a directory or the URL "
-                                         f"of a Qdrant server; empty: none. {UNCONFIGURED_ONLY}"),
+                                         f"of a Qdrant server; empty: the checkpoint's own, if it has one. {UNCONFIGURED_ONLY}"),
     ParameterSpec("policy.drafter", "", "Drafter for the decoders that draft, a directory or a file; empty: the "
                                         f"checkpoint's own, if it has one. {UNCONFIGURED_ONLY}"),
     ParameterSpec("policy.adapted", "", "Bundle of vla-sd adapt, a directory: draft head, drafter, database, and the decoder with "

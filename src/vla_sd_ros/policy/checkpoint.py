@@ -238,6 +238,15 @@ def find(checkpoint: str | Path) -> Path:
     )
 
 
+def part_of(checkpoint: str | Path, name: str) -> Path | None:
+    """A file or folder that a checkpoint, a directory or a shipped one's name, may have of its own; None where it has none."""
+    try:
+        path = find(checkpoint) / name
+    except CheckpointError:
+        return None
+    return path if path.exists() else None
+
+
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)

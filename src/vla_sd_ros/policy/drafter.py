@@ -231,10 +231,7 @@ def _first(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 def comes_with(source: str | Path) -> bool:
     """Whether a checkpoint, a directory or a shipped one's name, has a drafter of its own."""
-    try:
-        return (checkpoint.find(source) / FILE).is_file()
-    except checkpoint.CheckpointError:
-        return False
+    return checkpoint.part_of(source, FILE) is not None
 
 
 def load_drafter(source: str | Path, vla: Vla) -> Drafter:

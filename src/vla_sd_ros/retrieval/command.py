@@ -12,7 +12,7 @@ from vla_sd_ros.recordings import command as recordings_command
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
     parser.add_argument("--output", type=inputs.path, required=True, help="directory of the database")
-    parser.add_argument("--checkpoint", default="libero", help="of the policy that will ask: ./directory or shipped name")
+    parser.add_argument("--checkpoint", default=inputs.CHECKPOINT, help="of the policy that will ask: ./directory or shipped name")
     parser.add_argument(
         "--source", type=inputs.path, nargs="+", default=[],
         help="folders with demonstrations of vla-sd collect, bags, LeRobot or RLDS datasets; searched below",

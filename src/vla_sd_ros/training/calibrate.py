@@ -39,7 +39,7 @@ Steps = Callable[[], Iterator[RecordedStep]]  # begins with the first recorded s
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
-    parser.add_argument("--checkpoint", default="libero", help="./directory, or name of a shipped one")
+    parser.add_argument("--checkpoint", default=inputs.CHECKPOINT, help="./directory, or name of a shipped one")
     parser.add_argument("--observations", type=inputs.path, required=True, help="what vla-sd bench libero --record wrote")
     parser.add_argument("--database", default="", help="directory of a trajectory database")
     parser.add_argument("--drafter", default="", help="directory or file of a drafter; default: the checkpoint's own")
