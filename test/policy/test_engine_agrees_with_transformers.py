@@ -10,11 +10,13 @@ from vla_sd_ros.policy import engine
 from vla_sd_ros.policy.config import TextConfig
 from vla_sd_ros.policy.model import llama_config
 
+TEXT = TextConfig(vocab_size=300, hidden_size=64, num_attention_heads=4)
+
 
 @pytest.fixture(scope="module")
 def llama():
     torch.manual_seed(0)
-    return LlamaForCausalLM(llama_config(TextConfig(vocab_size=300, hidden_size=64, num_attention_heads=4))).eval()
+    return LlamaForCausalLM(llama_config(TEXT)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +25,15 @@ def decoder(llama):
     return engine.Decoder(layers, llama.model.norm.weight, 4, llama.config.rms_norm_eps)
 
 
-def cache_of(llama):
-    return engine.KvCache(llama.config, 64, torch.device("cpu"), torch.float32)
+def new_cache():
+    return engine.KvCache(TEXT, 64, torch.device("cpu"), torch.float32)
 
 
 @given(cuts=st.lists(st.integers(1, 9), min_size=1, max_size=6), seed=st.integers(0, 1000))
 @settings(max_examples=25, deadline=None)
 def test_passes_of_any_length_add_up_to_one(llama, decoder, cuts, seed):
     embeddings = torch.randn(sum(cuts), 64, generator=torch.Generator().manual_seed(seed))
-    cache = cache_of(llama)
+    cache = new_cache()
     with torch.inference_mode():
         parts, start = [], 0
         for count in cuts:
@@ -42,7 +44,7 @@ def test_passes_of_any_length_add_up_to_one(llama, decoder, cuts, seed):
 
 
 def test_what_an_earlier_prompt_left_in_the_cache_does_not_leak(llama, decoder):
-    cache = cache_of(llama)
+    cache = new_cache()
     long, short = torch.randn(40, 64), torch.randn(10, 64)
     with torch.inference_mode():
         fresh = engine.forward(decoder, cache, short, 0).clone()

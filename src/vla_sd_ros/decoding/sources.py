@@ -15,7 +15,7 @@ from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.kinematics.filters import ActionFilter, constant_velocity, decaying
 from vla_sd_ros.policy.actions import BINS, encode
 from vla_sd_ros.policy.draft import EMPTY, Draft, likeliest, merge
-from vla_sd_ros.policy.vla import ACTION_TOKENS, Pass, Prompt, Vla
+from vla_sd_ros.policy.vla import ACTION_TOKENS, Prefill, Prompt, Vla
 from vla_sd_ros.retrieval.database import DatabaseError
 
 NONE = np.empty((0, ACTION_TOKENS), dtype=int)
@@ -26,7 +26,7 @@ DRAFTED_TOKENS = ACTION_TOKENS - 1
 class Source(Protocol):
     """Proposes the drafts of one action."""
 
-    def start(self, prompt: Prompt, out: Pass) -> None:
+    def start(self, prompt: Prompt, out: Prefill) -> None:
         """The prefill has run."""
 
     def propose(self, tokens: list[int]) -> Draft:
@@ -39,7 +39,7 @@ class Source(Protocol):
 class Foreknown:
     """A source that does not need what the verifier's passes compute."""
 
-    def start(self, prompt: Prompt, out: Pass) -> None:
+    def start(self, prompt: Prompt, out: Prefill) -> None:
         """Not needed."""
 
     def follow(self, bins: np.ndarray, hidden) -> None:

@@ -14,7 +14,7 @@ from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.sources import NOTHING, KalmanFilter, Knowledge, Source
 from vla_sd_ros.policy.draft import EMPTY, Draft, below
-from vla_sd_ros.policy.vla import ACTION_TOKENS, Prompt, Vla
+from vla_sd_ros.policy.vla import ACTION_TOKENS, Prefill, Prompt, Vla
 
 BEHIND_THE_END = -10_000  # drafted behind the end of a short path: no rule accepts it
 
@@ -85,10 +85,10 @@ def speculative_decode(vla: Vla, prompt: Prompt, plan: Plan, watch: Stopwatch) -
         bonus = verifier_bins[1 + accepted_nodes[-1] if accepted_nodes else 0]
         kept_nodes = [*range(in_cache), *(in_cache + node for node in accepted_nodes)]
         vla.keep(kept_nodes)
-        if first:
-            plan.source.follow(np.append(outcome.tokens[-1:], draft_bins), out.hidden[kept_nodes])
-        else:
+        if isinstance(out, Prefill):
             plan.source.start(prompt, out)
+        else:
+            plan.source.follow(np.append(outcome.tokens[-1:], draft_bins), out.hidden[kept_nodes])
         if plan.jacobi:
             plan.source.revise(first, verifier_bins)  # type: ignore[attr-defined]  # jacobi stands for Iterated
         emitted = [*(judged_by if plan.jacobi else draft_bins).tolist(), int(bonus)]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vla_sd_ros.policy.draft import EMPTY, Draft, places
-from vla_sd_ros.policy.vla import Pass, Prompt, Vla, padded
+from vla_sd_ros.policy.vla import Pass, Prefill, Prompt, Vla, padded
 
 
 class BatchedVla:
@@ -35,7 +35,9 @@ class BatchedVla:
         return self._vla.observe_all(images, instructions)
 
     @torch.inference_mode()
-    def prefill(self, rows: Sequence[int], prompts: Sequence[Prompt], drafts: Sequence[Draft] | None = None) -> list[Pass]:
+    def prefill(
+        self, rows: Sequence[int], prompts: Sequence[Prompt], drafts: Sequence[Draft] | None = None
+    ) -> list[Prefill]:
         """The first pass of these rows, each over its prompt and draft; see Vla.prefill()."""
         drafts = drafts or [EMPTY] * len(rows)
         counts = [len(prompt.embeddings) for prompt in prompts]
@@ -45,7 +47,7 @@ class BatchedVla:
         inputs = [torch.cat((prompt.embeddings, self._vla.embed(draft))) for prompt, draft in zip(prompts, drafts)]
         passes = self._forward(rows, inputs, counts, drafts)
         self._lengths[list(rows)] = counts
-        return [Pass(out.logits[count - 1 :], out.hidden[count - 1 :], out.hidden[:count])
+        return [Prefill(out.logits[count - 1 :], out.hidden[count - 1 :], out.hidden[:count])
                 for out, count in zip(passes, counts)]
 
     @torch.inference_mode()

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from vla_sd_ros.policy.random_openvla import RANDOM, random_openvla
 from vla_sd_ros.policy.vla import Vla
 from vla_sd_ros.quoting import quoted
 
+T = TypeVar("T")
 SHIPPED = Path(__file__).parent.parent / "checkpoints"
 STATISTICS = "dataset_statistics.json"
 DRAFT_HEAD = "draft_head.safetensors"  # optional
@@ -59,12 +61,12 @@ def load(
     """
     if threads:
         torch.set_num_threads(threads)
-    random = checkpoint in RANDOM
-    directory = None if random else find(checkpoint)
-    with _naming(checkpoint):
-        if random:
+    if checkpoint in RANDOM:
+        with _naming(checkpoint):
             return random_openvla(
                 str(checkpoint), _device(device), _dtype(dtype) or torch.bfloat16, images, quantization)
+    directory = find(checkpoint)
+    with _naming(checkpoint):
         return _load(directory, _device(device), unnorm_key, _dtype(dtype), images, quantization, largest_step)
 
 
@@ -78,7 +80,7 @@ def read_model(checkpoint: str | Path) -> VlaModel:
 def shape_of(checkpoint: str | Path) -> VlaConfig:
     """The shape of a checkpoint's model, without its weights. Raises CheckpointError."""
     if checkpoint in RANDOM:
-        return RANDOM[checkpoint]
+        return RANDOM[str(checkpoint)]
     with _naming(checkpoint):
         return _file(find(checkpoint) / "config.json", read_config)
 
@@ -168,7 +170,8 @@ def _load(
     kind: str, largest_step: tuple[float, float] | None,
 ) -> Vla:
     config = _file(directory / "config.json", read_config)
-    openvla, image_table = isinstance(config.vision, FusedVisionConfig), {}
+    openvla = isinstance(config.vision, FusedVisionConfig)
+    image_table: dict[str, ImageSettings] = {}
     if openvla:
         _refuse_others(directory)
         statistics = _openvla_statistics(directory)
@@ -191,7 +194,7 @@ def _load(
     return Vla(model, tokenizer, statistics, key, device, directory.name, head, images, kind, largest_step, image_table)
 
 
-def _file(path: Path, read: Callable) -> object:
+def _file(path: Path, read: Callable[[Path], T]) -> T:
     """What `read` makes of a file of a checkpoint; CheckpointError where it is missing or not what it should be."""
     if not path.is_file():
         raise CheckpointError(f"it has no {path.name}")

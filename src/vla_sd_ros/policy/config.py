@@ -2,9 +2,10 @@
 """What a checkpoint's config.json says about the model's shape."""
 import json
 import math
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
+from typing import Any
 
 from vla_sd_ros.inputs import BadInput
 from vla_sd_ros.policy.actions import BINS
@@ -130,6 +131,9 @@ class VlaConfig:
         path.write_text(json.dumps({"model_type": EMBEDDED, **asdict(self)}, indent=1) + "\n")
 
 
+Part = VlaConfig | VisionConfig | FusedVisionConfig | TowerConfig | TextConfig  # whose fields are sizes, or parts themselves
+
+
 def openvla_config(
     vision: FusedVisionConfig = FusedVisionConfig(), text: TextConfig = LLAMA2_7B, padding: int = 64
 ) -> VlaConfig:
@@ -153,9 +157,8 @@ def read_config(path: Path) -> VlaConfig:
     if kind != EMBEDDED:
         raise CheckpointError(f"{path.name} has model_type {kind!r}; only {OPENVLA!r} and {EMBEDDED!r} can be loaded")
     try:
-        vision = fields.pop("vision")
-        vision = VisionConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in vision.items()})
-        return checked(VlaConfig(vision=vision, text=TextConfig(**fields.pop("text")), **fields))
+        sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.pop("vision").items()}
+        return checked(VlaConfig(vision=VisionConfig(**sizes), text=TextConfig(**fields.pop("text")), **fields))
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"it does not describe a model of this version: {error}") from error
 
@@ -164,6 +167,7 @@ def checked(config: VlaConfig) -> VlaConfig:
     """The same config. Raises CheckpointError for a size that is no size, and for sizes that do not go together."""
     _check_numbers(config, "")
     vision, text = config.vision, config.text
+    towers: dict[str, VisionConfig | TowerConfig]
     if isinstance(vision, VisionConfig):
         _require(len(vision.channels) == len(vision.strides), "vision.channels and vision.strides of equal length")
         _require(vision.merge <= vision.side, f"a vision.merge of at most {vision.side}, the cells along a side of the grid")
@@ -181,11 +185,11 @@ def checked(config: VlaConfig) -> VlaConfig:
     return config
 
 
-def _check_numbers(part: object, within: str) -> None:
+def _check_numbers(part: Part, within: str) -> None:
     """Raises CheckpointError for an entry of a config whose type or range is not that of its field."""
     for entry in dataclass_fields(part):
         name, value = within + entry.name, getattr(part, entry.name)
-        if is_dataclass(value):
+        if isinstance(value, Part):
             _check_numbers(value, f"{name}.")
         elif entry.type is bool:
             _require(isinstance(value, bool), f"{name} true or false", value)
@@ -230,15 +234,15 @@ def _read_openvla(fields: dict) -> VlaConfig:
             )
     if fields.get("quantization_config"):
         raise CheckpointError("config.json has a quantization_config: only unquantised weights can be loaded")
-    vision = dict(fields.get("vision_config", {}))
-    towers = {
-        name: TowerConfig(**vision.pop(name)) for name in ("featurizer", "fused_featurizer") if name in vision
-    }
+    sizes = dict(fields.get("vision_config", {}))
+    for name in ("featurizer", "fused_featurizer"):
+        if name in sizes:
+            sizes[name] = TowerConfig(**sizes[name])
     text = _read_llama(fields.get("text_config", {}))
     padding = fields.get("pad_to_multiple_of", 64)
     _require(type(padding) is int and padding >= 0, "a whole number, 0 or more, in pad_to_multiple_of", padding)
     _check_numbers(text, "text.")
-    vision = FusedVisionConfig(**vision, **towers)
+    vision = FusedVisionConfig(**sizes)
     _check_numbers(vision, "vision.")
     return checked(openvla_config(vision, text, padding))
 

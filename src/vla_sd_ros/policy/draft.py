@@ -69,7 +69,8 @@ def merge(chains: np.ndarray) -> Draft:
     """A tree of several paths (k, n) that shares their common beginnings; earlier paths come first."""
     if len(chains) == 1:
         return chain(chains[0])
-    bins, parents = [], []
+    bins: list[int] = []
+    parents: list[int] = []
     known: dict[tuple[int, int], int] = {}
     for path in np.asarray(chains, dtype=int).tolist():
         node = -1
@@ -93,7 +94,9 @@ def likeliest(probabilities: np.ndarray, nodes: int, least: float = 0.0) -> Draf
     """
     order = np.argsort(-probabilities, axis=1, kind="stable")
     costs = -np.log(np.maximum(np.take_along_axis(probabilities, order, axis=1), 1e-30))
-    bins, parents, most = [], [], -np.log(max(least, 1e-300))
+    bins: list[int] = []
+    parents: list[int] = []
+    most = -np.log(max(least, 1e-300))
     heap = [(costs[0, 0], 0, -1, 0, 0.0)]  # -log probability, depth, parent, rank among its siblings, the parent's -log p
     while heap and len(bins) < nodes:
         cost, depth, parent, rank, before = heapq.heappop(heap)

@@ -27,7 +27,7 @@ from vla_sd_ros.policy import checkpoint, engine
 from vla_sd_ros.policy.config import TextConfig, VlaConfig
 from vla_sd_ros.policy.draft import EMPTY, Draft
 from vla_sd_ros.policy.model import llama_config
-from vla_sd_ros.policy.vla import ACTION_TOKENS, MAX_DRAFT_NODES, MAX_PROMPT_TOKENS, Pass, Prompt, Vla
+from vla_sd_ros.policy.vla import ACTION_TOKENS, MAX_DRAFT_NODES, MAX_PROMPT_TOKENS, Prefill, Prompt, Vla
 from vla_sd_ros.policy.weights import load_plain
 
 FILE = "drafter.safetensors"  # in a checkpoint's directory
@@ -62,12 +62,13 @@ class DrafterModel(nn.Module):
 
     def __init__(self, text: TextConfig):
         super().__init__()
-        self.config = llama_config(replace(text, num_hidden_layers=1))
+        self.config = replace(text, num_hidden_layers=1)
+        llama = llama_config(self.config)
         self.fc = nn.Linear(2 * text.hidden_size, text.hidden_size)
-        layer = LlamaDecoderLayer(self.config, 0)
-        layer.input_layernorm = nn.Identity()  # EAGLE's first layer has none
+        layer = LlamaDecoderLayer(llama, 0)
+        layer.register_module("input_layernorm", nn.Identity())  # EAGLE's first layer has none
         self.layers = nn.ModuleList([layer])
-        self.rotary = LlamaRotaryEmbedding(self.config)
+        self.rotary = LlamaRotaryEmbedding(llama)
 
     def forward(self, embeddings: Tensor, hidden: Tensor) -> Tensor:
         """Embeddings of tokens (B, n, h) and the hidden states one position before them (B, n, h) to what the hidden
@@ -207,7 +208,7 @@ class Session:
     def __init__(self, drafter: Drafter, budget: Budget, tokens: int):
         self._drafter, self._budget, self._tokens = drafter, budget, tokens
 
-    def start(self, prompt: Prompt, out: Pass) -> None:
+    def start(self, prompt: Prompt, out: Prefill) -> None:
         """The prefill has run, over the prompt alone."""
         self._drafter.start(prompt.embeddings, out.prompt)
 

@@ -11,7 +11,13 @@ from dataclasses import dataclass, fields
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import LlamaConfig
+
+from vla_sd_ros.policy.config import TextConfig
+
+JOINED = (  # projections of a LlamaDecoderLayer that take the same input, as Layer has them: qkv, out, gate_up, down
+    ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), ("self_attn.o_proj",), ("mlp.gate_proj", "mlp.up_proj"),
+    ("mlp.down_proj",),
+)
 
 
 @dataclass(frozen=True)
@@ -48,21 +54,16 @@ def join(layer: nn.Module, quantise: Callable[[Tensor], Tensor] | None = None) -
 
     quantise: what to keep in place of each matrix; the layer's own matrices are given up then.
     """
-    attention, mlp = layer.self_attn, layer.mlp
-    groups = (
-        (attention.q_proj, attention.k_proj, attention.v_proj), (attention.o_proj,), (mlp.gate_proj, mlp.up_proj),
-        (mlp.down_proj,),
-    )
-    qkv, out, gate_up, down = (_join(group, quantise) for group in groups)
-    return Layer(
-        getattr(layer.input_layernorm, "weight", None), qkv, out, layer.post_attention_layernorm.weight, gate_up, down)
+    qkv, out, gate_up, down = (_join([layer.get_submodule(name) for name in names], quantise) for names in JOINED)
+    attention_norm = getattr(layer.input_layernorm, "weight", None)
+    return Layer(attention_norm, qkv, out, layer.get_parameter("post_attention_layernorm.weight"), gate_up, down)
 
 
-def _join(projections: tuple[nn.Linear, ...], quantise: Callable[[Tensor], Tensor] | None) -> Tensor:
-    weights = [projection.weight.data for projection in projections]
+def _join(projections: list[nn.Module], quantise: Callable[[Tensor], Tensor] | None) -> Tensor:
+    weights = [projection.get_parameter("weight").data for projection in projections]
     joined = torch.cat(weights) if len(weights) > 1 else weights[0]
-    for projection, part in zip(projections, joined.split([p.out_features for p in projections])):
-        projection.weight = None if quantise else nn.Parameter(part, requires_grad=False)
+    for projection, part in zip(projections, joined.split([len(weight) for weight in weights])):
+        projection.register_parameter("weight", None if quantise else nn.Parameter(part, requires_grad=False))
     return quantise(joined) if quantise else joined
 
 
@@ -73,7 +74,7 @@ class KvCache:
     """
 
     def __init__(
-        self, config: LlamaConfig, capacity: int, device: torch.device, dtype: torch.dtype, rows: int | None = None
+        self, config: TextConfig, capacity: int, device: torch.device, dtype: torch.dtype, rows: int | None = None
     ):
         head_size = config.hidden_size // config.num_attention_heads
         several = () if rows is None else (rows,)
@@ -82,7 +83,7 @@ class KvCache:
         self.values = torch.zeros_like(self.keys)
         self.capacity = capacity
         # rotary frequencies in fp32: bf16 positions would lose the last digits of the angle
-        frequencies = config.rope_parameters["rope_theta"] ** -(torch.arange(0, head_size, 2).float() / head_size)
+        frequencies = config.rope_theta ** -(torch.arange(0, head_size, 2).float() / head_size)
         angles = torch.outer(torch.arange(capacity).float(), frequencies).repeat(1, 2)
         self.cosines = angles.cos().to(device=device, dtype=dtype)
         self.sines = angles.sin().to(device=device, dtype=dtype)

@@ -144,8 +144,8 @@ class VlaModel(nn.Module):
     def __init__(self, config: VlaConfig):
         super().__init__()
         self.config = config
-        fused = isinstance(config.vision, FusedVisionConfig)
-        self.vision_backbone = FusedVision(config.vision) if fused else VisionTower(config.vision)
+        vision = config.vision
+        self.vision_backbone = FusedVision(vision) if isinstance(vision, FusedVisionConfig) else VisionTower(vision)
         self.projector = projector_of(config)
         self.language_model = LlamaForCausalLM(llama_config(config.text))
 
@@ -164,8 +164,9 @@ class VlaModel(nn.Module):
 
     def unused(self) -> set[str]:
         """Names of tensors that a checkpoint may have beyond this model's."""
-        fused = isinstance(self.vision_backbone, FusedVision)
-        return {f"vision_backbone.{name}" for name in self.vision_backbone.unused()} if fused else set()
+        if not isinstance(self.vision_backbone, FusedVision):
+            return set()
+        return {f"vision_backbone.{name}" for name in self.vision_backbone.unused()}
 
     def action_weight(self) -> Tensor:
         """Rows of the output layer of the action tokens, in the order of the bins: (256, hidden)."""
@@ -188,5 +189,5 @@ def llama_config(text: TextConfig) -> LlamaConfig:
         num_hidden_layers=text.num_hidden_layers, num_attention_heads=text.num_attention_heads,
         rms_norm_eps=text.rms_norm_eps, rope_parameters={"rope_type": "default", "rope_theta": text.rope_theta},
         max_position_embeddings=2048, tie_word_embeddings=False,
-        attn_implementation="sdpa",
+        attn_implementation="sdpa",  # type: ignore[call-arg]  # of every model's config, but not among its fields
     )

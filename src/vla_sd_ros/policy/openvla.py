@@ -118,7 +118,8 @@ class FusedVision(nn.Module):
 
     def unused(self) -> set[str]:
         """Names, within this module, of the tensors of a checkpoint that are not needed."""
-        return {f"{name}.{tensor}" for name, tower in self.named_children() for tensor in tower.unused()}
+        towers = {"featurizer": self.featurizer, "fused_featurizer": self.fused_featurizer}
+        return {f"{name}.{tensor}" for name, tower in towers.items() for tensor in tower.unused()}
 
 
 class FusedProjector(nn.Module):

@@ -20,7 +20,7 @@ from vla_sd_ros.policy.config import VlaConfig
 
 IMAGE_SETTINGS = "image_settings.json"  # of a checkpoint, optional
 CROPPED_AREA = 0.9
-CUT_OFF = np.float32(255.5 / 255.0)     # of a conversion of TensorFlow's, which then cuts off what is not whole
+CUT_OFF = float(np.float32(255.5 / 255.0))  # of a conversion of TensorFlow's, which then cuts off what is not whole
 JPEG_QUALITY = 95   # TensorFlow's default, with 4:2:0 chroma subsampling, which is OpenCV's too
 _MCU = 16           # rows of pixels that a JPEG with 4:2:0 codes together
 _BLOCK = 8          # rows of a matrix that are multiplied at once; fewer waste calls, more multiply zeros
@@ -73,10 +73,11 @@ def check_same(one: str, other: str, table: Mapping[str, ImageSettings]) -> None
 def parse_settings(entries: object) -> dict[str, ImageSettings]:
     """What a checkpoint's image_settings.json holds, by data set. Raises ValueError with one sentence."""
     names = {field.name for field in fields(ImageSettings)}
-    for key, entry in entries.items() if isinstance(entries, dict) else [("the file", entries)]:
+    table: dict = entries if isinstance(entries, dict) else {"the file": entries}
+    for key, entry in table.items():
         if not isinstance(entry, dict) or entry.keys() - names or not all(isinstance(value, bool) for value in entry.values()):
             raise ValueError(f"{key} must be an object with some of {', '.join(sorted(names))}, each true or false")
-    return {key: ImageSettings(**entry) for key, entry in entries.items()}
+    return {key: ImageSettings(**entry) for key, entry in table.items()}
 
 
 def pixels_of(image: np.ndarray, config: VlaConfig, settings: ImageSettings | None, device: torch.device,
@@ -104,8 +105,8 @@ def normalise_pixels(images: Tensor, config: VlaConfig) -> Tensor:
 def _normalisation(config: VlaConfig, device: torch.device) -> tuple[Tensor, Tensor]:
     """Mean and deviation (towers, channels, 1, 1), kept on the device."""
     with torch.inference_mode(False):
-        values = (torch.tensor(x, device=device) for x in (config.image_mean, config.image_std))
-        return tuple(x.view(*(x.shape or (1, 1)), 1, 1) for x in values)
+        mean, deviation = (torch.tensor(x, device=device) for x in (config.image_mean, config.image_std))
+        return mean.view(*(mean.shape or (1, 1)), 1, 1), deviation.view(*(deviation.shape or (1, 1)), 1, 1)
 
 
 def shrink(image: np.ndarray, size: int) -> np.ndarray:
@@ -133,7 +134,8 @@ def resize(image: np.ndarray, size: int, crop: bool) -> np.ndarray:
     height, width = image.shape[:2]
     if (height, width) != (size, size):
         resized = _resample(image, _lanczos3_blocks(height, size), _lanczos3_blocks(width, size))
-        image = cv2.add(resized, 0, dtype=cv2.CV_8U)    # rounds to even and saturates
+        # rounds to even and saturates
+        image = cv2.add(resized, 0, dtype=cv2.CV_8U)  # type: ignore[call-overload]  # its types know no scalar
     if crop:
         middle = _crop(image)
         middle *= CUT_OFF
@@ -160,8 +162,11 @@ def _apply(image: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
 @lru_cache(maxsize=16)
 def _on_device(inputs: int | None, outputs: int, device: torch.device) -> Tensor:
     """lanczos3(inputs, outputs), or for None the matrix of the crop."""
-    distances = np.abs(crop_positions(outputs)[:, None] - np.arange(outputs)) if inputs is None else None
-    matrix = lanczos3(inputs, outputs) if inputs else np.maximum(0.0, 1.0 - distances).astype(np.float32)
+    if inputs is None:
+        distances = np.abs(crop_positions(outputs)[:, None] - np.arange(outputs))
+        matrix = np.maximum(0.0, 1.0 - distances).astype(np.float32)
+    else:
+        matrix = lanczos3(inputs, outputs)
     with torch.inference_mode(False):
         return torch.from_numpy(matrix).to(device)
 

@@ -97,7 +97,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def check_llama2(tokenizer: Tokenizer, end_id: int) -> None:
+def check_llama2(tokenizer: Tokenizer, end_id: int | None) -> None:
     """Raises ValueError unless a prompt's fixed parts have the ids that OpenVLA was trained on."""
     ids = prompt_ids(tokenizer, "x", end_id)
     if ids[: len(LLAMA2_PREFIX)] != LLAMA2_PREFIX or ids[-len(LLAMA2_SUFFIX) :] != LLAMA2_SUFFIX:

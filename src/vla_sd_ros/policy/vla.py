@@ -8,7 +8,7 @@
 """
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from types import MappingProxyType
 
 import numpy as np
@@ -67,23 +67,29 @@ class Pass:
     """logits (n, 256) in the order of the bins; hidden (n, hidden): the last hidden states.
 
     After extend() row i belongs to node i of the draft and predicts what follows it; after prefill() row 0 belongs to the
-    prompt's end, and node i has row i + 1. prompt (p, hidden): those of all positions of the prompt, only after prefill().
+    prompt's end, and node i has row i + 1.
     """
 
     logits: Tensor
     hidden: Tensor
-    prompt: Tensor | None = None
 
     def greedy(self) -> np.ndarray:
         """The most likely bin (n,) of each row: the one read of a pass that waits for the device.
 
         Raises ValueError when a logit is not finite.
         """
-        best, bins = self.logits.max(dim=-1)
-        bins = torch.where(torch.isfinite(best), bins, -1).cpu().numpy()
+        best, where = self.logits.max(dim=-1)
+        bins = torch.where(torch.isfinite(best), where, -1).cpu().numpy()
         if (bins < 0).any():
             raise ValueError("the checkpoint gave logits that are not finite; its weights or the image are damaged")
         return bins
+
+
+@dataclass(frozen=True)
+class Prefill(Pass):
+    """The first pass. prompt (p, hidden): the last hidden states of all positions of the prompt."""
+
+    prompt: Tensor
 
 
 class Vla:
@@ -97,7 +103,7 @@ class Vla:
     """
 
     def __init__(self, model: VlaModel, tokenizer: Tokenizer, statistics: dict[str, ActionStatistics], unnorm_key: str,
-                 device: str, name: str, draft_head: DraftHead | None = None, images: ImageSettings | None = None,
+                 device: str | torch.device, name: str, draft_head: DraftHead | None = None, images: ImageSettings | None = None,
                  quantization: str = NONE, largest_step: tuple[float, float] | None = None,
                  image_table: Mapping[str, ImageSettings] = MappingProxyType({})):
         self.config = model.config
@@ -112,7 +118,7 @@ class Vla:
         self._model = model.to(self.device).eval().requires_grad_(False)
         self._prompts = Prompts(tokenizer, model.config.prompt_end_id, model.text_embeddings, self.device)
         # images come with their channels last: convolutions whose weights do, too, need not turn them around
-        model.vision_backbone.to(memory_format=torch.channels_last)
+        model.vision_backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack this one
         self.use_draft_head(draft_head)
         llama = model.language_model
         self.lm_head = model.action_weight().contiguous()  # (256, hidden)
@@ -211,9 +217,12 @@ class Vla:
         def projected() -> Tensor:
             return self._run(("projector", len(images)), self._project, cells)[0]
 
+        def projection(i: int) -> Tensor:
+            return projected()[i]
+
         return [
             Prompt(self.config.vision.tokens, pooled[i], cells[i : i + 1],
-                   torch.cat((before, after)).mean(0, keepdim=True), before, after, lambda i=i: projected()[i])
+                   torch.cat((before, after)).mean(0, keepdim=True), before, after, partial(projection, i))
             for i, (before, after) in enumerate(texts)]
 
     def _look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -225,7 +234,7 @@ class Vla:
         return (self._model.projector(cells),)
 
     @torch.inference_mode()
-    def prefill(self, prompt: Prompt, draft: Draft = EMPTY) -> Pass:
+    def prefill(self, prompt: Prompt, draft: Draft = EMPTY) -> Prefill:
         """The first pass, over the prompt and a draft of the action's tokens; 1 + m rows."""
         self._length = 0
         count = len(prompt.embeddings)
@@ -233,7 +242,7 @@ class Vla:
             self._cache.forget(0, count)
         logits, states = self._forward(torch.cat((prompt.embeddings, self.embed(draft))), count, draft)
         self._length = count
-        return Pass(logits, states[count - 1 :], states[:count])
+        return Prefill(logits, states[count - 1 :], states[:count])
 
     @torch.inference_mode()
     def extend(self, draft: Draft) -> Pass:
@@ -251,25 +260,28 @@ class Vla:
     @torch.inference_mode()
     def draft(self, prompt: Prompt) -> np.ndarray:
         """The draft head's probabilities (7, 256) of each bin. Raises ValueError when the checkpoint has no head."""
-        if self.draft_head is None:
-            raise ValueError(f"checkpoint {self.name} has no draft head; train one with vla-sd train")
-        cells, text = prompt.cells.float(), prompt.text.float()
+        head, cells, text = self._head(), prompt.cells.float(), prompt.text.float()
         if self._light_head:
             return self._light_head.now(cells[0].numpy(), text[0].numpy())
-        return self.draft_head(cells, text)[0].softmax(-1).cpu().numpy()
+        return head(cells, text)[0].softmax(-1).cpu().numpy()
 
     @torch.inference_mode()
     def draft_ahead(self, prompt: Prompt, executed: np.ndarray) -> np.ndarray:
         """The draft head's probabilities (7, 256) of the action after the next one, without another look.
 
         executed (2, 7): bins of the action before the prompt's image, and of the one that was executed on it. Needs a head that
-        looks ahead.
+        looks ahead. Raises as draft() does.
         """
-        cells, text = prompt.cells.float(), prompt.text.float()
+        head, cells, text = self._head(), prompt.cells.float(), prompt.text.float()
         if self._light_head:
             return self._light_head.ahead(cells[0].numpy(), text[0].numpy(), executed)
         bins = torch.from_numpy(executed)[None].to(self.device, torch.float32)
-        return self.draft_head.ahead(cells, text, bins)[0].softmax(-1).cpu().numpy()
+        return head.ahead(cells, text, bins)[0].softmax(-1).cpu().numpy()
+
+    def _head(self) -> DraftHead:
+        if self.draft_head is None:
+            raise ValueError(f"checkpoint {self.name} has no draft head; train one with vla-sd train")
+        return self.draft_head
 
     def embed(self, draft: Draft) -> Tensor:
         """Embeddings (m, hidden) of a draft's tokens."""
@@ -303,7 +315,8 @@ class Vla:
             return hidden @ self.lm_head.T, hidden
 
         # the key holds the cache, whose addresses the graph has: neither may outlive the other
-        return self._run((cache, first, *mask.shape), work, x, slots, positions, mask, *chosen)
+        logits, hidden = self._run((cache, first, *mask.shape), work, x, slots, positions, mask, *chosen)
+        return logits, hidden
 
     def _places(self, start: int, fresh: int, draft: Draft, seen: int) -> tuple[Tensor, Tensor, Tensor]:
         """Slots (n,), rotary positions (n,) and mask (n, seen) of fresh inputs and a draft behind them; kept."""
@@ -313,13 +326,14 @@ class Vla:
                 self._shapes.clear()
             count = fresh + len(draft)
             arrays = np.arange(start, start + count), *places(start, fresh, draft, count, seen)
-            self._shapes[key] = tuple(torch.from_numpy(array).to(self.device) for array in arrays)
+            slots, positions, mask = (torch.from_numpy(array).to(self.device) for array in arrays)
+            self._shapes[key] = slots, positions, mask
         return self._shapes[key]
 
     def new_cache(self, rows: int | None) -> engine.KvCache:
         """For one sequence, or for `rows` of them."""
         capacity = padded(self.config.vision.tokens + MAX_PROMPT_TOKENS + ACTION_TOKENS + MAX_DRAFT_NODES)
-        return engine.KvCache(self._model.language_model.config, capacity, self.device, self._dtype, rows)
+        return engine.KvCache(self.config.text, capacity, self.device, self._dtype, rows)
 
     def action(self, bins: np.ndarray) -> np.ndarray:
         """The action (7,) in metres, radians and gripper opening 0..1 of seven bins (7,)."""
@@ -359,6 +373,6 @@ def action_of(statistics: ActionStatistics, bins: np.ndarray) -> np.ndarray:
     return action
 
 
-def _size(tensors: list[Tensor]) -> tuple[int, int]:
+def _size(tensors: Sequence[Tensor]) -> tuple[int, int]:
     """Numbers and bytes of some weights."""
     return sum(t.numel() for t in tensors), sum(stored_bytes(t) for t in tensors)

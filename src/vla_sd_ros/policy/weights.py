@@ -145,7 +145,7 @@ def with_rotary(model: VlaModel, device: torch.device) -> VlaModel:
     return model
 
 
-def check_memory(model: nn.Module, device: torch.device, dtype: torch.dtype, kind: str = quantization.NONE) -> None:
+def check_memory(model: VlaModel, device: torch.device, dtype: torch.dtype, kind: str = quantization.NONE) -> None:
     """Refuse a model for which the device has no room, before anything is loaded, with what would fit. CheckpointError."""
     needed, available = needed_memory(model, dtype, kind), available_memory(device)
     if needed <= available:
@@ -171,7 +171,7 @@ def check_memory(model: nn.Module, device: torch.device, dtype: torch.dtype, kin
     )
 
 
-def needed_memory(model: nn.Module, dtype: torch.dtype, kind: str = quantization.NONE) -> float:
+def needed_memory(model: VlaModel, dtype: torch.dtype, kind: str = quantization.NONE) -> float:
     """Bytes of a model with its cache and activations; where it is quantised, with one layer that is not yet."""
     sizes = {name: prod(value.shape) for name, value in model.state_dict().items()}
     if kind == quantization.NONE:

@@ -16,7 +16,7 @@ import numpy as np
 
 from vla_sd_ros.policy.batch import BatchedVla
 from vla_sd_ros.policy.draft import EMPTY, Draft
-from vla_sd_ros.policy.vla import Pass, Prompt, Vla, action_of
+from vla_sd_ros.policy.vla import Pass, Prefill, Prompt, Vla, action_of
 
 
 class Seat:
@@ -38,7 +38,7 @@ class Seat:
         """Vla.observe() in the next round that has a place: image (H, W, 3) uint8 RGB."""
         return self._ask("observe", image, instruction)
 
-    def prefill(self, prompt: Prompt, draft: Draft = EMPTY) -> Pass:
+    def prefill(self, prompt: Prompt, draft: Draft = EMPTY) -> Prefill:
         """Vla.prefill() in a round, together with the passes of other clients."""
         return self._ask("prefill", prompt, draft)
 

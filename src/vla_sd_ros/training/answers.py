@@ -179,9 +179,9 @@ def decode(
     """Greedy decoding of several images (H, W, 3), token by token, all at once."""
     rows = list(range(len(images)))
     prompts: list[Prompt] = batched.observe(images, [instruction] * len(images))
-    passes = batched.prefill(rows, prompts)
-    hidden = [torch.stack([out.prompt for out in passes if out.prompt is not None])]
-    bins = [np.concatenate([out.greedy() for out in passes])]
+    first = batched.prefill(rows, prompts)
+    hidden = [torch.stack([out.prompt for out in first])]
+    bins = [np.concatenate([out.greedy() for out in first])]
     while len(bins) < ACTION_TOKENS:
         passes = batched.extend(rows, [chain([token]) for token in bins[-1]])
         for row in rows:
