@@ -13,7 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
     subparsers = parser.add_subparsers(dest="benchmark", required=True)
     for name, module in BENCHMARKS.items():
-        subparser = subparsers.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__)
+        summary = (module.__doc__ or "").partition("\n")[0]
+        subparser = subparsers.add_parser(name, help=summary, description=module.__doc__)
         parts.add_arguments(subparser)
         module.add_arguments(subparser)
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -72,16 +73,22 @@ def measure(vla: Vla, drafter: Drafter | None, image: np.ndarray, instruction: s
     out = vla.prefill(prompt)
     prompt.embeddings  # noqa: B018 - projected once
 
-    def propose(levels: int, width: int) -> None:
+    def prefill(n: int) -> None:
+        vla.prefill(prompt, bushy(n)).greedy()
+
+    def extend(n: int) -> None:
+        vla.extend(below(0, bushy(n - 1))).greedy()
+
+    def propose(drafter: Drafter, levels: int, width: int) -> None:
         drafter.start(prompt.embeddings, out.prompt)
         drafter.propose(0, levels, Budget(1 + levels * width, levels, width))
 
-    works = {("vision", 0): lambda: vla.observe(image, instruction).embeddings}
-    works |= {("prefill", n): lambda n=n: vla.prefill(prompt, bushy(n)).greedy() for n in PREFILL}
-    works |= {("extend", n): lambda n=n: vla.extend(below(0, bushy(n - 1))).greedy() for n in EXTEND}
+    works: dict[tuple[str, int], Callable[[], object]] = {("vision", 0): lambda: vla.observe(image, instruction).embeddings}
+    works |= {("prefill", n): partial(prefill, n) for n in PREFILL}
+    works |= {("extend", n): partial(extend, n) for n in EXTEND}
     if drafter is not None:
-        works |= {("draft", n): lambda n=n: propose(5, n) for n in WIDTHS}
-        works |= {("read", n): lambda n=n: propose(1, n) for n in WIDTHS}
+        works |= {("draft", n): partial(propose, drafter, 5, n) for n in WIDTHS}
+        works |= {("read", n): partial(propose, drafter, 1, n) for n in WIDTHS}
     times: dict[tuple[str, int], list[float]] = {key: [] for key in works}
     for _ in range(repeats):
         for key, work in works.items():

@@ -76,7 +76,7 @@ def survey(given: Parts, observations: Path, most: int) -> Survey:
     """survey_of() recorded observations. Raises ValueError when there is none."""
     model = replace(given, decoders=()).model()
     steps = replay(model.vla, observations, most)
-    return survey_of(model.vla, steps, model.database, replace(Settings(), **dict(given.settings)))
+    return survey_of(model.vla, steps, model.database, given.decoder_settings())
 
 
 def survey_of(

@@ -182,7 +182,8 @@ def _episodes(assignment: Assignment) -> Iterator[EpisodeResult]:
             run_episode(scene, act, assignment.delay, lambda: judge.look(scene.time)[0] == State.SUCCESS)
             outcome = {State.SUCCESS: RIGHT, State.FAILURE: WRONG}.get(judge.look(scene.time)[0], NOTHING)
             if assignment.record and decoder is next(iter(decoders.values())):
-                _record(assignment, state, sentence, images, history)
+                folder = assignment.record / assignment.suite / f"task{assignment.task}"
+                _record(folder / f"state{state}.npz", sentence, images, history)
             yield EpisodeResult(assignment.task, state, name, outcome, steps, sentence)
     scene.close()
 
@@ -219,9 +220,8 @@ def judge_of(scene, sentence: str, goal: list[list[str]]):
     return Judge(Things(scene.object_names(), scene.fixture_names(), sentence, goal), sentence, scene.holds)
 
 
-def _record(assignment: Assignment, state: int, sentence: str, images: list[np.ndarray], history) -> None:
+def _record(path: Path, sentence: str, images: list[np.ndarray], history) -> None:
     """What the decoder saw: images (T, H, W, 3) uint8, bins (T, 7), positions (T, 3) [m], rotations (T, 3, 3)."""
-    path = assignment.record / assignment.suite / f"task{assignment.task}" / f"state{state}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         path, images=np.array(images), bins=np.array(history.bins), instruction=sentence,

@@ -2,6 +2,7 @@
 """The parts that a benchmark's decoders are made of, from the command line."""
 import argparse
 from dataclasses import dataclass, replace
+from typing import Any
 
 import yaml
 
@@ -25,7 +26,7 @@ class Parts:
 
     checkpoint: str
     decoders: tuple[str, ...]
-    settings: tuple[tuple[str, object], ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()
     database: str = ""
     drafter: str = ""
     threads: int = 1
@@ -42,8 +43,12 @@ class Parts:
         model, decoders = self.model(), {}
         for decoder in self.decoders:
             name, own = variant(decoder)
-            decoders[decoder] = model.decoder(name, replace(Settings(), **(dict(self.settings) | own)))
+            decoders[decoder] = model.decoder(name, self.decoder_settings(**own))
         return model.vla, decoders
+
+    def decoder_settings(self, **own) -> Settings:
+        """Those of all decoders, and on top of them a decoder's own, by name."""
+        return replace(Settings(), **(dict(self.settings) | own))
 
     def trees(self) -> dict[str, list[int]]:
         """Nodes, levels and continuations of the drafter's tree in each decoder that has a drafter."""
@@ -51,7 +56,7 @@ class Parts:
         for decoder in self.decoders:
             name, own = variant(decoder)
             if "drafter" in factory.needs(name):
-                found[decoder] = list(tree_of(name, replace(Settings(), **(dict(self.settings) | own))))
+                found[decoder] = list(tree_of(name, self.decoder_settings(**own)))
         return found
 
     def model(self) -> Model:

@@ -6,7 +6,7 @@ are made up: a pass takes as long whatever it is about, so weights may be random
 """
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from vla_sd_ros.decoding.methods.fused import AHEAD
 from vla_sd_ros.policy.batch import BatchedVla
 from vla_sd_ros.policy.draft import EMPTY, Draft, below, chain
 from vla_sd_ros.policy.drafter import Drafter, DrafterModel
-from vla_sd_ros.policy.vla import ACTION_TOKENS, Prompt, Vla
+from vla_sd_ros.policy.vla import ACTION_TOKENS, Pass, Prompt, Vla
 
 INSTRUCTION = "pick up the milk and place it in the basket"
 SIZE = (480, 640)  # of the made-up image, rows and columns
@@ -122,7 +122,7 @@ def price_batch(vla: Vla, rows: int, repeats: int) -> dict[str, float]:
     images, instructions = [images[row % COMPARED] for row in every], [INSTRUCTION] * rows
 
     def act(draft: Draft, more: int) -> None:
-        passes = batch.prefill(every, batch.observe(images, instructions), [draft] * rows)
+        passes: Sequence[Pass] = batch.prefill(every, batch.observe(images, instructions), [draft] * rows)
         for _ in range(more):
             passes = batch.extend(every, [chain(out.greedy()[-1:]) for out in passes])
             for row in every:
@@ -195,12 +195,12 @@ def play(vla: Vla, drafter: Drafter, image: np.ndarray, action: Played) -> dict[
     for kind, drafted, accepted in action.passes:
         draft = shaped(drafted)
         if kind == "prefill":
-            out = vla.prefill(prompt, draft)
-            out.greedy()
+            first = vla.prefill(prompt, draft)
+            first.greedy()
             vla.keep(list(range(accepted)))
             watch.lap("prefill")
             if session:
-                session.start(prompt, out)
+                session.start(prompt, first)
         else:
             if session:
                 session.propose([0] * tokens)
@@ -248,7 +248,7 @@ def price_transformers(vla: Vla, repeats: int) -> dict[str, float]:
 
         def whole() -> None:
             prompt = vla.observe(image, INSTRUCTION)
-            model.generate(
+            model.generate(  # type: ignore[misc]  # transformers types its self as a protocol that no model fulfils
                 inputs_embeds=prompt.embeddings[None], attention_mask=_ones(prompt), min_new_tokens=ACTION_TOKENS,
                 max_new_tokens=ACTION_TOKENS, do_sample=False, cache_implementation=cache, pad_token_id=0,
             )
