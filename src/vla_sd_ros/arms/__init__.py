@@ -13,6 +13,7 @@ it, this room knows ROS; what is sent has been limited in control/ before.
 """
 
 import importlib
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -86,7 +87,7 @@ def make_arm(node: Any) -> Arm:
     from vla_sd_ros.arms.pose_target import PoseTarget
     from vla_sd_ros.arms.servo import ServoPose, ServoTwist
 
-    makers = (PoseTarget, ServoTwist, ServoPose, JointTrajectoryTopic, JointGroup)
+    makers: tuple[Callable[[Any], Arm], ...] = (PoseTarget, ServoTwist, ServoPose, JointTrajectoryTopic, JointGroup)
     return dict(zip(ARMS, makers, strict=True))[node.values["arm.interface"]](node)
 
 
@@ -97,7 +98,8 @@ def make_gripper(node: Any) -> Gripper:
     from vla_sd_ros.arms.gripper_topic import GripperTopic
     from vla_sd_ros.arms.interbotix import JointSingle
 
-    makers = (GripperTopic, GripperCommand, ParallelGripperCommand, FrankaGripper, JointSingle)
+    makers: tuple[Callable[[Any], Gripper], ...] = (
+        GripperTopic, GripperCommand, ParallelGripperCommand, FrankaGripper, JointSingle)
     return dict(zip(GRIPPERS, makers, strict=True))[node.values["gripper.interface"]](node)
 
 

@@ -31,12 +31,13 @@ class Controllers:
         self._node, self.name, self._manager = node, values["controller.name"], values["controller.manager"]
         self._hardware = values["controller.hardware"]
         self._now, self._asked_at, self._answer = 0.0, -math.inf, None
-        self._heard_at: float | None = None
+        self._heard_at = math.inf  # s, the last answer, or where there is none the first poll; at first later than any time
         self._states: dict[str, str] = {}  # of all controllers, by the last answer
         self._answered = False
         self._used: set[str] = set()  # those that were active beside ours when it was active last
         self._lost = False  # it was active, and then was not: nothing goes on before `recover`
-        self._list = self._component = self._switch = self._recovery = None
+        self._list = self._component = self._switch = None
+        self._recovery: ActionClient | None = None
         self._recovery_name, self._unrecoverable = values["controller.recovery_action"], ""
         if self.name:
             types = required("controller_manager_msgs.srv", "of controller_manager", "leave controller.name empty")
@@ -67,7 +68,7 @@ class Controllers:
         self._now = now
         if self._list is None:
             return
-        self._heard_at = now if self._heard_at is None else self._heard_at
+        self._heard_at = min(self._heard_at, now)
         if self._answer is not None and self._answer.done():
             self._take({c.name: c.state for c in self._answer.result().controller})
             self._heard_at, self._answer, self._answered = now, None, True
@@ -81,7 +82,7 @@ class Controllers:
         """One sentence while no targets must be sent; empty while the controller is active, or none is watched."""
         if self._list is None:
             return ""
-        if not self._answered and (self._heard_at is None or now - self._heard_at <= PATIENCE):
+        if not self._answered and now - self._heard_at <= PATIENCE:
             return f"{self._manager} has not said yet whether the controller '{self.name}' is active"
         if now - self._heard_at > PATIENCE:
             return (f"{self._manager}/list_controllers does not answer: start the robot's driver, or correct "

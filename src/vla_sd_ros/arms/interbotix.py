@@ -12,8 +12,10 @@ service get_robot_info is asked, and nothing is sent that its mode makes somethi
 
 import contextlib
 import math
+from typing import Any
 from xml.etree import ElementTree
 
+from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
@@ -37,12 +39,14 @@ class Mode:
         """kind: group or single, of that name."""
         self._type = required("interbotix_xs_msgs.srv", interface).RobotInfo
         self._node, self._kind, self._name = node, kind, name
-        self._client, self._question = node.create_client(self._type, "get_robot_info"), None
+        self._client = node.create_client(self._type, "get_robot_info")
+        self._question: Future | None = None
         self.forget()
 
     def forget(self) -> None:
         """Begin anew to wait for an answer."""
-        self.info = self._since = None
+        self.info: Any = None  # RobotInfo.Response
+        self._since: float | None = None
         self._asked_at = -math.inf
         self._give_question_up()
 
@@ -78,7 +82,7 @@ class Mode:
             self._client.remove_pending_request(self._question)
         self._question = None
 
-    def _on_answer(self, question) -> None:
+    def _on_answer(self, question: Future) -> None:
         if question is self._question:
             self.info, self._question = question.result(), None
 

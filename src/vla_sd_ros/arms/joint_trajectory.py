@@ -29,7 +29,7 @@ class JointTrajectoryTopic:
         self._sent: tuple[float, np.ndarray, np.ndarray] | None = None  # when, and the two points of the last message
 
     def send(self, now, target, measured, joints):
-        start = joints if self._sent is None else self._reference(now)
+        start = joints if self._sent is None else self._reference(now, *self._sent)
         self._sent = now, start, joints
         # No stamp: now, by the controller's own clock. No velocity: the controller rejects an end that is not at rest.
         points = [JointTrajectoryPoint(positions=at.tolist(), time_from_start=Duration(seconds=time).to_msg())
@@ -49,7 +49,6 @@ class JointTrajectoryTopic:
     def close(self):
         self._node.destroy_publisher(self._publisher)
 
-    def _reference(self, now: float) -> np.ndarray:
-        """Where the controller is on its way (n,) [rad] at this time [s], by the last message."""
-        at, start, end = self._sent
+    def _reference(self, now: float, at: float, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """Where the controller is on its way (n,) [rad] at this time [s], by a message sent `at` another."""
         return start + min(max(now - at, 0.0) / self._time, 1.0) * (end - start)

@@ -9,10 +9,12 @@ the axes of the header's frame as long as Servo's apply_twist_commands_about_ee_
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped, TwistStamped
+from rclpy.task import Future
 
 from vla_sd_ros.arms import required
 from vla_sd_ros.arms.wiring import HERE
@@ -46,6 +48,14 @@ class Servo:
         self._heard_at = -math.inf
         self.rest()
 
+    def rest(self) -> None:
+        """Whoever uses Servo until the next goal may switch, pause or restart it."""
+        self._since: float | None = None  # when commands began
+        self._asked_at: float | None = None
+        self._answer: Future | None = None
+        self._switched = self._heard = False  # _heard: a status came since the last look
+        self._refused = self._halted = ""
+
     def ready(self, now: float) -> bool:
         """Whether commands can be sent; if not, ask Servo for it, now and again."""
         speaks = not self._silent(now)
@@ -67,13 +77,6 @@ class Servo:
         return (f"{self._name} sends no status: it is paused (its service pause_servo with data: false ends that) or waits "
                 "for joint states")
 
-    def rest(self) -> None:
-        """Whoever uses Servo until the next goal may switch, pause or restart it."""
-        self._since: float | None = None  # when commands began
-        self._asked_at = self._answer = None
-        self._switched = self._heard = False  # _heard: a status came since the last look
-        self._refused = self._halted = ""
-
     def close(self) -> None:
         """Destroy the client and the subscription."""
         self._node.destroy_client(self._client)
@@ -85,10 +88,11 @@ class Servo:
             self._heard, self._heard_at = False, now
         return now - max(self._since, self._heard_at) > SILENCE
 
-    def _on_switched(self, future) -> None:
+    def _on_switched(self, future: Future) -> None:
         if future is not self._answer:
             return
-        self._switched = bool(future.result().success)
+        answer: Any = future.result()
+        self._switched = bool(answer.success)
         self._refused = "" if self._switched else f"{self._name} refused to take commands of kind {self._kind}"
 
     def _on_status(self, message) -> None:

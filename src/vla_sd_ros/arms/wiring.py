@@ -26,7 +26,8 @@ class Listeners:
 
     def __init__(self, publisher: Any):
         self._publisher = publisher
-        self._looked_at = self._heard_at = None
+        self._looked_at: float | None = None
+        self._heard_at: float | None = None
 
     def fault(self, now: float) -> str:
         """One sentence, or nothing; `now` [s] of the steady clock."""
@@ -111,7 +112,7 @@ class GripperActions:
     def __init__(self, node: Any, actions: Mapping[Act, tuple[type, str]]):
         """actions: type and name of the action for each act that the driver can do. gripper.timeout [s]: for a result."""
         self._node = node
-        clients = {name: ActionClient(node, kind, name) for kind, name in dict.fromkeys(actions.values())}
+        clients: dict[str, ActionClient] = {name: ActionClient(node, kind, name) for kind, name in dict.fromkeys(actions.values())}
         self._clients = {act: clients[name] for act, (_, name) in actions.items()}
         self._names = {act: node.resolve_topic_name(name) for act, (_, name) in actions.items()}
         self._number, self._handle, self._unwanted = 0, None, False  # of the newest goal
