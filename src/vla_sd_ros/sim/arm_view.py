@@ -14,9 +14,9 @@ class ArmView:
         """size: width and height of the image [pixels]."""
         robot = ElementTree.fromstring(urdf)
         for link in robot.findall("link"):  # names with slashes are paths to MuJoCo's reader
-            link.set("name", link.get("name").replace("/", "_"))
+            link.set("name", link.attrib["name"].replace("/", "_"))
         for end in robot.findall("joint/parent") + robot.findall("joint/child"):
-            end.set("link", end.get("link").replace("/", "_"))
+            end.set("link", end.attrib["link"].replace("/", "_"))
         settings = ElementTree.SubElement(robot, "mujoco")
         ElementTree.SubElement(settings, "compiler", discardvisual="false", fusestatic="false", boundmass="0.01",
                                boundinertia="0.0001")

@@ -38,6 +38,7 @@ PUT = (re.compile(rf"{_VERB}(?P<things>.+) and (?:place|put|drop|move|lay|set) (
        re.compile(rf"{_VERB}(?P<things>.+?) {_IN} (?P<where>.+)"))
 OPEN = re.compile(rf"(?:please )?(?P<what>open|close) the (?P<drawer>{'|'.join(DRAWERS)}) drawer(?: of the (?P<of>.+))?")
 TURN = re.compile(r"(?:please )?(?:turn|switch) (?P<how>on|off) the stove")
+REGION = re.compile(r"(.*)_(\w+)_region")  # of a drawer, by its cabinet and its place in it
 ARTICLE = re.compile(r"^(?:the|a|an) ")
 
 
@@ -144,15 +145,15 @@ class Things:
 
     def _wrong(self, predicates: Sequence[Predicate]) -> dict[Predicate, str]:
         """The same done with something else: another thing in the goal, another drawer."""
-        wrong = {}
+        wrong: dict[Predicate, str] = {}
         for relation, *about in predicates:
             if relation in ("in", "on") and len(about) == 2:
                 wanted = {thing for same, thing, *where in predicates if where == about[1:]}
                 others = [name for name in self._objects if name not in wanted and not about[1].startswith(name)]
                 wrong |= {(relation, name, about[1]): f"the {called(name)} is where the {called(about[0])} was to go"
                           for name in others}
-            elif relation in ("open", "close") and about[0].endswith("_region"):
-                cabinet, drawer = re.fullmatch(r"(.*)_(\w+)_region", about[0]).groups()
+            elif relation in ("open", "close") and (match := REGION.fullmatch(about[0])):
+                cabinet, drawer = match.groups()
                 wrong |= {(relation, f"{cabinet}_{other}_region"): f"the {other} drawer was moved instead of the {drawer} one"
                           for other in DRAWERS if other != drawer}
         return wrong

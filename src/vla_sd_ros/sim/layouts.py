@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -59,6 +60,9 @@ def relations(layout: Layout, bowl: str, rng: np.random.Generator) -> dict[str, 
 
         return draw
 
+    def next_to(name: str) -> None:
+        layout.put(bowl, beside(name), (name,))
+
     def between() -> None:
         plate, ramekin = (layout.spots[NAMES[name]] for name in ("the plate", "the ramekin"))
         if not BETWEEN[0] < np.linalg.norm(plate - ramekin) < BETWEEN[1]:
@@ -71,11 +75,11 @@ def relations(layout: Layout, bowl: str, rng: np.random.Generator) -> dict[str, 
         layout.spots[bowl] = layout.spots[name] + rng.uniform(-reach, reach, 2)
         layout.on[bowl] = name
 
-    ways = {f"next to {words}": lambda name=name: layout.put(bowl, beside(name), (name,)) for words, name in NAMES.items()}
+    ways: dict[str, Callable[[], None]] = {f"next to {words}": partial(next_to, name) for words, name in NAMES.items()}
     ways["between the plate and the ramekin"] = between
     ways["from table center"] = lambda: layout.put(bowl, lambda: CENTRE + rng.uniform(-0.03, 0.03, 2))
     ways["on the cookie box"] = lambda: on(NAMES["the cookie box"], 0.0)
-    ways |= {f"on {words}": lambda name=name: on(name, 0.02) for words, name in FIXTURES.items()}
+    ways |= {f"on {words}": partial(on, name, 0.02) for words, name in FIXTURES.items()}
     return ways
 
 
@@ -83,8 +87,9 @@ def draw(scene: LiberoScene, rng: np.random.Generator) -> Layout:
     """A layout in which a different thing is true of each bowl."""
     areas = {name: scene.standing_area(name) for name in (*BOWLS, *NAMES.values(), *FIXTURES.values())}
     wanted: list[str] = []
-    for attempt in itertools.count():
-        if attempt % TRIES == 0:  # with what was wanted it does not work out
+    attempts = itertools.count()
+    while True:
+        if next(attempts) % TRIES == 0:  # with what was wanted it does not work out
             wanted = [str(words) for words in rng.choice(list(relations(Layout({}), BOWLS[0], rng)), 2, replace=False)]
         radii = {name: radius for name, (_, radius) in areas.items()}
         layout = Layout(radii, {name: areas[name][0] for name in FIXTURES.values()})

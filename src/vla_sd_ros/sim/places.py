@@ -25,7 +25,7 @@ def draw(
     placed first; one for which there is no room any more is left out.
     """
     places: dict[str, np.ndarray] = {}
-    for name in sorted(radii, key=radii.get, reverse=True):
+    for name in sorted(radii, key=radii.__getitem__, reverse=True):
         for _ in range(TRIES):
             place = rng.uniform(LOW, HIGH)
             if np.linalg.norm(place) > REACH or (held_out or {}).get(name, is_held_out(place)) != is_held_out(place):

@@ -86,7 +86,7 @@ class RealTimeScene:
         self._view: tuple[LiberoScene, Any] | None = None  # (scene, stamp) whose state the camera is to render
         self._camera_data: mujoco.MjData | None = None
         self._camera_scene: LiberoScene | None = None  # whose state the data is of
-        self.scene: LiberoScene | None = None
+        self.scene: LiberoScene | None = None  # for others than the physics; None until it is built
         self.pacer: Pacer | None = None
         self.skipped_images = 0
         self._threads = [
@@ -146,21 +146,21 @@ class RealTimeScene:
             self._listener.failed(error)
 
     def _physics(self) -> None:
-        self.scene = self._make()
-        state = _State()
-        self._restarted(state)
-        self._show()
+        self.scene = scene = self._make()
+        state = _State(scene, scene.judge(scene.instruction))
+        self._judge(state)
+        self._show(scene)
         with self._lock:  # opening the camera takes a second: real time begins after it
             self._lock.wait_for(lambda: self._view is None or self._stopping.is_set())
         self.pacer = Pacer(self._period, time.monotonic())
         while not self._stopping.is_set():
             self._grant(state)
-            self.scene.advance(self._period)
-            self._listener.state(self.scene)
+            state.scene.advance(self._period)
+            self._listener.state(state.scene)
             simulated = self.pacer.simulated
             if simulated >= state.next_image:
                 state.next_image += self._camera_period
-                self._show()
+                self._show(state.scene)
             if simulated >= state.next_success:
                 state.next_success += SUCCESS_PERIOD
                 self._judge(state)
@@ -176,53 +176,49 @@ class RealTimeScene:
             self._listener.reset()
             time.sleep(NOTICE)
         if "replace" in wishes:
-            self.scene, done = wishes["replace"]
+            state.scene, done = wishes["replace"]
+            self.scene = state.scene
             self._restarted(state)
             done.set()
         if "reset" in wishes:
             *arguments, done = wishes["reset"]
-            self.scene.reset(*arguments)
+            state.scene.reset(*arguments)
             self._restarted(state)
             done.set()
         if "ask" in wishes:
             self._ask(state, wishes["ask"])
         if "gripper" in wishes:
-            self.scene.set_gripper(wishes["gripper"])
+            state.scene.set_gripper(wishes["gripper"])
         if "target" in wishes:
             position, rotation = wishes["target"]
-            state.wait_for_near_target &= not self._near(position, rotation)
+            state.wait_for_near_target &= not _near(state.scene, position, rotation)
             if not state.wait_for_near_target:
-                self.scene.set_target(position, rotation)
+                state.scene.set_target(position, rotation)
 
     def _restarted(self, state: "_State") -> None:
         state.wait_for_near_target = True
-        self._ask(state, self.scene.instruction)
+        self._ask(state, state.scene.instruction)
 
     def _ask(self, state: "_State", instruction: str) -> None:
-        state.judge, state.outcome = self.scene.judge(instruction), None
+        state.judge, state.outcome = state.scene.judge(instruction), None
         self._judge(state)
 
-    def _near(self, position: np.ndarray, rotation: np.ndarray) -> bool:
-        at, orientation = self.scene.ee_pose()
-        angle = np.arccos(np.clip((np.trace(orientation.T @ rotation) - 1) / 2, -1, 1))
-        return bool(np.linalg.norm(position - at) < SAME_SCENE[0] and angle < SAME_SCENE[1])
-
     def _judge(self, state: "_State") -> None:
-        outcome = state.judge.look(self.scene.time)
+        outcome = state.judge.look(state.scene.time)
         if outcome != state.outcome:
             state.outcome = outcome
             self._listener.outcome(state.judge.instruction, *outcome)
 
-    def _show(self) -> None:
+    def _show(self, scene: LiberoScene) -> None:
         """Copy the state for the camera, unless it is still at work on the last one."""
         with self._lock:
             if self._view is not None:
                 self.skipped_images += 1
                 return
-            if self._camera_data is None or self._camera_scene is not self.scene:
-                self._camera_data, self._camera_scene = mujoco.MjData(self.scene.model), self.scene
-            mujoco.mj_copyData(self._camera_data, self.scene.model, self.scene.data)
-            self._view = (self.scene, self._listener.stamp())
+            if self._camera_data is None or self._camera_scene is not scene:
+                self._camera_data, self._camera_scene = mujoco.MjData(scene.model), scene
+            mujoco.mj_copyData(self._camera_data, scene.model, scene.data)
+            self._view = (scene, self._listener.stamp())
             self._lock.notify_all()
 
     def _camera(self) -> None:
@@ -251,6 +247,13 @@ class RealTimeScene:
             return None if self._stopping.is_set() else self._view
 
 
+def _near(scene: LiberoScene, position: np.ndarray, rotation: np.ndarray) -> bool:
+    """Whether a target, position (3,) [m] and rotation (3, 3), is as near to the end effector as SAME_SCENE."""
+    at, orientation = scene.ee_pose()
+    angle = np.arccos(np.clip((np.trace(orientation.T @ rotation) - 1) / 2, -1, 1))
+    return bool(np.linalg.norm(position - at) < SAME_SCENE[0] and angle < SAME_SCENE[1])
+
+
 def _open_camera(scene: LiberoScene) -> None:
     """Make the scene's GL context in this thread. RuntimeError, one sentence, when the machine cannot render."""
     try:
@@ -265,8 +268,9 @@ def _open_camera(scene: LiberoScene) -> None:
 class _State:
     """What the physics thread remembers between ticks. Times are simulated [s]."""
 
+    scene: LiberoScene
+    judge: Judge
     next_image: float = 0.0
     next_success: float = 0.0
-    judge: Judge | None = None
     outcome: tuple[State, str] | None = None  # what was told last
     wait_for_near_target: bool = True
