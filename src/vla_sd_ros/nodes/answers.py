@@ -22,5 +22,5 @@ def answering_later(service: Service) -> Service:
         else:
             send(response, header)
 
-    service.send_response = send_when_done
+    service.send_response = send_when_done  # type: ignore[method-assign]  # rclpy has no other way in
     return service

@@ -238,7 +238,7 @@ class ArmNode(ManagedNode):
         elif not self.controller.at_rest:
             problem = "the arm moves: cancel the goal first"
         else:
-            answer = Future()
+            answer: Future = Future()
             self._recovery = self._bring_back(response, answer)
             self._go_on_recovering()
             return answer

@@ -20,6 +20,7 @@ from std_srvs.srv import Trigger
 
 from vla_sd_ros.drivers import Robot, RobotError
 from vla_sd_ros.drivers.gate import Gate, Reach
+from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.messages.poses import pose_of
 from vla_sd_ros.messages.qos import LATCHED, NEWEST
 from vla_sd_ros.nodes.answers import answering_later
@@ -42,9 +43,12 @@ class DriverNode(PlainNode):
         super().__init__(name, **options)
         self._robot: Robot = self.connect()
         self._gate = Gate(Reach(self.values["target.max_distance"], self.values["target.max_angle"]))
-        self._measured, self._told, self._others = None, None, ""
+        self._measured: Pose | None = None
+        self._told: str | None = None
+        self._others = ""
         self._looked_at, self._moved_at = -math.inf, -math.inf
-        self._last, self._busy = None, ""  # target; what the robot does by itself at present
+        self._last: Pose | None = None  # target
+        self._busy = ""  # what the robot does by itself at present
         self._ended: SimpleQueue[tuple[Trigger.Response, Future]] = SimpleQueue()  # what it has done, to be answered
         self._names = [*self.values["joint_names"], *self._robot.fingers]
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
@@ -151,7 +155,8 @@ class DriverNode(PlainNode):
             if self._busy:
                 response.message = f"not now: {self._busy}"
                 return response
-            self._busy, done = doing, Future()
+            done: Future = Future()
+            self._busy = doing
             self._tell()
             threading.Thread(target=self._run, args=(act, response, done), daemon=True).start()
             return done

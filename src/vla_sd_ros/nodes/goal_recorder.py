@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -48,7 +49,7 @@ class GoalRecorder(PlainNode):
         self._names = {self.resolve_topic_name(name): heard for name, heard in (
             ("goal", self._on_goal), ("task_success", self._on_success))}
         self._subscriptions_made = [
-            subscribe(self, topic, resolved, lambda data, resolved=resolved: self._hear(resolved, data))
+            subscribe(self, topic, resolved, partial(self._hear, resolved))
             for resolved, topic in topics.items()]
         self.create_service(SetBool, "~/mark", self._on_mark)
         self.create_timer(TICK, self._tick, clock=STEADY)

@@ -21,12 +21,11 @@ from vla_sd_msgs.msg import ArmStatus, RunningGoal, TaskSuccess
 
 from vla_sd_ros.instruction import normalized, objection
 from vla_sd_ros.messages import decisions
-from vla_sd_ros.nodes.inputs import Inputs
+from vla_sd_ros.nodes.inputs import Inputs, NodeClock
 from vla_sd_ros.nodes.lifecycle import sentence
 from vla_sd_ros.nodes.vla_parameters import MAX_STEP_LIMIT, MAX_TIME_LIMIT, goal_limits
 from vla_sd_ros.watching.goal import (CANCELED, DEACTIVATED, PREEMPTED, SCENE_RESET, SUCCESS, ClientWatch, Ending, GoalCode, GoalWatch,
                                       Situation, refused, task_failed)
-from vla_sd_ros.watching.inputs import Clock
 from vla_sd_ros.watching.picture import PictureWatch
 
 SUPERVISION_PERIOD = 0.02   # s, between two looks at a running goal
@@ -71,7 +70,7 @@ class Run:
 class Goals:
     """All goals of one node. `lock` guards the running one and every command; `news` tells of a new goal, or an end."""
 
-    def __init__(self, node: Any, clock: Clock, inputs: Inputs, commands: Any, announcements: Any):
+    def __init__(self, node: Any, clock: NodeClock, inputs: Inputs, commands: Any, announcements: Any):
         """node: with `values`, `state`, `active`, `brain`, a name and a logger. commands: a publisher of EndEffectorCommand;
         announcements: of RunningGoal."""
         self._node, self._clock, self._inputs = node, clock, inputs
@@ -119,7 +118,7 @@ class Goals:
         if wrong := self.objection(accepted.goal):
             log.warning(f"The goal was refused: {wrong}")
             accepted.ending = refused(wrong)
-            handle.execute(functools.partial(self._refuse, accepted))
+            handle.execute(functools.partial(self._refuse, accepted, accepted.ending))
             return
         accepted.unknown_words = brain.unknown_words(accepted.goal.instruction) if brain else []
         with self.news:
@@ -234,36 +233,39 @@ class Goals:
 
     # The answer
 
-    def _refuse(self, run: Run, handle: Any) -> ExecuteInstruction.Result:
+    def _refuse(self, run: Run, ending: Ending, handle: Any) -> ExecuteInstruction.Result:
         """Of a goal that never began: the arm, and the goal that moves it, know nothing of it."""
-        result = self._result(run)
+        result = self._result(run, ending)
         _terminate(handle.abort, result)
         return result
 
     def _execute(self, run: Run, handle: Any) -> ExecuteInstruction.Result:
         """The life of a goal, in a thread of the executor. Never raises: rclpy would answer with an empty result."""
         try:
-            while not run.over.wait(SUPERVISION_PERIOD):
+            while not (run.over.wait(SUPERVISION_PERIOD) and run.ending):
                 self.supervise(run)
+            ending = run.ending
         except Exception as error:
             self._node.get_logger().error(traceback.format_exc())
-            self.end(run, Ending(GoalCode.UNKNOWN, "fault", f"vla_node failed inside: {sentence(error)}"))
-        result = self._result(run)
-        self._answer(run, result)
+            failed = Ending(GoalCode.UNKNOWN, "fault", f"vla_node failed inside: {sentence(error)}")
+            self.end(run, failed)
+            ending = run.ending or failed
+        result = self._result(run, ending)
+        self._answer(run, ending, result)
         run.answered.set()
         return result
 
-    def _result(self, run: Run) -> ExecuteInstruction.Result:
+    def _result(self, run: Run, ending: Ending) -> ExecuteInstruction.Result:
         with self.lock:
             return ExecuteInstruction.Result(
-                error_code=int(run.ending.code), error_msg=run.ending.message, termination_reason=run.ending.reason,
+                error_code=int(ending.code), error_msg=ending.message, termination_reason=ending.reason,
                 steps=len(run.decisions), elapsed_time=max(0.0, self._clock.now() - run.accepted),
                 decode_summary=decisions.decode_summary(run.decisions, self._node.decoder_name),
                 unknown_words=run.unknown_words, not_judged=run.not_judged)
 
-    def _answer(self, run: Run, result: ExecuteInstruction.Result) -> None:
+    def _answer(self, run: Run, ending: Ending, result: ExecuteInstruction.Result) -> None:
         """Sets the goal's terminal state. canceled() is legal only once rclpy has noted the cancel request."""
-        handle, ending = run.handle, run.ending
+        handle = run.handle
         if ending is CANCELED:
             deadline = self._clock.steady() + 1.0
             while not handle.is_cancel_requested and self._clock.steady() < deadline:

@@ -46,17 +46,18 @@ class Inference:
 
     def _run(self) -> None:
         while not self.stopping.is_set():
-            run, image = self._next_work()
-            if not run:
+            work = self._next_work()
+            if work is None:
                 continue
+            run, image = work
             try:
                 self._step(run, image)
             except Exception as error:
                 self._node.get_logger().debug(traceback.format_exc())
                 self._goals.end(run, inference_failed(sentence(error)))
 
-    def _next_work(self) -> tuple[Run | None, Sample | None]:
-        """A goal and an image that is due; otherwise waits for news and returns (None, None)."""
+    def _next_work(self) -> tuple[Run, Sample] | None:
+        """A goal and an image that is due; otherwise waits for news and returns None."""
         goals, period = self._goals, self._node.values["control_period"]
         with goals.news:
             self._inputs.poll()
@@ -66,9 +67,9 @@ class Inference:
                 goals.supervise(run)
                 if not run.ending:
                     wait, look = self._pacer.wait(image, steady, period), IMAGE_PERIOD
-            if wait > 0.0:
+            if run is None or image is None or wait > 0.0:      # without an image there is nothing but to wait
                 goals.news.wait(min(wait, look))
-                return None, None
+                return None
             return run, image
 
     def _step(self, run: Run, image: Sample) -> None:

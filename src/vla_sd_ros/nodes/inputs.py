@@ -78,10 +78,12 @@ class Inputs:
 
     def poll(self) -> None:
         """Take what has come of joint states and images."""
+        if not (camera := self.camera):     # not open
+            return
         if taken := self._joints.handle.take_message(JointState, False):
             self._keep(self.joint_states, *taken)
-        self.camera.look()
-        while taken := self.camera.take():
+        camera.look()
+        while taken := camera.take():
             self._keep(self.images, *taken)
             if problem := self.camera_problem():
                 self._node.get_logger().warning(problem, throttle_duration_sec=60.0)
@@ -115,13 +117,14 @@ class Inputs:
         """What to do about images that do not come, where more is known than that."""
         sample = self.images.sample
         arrives = sample is not None and self._clock.steady() - sample.received < self._node.values["image.timeout"]
-        return ("" if arrives else self.camera.why_silent()) or "check the publisher and its clock"
+        return ("" if arrives or not self.camera else self.camera.why_silent()) or "check the publisher and its clock"
 
     def held(self) -> str:
         """Why the arm takes no goal, as its own sentence; empty where it does, or has been silent."""
         arm = self.arm.sample
-        speaks = arm and self._clock.steady() - arm.received < STATUS_SILENCE
-        return arm.message.message if speaks and arm.message.code == ArmStatus.HELD else ""
+        if arm is None or self._clock.steady() - arm.received >= STATUS_SILENCE or arm.message.code != ArmStatus.HELD:
+            return ""
+        return arm.message.message
 
     def arm_status(self) -> ArmStatus:
         """The newest; an empty one where none has come."""

@@ -80,10 +80,10 @@ class ParameterSpec:
         """What `ros2 param describe` shows."""
         descriptor = ParameterDescriptor(name=self.name, description=self.description, read_only=self.read_only)
         descriptor.additional_constraints = self._constraint()
-        if self.low is not None and isinstance(self.default, float):
-            descriptor.floating_point_range = [FloatingPointRange(from_value=self.low, to_value=self.high)]
-        elif self.low is not None and isinstance(self.default, int):
-            descriptor.integer_range = [IntegerRange(from_value=int(self.low), to_value=int(self.high))]
+        if (bounds := self._bounds()) and isinstance(self.default, float):
+            descriptor.floating_point_range = [FloatingPointRange(from_value=bounds[0], to_value=bounds[1])]
+        elif bounds and isinstance(self.default, int):
+            descriptor.integer_range = [IntegerRange(from_value=int(bounds[0]), to_value=int(bounds[1]))]
         return descriptor
 
     def check(self, value: Any) -> None:
@@ -91,13 +91,16 @@ class ParameterSpec:
         numbers = [x for x in (value if isinstance(value, list) else [value]) if isinstance(x, (int, float))]
         if not all(math.isfinite(x) for x in numbers):
             raise ValueError(f"parameter '{self.name}' is {value}, but must be finite")
-        if self.low is not None and not all(self.low <= x <= self.high for x in numbers):
+        if (bounds := self._bounds()) and not all(bounds[0] <= x <= bounds[1] for x in numbers):
             raise ValueError(f"parameter '{self.name}' is {value}, but must lie in {self.low} .. {self.high}")
         for entry in value if isinstance(value, list) else [value]:
             if self.choices and entry not in self.choices:
                 raise ValueError(f"parameter '{self.name}' is '{entry}', but must be one of: {', '.join(self.choices)}")
         if isinstance(self.default, list) and not isinstance(self.default[0], str) and len(value) != len(self.default):
             raise ValueError(f"parameter '{self.name}' has {len(value)} entries, but needs {len(self.default)}")
+
+    def _bounds(self) -> tuple[float, float] | None:
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
     def _constraint(self) -> str:
         if self.choices:
@@ -107,8 +110,8 @@ class ParameterSpec:
         return ""
 
 
-class TableNode:
-    """Parameters from the table `TABLE` and diagnostics at 1 Hz, for any rclpy node. `self.values` holds the values.
+class TableNode(Node):
+    """Parameters from the table `TABLE` and diagnostics at 1 Hz, for every kind of rclpy node. `self.values` holds the values.
 
     Call `start_table()` at the end of the node's rclpy constructor; it raises ValueError for a wrong parameter file.
     """
@@ -125,11 +128,11 @@ class TableNode:
         """Override: level (OK, WARN, ERROR), one sentence, and values for people to read."""
         return OK, "running", {}
 
-    def create_subscription(self, kind: type, topic: str, callback: Callable, *arguments: Any, **options: Any) -> Subscription:
+    def create_subscription(self, msg_type: type, topic: str, callback: Callable, qos_profile: Any, **options: Any) -> Subscription:
         """As in rclpy, whose time source subscribes to /clock in this way."""
-        if kind is ClockMessage:
+        if msg_type is ClockMessage:
             callback = from_zero_on(self, callback)
-        return super().create_subscription(kind, topic, callback, *arguments, **options)
+        return super().create_subscription(msg_type, topic, callback, qos_profile, **options)
 
     def start_table(self) -> None:
         """Declare the parameters of TABLE, check them and start the diagnostics. Raises ValueError, with one sentence."""
@@ -195,7 +198,7 @@ class TableNode:
         """Override to end cleanly; called before the process ends."""
 
 
-class PlainNode(TableNode, Node):
+class PlainNode(TableNode):
     """A node without a lifecycle that has the table and the diagnostics."""
 
     def __init__(self, name: str, **options: Any):
@@ -293,12 +296,12 @@ class ManagedNode(TableNode, LifecycleNode):
     def destroy_node(self) -> None:
         """Leave the graph at once: rclpy's state machine holds on to the node, which DDS would then miss for 20 s."""
         super().destroy_node()
-        self._state_machine = None
+        vars(self).pop("_state_machine", None)
 
     def _LifecycleNodeMixin__change_state(self, transition: int) -> TransitionCallbackReturn:
         """Each way into a transition. rclpy 7 (Jazzy) raises on one that the state does not allow, which ends the node."""
         try:
-            return super()._LifecycleNodeMixin__change_state(transition)
+            return super()._LifecycleNodeMixin__change_state(transition)  # type: ignore[misc]  # its mangled name
         except RCLError as error:
             self.get_logger().error(f"{self.get_name()} is {self.state}, which does not allow this transition: {sentence(error)}")
             return TransitionCallbackReturn.ERROR
@@ -317,9 +320,10 @@ class ManagedNode(TableNode, LifecycleNode):
         created, self._created = self._created, []
         left = self._entities()
         # Timers first: they use the others.
-        for kind, destroy in ((Timer, self.destroy_timer), (Subscription, self.destroy_subscription),
-                              (Service, self.destroy_service), (Client, self.destroy_client),
-                              (Publisher, self.destroy_publisher), (ActionClient, ActionClient.destroy)):
+        ends: tuple[tuple[type, Callable[[Any], object]], ...] = (
+            (Timer, self.destroy_timer), (Subscription, self.destroy_subscription), (Service, self.destroy_service),
+            (Client, self.destroy_client), (Publisher, self.destroy_publisher), (ActionClient, ActionClient.destroy))
+        for kind, destroy in ends:
             for entity in created:
                 if isinstance(entity, kind) and entity in left:
                     self._tell_failure(functools.partial(destroy, entity))
@@ -356,8 +360,8 @@ class ManagedNode(TableNode, LifecycleNode):
 class Pool(MultiThreadedExecutor):
     """Of threads, for which its end does not wait. rclpy before 7.1.12 never does and has no parameter that says so."""
 
-    def shutdown(self, timeout_sec: float | None = None) -> bool:
-        """As Executor does it, without joining the threads."""
+    def shutdown(self, timeout_sec: float | None = None, *, wait_for_threads: bool = False) -> bool:
+        """As Executor does it, without joining the threads, whatever wait_for_threads says."""
         return Executor.shutdown(self, timeout_sec)
 
 
@@ -377,7 +381,7 @@ def sentence(error: BaseException) -> str:
     return text if written else f"{type(error).__name__}: {text}"
 
 
-def run(make_node: Callable[[], Any], threads: int = 1, args: Sequence[str] | None = None) -> int:
+def run(make_node: Callable[[], Any], threads: int = 1, args: list[str] | None = None) -> int:
     """Run a node until SIGINT or SIGTERM, let it stop cleanly, and end the process.
 
     Signals are handled here, not by rclpy, which would shut the context down before the last message is out.
@@ -386,7 +390,7 @@ def run(make_node: Callable[[], Any], threads: int = 1, args: Sequence[str] | No
     """
     given = list(sys.argv[1:] if args is None else args)
     if {"-h", "--help"} & set(given[:given.index("--ros-args")] if "--ros-args" in given else given):
-        print(f"{sys.modules[make_node.__module__].__doc__.strip()}\n\n{USAGE}")
+        print(f"{(sys.modules[make_node.__module__].__doc__ or '').strip()}\n\n{USAGE}")
         return 0
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -10,6 +10,8 @@ from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.exceptions import InvalidHandle
+from rclpy.node import Node
+from rclpy.subscription import Subscription
 from rosgraph_msgs.msg import Clock
 
 
@@ -44,27 +46,28 @@ def from_zero_on(node: Any, callback: Callable[[Clock], None]) -> Callable[[Cloc
     return take
 
 
-class PolledTime:
+class PolledTime(Node):
     """Comes before the class of a node whose simulated time moves on when it is asked for, not with each /clock message.
 
     Timers on the node's own clock would stand still meanwhile; those on the steady clock do not.
     """
 
-    _time_input = _take_time = None
+    _time_input: tuple[Subscription, Callable[[Clock], None]] | None = None  # /clock, and what takes its messages over
 
-    def create_subscription(self, kind: type, topic: str, callback, qos, **options):
+    def create_subscription(self, msg_type: type, topic: str, callback: Callable, qos_profile: Any, **options: Any) -> Subscription:
         """As in rclpy, whose time source subscribes to /clock in this way, at start or when use_sim_time is set."""
-        if kind is not Clock:
-            return super().create_subscription(kind, topic, callback, qos, **options)
+        if msg_type is not Clock:
+            return super().create_subscription(msg_type, topic, callback, qos_profile, **options)
         self._time_lock = threading.Lock()  # else an older message could be taken over after a newer one
-        self._time_input = super().create_subscription(kind, topic, callback, qos, callback_group=PolledOnly())
-        self._take_time = from_zero_on(self, callback)
-        return self._time_input
+        subscription = super().create_subscription(Clock, topic, callback, qos_profile, callback_group=PolledOnly())
+        self._time_input = subscription, from_zero_on(self, callback)
+        return subscription
 
     def get_clock(self):
         """The node's clock, after the newest /clock message that has come; that message counts from now on."""
         if self._time_input is not None:
+            subscription, take = self._time_input
             with self._time_lock, suppress(InvalidHandle):  # use_sim_time was switched off
-                if taken := self._time_input.handle.take_message(Clock, False):
-                    self._take_time(taken[0])
+                if taken := subscription.handle.take_message(Clock, False):
+                    take(taken[0])
         return super().get_clock()

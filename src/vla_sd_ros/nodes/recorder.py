@@ -33,9 +33,10 @@ class Recorder(PlainNode):
     def __init__(self, name: str = "recorder", **options):
         super().__init__(name, **options)
         topics = {self.resolve_topic_name(topic.name): topic for topic in EPISODE_TOPICS}
-        self._writer = self._open(topics)
+        writer = self._open(topics)
+        self._writer: EpisodeWriter | None = writer  # to be closed
         for resolved, topic in topics.items():
-            self._record(resolved, topic)
+            self._record(writer, resolved, topic)
         self._silent = list(topics)
         self._deadline = time.monotonic() + PATIENCE
         self._recording = self.create_publisher(Bool, "~/recording", LATCHED)
@@ -57,12 +58,12 @@ class Recorder(PlainNode):
         except (WriterError, OSError) as error:
             raise RuntimeError(f"the episode cannot be recorded: {error}") from error
 
-    def _record(self, resolved: str, topic: Topic) -> None:
+    def _record(self, writer: EpisodeWriter, resolved: str, topic: Topic) -> None:
         # Without the message's info, whose received_timestamp would be exacter: rclpy 9.1's events executor fails with
         # "null argument to internal routine" on every callback that takes it.
         def write(serialized: bytes) -> None:
             try:
-                self._writer.write(resolved, time.time_ns(), serialized)
+                writer.write(resolved, time.time_ns(), serialized)
             except OSError as error:
                 self.stop()  # before the error is logged, which may want room on the same disk
                 raise RuntimeError(f"there is no more room for the episode ({error.strerror}); what was recorded until now "

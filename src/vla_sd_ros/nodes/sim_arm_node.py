@@ -64,6 +64,7 @@ class SimArmNode(PlainNode):
         self._description = self.create_publisher(String, "robot_description", LATCHED)
         self._image = self.create_publisher(Image, "image", 1)
         self._servers: list[ActionServer] = []
+        self._motors: ProfiledMotors | PoseFollower
         (self._start_widowx if self.values["robot"] == "widowx" else self._start_franka)()
         self._description.publish(String(data=self._arm.urdf))
         self.create_timer(1.0 / self.values["joint_state_rate"], self._step, clock=STEADY)
@@ -83,16 +84,16 @@ class SimArmNode(PlainNode):
         self._arm_mode = arm.get("operating_mode", "position")
         if self._arm_mode == "position" and arm.get("profile_type") != "time":
             raise ValueError(f"{self.values['modes']}: the group arm must have profile_type time")
-        self._motors = ProfiledMotors(self._arm.home, self._arm.limits, arm.get("profile_velocity", 0) / 1000.0, self._now)
+        motors = self._motors = ProfiledMotors(self._arm.home, self._arm.limits, arm.get("profile_velocity", 0) / 1000.0, self._now)
         self._gripper_mode = modes.get("singles", {}).get("gripper", {}).get("operating_mode", "pwm")
         self._info = required("interbotix_xs_msgs.srv", "of the simulated WidowX").RobotInfo
         self.create_service(self._info, "get_robot_info", self._on_info)
-        self.create_subscription(types.JointGroupCommand, "commands/joint_group", self._on_group, 10)
+        self.create_subscription(types.JointGroupCommand, "commands/joint_group", lambda m: self._on_group(motors, m), 10)
         self.create_subscription(types.JointSingleCommand, "commands/joint_single", self._on_single, 10)
 
     def _start_franka(self) -> None:
-        self._motors = PoseFollower(self._arm, self._now)
-        self._target = self.create_subscription(PoseStamped, "target_pose", self._on_target, 1)
+        follower = self._motors = PoseFollower(self._arm, self._now)
+        self._target = self.create_subscription(PoseStamped, "target_pose", lambda m: self._on_target(follower, m), 1)
         self.create_subscription(Float64, "gripper_command", lambda m: self._grip(0.04 * m.data), LATCHED)
         widest = 2.0 * self._arm.finger_range[1]
         for module, kind, name, width in (
@@ -126,12 +127,12 @@ class SimArmNode(PlainNode):
         response.num_joints = len(response.joint_names)
         return response
 
-    def _on_group(self, message) -> None:
+    def _on_group(self, motors: ProfiledMotors, message) -> None:
         if message.name != "arm" or self._arm_mode != "position":
             self.get_logger().error(f"there is no group '{message.name}' in the mode position", throttle_duration_sec=1.0)
             return
         try:
-            self._motors.command(np.array(message.cmd, dtype=float), time.monotonic())
+            motors.command(np.array(message.cmd, dtype=float), time.monotonic())
         except ValueError as error:
             self.get_logger().error(f"commands/joint_group is ignored: {error}", throttle_duration_sec=1.0)
 
@@ -145,14 +146,14 @@ class SimArmNode(PlainNode):
         elif self._gripper_mode == LINEAR:  # of the two fingers from each other
             self._grip(0.5 * message.cmd)
 
-    def _on_target(self, message: PoseStamped) -> None:
+    def _on_target(self, follower: PoseFollower, message: PoseStamped) -> None:
         publishers = self.count_publishers(self._target.topic_name)
         self._refusing = f"target_pose is ignored, because {publishers} nodes publish it" if publishers > 1 else ""
         if self._refusing:
             self.get_logger().warning(self._refusing, throttle_duration_sec=1.0)
             return
         try:
-            self._motors.command(pose_of(message.pose))  # crisp ignores frame_id
+            follower.command(pose_of(message.pose))  # crisp ignores frame_id
         except ValueError:
             self.get_logger().error("target_pose is ignored: it is no pose", throttle_duration_sec=1.0)
 

@@ -169,7 +169,7 @@ class SimNode(PlainNode):
 
     def _on_reset(self, request: ResetScene.Request, response: ResetScene.Response) -> Future:
         """Building another scene takes seconds, in which everything else must go on: hence the thread."""
-        done = Future()
+        done: Future = Future()
         threading.Thread(target=self._answer_reset, args=(request, response, done), daemon=True).start()
         return done
 
@@ -197,13 +197,14 @@ class SimNode(PlainNode):
         if not 0 <= request.initial_state < INITIAL_STATES:
             raise ValueError(f"initial state {request.initial_state} is out of range: 0..{INITIAL_STATES - 1}")
         if (wanted["suite"], wanted["task"]) == (present.suite, present.task):
-            done = self._simulation.reset(request.initial_state, request.seed)
+            scene, done = present, self._simulation.reset(request.initial_state, request.seed)
         else:
-            done = self._simulation.replace(self._build(wanted))
+            scene = self._build(wanted)
+            done = self._simulation.replace(scene)
         if not done.wait(RESET_TIMEOUT):
             raise RuntimeError(f"the simulator did not take up the reset within {RESET_TIMEOUT:.0f} s")
         self._present = wanted
-        return self._simulation.scene
+        return scene
 
     # Status, diagnostics and the end.
 

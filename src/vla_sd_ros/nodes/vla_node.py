@@ -132,7 +132,8 @@ class VlaNode(PolledTime, ManagedNode):
         end = math.inf
         while time.monotonic() < end:
             with contextlib.suppress(Exception):        # the hold goes out whatever a callback raises now
-                self.executor.spin_once(timeout_sec=0.02)
+                if executor := self.executor:
+                    executor.spin_once(timeout_sec=0.02)
             if not stopping.is_alive():
                 end = min(end, time.monotonic() + 0.1)
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parameters of vla_node, and what they mean for a goal."""
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from typing import Any
 
 from vla_sd_msgs.action import ExecuteInstruction
@@ -20,9 +20,9 @@ UNCONFIGURED_ONLY = "Changeable only while the node is unconfigured."
 
 def decoder_parameters() -> tuple[ParameterSpec, ...]:
     """One parameter for each setting of the decoders."""
+    defaults = Settings()
     return tuple(
-        ParameterSpec(f"decoder.{entry.name}",
-                      entry.default if entry.default is not MISSING else entry.default_factory(),
+        ParameterSpec(f"decoder.{entry.name}", getattr(defaults, entry.name),
                       f"{entry.metadata['description']} Effective at the next step.", entry.metadata["low"],
                       entry.metadata["high"], tuple(entry.metadata["choices"]))
         for entry in fields(Settings))
