@@ -197,8 +197,9 @@ class SimulatedSystem:
     def _activate(self) -> None:
         """Configure and activate through the lifecycle services, as a lifecycle manager would."""
         from lifecycle_msgs.srv import ChangeState
+        from rclpy.client import Client
 
-        clients = {
+        clients: dict[str, Client] = {
             node: self.client.node.create_client(ChangeState, f"{node}/change_state") for node in MANAGED
         }
         for node, service in clients.items():
@@ -214,7 +215,7 @@ class SimulatedSystem:
             answers = {node: service.call_async(request) for node, service in clients.items()}
             for node, answer in answers.items():
                 self.wait(answer.done, f"{node} to {label}")
-                if not answer.result().success:
+                if not (response := answer.result()) or not response.success:
                     raise StartupFailed(f"{node} did not {label}: {self._supervisor.children[node].sentence()}")
 
 

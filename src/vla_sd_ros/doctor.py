@@ -126,7 +126,8 @@ def ros() -> str:
 
     from vla_sd_ros.demo import free_domain
 
-    context, heard = Context(), []
+    context = Context()
+    heard: list[Bool] = []
     rclpy.init(context=context, domain_id=free_domain())
     node = rclpy.create_node("vla_sd_doctor", context=context)
     executor = SingleThreadedExecutor(context=context)

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 # How long a process may take after each signal [s]; nodes of this package stop within 2 s.
 STOP_STEPS = ((signal.SIGINT, 3.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 1.0))
@@ -75,7 +76,7 @@ class Supervisor:
         self._environment, self._logs = environment, logs
         self.children: dict[str, Child] = {}
         self.signal: int | None = None
-        self._handlers: dict[int, object] = {}
+        self._handlers: dict[int, Any] = {}  # as signal.signal() gives and takes them
 
     def __enter__(self) -> "Supervisor":
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
