@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", choices=("camera", "turned"), default="camera",
                         help="OpenVLA checkpoints of LIBERO: images are upright as cameras have them, or the client has "
                              "turned them as the training data are")
-    parser.add_argument("--database", default="", help="trajectory database: a directory, or the URL of a Qdrant server")
+    parser.add_argument("--database", default="",
+                        help="trajectory database: a directory, or a Qdrant server's URL; default: the checkpoint's own")
     parser.add_argument("--drafter", default="", help="directory or file of a drafter; default: the checkpoint's own")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the model; default: the library's choice")
     parser.add_argument("--batch", type=int, default=1,
@@ -67,20 +68,21 @@ def load(arguments: argparse.Namespace):
     """The service, tested and warm. Raises ValueError with one sentence."""
     from vla_sd_ros.assembly import Choice, Source
     from vla_sd_ros.assembly.bundle import read as read_bundle
-    from vla_sd_ros.assembly.local import LocalBrain, load as load_model
+    from vla_sd_ros.assembly.local import LocalBrain, has_database, load as load_model
     from vla_sd_ros.decoding import factory
     from vla_sd_ros.decoding.parameter_file import read_settings
     from vla_sd_ros.serving.service import Service
 
     adapted = read_bundle(arguments.adapted).choice if arguments.adapted else Choice()
     decoder = arguments.decoder or adapted.decoder
-    factory.check(decoder, drafter=True, database=bool(arguments.database or arguments.adapted))
+    source = Source(
+        arguments.checkpoint, arguments.device, arguments.unnorm_key, arguments.threads, arguments.dtype, arguments.quantization,
+        arguments.drafter, arguments.database, adapted=arguments.adapted, largest_step=tuple(arguments.largest_step))
+    factory.check(decoder, drafter=True, database=has_database(source))
     if not 1 <= arguments.batch <= MOST:
         raise ValueError(f"--batch is {arguments.batch}, but must lie in 1 .. {MOST}")
     choice = Choice(decoder, replace(adapted.settings, **read_settings(arguments.settings)))
-    model = load_model(Source(
-        arguments.checkpoint, arguments.device, arguments.unnorm_key, arguments.threads, arguments.dtype, arguments.quantization,
-        arguments.drafter, arguments.database, adapted=arguments.adapted, largest_step=tuple(arguments.largest_step)))
+    model = load_model(source)
     vla = model.vla
     if vla.images and arguments.images == "turned":
         vla.images = replace(vla.images, mirror=False)

@@ -81,6 +81,11 @@ def _drafter(source: Source, vla: Vla, decoders: Collection[str] | None) -> Draf
     return load_drafter(source.drafter or source.checkpoint, vla) if wanted else None
 
 
+def has_database(source: Source) -> bool:
+    """Whether the decoders that retrieve would have something to ask: before a policy is loaded."""
+    return bool(source.database or source.adapted or checkpoint.part_of(source.checkpoint, DATABASE))
+
+
 def _database(source: Source, vla: Vla):
     place = source.database or checkpoint.part_of(source.checkpoint, DATABASE)
     return open_database(str(place), vla.feature_size, policy.fingerprint(source.checkpoint)) if place else None

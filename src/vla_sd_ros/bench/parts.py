@@ -9,7 +9,7 @@ import yaml
 from vla_sd_ros import inputs
 from vla_sd_ros.assembly import Choice, Source
 from vla_sd_ros.assembly.bundle import read as read_bundle
-from vla_sd_ros.assembly.local import Model, load
+from vla_sd_ros.assembly.local import Model, has_database, load
 from vla_sd_ros.bench.cost import tree_of
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.parameter_file import check_settings, read_settings
@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unnorm-key", default="", help="key of the action statistics, where the checkpoint has several")
     parser.add_argument("--settings", help="parameter file of vla-sd calibrate, or of a node: its decoder's settings")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the decoders")
-    parser.add_argument("--database", default="", help="directory of a trajectory database")
+    parser.add_argument("--database", default="", help="directory of a trajectory database; default: the checkpoint's own")
     parser.add_argument("--drafter", default="", help="directory or file of a drafter; default: the checkpoint's own")
     parser.add_argument("--threads", type=inputs.count, default=1, help="CPU threads of the policy")
     parser.add_argument("--quantization", default="none", choices=KINDS, help="of the language model's layers, by torchao")
@@ -104,8 +104,9 @@ def parts(arguments: argparse.Namespace) -> Parts:
     own = dict(vars(adapted.settings)) if arguments.adapted else {}
     settings = check_settings(own | read_settings(arguments.settings) | given)
     decoders = tuple((arguments.decoder or adapted.decoder).split(","))
+    source = Source(arguments.checkpoint, database=arguments.database, adapted=arguments.adapted)
     for decoder in decoders:
-        factory.check(variant(decoder)[0], drafter=True, database=bool(arguments.database or arguments.adapted))
+        factory.check(variant(decoder)[0], drafter=True, database=has_database(source))
     return Parts(
         arguments.checkpoint, decoders, tuple(settings.items()), arguments.database,
         arguments.drafter, arguments.threads, arguments.quantization, tuple(arguments.largest_step),

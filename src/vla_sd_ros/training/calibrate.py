@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
     parser.add_argument("--checkpoint", default=inputs.CHECKPOINT, help="./directory, or name of a shipped one")
     parser.add_argument("--observations", type=inputs.path, required=True, help="what vla-sd bench libero --record wrote")
-    parser.add_argument("--database", default="", help="directory of a trajectory database")
+    parser.add_argument("--database", default="", help="directory of a trajectory database; default: the checkpoint's own")
     parser.add_argument("--drafter", default="", help="directory or file of a drafter; default: the checkpoint's own")
     parser.add_argument("--device", default="cpu", help="on which the shape of the drafter's tree is measured: cpu or cuda")
     parser.add_argument("--threads", type=inputs.count, default=1, help="CPU threads of the policy")
