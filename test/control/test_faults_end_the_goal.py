@@ -42,7 +42,7 @@ def test_a_block_lasts_until_it_is_taken_back(rig):
     rig.run([(steady(0, goal=5), 20)] * 3)
     assert rig.controller.at_rest and rig.controller.status(rig.now).code == Code.HELD
     rig.controller.unblock("hold")
-    assert_over(rig, Code.HELD, goal=5)
+    assert_over(rig, Code.INTERRUPTED, goal=5)
 
 
 def test_a_robot_that_refuses_ends_the_goal(rig):

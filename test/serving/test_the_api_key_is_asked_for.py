@@ -80,7 +80,8 @@ def test_bad_starts_are_one_sentence(capsys, tmp_path, guarded):
             (["--port", "0", "--host", "no.such.host.invalid"], "is no address of this machine"),
             (["--port", "0", "--api-key-file", str(tmp_path / "absent")], "the API key cannot be read"),
             (["--port", "0", "--decoder", "oracle"], "unknown decoder 'oracle': choose one of autoregressive"),
-            (["--port", "0", "--decoder", "retrieval_only", "--checkpoint", "libero"], "decoder 'retrieval_only' needs a database: set policy.database"),
+            (["--port", "0", "--decoder", "retrieval_only", "--checkpoint", "libero"],
+             "decoder 'retrieval_only' needs a database: set policy.database"),
             (["--port", "0", "--checkpoint", "absent"], "checkpoint 'absent' was not found")):
         assert main(["serve", *arguments]) == 2
         said = capsys.readouterr().err

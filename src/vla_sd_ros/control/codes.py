@@ -28,6 +28,7 @@ class Code(IntEnum):
     DESCRIPTION_CHANGED = 1116
     COMMANDS_CLIPPED = 1117
     TRAJECTORY_FAILED = 1118
+    INTERRUPTED = 1119
 
 
 class Fault(NamedTuple):

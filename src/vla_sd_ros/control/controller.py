@@ -28,6 +28,7 @@ from vla_sd_ros.kinematics.pose import Pose
 # The longest time that one tick makes up for [s]: after a pause of the process the motion goes on, it does not leap.
 LONGEST_TICK = 0.04
 
+INTERRUPTED = Fault(Code.INTERRUPTED, "the arm was held in this goal, so it is over; send it again")
 SETTLED = 1.0  # s at rest, after which nothing but the arm itself explains how far it is from the held target
 
 
@@ -110,7 +111,7 @@ class ArmController:
         if not self.measured_is_fresh(now) or self._blocks or self.letting_go:
             self._refused += 1
             if self._blocks:  # else the arm would start on this goal as soon as the block is gone
-                self._ended.give_up(command.goal_id, next(iter(self._blocks.values())))
+                self._ended.give_up(command.goal_id, self._foremost())
             return None
         if command.goal_id in self._ended:
             self._refused += 1
@@ -180,8 +181,10 @@ class ArmController:
     def unblock(self, who: str) -> None:
         """What `who` found is right again: the next goal may begin. A hold that was released is told no longer."""
         fault = self._blocks.pop(who, None)
-        if fault and fault.code == Code.HELD == self._code:
-            self._code, self._message = Code.NO_COMMAND, "the hold was released: the next goal may move the arm"
+        if fault and fault.code == Code.HELD:
+            self._ended.tell_otherwise(fault, INTERRUPTED)  # what still comes of those goals must not tell of a hold
+            if self._code == Code.HELD:
+                self._code, self._message = Code.NO_COMMAND, "the hold was released: the next goal may move the arm"
 
     @property
     def ran_away(self) -> bool:
@@ -241,12 +244,16 @@ class ArmController:
         """The state at this time."""
         code, message = self._code, self._message
         if self._blocks:
-            code, message = next(iter(self._blocks.values()))
+            code, message = self._foremost()
         elif self._joint_states_stale(now):
             code = Code.JOINT_STATES_STALE
             message = f"no usable joint states for {self.config.joint_state_timeout:.3g} s, so the arm holds"
             message += f": {self.unmeasured}" if self.unmeasured else ""
         return Status(code == Code.OK, code, message, self._clipped, self._refused)
+
+    def _foremost(self) -> Fault:
+        """The block that is told: a hold by hand, for whoever called it looks for it and releases it; else the oldest."""
+        return min(self._blocks.values(), key=lambda fault: fault.code != Code.HELD)
 
     def _begin(self, goal_id: bytes, now: float) -> None:
         """A new goal: its first step starts from the measured pose. The gripper is where the goal before has left it."""

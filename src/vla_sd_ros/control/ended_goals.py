@@ -15,3 +15,8 @@ class EndedGoals(dict[bytes, Fault]):
             self[goal_id] = fault
             if len(self) > MOST:
                 self.pop(next(iter(self)))
+
+    def tell_otherwise(self, old: Fault, new: Fault) -> None:
+        """Give another reason for the goals that one fault has ended."""
+        for goal_id in [goal_id for goal_id, fault in self.items() if fault == old]:
+            self[goal_id] = new

@@ -111,7 +111,7 @@ class ArmNode(ManagedNode):
         if "dry_run" in changed:
             # The target went on without the arm, or the arm is about to be left alone: brake, and the next goal starts from the
             # arm. One that was begun dry must not set out on the arm by itself.
-            self.controller.fail(Fault(Code.HELD, "dry_run was changed in this goal, so it is over; send it again"))
+            self.controller.fail(Fault(Code.INTERRUPTED, "dry_run was changed in this goal, so it is over; send it again"))
             self.controller.let_go("dry_run was changed")
             self._gripper.rest()
 
