@@ -3,4 +3,13 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "ros"))
+
+
+@pytest.fixture
+def gate():
+    from vla_sd_ros.drivers.gate import Gate, Reach
+
+    return Gate(Reach())

@@ -129,11 +129,19 @@ class ArmBench:
 
 
 @pytest.fixture
-def make_arm():
-    """make_arm(name, **parameters) -> ArmBench, not yet started; all of one test in one ROS domain."""
+def domain():
+    """A ROS domain of this test's own."""
     from processes import Domain
 
-    domain, made = Domain(), []
+    domain = Domain()
+    yield domain
+    domain.release()
+
+
+@pytest.fixture
+def make_arm(domain):
+    """make_arm(name, **parameters) -> ArmBench, not yet started; all of one test in one ROS domain."""
+    made = []
 
     def make(name="arm_node", **parameters):
         made.append(ArmBench(domain, name, **parameters))
@@ -142,10 +150,88 @@ def make_arm():
     yield make
     for bench in made:
         bench.close()
-    domain.release()
 
 
 @pytest.fixture
 def arm(make_arm):
     """An active one."""
     return make_arm().start()
+
+
+class StandinRobot:
+    """drivers.Robot of an arm that is always in one place. `followed`: the (target, twist) that it was sent; `rests`: how often."""
+
+    description, fingers, fault = "", (), ""
+
+    def __init__(self):
+        from vla_sd_ros.kinematics.pose import Pose
+
+        self.here, self.followed, self.rests, self.homed = Pose(np.zeros(3), np.eye(3)), [], 0, []
+
+    def read(self):
+        from vla_sd_ros.drivers import Reading
+
+        return Reading(np.zeros(1), np.zeros(1), ())
+
+    def pose(self, joints):
+        return self.here
+
+    def follow(self, target, twist):
+        self.followed.append((target, twist))
+
+    def rest(self):
+        self.rests += 1
+
+    def home(self, forbidden=lambda: ""):
+        self.homed.append("arm")
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            if why := forbidden():
+                from vla_sd_ros.drivers import RobotError
+
+                raise RobotError(why)
+            time.sleep(0.01)
+
+    def home_gripper(self):
+        self.homed.append("gripper")
+
+    def recover(self):
+        self.homed.append("recovered")
+
+    def gripper_problem(self):
+        return ""
+
+    def stop(self):
+        pass
+
+
+@pytest.fixture
+def make_driver(domain):
+    """make_driver() -> a DriverNode before a StandinRobot, which is its `robot`; the test calls what its executor would."""
+    import rclpy
+    from rclpy.context import Context
+    from rclpy.signals import SignalHandlerOptions
+
+    from vla_sd_ros.nodes.driver_node import SHARED, DriverNode
+    from vla_sd_ros.nodes.lifecycle import ParameterSpec
+
+    class Driver(DriverNode):
+        TABLE = (ParameterSpec("base_frame", "base", "", read_only=True),
+                 ParameterSpec("joint_names", ["joint"], "", read_only=True), *SHARED)
+
+        def connect(self):
+            self.robot = StandinRobot()
+            return self.robot
+
+    made = []
+
+    def make():
+        context = Context()
+        rclpy.init(context=context, domain_id=domain.id, signal_handler_options=SignalHandlerOptions.NO)
+        made.append((Driver("franka_driver", context=context, namespace="/vla"), context))
+        return made[-1][0]
+
+    yield make
+    for node, context in made:
+        node.destroy_node()
+        context.try_shutdown()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
+import numpy as np
 from geometry_msgs.msg import PoseStamped
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
@@ -89,8 +90,11 @@ class DriverNode(PlainNode):
             message.position = [*reading.joints.tolist(), *reading.fingers]
             message.velocity = [*reading.velocities.tolist(), *(0.0 for _ in reading.fingers)]
             self._joint_states.publish(message)
-        if self._gate.pausing(now) and not self._busy:
-            self._robot.rest()
+        if not self._busy:
+            if self._gate.pausing(now):
+                self._robot.rest()
+            elif (target := self._gate.standing(now)) is not None:
+                self._follow(target, np.zeros(6))
         self._tell()
 
     def _on_target(self, message: PoseStamped) -> None:
@@ -114,11 +118,14 @@ class DriverNode(PlainNode):
         if twist is not None:
             if self._last is None or abs(self._last.displacement_to(target)).max() > 1e-4:
                 self._last, self._moved_at = target, now
-            try:
-                self._robot.follow(target, twist)
-            except RobotError as error:
-                self._gate.refuse(str(error))
+            self._follow(target, twist)
         self._tell()
+
+    def _follow(self, target: Pose, twist: np.ndarray) -> None:
+        try:
+            self._robot.follow(target, twist)
+        except RobotError as error:
+            self._gate.refuse(str(error))
 
     def _masters(self, now: float) -> str:
         """Two nodes that command one arm: it obeys neither."""
