@@ -34,6 +34,16 @@ def test_it_goes_where_it_is_sent_and_holds(driver, robot):
     assert distance(driver, target) < 0.01 and not driver.fault
 
 
+def test_a_way_home_that_is_forbidden_ends_where_the_arm_is(driver, robot):
+    arrives(driver, go(driver, [0.0, 0.10, 0.03], 2.0), 0.01)
+    said = iter(["", ""])
+    with pytest.raises(RobotError, match="the way home was ended: the arm is held"):
+        driver.home(lambda: next(said, "the arm is held"))
+    rests(robot)
+    assert np.abs(robot.where()[:6] - wxai.Settings(**SETTINGS).home).max() > 0.05
+    arrives(driver, go(driver, [0.0, 0.02, 0.0]), 0.01)
+
+
 def test_its_own_pose_is_that_of_our_description(driver, robot):
     rests(robot)
     there = np.array(driver._driver.get_cartesian_positions())

@@ -119,6 +119,18 @@ def test_home_and_the_hand():
         driver.stop()
 
 
+def test_a_way_home_that_is_forbidden_ends_where_the_arm_is(pair):
+    driver, robot = pair
+    before, said = robot.where(), iter(["", "", "", ""])
+    with pytest.raises(RobotError, match="the way home was ended: the arm is held"):
+        driver.home(lambda: next(said, "the arm is held"))
+    rests(robot)
+    stopped = robot.where()
+    assert np.abs(stopped - before).max() > 0.0 and np.abs(stopped - franka.Settings(address="").home).max() > 0.1
+    arrives(driver, go(driver, [0.0, 0.03, 0.0]), 0.02)
+    assert not driver.fault
+
+
 def test_what_cannot_be_is_one_sentence_before_anything_moves():
     with Fr3() as robot:
         with pytest.raises(RobotError, match="no real time.*realtime:=ignore"):

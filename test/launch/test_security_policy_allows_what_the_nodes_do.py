@@ -143,7 +143,7 @@ def test_a_driver_by_pip_may_do_what_its_source_says(node):
         names = {name.removeprefix("/vla/").replace(f"{node}/", "~/") for name in allowed[kind]}
         own = {name for name in names if not name.startswith("/") and f'"{name}"' in source}
         assert own >= {"topics publish": {"joint_states", "robot_description", "robot_fault"},
-                       "topics subscribe": {"target_pose", "gripper_command"},
+                       "topics subscribe": {"target_pose", "gripper_command", "arm_node/motion_forbidden"},
                        "services reply": {"~/home", "~/home_gripper", "~/recover"}}[kind]
 
 

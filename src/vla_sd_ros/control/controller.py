@@ -215,6 +215,10 @@ class ArmController:
         """Take one message of the enabling switch; heeded where the configuration asks for it."""
         self._switch.see(on, now)
 
+    def not_enabled(self, now: float) -> Fault | None:
+        """Why the enabling switch lets nothing move at this time."""
+        return self._switch.fault(now, self.config)
+
     def release(self, why: str) -> None:
         """Give up the target: nothing is sent until the next command, which starts from the measured pose."""
         self._running, self._tracker, self.letting_go = False, None, False
@@ -291,7 +295,7 @@ class ArmController:
 
     def _watch_others(self, now: float) -> None:
         """Whether somebody holds the enabling switch, and whether one node alone commands."""
-        for who, fault in (("enable", self._switch.fault(now, self.config)), ("master", self._master.fault(now))):
+        for who, fault in (("enable", self.not_enabled(now)), ("master", self._master.fault(now))):
             if fault:
                 self.block(who, fault)
             else:

@@ -11,6 +11,7 @@ nodes/driver_node.py puts one of them behind the topics that arm_node knows. gat
 """
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,8 +64,11 @@ class Robot(Protocol):
     def gripper_problem(self) -> str:
         """One sentence while the gripper does not do what was asked; empty otherwise."""
 
-    def home(self) -> None:
-        """Go to the home posture, slowly, and wait for it. RobotError."""
+    def home(self, forbidden: Callable[[], str] = lambda: "") -> None:
+        """Go to the home posture, slowly, and wait for it. RobotError.
+
+        forbidden: asked all the way; why the arm must hold where it is, empty while it may go on.
+        """
 
     def home_gripper(self) -> None:
         """Home the fingers, and wait for it. RobotError."""

@@ -128,7 +128,7 @@ class Franka:
     def gripper_problem(self):
         return self._hand.problem if self._hand else ""
 
-    def home(self):
+    def home(self, forbidden=lambda: ""):
         if self.fault:
             raise RobotError(self.fault)
         franky, settings = self._franky, self._settings
@@ -138,10 +138,11 @@ class Franka:
                              asynchronous=True)
             deadline = time.monotonic() + HOMING_TIME
             while not self._robot.join_motion(0.05):
-                if self._stopping.is_set() or time.monotonic() > deadline:
+                late = self._stopping.is_set() or time.monotonic() > deadline
+                if why := forbidden() or (f"it was not finished within {HOMING_TIME:.0f} s" if late else ""):
                     self._robot.move(franky.JointStopMotion(), asynchronous=True)
                     self._robot.join_motion(STOPPING)
-                    raise RobotError(f"the way home was not finished within {HOMING_TIME:.0f} s")
+                    raise RobotError(f"the way home was ended: {why}")
             deadline = time.monotonic() + SETTLING
             while np.abs(np.array(self._robot.state.q) - settings.home).max() > AT_HOME and time.monotonic() < deadline:
                 time.sleep(0.01)

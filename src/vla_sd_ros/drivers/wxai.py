@@ -99,7 +99,7 @@ class WidowXAI:
     def gripper_problem(self):
         return ""
 
-    def home(self):
+    def home(self, forbidden=lambda: ""):
         if self.fault:
             raise RobotError(self.fault)
         there = np.array(self._settings.home)
@@ -108,9 +108,10 @@ class WidowXAI:
         self._send(there, duration)
         deadline = time.monotonic() + duration + 2.0
         while not self.fault and np.abs(np.array(self._positions()) - there).max() > REACHED:
-            if self._stopping or time.monotonic() > deadline:
+            late = self._stopping or time.monotonic() > deadline
+            if why := forbidden() or ("it was not finished in time" if late else ""):
                 self._hold()
-                raise RobotError("the arm did not reach its home posture in time, and holds where it is")
+                raise RobotError(f"the way home was ended: {why}")
             time.sleep(0.05)
         if self.fault:
             raise RobotError(self.fault)

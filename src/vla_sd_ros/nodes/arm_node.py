@@ -5,7 +5,8 @@ In:  command (vla_sd_msgs/EndEffectorCommand), joint_states, robot_description; 
      enable.required says so; scene_reset (std_msgs/Empty) of a simulator; the services ~/hold (std_srvs/SetBool),
      ~/home_gripper and ~/recover (std_srvs/Trigger).
 Out: what the robot's side takes (arms/; by default target_pose, and gripper_command), measured_pose,
-     ~/status, /diagnostics; for viewers commanded_pose and measured_path (view.py).
+     ~/status, ~/motion_forbidden (std_msgs/String: why not even the robot's driver may move it; empty where it may),
+     /diagnostics; for viewers commanded_pose and measured_path (view.py).
 All decisions are in control/controller.py; this file is the wiring. arm_state.py has where the arm is, arm_report.py what the
 node says of itself, arm_parameters.py the parameters.
 """
@@ -18,7 +19,7 @@ from contextlib import suppress
 
 import numpy as np
 from rclpy.task import Future
-from std_msgs.msg import Bool, Empty
+from std_msgs.msg import Bool, Empty, String
 from std_srvs.srv import SetBool, Trigger
 from vla_sd_msgs.msg import EndEffectorCommand
 
@@ -38,6 +39,7 @@ from vla_sd_ros.nodes.realtime import give_priority_back, spare_collector, take_
 
 MEASURED_POSE_PERIOD = 0.02  # s
 STATUS_PERIOD = 0.1  # s
+FORBIDDEN_PERIOD = 0.05  # s
 
 
 class ArmNode(ManagedNode):
@@ -52,6 +54,8 @@ class ArmNode(ManagedNode):
         self._recovery: Generator[None, None, None] | None = None  # the one under way
         # For as long as the node lives: it may be cleaned up while the answer is under way.
         answering_later(self.create_service(Trigger, "~/recover", self._on_recover))
+        self._motion_forbidden = self.create_publisher(String, "~/motion_forbidden", NEWEST)
+        self.create_timer(FORBIDDEN_PERIOD, self._tell_forbidden, clock=STEADY)
 
     def check(self, values):
         arm_parameters.check(values)
@@ -136,9 +140,25 @@ class ArmNode(ManagedNode):
             else:
                 self.controller.unblock("hold")
             self._report.publish_on_change()
+        self._tell_forbidden()
         response.success = True
         response.message = "the arm holds; call it with data: false to let the next goal move" if self._held else ""
         return response
+
+    def _tell_forbidden(self) -> None:
+        """In every state of the lifecycle; who hears nothing must not move the robot either."""
+        self._motion_forbidden.publish(String(data=self._forbidden()))
+
+    def _forbidden(self) -> str:
+        """What somebody who operates the arm has forbidden; empty where nothing is. No fault is: a way home may lead out of it."""
+        if self._held:
+            return self._held.message
+        if self.values["dry_run"]:
+            return "dry_run is on, so nothing moves the robot"
+        if self.state in ("active", "inactive"):
+            fault = self.controller.not_enabled(time.monotonic())
+            return fault.message if fault else ""
+        return f"{self.get_name()} is {self.state}, and hears no enabling switch" if self.values["enable.required"] else ""
 
     def _on_home_gripper(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Begin to home the gripper; ~/status tells how that ends."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the drivers of arms by pip share: a robot of drivers/ behind the topics that arm_node knows.
 
-In:  target_pose (geometry_msgs/PoseStamped), gripper_command (std_msgs/Float64).
+In:  target_pose (geometry_msgs/PoseStamped), gripper_command (std_msgs/Float64); arm_node/motion_forbidden (std_msgs/String): why
+     the robot must not go home; empty where it may.
 Out: joint_states, robot_description, robot_fault (std_msgs/String, latched: why the robot takes no targets, or empty).
 Services (std_srvs/Trigger): ~/recover after a fault, never by itself; ~/home; ~/home_gripper.
 """
@@ -27,6 +28,7 @@ from vla_sd_ros.messages.qos import LATCHED, NEWEST
 from vla_sd_ros.nodes.answers import answering_later
 from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ParameterSpec, PlainNode, sentence
 
+SILENCE = 1.0  # s, after which what arm_node said last does not count
 GRAPH_PERIOD = 0.5  # s, between two looks at who publishes targets
 
 SHARED = (
@@ -49,6 +51,7 @@ class DriverNode(PlainNode):
         self._others = ""
         self._looked_at, self._moved_at = -math.inf, -math.inf
         self._last: Pose | None = None  # target
+        self._forbidden, self._heard_at = "", -math.inf  # what arm_node said last, and when
         self._busy = ""  # what the robot does by itself at present
         self._ended: SimpleQueue[tuple[Trigger.Response, Future]] = SimpleQueue()  # what it has done, to be answered
         self._names = [*self.values["joint_names"], *self._robot.fingers]
@@ -58,9 +61,10 @@ class DriverNode(PlainNode):
         self._description.publish(String(data=self._robot.description))
         self._target = self.create_subscription(PoseStamped, "target_pose", self._on_target, NEWEST)
         self.create_subscription(Float64, "gripper_command", self._on_gripper, LATCHED)
+        self._arm_node = self.create_subscription(String, "arm_node/motion_forbidden", self._on_forbidden, NEWEST)
         for service, act, doing in (("~/recover", self._recover, "the robot is recovering"),
                                     ("~/home", self._home, "the arm goes to its home posture"),
-                                    ("~/home_gripper", self._robot.home_gripper, "the gripper is homing")):
+                                    ("~/home_gripper", self._home_gripper, "the gripper is homing")):
             answering_later(self.create_service(Trigger, service, self._service(act, doing)))
         self.create_timer(1.0 / self.values["joint_state_rate"], self._step, clock=STEADY)
         self.get_logger().info(f"driving {', '.join(self.values['joint_names'])}")
@@ -191,6 +195,31 @@ class DriverNode(PlainNode):
         self._robot.recover()
 
     def _home(self) -> None:
+        self._ask_arm_node()
         if time.monotonic() - self._moved_at < 0.5:
             raise RobotError("a goal moves the arm: cancel it first")
-        self._robot.home()
+        self._robot.home(self._why_not_home)
+
+    def _home_gripper(self) -> None:
+        self._ask_arm_node()
+        self._robot.home_gripper()
+
+    def _on_forbidden(self, message: String) -> None:
+        self._forbidden, self._heard_at = message.data, time.monotonic()
+
+    def _silent(self) -> bool:
+        return time.monotonic() - self._heard_at > SILENCE
+
+    def _why_not_home(self) -> str:
+        """Why the robot must not move by itself: a hold, dry_run, the enabling switch, or nobody knows of them."""
+        if self._silent():
+            return f"nothing comes on {self._arm_node.topic_name}, and only arm_node knows whether the arm is held: start it"
+        return self._forbidden
+
+    def _ask_arm_node(self) -> None:
+        """RobotError where the robot must not move by itself; arm_node's word may be on its way."""
+        end = time.monotonic() + SILENCE
+        while self._silent() and time.monotonic() < end:
+            time.sleep(0.02)
+        if why := self._why_not_home():
+            raise RobotError(f"not now: {why}")
