@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether joint states are those of this arm, measured one after the other."""
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,8 @@ JUMP = 0.1  # rad or m: what a joint may seem to move at once, for delays on the
 HASTE = 2.0  # times the velocity limit: for messages that come faster than they were measured
 CLOCK_JUMP = 0.5  # s between the time by the stamps and the time that passed here
 TRUST = 0.1  # s without a contradiction, after which joint states are believed again
+THERE, QUICKEST = 0.01, 50.0  # rad or m, rad/s^2 or m/s^2: no joint goes there and back by more than one, quicker than the other
+TURNS, PERIOD = 3, 2.0  # so many times within so many seconds: that is two publishers
 
 FASTEST = 10.0  # rad/s: of a joint whose limit robot_description does not give
 
@@ -53,6 +56,8 @@ class JointStateWatch:
         self._stamp = self._now = 0.0
         self._doubt: Fault | None = None
         self._trusted_from = 0.0
+        self._leap = np.zeros(len(names))  # where a joint leapt in the newest message: -1.0 or 1.0, by its direction
+        self._turned: deque[float] = deque(maxlen=TURNS)  # when one leapt back
 
     def check(self, q: np.ndarray, stamp: float, now: float) -> Fault | None:
         """What is wrong with the joint positions q (n,) stamped `stamp` [s], 0 for no stamp, that came at `now`."""
@@ -65,10 +70,11 @@ class JointStateWatch:
             return Fault(Code.JOINT_STATES_INVALID, f"joint '{self._names[i]}' is said to be at {q[i]:.2f}, but its limits "
                          f"are {self._lower[i]:.2f} .. {self._upper[i]:.2f}: these are not the joint states of this arm")
         contradiction = self._contradiction(self._q, q, stamp, now) if self._q is not None else None
+        by_turns = self._by_turns(q, stamp, now)
         self._q, self._stamp, self._now = q, stamp, now
         if contradiction:
             self._doubt, self._trusted_from = contradiction, now + TRUST
-        return self._doubt if now < self._trusted_from else None
+        return self._doubt if now < self._trusted_from else by_turns
 
     def forget(self) -> None:
         """The next joint states may lie anywhere: the arm was put elsewhere, which only a simulator can do."""
@@ -79,14 +85,32 @@ class JointStateWatch:
         if stamp and self._stamp and abs(stamp - self._stamp - passed) > CLOCK_JUMP:
             return Fault(Code.CLOCK_JUMP, f"the stamps of the joint states went {stamp - self._stamp:.2f} s in "
                                           f"{passed:.2f} s: a clock was set, or something was stopped for a while")
-        # After a delay on the way several messages come at once: then their stamps tell how much time passed.
-        between = max(passed, min(stamp - self._stamp, CLOCK_JUMP) if stamp and self._stamp else 0.0)
+        between = self._between(stamp, now)
         leapt = np.abs(q - before) > JUMP + HASTE * self._velocity * between
         if not leapt.any():
             return None
         i = _first(leapt)
         return Fault(Code.JOINT_STATES_INVALID, f"joint '{self._names[i]}' jumped from {before[i]:.2f} to {q[i]:.2f} in "
                      f"{between:.3f} s, faster than it can move: look for a second publisher of joint_states")
+
+    def _by_turns(self, q: np.ndarray, stamp: float, now: float) -> Fault | None:
+        """Whether the positions go there and back as no arm does: those of two publishers come by turns, however near they are."""
+        if self._q is None:
+            self._leap[:] = 0.0
+            return None
+        way = q - self._q
+        leap = np.sign(way) * (np.abs(way) > THERE + QUICKEST * self._between(stamp, now) ** 2)
+        if (leap * self._leap < 0.0).any():
+            self._turned.append(now)
+        self._leap = leap
+        if len(self._turned) < TURNS or now - self._turned[0] >= PERIOD:
+            return None
+        return Fault(Code.JOINT_STATES_INVALID, "the joints are said to be in two places by turns: look for a second publisher of "
+                     "joint_states")
+
+    def _between(self, stamp: float, now: float) -> float:
+        """Time since the message before [s]. After a delay on the way several come at once: then their stamps tell it."""
+        return max(now - self._now, min(stamp - self._stamp, CLOCK_JUMP) if stamp and self._stamp else 0.0)
 
 
 def _first(true: np.ndarray) -> int:
