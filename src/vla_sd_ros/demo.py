@@ -370,13 +370,19 @@ def prepare_environment(domain: int | None) -> dict[str, str]:
     return dict(os.environ, PYTHONUNBUFFERED="1")
 
 
+def in_use(domain: int) -> bool:
+    """Whether a process on this machine is in the ROS domain: somebody has its discovery port (RTPS 9.6.1.1)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("", 7400 + 250 * domain))
+        except OSError:
+            return True
+    return False
+
+
 def free_domain() -> int:
-    """A ROS domain that no process on this machine is in: nobody has its discovery port (RTPS 9.6.1.1)."""
+    """A ROS domain that no process on this machine is in."""
     for domain in random.sample(DOMAINS, len(DOMAINS)):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("", 7400 + 250 * domain))
-            except OSError:
-                continue
+        if not in_use(domain):
             return domain
     raise StartupFailed("every ROS domain from 1 to 99 is in use; name one with --domain-id")

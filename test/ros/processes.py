@@ -35,12 +35,14 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
+from vla_sd_ros.demo import in_use
+
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class Domain:
-    """A ROS domain that no other test on this machine uses, held by a file lock for as long as this object lives.
+    """A ROS domain that nobody else on this machine is in; of tests, for as long as this object lives, by a file lock.
 
     By turns, for the nodes that a test has killed stay in the graph of their domain for 20 s.
     """
@@ -55,9 +57,11 @@ class Domain:
             self._lock = open(f"/tmp/vla_sd_ros_test_domain_{domain}.lock", "w")
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
+                if not in_use(domain):
+                    return
             except OSError:
-                self._lock.close()
+                pass
+            self._lock.close()
         raise RuntimeError("no ROS domain is free: other tests on this machine hold all of 20..99")
 
     def environment(self) -> dict[str, str]:
