@@ -12,17 +12,23 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from uuid import uuid4
 
-from action_msgs.msg import GoalStatus
+from action_msgs.msg import GoalInfo, GoalStatus
+from action_msgs.srv import CancelGoal
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from rclpy.action import ActionClient
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.task import Future
+from unique_identifier_msgs.msg import UUID
 from vla_sd_msgs.action import ExecuteInstruction
 
 LOOK_PERIOD = 1.0   # s, between two looks at who offers the action
 MOST_QUESTIONS = 10     # about a goal, to who was not there when it began
+LAST_WAIT = 1.0     # s, for which close() waits for the answer to a goal that was given up
 
 
 class GoalRejected(RuntimeError):
@@ -40,7 +46,10 @@ class InstructionClient:
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.node)
         self._client = ActionClient(self.node, ExecuteInstruction, "execute_instruction")
+        self._cancels = self.node.create_client(CancelGoal, "execute_instruction/_action/cancel_goal")
         self._state = self.node.create_client(GetState, "vla_node/get_state")
+        self._sent: Future | None = None        # the newest goal
+        self._given_up: list[Future] = []       # answers to goals that nobody waits for any more, and to their cancel requests
         self._forget()
 
     def wait_for_node(self, timeout: float = 10.0) -> None:
@@ -73,7 +82,10 @@ class InstructionClient:
     def start(self, instruction: str, time_limit: float = 0.0, step_limit: int = 0, timeout: float = 10.0) -> None:
         """Sends a goal; returns when vla_node has it. Limits [s, actions]; 0: those of the node's parameters.
 
-        Whether it begins is_complete() and result() tell. TimeoutError when no answer comes, ValueError for a limit that is none.
+        Whether it begins is_complete() and result() tell. ValueError for a limit that is none. TimeoutError when no answer comes:
+        the goal is given up then, and cancelled. A vla_node that was stopped, and goes on, finds the cancel request beside the
+        goal, also when this client is gone; where it comes too early, another is sent when the goal is taken, which takes a client
+        that is spun (`unanswered`).
         """
         if not 0 <= step_limit < 2**32:     # rclpy would send another one
             raise ValueError(f"step_limit is {step_limit}, but must be a whole number from 0 to {2**32 - 1}")
@@ -82,13 +94,19 @@ class InstructionClient:
         self.wait_for_node(timeout)
         self._forget()
         goal = ExecuteInstruction.Goal(instruction=instruction, time_limit=float(time_limit), step_limit=step_limit)
-        sent = self._client.send_goal_async(goal, self._on_feedback)
-        if not self.spin_until(sent.done, timeout):
-            raise TimeoutError(f"vla_node did not answer the goal within {timeout:g} s")
+        goal_id = UUID(uuid=list(uuid4().bytes))
+        self._sent = sent = self._client.send_goal_async(goal, self._on_feedback, goal_id)
+        try:
+            if not self.spin_until(sent.done, timeout):
+                raise TimeoutError(f"vla_node did not answer the goal within {timeout:g} s, so it is given up, and cancelled should "
+                                   "vla_node take it yet")
+        except BaseException:       # also Ctrl-C: nobody waits for the goal any more
+            self._give_up(sent, goal_id)
+            raise
         handle = sent.result()
         if not handle.accepted:
             raise GoalRejected("The goal was rejected; vla_node gives a reason, so what offers the action is something else.")
-        self._handle, self._result, self._servers = handle, handle.get_result_async(), self._servers_now()
+        self._follow(handle)
 
     def is_complete(self, timeout: float = 0.1) -> bool:
         """Whether the goal has ended; waits for that at most `timeout` s.
@@ -122,8 +140,13 @@ class InstructionClient:
 
     @property
     def running(self) -> bool:
-        """Whether an accepted goal has no result yet, as far as this client has heard."""
+        """Whether an accepted goal has no result yet, as far as this client has heard; also one that was given up and taken then."""
         return self._result is not None and not self._result.done() and not self._lost
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether a goal that was given up may still be taken, and would be cancelled then if this client is spun."""
+        return bool(self._given_up)
 
     @property
     def status(self) -> int:
@@ -137,7 +160,12 @@ class InstructionClient:
         self.close()
 
     def close(self) -> None:
-        """Release the node. A goal that still runs goes on, unless goal.client_timeout of vla_node says otherwise."""
+        """Release the node. A goal that still runs goes on, unless goal.client_timeout of vla_node says otherwise.
+
+        For the answer to a goal that was given up it waits 1 s.
+        """
+        with suppress(ExternalShutdownException):
+            self.spin_until(lambda: not self.unanswered, LAST_WAIT)
         self._client.destroy()
         self._executor.shutdown()
         self.node.destroy_node()
@@ -148,6 +176,25 @@ class InstructionClient:
         self._servers: set[bytes] = set()   # those that offered the action when the goal began
         self._questions: list = []          # about the goal, to others that do so now
         self._look_at, self._lost = 0.0, False
+
+    def _follow(self, handle) -> None:
+        self._handle, self._result, self._servers = handle, handle.get_result_async(), self._servers_now()
+
+    def _give_up(self, sent: Future, goal_id: UUID) -> None:
+        """Cancel a goal that is not answered, now and when it is."""
+        if self.node.context.ok():
+            self._given_up.append(sent)
+            self._cancels.call_async(CancelGoal.Request(goal_info=GoalInfo(goal_id=goal_id)))
+            sent.add_done_callback(self._on_late_answer)
+
+    def _on_late_answer(self, sent: Future) -> None:
+        handle = sent.result()
+        if handle is not None and handle.accepted:
+            self._given_up.append(canceled := handle.cancel_goal_async())
+            canceled.add_done_callback(self._given_up.remove)
+            if sent is self._sent:      # no newer goal was sent
+                self._follow(handle)
+        self._given_up.remove(sent)
 
     def _is_lost(self) -> bool:
         """Whether the goal has gone with the vla_node that accepted it; another one may offer the action already.
@@ -173,7 +220,8 @@ class InstructionClient:
 
     def _started(self):
         if self._result is None:
-            raise RuntimeError("no goal was started; call start() first")
+            raise RuntimeError("the goal was given up, because vla_node did not answer it, and is cancelled should it be taken yet"
+                               if self.unanswered else "no goal was started; call start() first")
         return self._result
 
     def _on_feedback(self, message) -> None:

@@ -14,7 +14,7 @@ import rclpy
 from action_msgs.msg import GoalStatus
 from lifecycle_msgs.srv import GetState
 from processes import LATCHED, Domain
-from rclpy.action import ActionServer, CancelResponse
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.context import Context
 from rclpy.executors import MultiThreadedExecutor
@@ -26,6 +26,7 @@ from vla_sd_msgs.action import ExecuteInstruction
 from vla_sd_msgs.msg import ArmStatus, DecodeStep, RunningGoal, TaskSuccess
 
 from vla_sd_ros.console import Refused
+from vla_sd_ros.console import robot as module
 from vla_sd_ros.console.robot import Robot
 
 CAMERA, ARM = "/camera/image_raw", "/robot/arm_node"      # elsewhere than in the namespace of vla_node
@@ -38,7 +39,8 @@ class Nodes:
         self.domain, self.context = Domain(), Context()
         rclpy.init(context=self.context, domain_id=self.domain.id, signal_handler_options=SignalHandlerOptions.NO)
         self.executor = MultiThreadedExecutor(4, context=self.context)
-        self.held, self.refusal, self.over = None, "", threading.Event()
+        self.held, self.refusal, self.over, self.answering = None, "", threading.Event(), threading.Event()
+        self.answering.set()
         self.others = self._node("others", "/")
         self.camera = self.others.create_publisher(Image, CAMERA, 1)
         self.status = self.others.create_publisher(ArmStatus, f"{ARM}/status", LATCHED)
@@ -64,7 +66,8 @@ class Nodes:
         self.goals = node.create_publisher(RunningGoal, "goal", LATCHED)
         self.steps = node.create_publisher(DecodeStep, "decode", 10)
         self.server = ActionServer(node, ExecuteInstruction, "execute_instruction", self._execute,
-                                   callback_group=ReentrantCallbackGroup(), cancel_callback=self._on_cancel)
+                                   callback_group=ReentrantCallbackGroup(), cancel_callback=self._on_cancel,
+                                   goal_callback=self._on_request)
         return node
 
     def restart_vla(self) -> None:
@@ -86,12 +89,16 @@ class Nodes:
         response.message = "the arm holds" if request.data else ""
         return response
 
+    def _on_request(self, goal):
+        self.answering.wait(10.0)
+        self.over.clear()
+        return GoalResponse.ACCEPT
+
     def _on_cancel(self, handle):
         self.over.set()
         return CancelResponse.ACCEPT
 
     def _execute(self, handle):
-        self.over.clear()
         if self.refusal:
             handle.abort()
             return ExecuteInstruction.Result(error_code=ExecuteInstruction.Result.GOAL_REFUSED, error_msg=self.refusal)
@@ -199,6 +206,20 @@ def test_one_goal_runs_at_a_time_and_is_stopped_and_told(nodes):
     with pytest.raises(Refused, match="no goal is running"):
         asked(nodes.robot.mark(True))
     assert "pick up the milk" in nodes.robot.state()["sentences"]
+
+
+def test_a_goal_that_was_not_answered_is_cancelled_when_it_is_taken(nodes, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 0.5)
+    nodes.answering.clear()
+    try:
+        with pytest.raises(Refused, match="did not answer the goal within 0.5 s, so it is given up, and cancelled"):
+            asked(nodes.robot.start("close the drawer", 30.0))
+        time.sleep(0.3)     # the first cancel request finds no such goal yet
+    finally:
+        nodes.answering.set()
+    last = nodes.until(lambda state: not state["goal"] and (state["last"] or {}).get("instruction") == "close the drawer" and
+                       state["last"], "its end", 5.0)
+    assert last["reason"] == "cancelled"
 
 
 def test_a_hold_that_nobody_answers_is_told_and_stops_the_goal(nodes):

@@ -37,6 +37,7 @@ ARM_SILENT = 1.0        # s without a status, which comes at 10 Hz
 CAMERA_PERIOD = 0.1     # s, between two looks at the camera, while a page is open
 LOOK_PERIOD = 0.5       # s, between two looks at who is there
 HOLD_PATIENCE = 1.0     # s for that of arm_node to a hold
+SPIN = 0.1              # s of each LOOK_PERIOD, while a goal that was given up may still be taken, and is cancelled then
 REFUSAL = 0.3           # s, within which vla_node ends a goal that it does not take
 STEPS, EVENTS = 600, 50     # that are kept
 GRIPPER = ("unknown", "open", "closed", "moving")
@@ -242,6 +243,9 @@ class Robot:
 
     def _look(self) -> None:
         self._goals.look()
+        if self._client.unanswered and not self._starting:
+            with suppress(RuntimeError):                # the console is closing
+                self._starter.submit(self._client.spin_until, lambda: not self._client.unanswered, SPIN)
         if self._heard["vla"] == -math.inf:
             self._look_elsewhere()
         self._find_topics()
