@@ -14,7 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vla_sd_ros import inputs
+from vla_sd_ros import inputs, parameter_files
+from vla_sd_ros.checkpoint_places import refuse_unusable
 from vla_sd_ros.environment import LAST_DOMAIN, check_environment, start_ros
 from vla_sd_ros.supervisor import ChildEnded, Interrupted, Supervisor
 
@@ -109,6 +110,7 @@ class SimulatedSystem:
 
     def run(self) -> Any:
         """Start, execute, stop everything; returns what execute() does. Raises StartupFailed."""
+        self._refuse_wrong()
         start_ros()
         import rclpy
 
@@ -130,6 +132,21 @@ class SimulatedSystem:
 
     def while_loading(self) -> None:
         """Override: what is done while the model is loading and the simulator runs already."""
+
+    def _refuse_wrong(self) -> None:
+        """StartupFailed for what a node would refuse as it starts, before any is started."""
+        from vla_sd_ros.nodes.tables import refuse_wrong
+
+        try:
+            sections, namespace = parameter_files.read(self._parameters), self.arguments.namespace.strip("/")
+            given = {node: parameter_files.values_of(sections, f"/{namespace}/{node}") for node in MANAGED}
+            for node in MANAGED:
+                refuse_wrong(node, given[node])
+            checkpoint = self.arguments.checkpoint or given["vla_node"].get("policy.checkpoint", inputs.CHECKPOINT)
+            if not given["vla_node"].get("policy.remote"):
+                refuse_unusable(str(checkpoint), real_arm=False)
+        except ValueError as error:
+            raise StartupFailed(str(error)) from error
 
     def _start(self) -> None:
         began = time.monotonic()

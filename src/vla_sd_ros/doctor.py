@@ -174,7 +174,7 @@ def files() -> str:
 
 def checkpoints() -> str:
     """The policies that ship with the package."""
-    from vla_sd_ros.policy.checkpoint import shipped
+    from vla_sd_ros.checkpoint_places import shipped
 
     if not shipped():
         raise Problem("no policy ships with this installation; give one as policy.checkpoint, or train one")

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from vla_sd_ros.checkpoint_places import SHIPPED
 from vla_sd_ros.inputs import expanded
 
 NAME = "instructions.json"      # optional; OpenVLA's checkpoints have none
-SHIPPED = Path(__file__).with_name("checkpoints")
 MOST = 200
 
 

@@ -22,8 +22,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vla_sd_ros.assembly import bundle
 from vla_sd_ros.bringup import LAUNCH_FILES, PACKAGE, Argument, Include, Plan, Process, parameter_files
+from vla_sd_ros.checkpoint_places import refuse_unusable
 from vla_sd_ros.inputs import checked_namespace
+from vla_sd_ros.nodes.tables import refuse_wrong
 from vla_sd_ros.parameter_files import read, refuse_lost, refuse_unknown, values_of
 from vla_sd_ros.sources import MESSAGES, advice
 
@@ -62,9 +65,11 @@ def prepare(file: str, given: Mapping[str, str], share: Path, prefix_of: Callabl
             notes += [f"{part.executable}: {name} is {user[name]} as {path} says, not {value} as the arguments of the launch "
                       "file would have it" for name, value in derived.items() if user.get(name, value) != value]
             part = replace(part, parameters={**values_of(own, node), **derived, **user, **part.parameters}, derived={})
+            refuse_wrong(part.executable, part.parameters)
         _refuse_missing(part, prefix_of)
         ready.append(part)
     _refuse_two_frames(ready)
+    _refuse_policy(ready)
     _refuse_controllers(ready, share)
     return Ready(ready, notes)
 
@@ -142,6 +147,16 @@ def _refuse_two_frames(plan: Iterable[Process | Include]) -> None:
     if len(set(frames.values())) > 1:
         raise ValueError(f"base_frame of arm_node is {frames['arm_node']}, and of vla_node {frames['vla_node']}: the arm would "
                          "refuse every command; give both the same")
+
+
+def _refuse_policy(plan: Iterable[Process | Include]) -> None:
+    """ValueError for a checkpoint or a bundle that is not there, or that is not for the arm. Where none is named, vla_node waits."""
+    for part in plan:
+        if isinstance(part, Process) and part.executable == "vla_node" and not part.parameters["policy.remote"]:
+            if checkpoint := part.parameters["policy.checkpoint"]:
+                refuse_unusable(checkpoint, part.parameters["policy.real_arm"])
+            if folder := part.parameters["policy.adapted"]:
+                bundle.read(folder)
 
 
 def _refuse_controllers(plan: Iterable[Process | Include], share: Path) -> None:

@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     environment = prepare_environment(arguments.domain_id)
     check_environment()
     plan, notes = plan_of(arguments)
+    refuse_no_policy(plan)
     for note in notes:
         print(note)
     folder = new_run_folder(arguments.output_dir)
@@ -90,6 +91,18 @@ def plan_of(arguments: argparse.Namespace) -> tuple[Plan, list[str]]:
     except (ValueError, FileNotFoundError) as error:
         raise BadInput(str(error).replace("driver:=direct needs robot_ip:=ADDRESS", "give --robot-ip ADDRESS")) from error
     return ready.plan, ready.notes
+
+
+def refuse_no_policy(plan: Plan) -> None:
+    """Raises BadInput where nothing is named that decides: an arm would be driven that nobody commands."""
+    from vla_sd_ros.nodes.vla_parameters import where
+
+    for part in plan:
+        if isinstance(part, Process) and part.executable == "vla_node":
+            try:
+                where(dict(part.parameters))
+            except ValueError as error:
+                raise BadInput(str(error)) from error
 
 
 def prepare_environment(domain: int | None) -> dict[str, str]:

@@ -85,15 +85,14 @@ def test_a_controller_that_cannot_be_loaded_ends_all_with_exit_code_1(launch, dr
 
 
 def test_a_node_that_cannot_start_is_the_exit_code_of_the_launch(launch, tmp_path):
-    (tmp_path / "mine.yaml").write_text("/**/arm_node: {ros__parameters: {limits.linear_velocity: 99.0, gripper.interface: topic}}\n")
-    said = ends(launch("franka.launch.py", "driver:=none", "nodes:=arm", "controller:=crisp", "autostart:=false",
-                       "params_file:=mine.yaml"))
-    assert "could not start: parameter 'limits.linear_velocity' is 99.0" in said
-    assert "arm_node ended with exit code 1" in said
+    (tmp_path / "mine.yaml").write_text("/**/sim_node: {ros__parameters: {camera_rate: 99.0}}\n")
+    said = ends(launch("sim.launch.py", "autostart:=false", "params_file:=mine.yaml"))
+    assert "could not start: parameter 'camera_rate' is 99.0" in said
+    assert "sim_node ended with exit code 1" in said
 
 
 def test_log_level_is_that_of_our_nodes_and_not_of_the_middleware(launch):
-    process = launch("franka.launch.py", "driver:=none", "nodes:=vla", "checkpoint:=nowhere", "log_level:=debug")
+    process = launch("franka.launch.py", "driver:=none", "nodes:=vla", "log_level:=debug")
     process.wait_for(r"\[DEBUG\] .*\[vla.vla_node\]: Traceback")
     process.process.send_signal(signal.SIGINT)
     said = ends(process, code=0)

@@ -33,8 +33,9 @@ ARGUMENTS = {
 
 @pytest.fixture(autouse=True)
 def all_messages(monkeypatch):
-    """Every message package counts as installed: here it is about values."""
+    """Every message package counts as installed, and every policy as there: here it is about values."""
     monkeypatch.setattr(module, "_refuse_missing_messages", lambda *_: None)
+    monkeypatch.setattr(module, "_refuse_policy", lambda *_: None)
 
 
 def nodes(file, given, **arguments):

@@ -10,14 +10,13 @@ import numpy as np
 from vla_sd_ros import policy
 from vla_sd_ros.assembly.brain import Choice, Source
 from vla_sd_ros.assembly.bundle import DATABASE, Bundle, read as read_bundle
+from vla_sd_ros.checkpoint_places import refuse_unusable
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.decision import Decision
 from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.policy import checkpoint
-from vla_sd_ros.policy.config import FusedVisionConfig
 from vla_sd_ros.policy.drafter import Drafter, comes_with, load_drafter
-from vla_sd_ros.policy.random_openvla import RANDOM
 from vla_sd_ros.policy.vla import Vla
 from vla_sd_ros.retrieval import open_database
 
@@ -50,7 +49,7 @@ def load(source: Source, decoders: Collection[str] | None = None) -> Model:
     decoders: names of those that will be made; the drafter is opened only where one of them needs it. None: any may be.
     """
     if source.real_arm:
-        _refuse_simulated(source.checkpoint)
+        refuse_unusable(source.checkpoint, real_arm=True)
     bundle = read_bundle(source.adapted) if source.adapted else None
     if bundle:
         source = bundle.complete(source)
@@ -61,16 +60,6 @@ def load(source: Source, decoders: Collection[str] | None = None) -> Model:
     if source.draft_head:
         vla.use_draft_head(checkpoint.draft_head(Path(source.draft_head), vla.config))
     return Model(vla, _drafter(source, vla, decoders), _database(source, vla), bundle)
-
-
-def _refuse_simulated(name: str) -> None:
-    """Raises CheckpointError for a policy that no real arm has taught anything."""
-    if name in RANDOM or not isinstance(checkpoint.shape_of(name).vision, FusedVisionConfig):
-        kind = "random weights" if name in RANDOM else "a policy of the simulator"
-        raise checkpoint.CheckpointError(
-            f"checkpoint {name!r} is {kind}, which a real arm must not follow: give the policy that was trained for this arm with "
-            "policy.checkpoint and policy.unnorm_key (checkpoint:=DIRECTORY unnorm_key:=KEY of the launch file), or a simulated "
-            "arm with driver:=sim")
 
 
 def _drafter(source: Source, vla: Vla, decoders: Collection[str] | None) -> Drafter | None:

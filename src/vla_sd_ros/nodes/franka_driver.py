@@ -53,7 +53,8 @@ class FrankaDriver(DriverNode):
     def __init__(self, name: str = "franka_driver", **options):
         super().__init__(name, **options)
 
-    def check(self, values):
+    @staticmethod
+    def check(values):
         if not values["robot_ip"]:
             raise ValueError("robot_ip is empty: give the address of the robot's control box")
         if len(values["joint_names"]) != 7 or not values["joint_names"][0].endswith("joint1"):

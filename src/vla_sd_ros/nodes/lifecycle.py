@@ -99,6 +99,17 @@ class ParameterSpec:
         if isinstance(self.default, list) and not isinstance(self.default[0], str) and len(value) != len(self.default):
             raise ValueError(f"parameter '{self.name}' has {len(value)} entries, but needs {len(self.default)}")
 
+    def given(self, parameter: Parameter) -> Any:
+        """The plain value of a parameter that is given at the start. Raises ValueError for another type too."""
+        expected = Parameter(self.name, value=self.default).type_
+        if parameter.type_ != expected:
+            hint = " (write 1.0, not 1)" if expected.name.startswith("DOUBLE") else ""
+            raise ValueError(f"parameter '{self.name}' is {_plain(parameter.value)!r} of type {parameter.type_.name.lower()}, "
+                             f"but must be {expected.name.lower()}{hint}")
+        value = _plain(parameter.value)
+        self.check(value)
+        return value
+
     def _bounds(self) -> tuple[float, float] | None:
         return None if self.low is None or self.high is None else (self.low, self.high)
 
@@ -160,13 +171,8 @@ class TableNode(Node):
 
     def _declare(self, spec: ParameterSpec) -> Any:
         given = getattr(self, "_parameter_overrides", {}).get(spec.name)
-        expected = Parameter(spec.name, value=spec.default).type_
-        if given is not None and given.type_ != expected:
-            hint = " (write 1.0, not 1)" if expected.name.startswith("DOUBLE") else ""
-            raise ValueError(f"parameter '{spec.name}' is {_plain(given.value)!r} of type {given.type_.name.lower()}, "
-                             f"but must be {expected.name.lower()}{hint}")
         if given is not None:
-            spec.check(_plain(given.value))
+            spec.given(given)
         return _plain(self.declare_parameter(spec.name, spec.default, spec.descriptor()).value)
 
     def _validate(self, parameters: list[Parameter]) -> SetParametersResult:

@@ -35,7 +35,8 @@ class WxaiDriver(DriverNode):
     def __init__(self, name: str = "wxai_driver", **options):
         super().__init__(name, **options)
 
-    def check(self, values):
+    @staticmethod
+    def check(values):
         if len(values["joint_names"]) != 6:
             raise ValueError("joint_names must be the six joints of a WidowX AI")
 

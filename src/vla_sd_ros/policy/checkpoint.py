@@ -18,11 +18,12 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from vla_sd_ros.inputs import LARGEST_STEP, expanded
+from vla_sd_ros.checkpoint_places import CheckpointError, find
+from vla_sd_ros.inputs import LARGEST_STEP
 from vla_sd_ros.policy import weights
 from vla_sd_ros.policy.actions import (ActionStatistics, check_units, choose_statistics, parse_statistics, read_statistics,
                                        write_statistics)
-from vla_sd_ros.policy.config import CheckpointError, FusedVisionConfig, TextConfig, VisionConfig, VlaConfig, read_config
+from vla_sd_ros.policy.config import FusedVisionConfig, TextConfig, VisionConfig, VlaConfig, read_config
 from vla_sd_ros.policy.model import DraftHead, VlaModel
 from vla_sd_ros.policy.preprocessing import IMAGE_SETTINGS, ImageSettings, parse_settings, settings_of
 from vla_sd_ros.policy.prompt import check_llama2, read_tokenizer, word_tokenizer
@@ -32,18 +33,12 @@ from vla_sd_ros.policy.vla import Vla
 from vla_sd_ros.quoting import quoted
 
 T = TypeVar("T")
-SHIPPED = Path(__file__).parent.parent / "checkpoints"
 STATISTICS = "dataset_statistics.json"
 DRAFT_HEAD = "draft_head.safetensors"  # optional
 OTHER_WEIGHTS = {   # files of checkpoints that are something else, and what
     "*--*_checkpoint.pt": "an OpenVLA-OFT checkpoint, whose actions come from a head of their own and not from tokens",
     "adapter_model.safetensors": "a LoRA adapter, to be merged into its base model first",
 }
-
-
-def shipped() -> list[str]:
-    """Names of the checkpoints that come with the package."""
-    return sorted(path.parent.name for path in SHIPPED.glob("*/config.json"))
 
 
 def load(
@@ -222,23 +217,6 @@ def _openvla_statistics(directory: Path) -> dict[str, ActionStatistics]:
     if not statistics:
         raise CheckpointError(f"it has neither a {STATISTICS} nor norm_stats in config.json: actions cannot be scaled")
     return statistics
-
-
-def is_path(source: str | Path) -> bool:
-    """Whether a directory or file is meant, and not a name: ./libero, not libero, which is always the shipped one."""
-    return isinstance(source, Path) or "/" in source or source in (".", "..", "~")
-
-
-def find(checkpoint: str | Path) -> Path:
-    """The directory of a checkpoint, given as a path or by the name of a shipped one. Raises CheckpointError."""
-    directory = expanded(checkpoint) if is_path(checkpoint) else SHIPPED / checkpoint
-    if str(checkpoint) and directory.is_dir():
-        return directory
-    hint = f"; for the directory that is here give ./{checkpoint}" if Path(checkpoint).is_dir() and str(checkpoint) else ""
-    raise CheckpointError(
-        f"checkpoint {str(checkpoint)!r} was not found: give a checkpoint directory, as a path with a / in it, or one of the "
-        f"shipped ones ({', '.join(shipped()) or 'none in this installation'}){hint}"
-    )
 
 
 def part_of(checkpoint: str | Path, name: str) -> Path | None:

@@ -7,11 +7,9 @@ from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
-from vla_sd_ros.inputs import BadInput
+from vla_sd_ros.checkpoint_places import EMBEDDED, OPENVLA, CheckpointError
 from vla_sd_ros.policy.actions import BINS
 from vla_sd_ros.quoting import quoted
-
-EMBEDDED, OPENVLA = "vla_sd_embedded", "openvla"
 
 # What config.json must say of the one variant of OpenVLA that is implemented: that of openvla-7b and its fine-tunes.
 OPENVLA_VARIANT = {
@@ -23,10 +21,6 @@ OPENVLA_VARIANT = {
 }
 MOST_LAYERS, LARGEST = 512, 10_000_000  # what no size of a model goes beyond: building one would take minutes
 PROMPT_END = 29871  # Llama-2's id of a lone space, which ended every prompt that OpenVLA was trained on
-
-
-class CheckpointError(BadInput):
-    """A checkpoint that cannot be used; the message is one sentence that says why and what to do."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 
+from vla_sd_ros.checkpoint_places import is_path
 from vla_sd_ros.inputs import expanded
 from vla_sd_ros.policy import checkpoint, engine
 from vla_sd_ros.policy.config import TextConfig, VlaConfig
@@ -249,7 +250,7 @@ def load_drafter(source: str | Path, vla: Vla) -> Drafter:
 
 
 def _locate(source: str | Path) -> Path:
-    if checkpoint.is_path(source) and expanded(source).is_file():
+    if is_path(source) and expanded(source).is_file():
         return expanded(source)
     directory = checkpoint.find(source)
     for name in (FILE, RELEASED_FILE):
