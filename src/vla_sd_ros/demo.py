@@ -339,14 +339,11 @@ def ratio(begin, end) -> float | None:
 
 
 def new_run_folder(output: Path) -> Path:
-    """A new folder named for the time, with logs/ in it."""
+    """A new folder named for the time, with logs/ in it. Raises BadInput where it cannot be made."""
     from vla_sd_ros.report.runs import new_run_folder as new_run
 
-    try:
-        folder = new_run(output)
-        (folder / "logs").mkdir()
-    except inputs.BadInput as error:
-        raise StartupFailed(str(error)) from error
+    folder = new_run(output)
+    (folder / "logs").mkdir()
     return folder
 
 

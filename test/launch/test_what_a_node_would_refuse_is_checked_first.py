@@ -82,6 +82,7 @@ def test_torch_is_not_loaded_for_it():
     (["--checkpoint", "groceries"], "is a policy of the simulator"),
     ([], "no policy is named: give the one that was trained for this arm"),
     (["--checkpoint", "random-7b", "--params-file", "{tmp}/int.yaml"], "but must be double (write 1.0, not 1)"),
+    (["--checkpoint", "{trained}", "--output-dir", "/proc/x"], "cannot be made: No such file or directory; give another --output-dir"),
 ])
 def test_the_command_ends_with_2_and_starts_nothing(values, sentence, tmp_path, trained, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vla_sd_ros import policy
+from vla_sd_ros import checkpoint_places, policy
 from vla_sd_ros.policy import checkpoint, drafter
 
 
@@ -20,7 +20,7 @@ def here(tmp_path, monkeypatch):
 def test_a_folder_of_the_same_name_does_not_hide_the_shipped_policy(here):
     assert checkpoint.find("libero") == checkpoint_places.SHIPPED / "libero"
     (here / "libero" / drafter.FILE).touch()
-    assert drafter.comes_with("libero") == (checkpoint.SHIPPED / "libero" / drafter.FILE).is_file()
+    assert drafter.comes_with("libero") == (checkpoint_places.SHIPPED / "libero" / drafter.FILE).is_file()
     assert drafter._locate("./libero") == Path("libero") / drafter.FILE
 
 

