@@ -2,6 +2,7 @@
 """vla-sd record: a bag a goal, that can be learnt from, with the operator's verdict; full disks and kills lose nothing written."""
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -119,6 +120,24 @@ def test_a_full_disk_keeps_what_was_written_and_the_next_goal_is_tried_again(sma
     scene.goal(2, "close it")
     scene.bags.close()
     assert len(scene.told) == 1 and [e[0] for e in episodes(small_disk / "runs", include_failed=True)] == ["close it"]
+
+
+@pytest.mark.parametrize("removed, sentence", [
+    ("", "is gone, and with it what was recorded of this goal"), ("*", "is gone, and with it"),
+    ("*/episode", "cannot be completed (No such file or directory)")])
+def test_a_folder_that_is_removed_costs_one_goal(tmp_path, removed, sentence):
+    scene = Scene(tmp_path / "runs")
+    scene.goal(1, "open the drawer")
+    for folder in list((tmp_path / "runs").glob(removed)) if removed else [tmp_path / "runs"]:
+        shutil.rmtree(folder)
+    scene.verdict(2)
+    scene.pictures(20)
+    assert len(scene.told) == 1 and sentence in scene.told[0]
+    assert len(scene.done) == (removed == "*/episode")
+    scene.goal(2, "close it")
+    scene.verdict(2)
+    scene.bags.close()
+    assert len(scene.told) == 1 and [e[0] for e in episodes(tmp_path / "runs")] == ["close it"]
 
 
 def test_a_killed_recorder_leaves_what_it_had_written(tmp_path):

@@ -21,6 +21,7 @@ TAIL = 1.2  # s after it: the arm comes to rest, one more /diagnostics
 VERDICT = "task_success"  # last part of its name
 NO_ROOM = ("there is no more room for the recording ({}); what was recorded until now can be read, and the next goal is tried "
            "again")
+GONE = "the folder {} is gone, and with it what was recorded of this goal; the next goal has a new one"
 
 
 @dataclass
@@ -112,18 +113,31 @@ class GoalBags:
         try:
             run.writer.write(name, stamp, data)
         except OSError as error:
-            writer, run.writer = run.writer, None
-            writer.close()
-            self._tell(NO_ROOM.format(error.strerror))
+            if not self._close(run):
+                self._tell(NO_ROOM.format(error.strerror))
 
     def _finish(self) -> None:
         run, self.run = self.run, None
         if run is None:
             return
-        if run.writer is not None:
-            run.writer.close()
-        self._summarise(run)
-        self._done(run.folder)
+        told = self._close(run)
+        if run.folder.is_dir():
+            self._summarise(run)
+            self._done(run.folder)
+        elif not told:
+            self._tell(GONE.format(run.folder))
+
+    def _close(self, run: Run) -> bool:
+        """End the bag; whether it was told that this failed. Whatever becomes of one goal, the next is recorded."""
+        writer, run.writer = run.writer, None
+        try:
+            if writer is not None:
+                writer.close()
+        except (WriterError, OSError) as error:
+            self._tell(f"the bag in {run.folder} cannot be completed ({getattr(error, 'strerror', None) or error})"
+                       if run.folder.is_dir() else GONE.format(run.folder))
+            return True
+        return False
 
     def _summarise(self, run: Run) -> None:
         """summary.json as far as it is known; vla-sd report adds to it."""
