@@ -4,6 +4,7 @@
 What launch/sim.launch.py does on a ROS installation, for a machine without `launch`: the same nodes, the same YAML.
 """
 import argparse
+import json
 import os
 import random
 import socket
@@ -187,8 +188,8 @@ class SimulatedSystem:
         a = self.arguments
         overrides = {
             "sim_node": {"suite": a.suite, "task": a.task, "initial_state": a.initial_state, "seed": a.seed},
-            "arm_node": {"autostart": "false"},
-            "vla_node": {"autostart": "false", "policy.checkpoint": a.checkpoint, "policy.adapted": a.adapted},
+            "arm_node": {"autostart": False},
+            "vla_node": {"autostart": False, "policy.checkpoint": a.checkpoint, "policy.adapted": a.adapted},
         }[module]
         return node_command(module, a.namespace, overrides, self._parameters)
 
@@ -291,10 +292,18 @@ class Demo(SimulatedSystem):
 
 
 def node_command(module: str, namespace: str, values: dict, parameters: Path | None = None) -> list[str]:
-    """The command line of a node; its values, but None, come last and win over the parameter file."""
+    """The command line of a node; its values, but None, come last and win over the parameter file.
+
+    rcl reads them as YAML: text is quoted, so that it is nothing else, whatever is in it.
+    """
     file = ["--params-file", str(parameters)] if parameters else []
-    pairs = [part for name, value in values.items() if value is not None for part in ("-p", f"{name}:={value}")]
+    pairs = [part for name, value in values.items() if value is not None for part in ("-p", f"{name}:={yaml(value)}")]
     return [sys.executable, "-m", "vla_sd_ros.nodes", module, "--ros-args", "-r", f"__ns:=/{namespace.strip('/')}", *file, *pairs]
+
+
+def yaml(value: object) -> str:
+    """A value as YAML has it, which knows what JSON writes; paths as text."""
+    return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def start_recorder(client, supervisor: Supervisor, folder: Path, parameters: Path | None = None) -> None:

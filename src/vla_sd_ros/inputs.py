@@ -14,6 +14,7 @@ from pathlib import Path
 NAMESPACE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*)?")
 CHECKPOINT = "groceries"  # the shipped policy that is taken where none is named
 LARGEST_STEP = (0.25, 1.25)  # m, rad: what action statistics may hold along an axis; more are other units
+TOPIC = re.compile(r"(~?/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 LONGEST_NAMESPACE = 200  # characters: ROS allows 255 for the whole name of a topic in it
 
 
@@ -76,6 +77,21 @@ def checked_namespace(text: str) -> str:
     if not NAMESPACE.fullmatch(name) or len(name) > LONGEST_NAMESPACE:
         raise BadInput(f"{text!r} is no ROS namespace: it consists of letters, digits, _ and /, and no part begins with a digit")
     return name
+
+
+def topic(text: str) -> str:
+    """For argparse: checked_topic()."""
+    try:
+        return checked_topic(text)
+    except BadInput as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def checked_topic(text: str) -> str:
+    """The name of a topic, as ROS allows it. Raises BadInput."""
+    if not TOPIC.fullmatch(text):
+        raise BadInput(f"{text!r} is no name of a topic: it consists of letters, digits, _ and /, and no part begins with a digit")
+    return text
 
 
 def add_largest_step(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 from vla_sd_ros.assembly import bundle
 from vla_sd_ros.bringup import LAUNCH_FILES, PACKAGE, Argument, Include, Plan, Process, parameter_files
 from vla_sd_ros.checkpoint_places import refuse_unusable
-from vla_sd_ros.inputs import checked_namespace
+from vla_sd_ros.inputs import checked_namespace, checked_topic
 from vla_sd_ros.nodes.tables import refuse_wrong
 from vla_sd_ros.parameter_files import read, refuse_lost, refuse_unknown, values_of
 from vla_sd_ros.sources import MESSAGES, advice
@@ -66,6 +66,8 @@ def prepare(file: str, given: Mapping[str, str], share: Path, prefix_of: Callabl
                       "file would have it" for name, value in derived.items() if user.get(name, value) != value]
             part = replace(part, parameters={**values_of(own, node), **derived, **user, **part.parameters}, derived={})
             refuse_wrong(part.executable, part.parameters)
+            for theirs in part.remaps.values():
+                checked_topic(theirs)
         _refuse_missing(part, prefix_of)
         ready.append(part)
     _refuse_two_frames(ready)

@@ -92,6 +92,12 @@ ROWS = [
           (["collect", "--episodes-per-task", "1"], "--output"), (["train", "--demonstrations", "{tmp}"], "--output"),
           (["build-db", "--source", "{tmp}"], "--output"), (["calibrate", "--observations", "{tmp}"], "--output"),
           (BENCH, "--json"))),
+    *(Row(f"record {option} {value}", ["record", option, value], sentence) for option, value, sentence in (
+        ("--patience", "5000", "parameter 'patience' is 5000.0, but must lie in 0.0 .. 3600.0"),
+        ("--image-topic", "my camera!", "'my camera!' is no name of a topic"),
+        ("--joint-states-topic", "9/joints", "'9/joints' is no name of a topic"))),
+    Row("robot --image-topic", ["robot", "franka", "--robot-ip", "127.0.0.9", "--image-topic", "my camera!"],
+        "'my camera!' is no name of a topic"),
     Row("demo: a checkpoint that is not there", ["demo", "--checkpoint", "./nothere"], "checkpoint './nothere' was not found"),
     Row("demo: a whole number for another", ["demo", "--params", "{tmp}/p.yaml"], "but must be double (write 1.0, not 1)",
         change=lambda folder: (folder / "p.yaml").write_text("/**/arm_node: {ros__parameters: {blend_in: 1}}")),

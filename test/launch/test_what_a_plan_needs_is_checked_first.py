@@ -189,6 +189,12 @@ def test_the_shipped_controllers_have_parameters_that_upstream_declares():
     assert all(type(number) is float for number in numbers), "rcl takes no integer for a double"
 
 
+@pytest.mark.parametrize("topic", ["my camera!", "9/image", "", "/camera/"])
+def test_a_topic_that_is_none(installed, topic):
+    with pytest.raises(ValueError, match="is no name of a topic"):
+        ready("franka.launch.py", {"driver": "direct", "robot_ip": "172.16.0.2", "image_topic": topic}, installed)
+
+
 @pytest.mark.parametrize("namespace", ["my robot", "9arm", "a//b"])
 def test_a_namespace_that_is_none(installed, namespace):
     with pytest.raises(ValueError, match="is no ROS namespace"):
