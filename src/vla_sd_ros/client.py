@@ -26,13 +26,15 @@ from rclpy.task import Future
 from unique_identifier_msgs.msg import UUID
 from vla_sd_msgs.action import ExecuteInstruction
 
+from vla_sd_ros.instruction import objection
+
 LOOK_PERIOD = 1.0   # s, between two looks at who offers the action
 MOST_QUESTIONS = 10     # about a goal, to who was not there when it began
 LAST_WAIT = 1.0     # s, for which close() waits for the answer to a goal that was given up
 
 
 class GoalRejected(RuntimeError):
-    """The goal never began; the message is vla_node's own sentence."""
+    """The goal never began; the message is vla_node's own sentence, or what it would say of the instruction."""
 
 
 class InstructionClient:
@@ -82,7 +84,8 @@ class InstructionClient:
     def start(self, instruction: str, time_limit: float = 0.0, step_limit: int = 0, timeout: float = 10.0) -> None:
         """Sends a goal; returns when vla_node has it. Limits [s, actions]; 0: those of the node's parameters.
 
-        Whether it begins is_complete() and result() tell. ValueError for a limit that is none. TimeoutError when no answer comes:
+        Whether it begins is_complete() and result() tell. GoalRejected for an instruction that is none: not all of it would
+        arrive, as text ends at a U+0000 in ROS. ValueError for a limit that is none. TimeoutError when no answer comes:
         the goal is given up then, and cancelled. A vla_node that was stopped, and goes on, finds the cancel request beside the
         goal, also when this client is gone; where it comes too early, another is sent when the goal is taken, which takes a client
         that is spun (`unanswered`).
@@ -91,6 +94,8 @@ class InstructionClient:
             raise ValueError(f"step_limit is {step_limit}, but must be a whole number from 0 to {2**32 - 1}")
         if not 0.0 <= time_limit < math.inf:
             raise ValueError(f"time_limit is {time_limit}, but must be a number of seconds, 0 or more")
+        if wrong := objection(instruction):
+            raise GoalRejected(f"the instruction {wrong}; say in words what the arm shall do.")
         self.wait_for_node(timeout)
         self._forget()
         goal = ExecuteInstruction.Goal(instruction=instruction, time_limit=float(time_limit), step_limit=step_limit)

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="seed that shifts the objects; 0: none")
     parser.add_argument("--checkpoint", help="policy: ./directory, or a shipped one; default: that of the parameter file")
     parser.add_argument("--adapted", type=inputs.path, help="bundle of vla-sd adapt for the policy")
-    parser.add_argument("--instruction", help="the sentence; default: the task's own")
+    parser.add_argument("--instruction", type=inputs.instruction, help="the sentence; default: the task's own")
     parser.add_argument("--params", type=inputs.path, metavar="FILE",
                         help="parameters; default: the installed config/sim.yaml")
     parser.add_argument("--namespace", type=inputs.namespace, default="vla", help="namespace of the nodes")

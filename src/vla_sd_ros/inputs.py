@@ -63,6 +63,15 @@ def seconds(text: str) -> float:
     return value
 
 
+def instruction(text: str) -> str:
+    """For argparse: a sentence that says something, as it is."""
+    from vla_sd_ros.instruction import objection
+
+    if wrong := objection(text):
+        raise argparse.ArgumentTypeError(f"the instruction {wrong}; say in words what the arm shall do")
+    return text
+
+
 def namespace(text: str) -> str:
     """For argparse: checked_namespace()."""
     try:

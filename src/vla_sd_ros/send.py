@@ -13,7 +13,7 @@ MOST_STEPS = 2**32 - 1  # that fit into the goal
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
-    parser.add_argument("instruction", help="what the arm shall do, in words")
+    parser.add_argument("instruction", type=inputs.instruction, help="what the arm shall do, in words")
     parser.add_argument("--namespace", type=inputs.namespace, default="vla", help="namespace of vla_node")
     parser.add_argument("--time-limit", type=inputs.seconds, default=0.0, help="limit [s]; 0: the node's own")
     parser.add_argument("--step-limit", type=inputs.whole(0, MOST_STEPS), default=0,

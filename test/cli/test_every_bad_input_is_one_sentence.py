@@ -92,6 +92,9 @@ ROWS = [
           (["collect", "--episodes-per-task", "1"], "--output"), (["train", "--demonstrations", "{tmp}"], "--output"),
           (["build-db", "--source", "{tmp}"], "--output"), (["calibrate", "--observations", "{tmp}"], "--output"),
           (BENCH, "--json"))),
+    *(Row(f"{command[0]} {text!r}", [*command, text], f"the instruction {wrong}; say in words what the arm shall do")
+      for command in (["send"], ["demo", "--instruction"], ["trial", "{tmp}/study", "--simulator", "--instruction"])
+      for text, wrong in (("", "is empty"), (" . ", "is empty"), ("a\0b", "contains the unprintable character U+0000"))),
     *(Row(f"record {option} {value}", ["record", option, value], sentence) for option, value, sentence in (
         ("--patience", "5000", "parameter 'patience' is 5000.0, but must lie in 0.0 .. 3600.0"),
         ("--image-topic", "my camera!", "'my camera!' is no name of a topic"),

@@ -180,8 +180,10 @@ def test_an_arm_that_is_silent_is_lost(nodes):
 
 
 def test_a_goal_that_cannot_begin_is_refused_with_the_nodes_sentence(nodes):
-    nodes.refusal = "the instruction is empty; say in words what the arm shall do."
-    with pytest.raises(Refused, match="say in words what the arm shall do"):
+    nodes.refusal = "the arm is held: call ~/hold with data: false first."
+    with pytest.raises(Refused, match="call ~/hold with data: false first"):
+        asked(nodes.robot.start("pick up the milk"))
+    with pytest.raises(Refused, match="the instruction is empty; say in words what the arm shall do"):
         asked(nodes.robot.start("  "))
     assert nodes.robot.state()["starting"] is False
 

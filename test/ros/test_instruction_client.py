@@ -2,7 +2,7 @@
 """The Python client says in one sentence what is wrong, and follows a goal from start to result."""
 import pytest
 
-from vla_sd_ros.client import InstructionClient
+from vla_sd_ros.client import GoalRejected, InstructionClient
 
 
 def test_without_vla_node_the_client_names_the_action_it_looked_for(ros):
@@ -23,6 +23,15 @@ def test_a_limit_that_is_none_is_refused_before_anything_is_sent(ros, limits, se
     with InstructionClient("elsewhere", context=ros.context) as client:
         with pytest.raises(ValueError, match=sentence):
             client.start("pick up the milk", timeout=0.5, **limits)
+
+
+@pytest.mark.parametrize(("instruction", "sentence"), [
+    ("", "the instruction is empty; say in words"), ("a\0b", "the instruction contains the unprintable character U\\+0000; say"),
+    ("\ud800", "the unprintable character U\\+D800")])
+def test_an_instruction_that_is_none_is_refused_before_anything_is_sent(ros, instruction, sentence):
+    with InstructionClient("elsewhere", context=ros.context) as client:
+        with pytest.raises(GoalRejected, match=sentence):
+            client.start(instruction, timeout=0.5)
 
 
 def test_the_client_follows_a_goal(vla):

@@ -44,8 +44,8 @@ def test_ctrl_c_cancels_the_goal_and_the_arm_holds(vla):
 
 
 def test_a_goal_that_is_refused_is_exit_code_2_with_the_nodes_sentence(vla):
-    code, out, err = finish(send(vla, "  "))
-    assert (code, out) == (2, "") and "the instruction is empty; say in words what the arm shall do" in err
+    code, out, err = finish(send(vla, "go", "--time-limit", "1e6"))
+    assert (code, out) == (2, "") and "time_limit is 1e+06 s; it must lie in 0 .. 3600 s" in err
 
 
 def test_a_node_that_is_not_there_is_exit_code_2_after_the_wait(vla):

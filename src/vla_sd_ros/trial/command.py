@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--arm", action="append", metavar="DECODER[@SETTING=VALUE...]", help="what to compare, twice or more, the "
                      "control first; a SETTING with a dot is any parameter of vla_node, such as policy.checkpoint")
     new.add_argument("--trials", type=inputs.whole(1, studies.REPETITIONS_MAX), help="of each arm; default: 20")
-    new.add_argument("--instruction", help="the sentence; default: that of the simulator's task")
+    new.add_argument("--instruction", type=inputs.instruction,
+                     help="the sentence; default: that of the simulator's task")
     new.add_argument("--outcome", choices=("operator", "task_success"),
                      help="who judges; default: operator, with --simulator task_success")
     new.add_argument("--time-limit", type=inputs.seconds, help="limit of a trial [s]; default: the node's own")
@@ -76,7 +77,7 @@ def _protocol(a: argparse.Namespace) -> studies.Protocol:
     if not a.simulator:
         if extra := [name for name in OF_THE_SIMULATOR if getattr(a, name) is not None]:
             raise BadInput(f"--{extra[0]} is for --simulator; without it the nodes are those that run already")
-        if not (a.instruction or "").strip():
+        if not a.instruction:
             raise BadInput("say with --instruction what the arm shall do in each trial, or add --simulator")
     if a.params and not a.params.is_file():
         raise BadInput(f"there is no parameter file {a.params}")
