@@ -144,11 +144,13 @@ def _prefix(package: str, prefix_of: Callable[[str], str], sentence: str) -> str
 
 
 def _refuse_two_frames(plan: Iterable[Process | Include]) -> None:
-    frames = {part.executable: part.parameters["base_frame"] for part in plan
-              if _is_ours(part) and "base_frame" in part.parameters}
-    if len(set(frames.values())) > 1:
-        raise ValueError(f"base_frame of arm_node is {frames['arm_node']}, and of vla_node {frames['vla_node']}: the arm would "
-                         "refuse every command; give both the same")
+    nodes: dict[str, list[str]] = {}   # by their frames
+    for part in plan:
+        if isinstance(part, Process) and _is_ours(part) and "base_frame" in part.parameters:
+            nodes.setdefault(str(part.parameters["base_frame"]), []).append(part.executable)
+    if len(nodes) > 1:
+        told = ", but ".join(f"{frame} of {' and '.join(those)}" for frame, those in nodes.items())
+        raise ValueError(f"base_frame is {told}: every command in another frame would be refused; give all the same")
 
 
 def _refuse_policy(plan: Iterable[Process | Include]) -> None:

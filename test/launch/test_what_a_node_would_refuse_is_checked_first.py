@@ -66,6 +66,15 @@ def test_one_for_a_real_arm_is_taken(trained, tmp_path):
         plan({"checkpoint": trained, "adapted": str(tmp_path / "none")}, tmp_path)
 
 
+@pytest.mark.parametrize("node, sentence", [
+    ("arm_node", "base_frame is fr3_link0 of franka_driver, but table of arm_node and vla_node: "),
+    ("franka_driver", "base_frame is table of franka_driver, but fr3_link0 of arm_node and vla_node: "),
+    ("vla_node", "base_frame is fr3_link0 of franka_driver and arm_node, but table of vla_node: ")])
+def test_the_node_with_another_base_frame_is_named(node, sentence, tmp_path):
+    with pytest.raises(ValueError, match=sentence):
+        plan({}, tmp_path, f"/**/{node}: {{ros__parameters: {{base_frame: table}}}}")
+
+
 def test_the_names_of_random_policies_are_those_that_there_are():
     from vla_sd_ros.policy.random_openvla import RANDOM
 
