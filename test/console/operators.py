@@ -24,7 +24,7 @@ def ready() -> dict:
         "vla": {"there": True, "problem": "", "state": "active", "level": 0, "message": "active", "decoder": "fused",
                 "checkpoint": "libero"},
         "arm": {"there": True, "problem": "", "moving": False, "code": 1, "name": "NO_COMMAND", "message": "no goal is running",
-                "held": False, "fault": False, "clipped": 0, "refused": 0, "gripper": "open", "gripper_message": "",
+                "held": False, "recover": False, "fault": False, "clipped": 0, "refused": 0, "gripper": "open", "gripper_message": "",
                 "dry_run": False},
         "camera": {"there": True, "topic": "/vla/image", "problem": ""}, "goal": None, "last": None, "starting": False,
         "sentences": ["pick up the milk and place it in the basket"], "events": [], "parameters": 1}
@@ -75,6 +75,9 @@ class NotingRobot:
 
     async def hold(self, hold: bool) -> str:
         return await self._note("hold", hold)
+
+    async def recover(self) -> str:
+        return await self._note("recover")
 
     async def mark(self, success: bool) -> str:
         return await self._note("mark", success)

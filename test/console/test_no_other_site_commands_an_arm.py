@@ -35,7 +35,7 @@ def test_the_own_page_commands(served):
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://127.0.0.1", "http://localhost:1",
                                     "http://127.0.0.1:{port}.evil.example", "http://evil.example:{port}", "file://"])
-@pytest.mark.parametrize("command", ["start", "stop", "hold", "release", "mark", "parameter"])
+@pytest.mark.parametrize("command", ["start", "stop", "hold", "release", "recover", "mark", "parameter"])
 def test_a_page_of_another_site_is_refused_even_with_the_token(served, origin, command):
     robot, port, operator, _ = served
     status, told = operator.do(command, {"instruction": "pick up the milk"}, Origin=origin.format(port=port))

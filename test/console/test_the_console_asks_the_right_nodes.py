@@ -21,7 +21,8 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
-from std_srvs.srv import SetBool
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
 from vla_sd_msgs.action import ExecuteInstruction
 from vla_sd_msgs.msg import ArmStatus, DecodeStep, RunningGoal, TaskSuccess
 
@@ -234,6 +235,48 @@ def test_a_hold_that_nobody_answers_is_told_and_stops_the_goal(nodes):
         assert nodes.until(lambda state: not state["goal"] and state["last"], "the end of the goal")["reason"] == "cancelled"
     finally:
         nodes.hold = nodes.others.create_service(SetBool, f"{ARM}/hold", nodes._on_hold)
+
+
+def test_recover_asks_whoever_tells_the_fault(nodes):
+    asked_of = []
+
+    def service(name):
+        def answer(request, response):
+            asked_of.append(name)
+            response.success, response.message = name != "arm_node", "the switch is open" if name == "arm_node" else ""
+            return response
+        return nodes.others.create_service(Trigger, f"/robot/{name}/recover", answer)
+
+    services = [service("arm_node"), service("franka_driver")]
+    fault = nodes.others.create_publisher(String, "/robot/robot_fault", LATCHED)
+
+    def say(text, code):
+        fault.publish(String(data=text))
+        nodes.say(code=code)
+
+    def shown(expected):
+        nodes.until(lambda state: (nodes.say(code=code), state["arm"]["recover"] == expected)[1], f"recover is {expected}")
+
+    try:
+        code = ArmStatus.NO_COMMAND
+        shown(False)
+        say("a reflex; call ~/recover of franka_driver", code)      # which the status may not say any more, after the goal
+        shown(True)
+        nodes.until(lambda state: all(nodes.robot._recovers[name].service_is_ready()
+                                      for name in ("arm_node", "franka_driver")), "both")
+        assert asked(nodes.robot.recover()) == "franka_driver has recovered: the next goal may begin"
+        say("", code)
+        shown(False)
+        code = ArmStatus.ROBOT_FAULT
+        shown(True)
+        with pytest.raises(Refused, match="arm_node did not recover: the switch is open"):
+            asked(nodes.robot.recover())
+        assert asked_of == ["franka_driver", "arm_node"]
+    finally:
+        nodes.say(code=ArmStatus.NO_COMMAND)
+        for made in services:
+            nodes.others.destroy_service(made)
+        nodes.others.destroy_publisher(fault)
 
 
 def test_a_goal_whose_vla_node_was_started_anew_is_lost(nodes):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """In a real browser, before a robot without ROS: each state has its word, HOLD is always in reach, text stays text."""
 import json
+import time
 
 import pytest
 from browser import DESKTOP, PHONE, Page, chromium
@@ -58,6 +59,18 @@ def test_each_state_has_its_word_its_reason_and_its_colour(opened):
         page.wait_for(f"document.body.dataset.kind === {json.dumps(kind)}")
 
 
+def test_recover_is_there_where_a_fault_needs_it(opened):
+    robot, page = opened
+    page.wait_for("document.getElementById('recover').hidden")
+    robot.shown = (plain := ready()) | {"arm": plain["arm"] | {"fault": True, "recover": True, "code": 1113, "name": "ROBOT_FAULT"}}
+    page.sees("#word", "ROBOT FAULT")
+    page.page.click("#recover")
+    end = time.monotonic() + 5.0
+    while ("recover",) not in robot.asked and time.monotonic() < end:
+        time.sleep(0.02)
+    assert robot.asked == [("recover",)]
+
+
 def test_hold_is_in_reach_wherever_the_page_is_scrolled(opened, look):
     robot, page = opened
     robot.decoded = [step(n, path) for n, path in enumerate(("draft", "kalman", "skip") * 40, 1)]
@@ -85,7 +98,6 @@ def test_escape_holds_and_a_second_press_does_not_release(opened):
     page.page.keyboard.press("Escape")
     page.sees("#answer", "done: hold")
     page.click("#hold")
-    page.wait_for("true")
     page.page.keyboard.press("Escape")
     page.page.wait_for_timeout(200)
     assert robot.asked == [("hold", True)] * 3

@@ -20,7 +20,8 @@ from lifecycle_msgs.srv import GetState
 from rclpy.client import Client
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from std_srvs.srv import SetBool
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
 from vla_sd_msgs.msg import ArmStatus, DecodeStep, TaskSuccess
 
 from vla_sd_ros.client import GoalRejected, InstructionClient
@@ -39,6 +40,9 @@ LOOK_PERIOD = 0.5       # s, between two looks at who is there
 HOLD_PATIENCE = 1.0     # s for that of arm_node to a hold
 SPIN = 0.1              # s of each LOOK_PERIOD, while a goal that was given up may still be taken, and is cancelled then
 REFUSAL = 0.3           # s, within which vla_node ends a goal that it does not take
+RECOVERY = 40.0         # s for a recovery
+RECOVERED = (ArmStatus.ROBOT_FAULT, ArmStatus.ARM_RUNS_AWAY)    # what ~/recover of arm_node is for
+DRIVERS = ("franka_driver", "wxai_driver")      # by pip, whose own ~/recover brings their robot back
 STEPS, EVENTS = 600, 50     # that are kept
 GRIPPER = ("unknown", "open", "closed", "moving")
 STAGES = ("vision", "prefill", "draft", "decode")
@@ -68,7 +72,9 @@ class Robot:
         self._events: deque[dict] = deque(maxlen=EVENTS)
         self._arm_name, self._arm_topic = "arm_node", ""
         self._hold: Any = None                          # client of arm_node's ~/hold
-        self._arm_status: Any = None                    # subscription
+        self._arm_inputs: list[Any] = []                # subscriptions
+        self._recovers: dict[str, Client] = {}          # ~/recover of arm_node and of drivers by pip, by the names of their nodes
+        self._robot_fault = ""                          # as a driver by pip tells it
         self._camera, self._goals = Camera(node), Goals(node, self._lock, self.note)
         self._tables = Tables(node, self._lock)
         self._connect()
@@ -162,6 +168,7 @@ class Robot:
         return {"there": there, "problem": problem, "moving": there and s.state == ArmStatus.MOVING, "code": s.code,
                 "name": _code(s.code), "message": s.message, "held": there and s.code == ArmStatus.HELD,
                 "fault": there and s.code not in (ArmStatus.OK, ArmStatus.NO_COMMAND), "clipped": s.clipped, "refused": s.refused,
+                "recover": there and bool(self._robot_fault or s.code in RECOVERED),
                 "gripper": GRIPPER[min(s.gripper, 3)], "gripper_message": s.gripper_message,
                 "dry_run": self._tables.value("arm", "dry_run") is True}
 
@@ -203,6 +210,15 @@ class Robot:
                           f"{'; use the emergency stop' if hold else ''}") from error
         return answer.message or "the arm is released: the next goal may move it"
 
+    async def recover(self) -> str:
+        """~/recover of the driver by pip that tells a fault of its robot, otherwise that of arm_node. It moves no arm."""
+        drivers = [name for name in DRIVERS if self._robot_fault and self._recovers[name].service_is_ready()]
+        name = drivers[0] if drivers else "arm_node"
+        answer = await ask(self._recovers[name], Trigger.Request(), RECOVERY, f"{name} is not there")
+        if not answer.success:
+            raise Refused(f"{name} did not recover: {answer.message}")
+        return answer.message or f"{name} has recovered: the next goal may begin"
+
     async def mark(self, success: bool) -> str:
         """The operator's word on the goal that runs, which ends it; recorders hear it on the topic task_success."""
         with self._lock:
@@ -238,6 +254,9 @@ class Robot:
             self._heard["arm"] = time.monotonic()
             if m.code != before.code and m.code > ArmStatus.NO_COMMAND:
                 self.note("fault", f"arm: {m.message or _code(m.code)}")
+
+    def _on_robot_fault(self, m: String) -> None:
+        self._robot_fault = m.data
 
     # Who is there
 
@@ -288,12 +307,17 @@ class Robot:
         if topic == self._arm_topic:
             return
         name = topic.rpartition("/")[0]
-        if self._arm_status:
-            self._node.destroy_subscription(self._arm_status)
-            self._node.destroy_client(self._hold)
-            self._node.destroy_client(self._state_clients["arm"])
-        self._arm_topic, self._arm_name = topic, name
-        self._arm_status = self._node.create_subscription(ArmStatus, topic, self._on_arm, LATCHED)
+        space = name.rpartition("/")[0]
+        for heard in self._arm_inputs:
+            self._node.destroy_subscription(heard)
+        if self._hold:
+            for client in (self._hold, self._state_clients["arm"], *self._recovers.values()):
+                self._node.destroy_client(client)
+        self._arm_topic, self._arm_name, self._robot_fault = topic, name, ""
+        self._arm_inputs = [self._node.create_subscription(ArmStatus, topic, self._on_arm, LATCHED),
+                            self._node.create_subscription(String, f"{space}/robot_fault", self._on_robot_fault, LATCHED)]
+        self._recovers = {"arm_node": self._node.create_client(Trigger, f"{name}/recover")} | {
+            driver: self._node.create_client(Trigger, f"{space}/{driver}/recover") for driver in DRIVERS}
         self._hold = self._node.create_client(SetBool, f"{name}/hold")
         self._state_clients["arm"] = self._node.create_client(GetState, f"{name}/get_state")
         self._tables.follow("arm", name)

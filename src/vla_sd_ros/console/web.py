@@ -77,8 +77,8 @@ class Console:
         self._token = secrets.token_urlsafe(32)
         self._pages: set[web.WebSocketResponse] = set()
         self._commands: dict[str, Callable[[dict, str], Awaitable[str]]] = {
-            "start": self._start, "stop": self._stop, "hold": self._hold, "release": self._release, "mark": self._mark,
-            "parameter": self._parameter}
+            "start": self._start, "stop": self._stop, "hold": self._hold, "release": self._release, "recover": self._recover,
+            "mark": self._mark, "parameter": self._parameter}
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         """GET of a file of the page: it holds no secret, and so needs no token."""
@@ -124,6 +124,10 @@ class Console:
         sentence = await self._robot.hold(False)
         self._robot.note("operator", f"HOLD released at {who}")
         return sentence
+
+    async def _recover(self, fields: dict, who: str) -> str:
+        self._robot.note("operator", f"Recover pressed at {who}")
+        return await self._robot.recover()
 
     async def _mark(self, fields: dict, who: str) -> str:
         success = fields.get("success")

@@ -171,6 +171,7 @@ function showTask() {
   $("start").textContent = starting ? "Starting …" : "Start";
   $("stop").disabled = false;
   $("release").hidden = !arm.held;
+  $("recover").hidden = !arm.recover;
   if (goal) {
     setText($("progress"), `${goal.instruction}: step ${goal.step}, ${goal.elapsed.toFixed(1)} s`);
     setText($("warnings"), goal.warnings.join(" "));
@@ -404,6 +405,7 @@ $("known").onchange = () => { if ($("known").value) $("instruction").value = $("
 $("stop").onclick = () => ask("stop");
 $("hold").onclick = () => ask("hold");
 $("release").onclick = () => ask("release");
+$("recover").onclick = () => ask("recover");
 $("success").onclick = () => ask("mark", { success: true });
 $("failure").onclick = () => ask("mark", { success: false });
 $("refresh").onclick = showRecordings;
