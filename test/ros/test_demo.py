@@ -69,7 +69,7 @@ def test_an_unknown_checkpoint_is_one_sentence_and_exit_code_2(demo):
     process = demo("--checkpoint", "no_such_policy")
     code, _ = process.end()
     assert code == 2 and process.nodes() == []
-    assert "vla-sd demo: vla_node did not configure: " in process.output and "'no_such_policy' was not found" in process.output
+    assert "vla-sd demo: checkpoint 'no_such_policy' was not found" in process.output and "starting" not in process.output
     assert "Traceback" not in process.output
 
 

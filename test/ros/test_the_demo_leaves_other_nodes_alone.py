@@ -46,7 +46,9 @@ def test_an_arm_node_of_somebody_else_is_neither_configured_nor_joined(domain, s
 def test_the_domain_in_the_environment_is_left_alone(domain, start, ros, tmp_path, checkpoint):
     start(MODULE)
     assert ros.state("arm_node") == "unconfigured"
-    demo = DemoProcess(domain, tmp_path, "--checkpoint", "no_such_policy", named=False)
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "config.json").write_text('{"model_type": "vla_sd_embedded"}')
+    demo = DemoProcess(domain, tmp_path, "--checkpoint", str(tmp_path / "bare"), named=False)
     code, _ = demo.end()
-    assert code == 2 and "'no_such_policy' was not found" in demo.output  # so it came as far as its own vla_node
+    assert code == 2 and "vla_node did not configure: " in demo.output  # so it came as far as its own vla_node
     assert f"in ROS domain {domain.id} " not in demo.output and ros.state("arm_node") == "unconfigured"
