@@ -47,6 +47,9 @@ class Goals:
             if not goal or not there - self._servers or not self._results.service_is_ready():
                 return
             self._servers |= there
+        self._ask(goal)
+
+    def _ask(self, goal: dict) -> None:
         request = ExecuteInstruction.Impl.GetResultService.Request()
         request.goal_id.uuid = list(bytes.fromhex(goal["id"]))
         self._results.call_async(request).add_done_callback(lambda done: self._on_result(goal, done.result()))
@@ -54,9 +57,12 @@ class Goals:
     def _on_goal(self, m: RunningGoal) -> None:
         goal_id = bytes(m.goal_id.uuid)
         with self._lock:
-            if not any(goal_id):
-                self.running = None
-                return
+            before, self.running = self.running, None
+        if not any(goal_id):
+            if before and not before.get("over"):   # a vla_node that was started anew says so too, and has no result of it
+                self._ask(before)
+            return
+        with self._lock:
             self.running = {"id": goal_id.hex(), "instruction": m.instruction, "step": 0, "elapsed": 0.0, "warnings": []}
             self._servers = set()
             self._remember(m.instruction)
