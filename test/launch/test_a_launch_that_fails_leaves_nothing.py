@@ -22,6 +22,8 @@ def generate_launch_description():
 @pytest.fixture
 def driver(tmp_path, monkeypatch):
     """Installs packages by which a real Franka is started; the driver has one process, and then `more`."""
+    pytest.importorskip("controller_manager_msgs", reason="an ordinary ROS installation has it; there is no wheel of it")
+
     def install(more: str, spawner: str) -> None:
         for package in ("franka_bringup", "controller_manager", "crisp_controllers"):
             marker = tmp_path / "share" / "ament_index" / "resource_index" / "packages" / package
