@@ -127,6 +127,7 @@ def test_a_way_home_that_is_forbidden_ends_where_the_arm_is(pair):
     rests(robot)
     stopped = robot.where()
     assert np.abs(stopped - before).max() > 0.0 and np.abs(stopped - franka.Settings(address="").home).max() > 0.1
+    time.sleep(0.5)     # on a busy machine the control that was taken again may lag
     arrives(driver, go(driver, [0.0, 0.03, 0.0]), 0.02)
     assert not driver.fault
 
