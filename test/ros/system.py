@@ -184,7 +184,10 @@ class System:
         self.clear()
 
     def _renew_robot(self) -> None:
-        """A simulated arm begins at its first pose. Meanwhile arm_node is inactive, so that it gives its old target up."""
+        """A simulated arm begins at its first pose, and both nodes hear it: DDS may take seconds until they do.
+
+        Meanwhile arm_node is inactive, so that it gives its old target up.
+        """
         assert self.ros.change_state("arm_node", "deactivate")
         self.processes[self.robot].terminate()
         self.start(self.robot)
@@ -194,7 +197,13 @@ class System:
         self.ros.wait_until(
             lambda: self.measured and self.measured[-1][0] > since
             and np.linalg.norm(position(self.measured[-1][1]) - position(self.home)) < 0.01, "the arm at its first pose", 30.0)
-        time.sleep(0.3)
+        self.ros.wait_until(lambda: self._hears_joints(since), "joint states of the new arm in vla_node", 30.0)
+
+    def _hears_joints(self, since: float) -> bool:
+        """Whether vla_node's diagnostics after a time [s], steady, tell of joint states that are new."""
+        told = [value.value for t, array in list(self.diagnostics) for status in array.status for value in status.values
+                if t > since and status.name.endswith("vla_node") and value.key == "joint state age [s]"]
+        return bool(told) and float(told[-1]) < 0.2
 
     def command(self, goal: np.ndarray, translation: np.ndarray) -> None:
         """One command as vla_node sends them; goal: its id, uint8 (16,)."""

@@ -21,6 +21,7 @@ def test_diagnostics_come_at_1_hz_and_tell_the_state_of_inference(vla):
     assert values["goal"] == "pick up the milk"
     assert 0.0 < float(values["latency median [ms]"]) <= float(values["latency p95 [ms]"])
     assert float(values["image age [s]"]) < 0.5
+    assert float(values["joint state age [s]"]) < 0.5
     assert float(values["rate [Hz]"]) > 0.0
 
 

@@ -165,13 +165,14 @@ class VlaNode(PolledTime, ManagedNode):
     # Diagnostics
 
     def diagnose(self) -> tuple:
-        running, inference, steady = self._goals.running, self._inference, self._clocks.steady()
+        running, inference, now, steady = self._goals.running, self._inference, self._clocks.now(), self._clocks.steady()
         recent = list(inference.recent) if inference else []
         where, camera = self.values["policy.remote"], self._inputs.camera
         values = {"state": self.state, "checkpoint": where or self.values["policy.checkpoint"],
                   "device": "remote" if where else self.values["policy.device"], "decoder": self.decoder_name,
                   "goal": running.goal.instruction if running else "none",
-                  "image age [s]": f"{self._inputs.images.age(self._clocks.now(), steady):.2f}",
+                  "image age [s]": f"{self._inputs.images.age(now, steady):.2f}",
+                  "joint state age [s]": f"{self._inputs.joint_states.age(now, steady):.2f}",
                   "images not decoded": inference.undecodable if inference else 0,
                   "image qos": camera.reliability if camera else "none",
                   "rate [Hz]": f"{sum(t > steady - 5.0 for t, _ in recent) / 5.0:.1f}"}
