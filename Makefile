@@ -36,13 +36,15 @@ help:
 demo: install
 	@$(BIN)/vla-sd demo $(ARGS)
 
-# What starts nodes keeps time, and so has the machine to itself; the rest shares it by files. All of it runs, whatever fails.
-ALONE := test/arms test/drivers test/launch test/nodes test/ros
+# Two at a time, by files. What starts nodes waits most of its time, and keeps time: so it shares the machine with nothing but
+# its like, and what fails in that company must fail once more alone. All of it runs, whatever fails.
+NODES := test/arms test/drivers test/launch test/nodes test/ros
+TWO := $(BIN)/pytest -n 2 --dist loadfile
 test: install
 ifeq ($(strip $(ARGS)),)
 	@failed=0; \
-	$(BIN)/pytest -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE)) test || failed=1; \
-	$(BIN)/pytest $(ALONE) || failed=1; \
+	$(TWO) $(addprefix --ignore=,$(NODES)) test || failed=1; \
+	$(TWO) $(NODES) || { echo "What failed, once more alone:"; $(BIN)/pytest --last-failed $(NODES); } || failed=1; \
 	exit $$failed
 else
 	@$(BIN)/pytest $(ARGS)

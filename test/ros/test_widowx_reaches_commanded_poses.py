@@ -97,7 +97,7 @@ def test_the_end_effector_follows_poses_at_5_hz_to_within_5_mm(widowx, ros, reco
         if found["largest error [mm]"] < LARGEST_ERROR:
             break
     for name, value in found.items():
-        record_property(name, round(value, 2))
+        record_property(name, round(float(value), 2))
     said = {(m.code, m.message) for _, m in statuses}
     assert statuses[-1][1].refused == statuses[-1][1].clipped == 0, said
     assert found["way [mm]"] > 250.0, "the arm hardly moved"

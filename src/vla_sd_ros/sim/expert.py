@@ -22,6 +22,7 @@ GRASP_LIFT = 0.06  # [m]: the closing action already lifts with all speed, so th
 SINK = 0.006  # [m] below the grasp point that the gripper makes for, so that it does not creep towards it
 FUNNEL_TOLERANCE = 0.008  # [m]: within this horizontal distance the gripper goes all the way down
 FUNNEL_SLOPE = 3.0  # height above the grasp per horizontal distance
+WALLED_SLOPE = 8.0  # the same beside a wall, on which a finger would come to stand
 HOVER = 0.12  # [m] above the grasp while approaching, at least
 TRAVEL = 0.2  # [m], height at which the open gripper passes over everything that stands in a scene
 CLEARANCE = 0.05  # [m] to lift before moving sideways
@@ -29,6 +30,9 @@ CARRY_TOLERANCE = 0.012  # [m]: within this horizontal distance of the place the
 CARRY_SLOPE = 2.0  # height above the release per horizontal distance
 MARGIN = 0.04  # [m] to keep between a held object and a fixture
 EMPTY_GAP = 0.008  # [m] between the fingers, below which they hold nothing
+RIM_REACH = 0.047  # [m] from a bowl's middle to where it is held
+NEAREST_REACH = 0.018  # [m], the same where a wall leaves less room: the fingers, closing, still draw the bowl between them
+FINGER_ROOM = 0.068  # [m] from the middle of the open gripper to a wall beside it
 HELD_RADIUS = 0.04  # [m]: an object whose grasp point is farther from the gripper is not held
 # libero_spatial: the sentence that names the second bowl of each task's scene.
 _PLACES = (
@@ -95,6 +99,7 @@ class Expert:
         self._shape = extent(scene, job.item)
         self._support = Shape(np.zeros(3), np.zeros(3)) if job.drop else extent(scene, job.place)
         self._fixtures = {name: extent(scene, name) for name in scene.fixture_names()}
+        self._wall = scene.wall(job.item, self._shape.high[2] / 2) if job.hollow else None  # such as a drawer's front
         self._closed = False
 
     def action(self) -> np.ndarray:
@@ -136,12 +141,21 @@ class Expert:
         up = rotation[:, 2]  # a bowl may stand aslant on another object
         side = np.array([0.0, 1.0, 0.0]) - up[1] * up
         _, reach, height = self._grasp_offset()
-        return position + up * height + side / np.linalg.norm(side) * reach
+        grasp = position + up * height + side / np.linalg.norm(side) * reach
+        if self._walled(position):
+            point, normal = self._wall
+            free = grasp[1] + (point - grasp) @ normal / normal[1] - FINGER_ROOM
+            grasp[1] = np.clip(free, min(position[1] + NEAREST_REACH, grasp[1]), grasp[1])
+        return grasp
+
+    def _walled(self, position: np.ndarray) -> bool:
+        """Whether an object at a position (3,) [m] still stands behind the wall."""
+        return self._wall is not None and (self._wall[0] - position) @ self._wall[1] > 0.0
 
     def _grasp_offset(self) -> np.ndarray:
         """From the origin of the upright object to where it is held (3,) [m]."""
         if self._job.hollow:
-            return np.array([0.0, 0.047, self._shape.high[2] - 0.018])
+            return np.array([0.0, RIM_REACH, self._shape.high[2] - 0.018])
         return np.array([0.0, 0.0, max(self._shape.high[2] - 0.03, self._shape.low[2] + 0.013)])
 
     def _approach(self, position: np.ndarray, grasp: np.ndarray) -> tuple[np.ndarray, float]:
@@ -150,12 +164,16 @@ class Expert:
         if np.all(np.abs(error[:2]) < GRASP_TOLERANCE) and GRASP_DEPTH[0] < -error[2] < GRASP_DEPTH[1]:
             return position + np.array([0.0, 0.0, GRASP_LIFT]), 0.0
         distance = np.hypot(0.8 * error[0], error[1])
-        height = np.clip(FUNNEL_SLOPE * (distance - FUNNEL_TOLERANCE), 0.0, max(HOVER, TRAVEL - grasp[2]))
+        slope = WALLED_SLOPE if self._walled(self._scene.object_pose(self._job.item)[0]) else FUNNEL_SLOPE
+        height = np.clip(slope * (distance - FUNNEL_TOLERANCE), 0.0, max(HOVER, TRAVEL - grasp[2]))
         return grasp + np.array([0.0, 0.0, height - SINK]), 1.0
 
     def _carry(self, position: np.ndarray) -> tuple[np.ndarray, float]:
         """Up, over to the place, down, and open there."""
         place, carry = self._place()
+        if self._job.hollow:  # one that stood aslant hangs otherwise than it was to be held
+            hanging = position - self._scene.object_pose(self._job.item)[0]
+            place[:2] += hanging[:2] - self._grasp_offset()[:2]
         carry = max(carry, self._clear_height(position))
         distance = np.linalg.norm(place[:2] - position[:2])
         if distance < 2 * CARRY_TOLERANCE and position[2] < place[2] + 0.012:

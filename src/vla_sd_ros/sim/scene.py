@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 
 from vla_sd_ros.sim import own_scenes, places, rendering, urdf
-from vla_sd_ros.sim.judge import Judge, Things
+from vla_sd_ros.sim.judge import DRAWERS, Judge, Things
 from vla_sd_ros.sim.osc import OperationalSpaceController
 from vla_sd_ros.sim.suites import PERTURBED, SUITES, TASKS_PER_SUITE
 
@@ -107,6 +107,7 @@ class LiberoScene:
         self._opening = FINGER_OPEN
         self._finger_target = FINGER_OPEN
         self.reset()
+        self._stowed = {name for name in self.object_names() if self._in_a_drawer(name)}  # in each of the task's states
 
     def reset(self, initial_state: int = 0, seed: int = 0) -> None:
         """Put the scene into one of the published initial states, 0..49, and let it settle.
@@ -164,8 +165,9 @@ class LiberoScene:
         self._settle()
 
     def _jitter(self, rng: np.random.Generator) -> None:
-        """Shift free objects in the plane; objects that stand within 6 cm of each other move together."""
-        free = [j for j in range(self.model.njnt) if self.model.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE]
+        """Shift objects in the plane; those that stand within 6 cm of each other move together, those in a drawer stay: its
+        walls leave no room."""
+        free = [self.model.body_jntadr[self.body(name)] for name in self.object_names() if name not in self._stowed]
         addresses = [self.model.jnt_qposadr[joint] for joint in free]
         shifts: list[tuple[np.ndarray, np.ndarray]] = []
         for address in addresses:
@@ -174,6 +176,10 @@ class LiberoScene:
             shift = near[0] if near else rng.uniform(-JITTER, JITTER, 2)
             shifts.append((position, shift))
             self.data.qpos[address : address + 2] += shift
+
+    def _in_a_drawer(self, name: str) -> bool:
+        cabinets = [fixture for fixture in self.fixture_names() if "cabinet" in fixture]
+        return any(self.holds(["in", name, f"{cabinet}_{drawer}_region"]) for cabinet in cabinets for drawer in DRAWERS)
 
     def standing_area(self, name: str) -> tuple[np.ndarray, float]:
         """Middle (x, y) [m] in the base frame and radius [m] of an object or fixture, seen from above."""
@@ -251,6 +257,24 @@ class LiberoScene:
         """Position (3,) [m] and rotation (3, 3) of an object or fixture of the task (privileged: for experts only)."""
         body = self.body(name)
         return self.to_base(self.data.xpos[body]), self._base_rotation.T @ self.data.xmat[body].reshape(3, 3)
+
+    def wall(self, name: str, height: float) -> tuple[np.ndarray, np.ndarray] | None:
+        """The first flat side of a fixture in direction y from an object, at a height above its origin [m].
+
+        Returns a point of it (3,) [m] and its normal (3,), both in the base frame (privileged: for experts only); None where
+        something else or nothing comes first.
+        """
+        start = self.object_pose(name)[0] + [0.0, 0.0, height]
+        geom = np.zeros(1, dtype=np.int32)
+        solid = np.array([1, 0, 0, 0, 0, 0], dtype=np.uint8)
+        distance = mujoco.mj_ray(self.model, self.data, self.to_world(start), self._base_rotation[:, 1], solid, 1, self.body(name), geom)
+        fixtures = {self.body(fixture) for fixture in self.fixture_names()}
+        if distance < 0 or self.model.geom_type[geom[0]] != mujoco.mjtGeom.mjGEOM_BOX or \
+                self.model.body_rootid[self.model.geom_bodyid[geom[0]]] not in fixtures:
+            return None
+        axes = self._base_rotation.T @ self.data.geom_xmat[geom[0]].reshape(3, 3)
+        normal = axes[:, np.argmax(np.abs(axes[1]))]
+        return start + [0.0, distance, 0.0], normal * np.sign(normal[1])
 
     def site_position(self, name: str) -> np.ndarray:
         """Position (3,) [m] of a named site (privileged: for experts only)."""
