@@ -264,17 +264,19 @@ class LiberoScene:
         Returns a point of it (3,) [m] and its normal (3,), both in the base frame (privileged: for experts only); None where
         something else or nothing comes first.
         """
-        start = self.object_pose(name)[0] + [0.0, 0.0, height]
-        geom = np.zeros(1, dtype=np.int32)
-        solid = np.array([1, 0, 0, 0, 0, 0], dtype=np.uint8)
-        distance = mujoco.mj_ray(self.model, self.data, self.to_world(start), self._base_rotation[:, 1], solid, 1, self.body(name), geom)
-        fixtures = {self.body(fixture) for fixture in self.fixture_names()}
-        if distance < 0 or self.model.geom_type[geom[0]] != mujoco.mjtGeom.mjGEOM_BOX or \
-                self.model.body_rootid[self.model.geom_bodyid[geom[0]]] not in fixtures:
+        start, y = self.object_pose(name)[0] + [0.0, 0.0, height], self._base_rotation[:, 1]
+        geom, solid = np.full(1, -1, dtype=np.int32), np.array([1, 0, 0, 0, 0, 0], dtype=np.uint8)
+        distance = mujoco.mj_ray(self.model, self.data, self.to_world(start), y, solid, 1, self.body(name), geom)
+        hit = int(geom[0])
+        if hit < 0 or self.model.geom_type[hit] != mujoco.mjtGeom.mjGEOM_BOX or not self._is_fixture(hit):
             return None
-        axes = self._base_rotation.T @ self.data.geom_xmat[geom[0]].reshape(3, 3)
+        axes = self._base_rotation.T @ self.data.geom_xmat[hit].reshape(3, 3)
         normal = axes[:, np.argmax(np.abs(axes[1]))]
         return start + [0.0, distance, 0.0], normal * np.sign(normal[1])
+
+    def _is_fixture(self, geom: int) -> bool:
+        root = self.model.body_rootid[self.model.geom_bodyid[geom]]
+        return any(root == self.body(name) for name in self.fixture_names())
 
     def site_position(self, name: str) -> np.ndarray:
         """Position (3,) [m] of a named site (privileged: for experts only)."""
