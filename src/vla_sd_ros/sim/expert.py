@@ -142,7 +142,7 @@ class Expert:
         side = np.array([0.0, 1.0, 0.0]) - up[1] * up
         _, reach, height = self._grasp_offset()
         grasp = position + up * height + side / np.linalg.norm(side) * reach
-        if self._walled(position):
+        if self._wall and self._walled(position):
             point, normal = self._wall
             free = grasp[1] + (point - grasp) @ normal / normal[1] - FINGER_ROOM
             grasp[1] = np.clip(free, min(position[1] + NEAREST_REACH, grasp[1]), grasp[1])
