@@ -118,7 +118,7 @@ FRANKA_CONTROLLERS = {
 
 CRISP_FILE, CRISP_CONTROLLER = "config/franka_controllers.yaml", "cartesian_impedance_controller"
 MODES_FILE = "config/widowx_modes.yaml"
-WXAI_FINGERS = {"gripper.open_position": 0.044, "gripper.closed_position": 0.0}
+WXAI_FINGERS: dict[str, object] = {"gripper.open_position": 0.044, "gripper.closed_position": 0.0}
 
 FRANKA = (
     *NAV2, *REAL,
@@ -183,8 +183,9 @@ def _franka_direct(given: Mapping[str, str]) -> Plan:
         raise ValueError("driver:=direct needs robot_ip:=ADDRESS of the robot")
     robot = (f"{given['arm_prefix']}_" if given["arm_prefix"] else "") + given["robot_type"]
     hand = given["load_gripper"] == "true"
-    names = {"base_frame": f"{robot}_link0", "tip_link": f"{robot}_hand_tcp" if hand else f"{robot}_link8",
-             "joint_names": [f"{robot}_joint{i}" for i in range(1, 8)]}
+    names: dict[str, object] = {
+        "base_frame": f"{robot}_link0", "tip_link": f"{robot}_hand_tcp" if hand else f"{robot}_link8",
+        "joint_names": [f"{robot}_joint{i}" for i in range(1, 8)]}
     driver = Process("franka_driver", {"robot_ip": given["robot_ip"], "realtime": given["realtime"]},
                      derived=names | {"hand": hand})
     return _direct(given, driver, names)
@@ -213,13 +214,15 @@ def _franka_ros(given: Mapping[str, str]) -> Plan:
     loaded = given["controller_name"] or (CRISP_CONTROLLER if shipped else "")
     name = loaded or usual
     theirs = given["target_topic"] or theirs.format(name=name)
-    tip = given["controller_tip"] or (f"{robot}_link8" if interface.startswith("servo") else "")
+    base, tip = f"{robot}_link0", f"{robot}_hand_tcp" if hand else f"{robot}_link8"
+    moved = given["controller_tip"] or (f"{robot}_link8" if interface.startswith("servo") else "")  # by the controller
     inputs = {"joint_states": given["joint_states_topic"], "robot_description": given["robot_description_topic"]}
-    parameters = {
-        "base_frame": f"{robot}_link0", "tip_link": f"{robot}_hand_tcp" if hand else f"{robot}_link8",
-        "joint_names": [f"{robot}_joint{i}" for i in range(1, 8)], "arm.interface": interface,
+    parameters: dict[str, object] = {
+        "base_frame": base, "tip_link": tip, "joint_names": [f"{robot}_joint{i}" for i in range(1, 8)], "arm.interface": interface,
         "servo.node": given["servo_node"], "gripper.action": "/" + given["gripper"].lstrip("/"),
-    } | ({"arm.tip_link": tip} if tip else {})
+    }
+    if moved:
+        parameters["arm.tip_link"] = moved
     if given["driver"] != "sim":  # the simulated one has no controllers and no faults
         space = f"/{given['arm_prefix']}" if given["arm_prefix"] else ""
         parameters |= ({"controller.name": name} if name else {}) | {
@@ -229,14 +232,14 @@ def _franka_ros(given: Mapping[str, str]) -> Plan:
         parameters["gripper.interface"] = "topic"  # of whatever else is there; nobody has to listen
     plan: Plan = []
     if given["driver"] == "real":
-        plan += _franka_driver(given, loaded, {"fr3_hand_tcp": parameters["tip_link"], "fr3_": f"{robot}_"} if shipped else {})
+        plan += _franka_driver(given, loaded, {"fr3_hand_tcp": tip, "fr3_": f"{robot}_"} if shipped else {})
     elif given["driver"] == "sim":
         topics = inputs | {"target_pose": theirs, "image": given["image_topic"]}
         plan.append(_simulated_franka(given, interface, topics, {
             "robot": "franka", "prefix": robot, "gripper_action": parameters["gripper.action"]}))
     nodes = _nodes(given["nodes"], given, parameters, inputs | ({own: theirs} if own else {}),
                    {"joint_states": inputs["joint_states"]} | _camera(given))
-    return plan + nodes + _rviz(given, parameters["base_frame"], inputs)
+    return plan + nodes + _rviz(given, base, inputs)
 
 
 def _franka_driver(given: Mapping[str, str], loaded: str, names: Mapping[str, str]) -> Plan:
@@ -275,7 +278,8 @@ def _wxai_direct(given: Mapping[str, str]) -> Plan:
     if given["model"] != "wxai":
         raise ValueError("driver:=direct is for the WidowX AI: give model:=wxai; a WidowX 250 S has no library without ROS")
     _refuse_given(given, WIDOWX, "target_topic", "mode_configs", "arm_side")
-    names = {"base_frame": "base_link", "tip_link": "ee_gripper_link", "joint_names": [f"joint_{i}" for i in range(6)]}
+    names: dict[str, object] = {
+        "base_frame": "base_link", "tip_link": "ee_gripper_link", "joint_names": [f"joint_{i}" for i in range(6)]}
     driver = Process("wxai_driver", {"ip_address": given["ip_address"]}, derived=names | {"variant": given["arm_variant"]})
     return _direct(given, driver, names | WXAI_FINGERS)
 
@@ -318,7 +322,7 @@ def _wxai(given: Mapping[str, str]) -> Plan:
     nodes = _nodes(given["nodes"], given, parameters,
                    inputs | {"joint_trajectory": given["target_topic"] or "/arm_controller/joint_trajectory"},
                    {"joint_states": "/joint_states"} | _camera(given))
-    return plan + nodes + _rviz(given, parameters["base_frame"], inputs)
+    return plan + nodes + _rviz(given, "base_link", inputs)
 
 
 def _camera(given: Mapping[str, str]) -> dict[str, str]:
@@ -335,7 +339,7 @@ def _nodes(which: str, given: Mapping[str, str], arm: dict, arm_remaps: dict, vl
         frame |= {"policy.real_arm": False, "policy.checkpoint": CHECKPOINT}
     nodes = {"arm": Process("arm_node", common, arm_remaps, derived=arm),
              "vla": Process("vla_node", common | policy, vla_remaps, derived=frame)}
-    recorder = [Process("goal_recorder", _clock(given), arm_remaps | vla_remaps)] if given["record"] == "true" else []
+    recorder: Plan = [Process("goal_recorder", _clock(given), arm_remaps | vla_remaps)] if given["record"] == "true" else []
     return [node for name, node in nodes.items() if which in ("all", name)] + recorder
 
 

@@ -13,6 +13,8 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
 from action_msgs.msg import GoalInfo, GoalStatus
@@ -20,6 +22,8 @@ from action_msgs.srv import CancelGoal
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from rclpy.action import ActionClient
+from rclpy.action.client import ClientGoalHandle
+from rclpy.client import Client
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.task import Future
@@ -37,6 +41,23 @@ class GoalRejected(RuntimeError):
     """The goal never began; the message is vla_node's own sentence, or what it would say of the instruction."""
 
 
+@dataclass
+class _Goal:
+    """One that vla_node has taken."""
+
+    handle: ClientGoalHandle
+    asked: Future  # for the result
+    servers: set[bytes]  # those that offered the action when it began
+    questions: list[Future] = field(default_factory=list)  # about it, to others that do so now
+    look_at: float = 0.0
+    lost: bool = False
+
+    @property
+    def answer(self) -> Any:
+        """Status and result; None until it has ended."""
+        return self.asked.result()
+
+
 class InstructionClient:
     """One goal at a time. Call from one thread; every waiting method spins the client's own node.
 
@@ -47,9 +68,9 @@ class InstructionClient:
         self.node = Node(node_name, namespace=namespace, context=context)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.node)
-        self._client = ActionClient(self.node, ExecuteInstruction, "execute_instruction")
-        self._cancels = self.node.create_client(CancelGoal, "execute_instruction/_action/cancel_goal")
-        self._state = self.node.create_client(GetState, "vla_node/get_state")
+        self._client: ActionClient = ActionClient(self.node, ExecuteInstruction, "execute_instruction")
+        self._cancels: Client = self.node.create_client(CancelGoal, "execute_instruction/_action/cancel_goal")
+        self._state: Client = self.node.create_client(GetState, "vla_node/get_state")
         self._sent: Future | None = None        # the newest goal
         self._given_up: list[Future] = []       # answers to goals that nobody waits for any more, and to their cancel requests
         self._forget()
@@ -68,9 +89,9 @@ class InstructionClient:
         while (left := deadline - time.monotonic()) > 0.0:
             check()
             asked = self._state.call_async(GetState.Request()) if self._state.service_is_ready() else None
-            if asked and self.spin_until(asked.done, min(left, 1.0)):
-                label = asked.result().current_state.label
-                if asked.result().current_state.id == State.PRIMARY_STATE_ACTIVE:
+            if asked and self.spin_until(asked.done, min(left, 1.0)) and (answer := asked.result()):
+                label = answer.current_state.label
+                if answer.current_state.id == State.PRIMARY_STATE_ACTIVE:
                     return
             self.spin_until(lambda: False, min(left, 0.2))
         raise TimeoutError(f"vla_node of {self.node.get_namespace()} is {label} after {timeout:g} s, not active; start it, or "
@@ -109,7 +130,7 @@ class InstructionClient:
             self._give_up(sent, goal_id)
             raise
         handle = sent.result()
-        if not handle.accepted:
+        if handle is None or not handle.accepted:
             raise GoalRejected("The goal was rejected; vla_node gives a reason, so what offers the action is something else.")
         self._follow(handle)
 
@@ -118,22 +139,22 @@ class InstructionClient:
 
         GoalRejected when it never began, ConnectionError when vla_node is gone.
         """
-        done = self.spin_until(self._started().done, timeout)
-        self._lost = self._lost or self._is_lost()
-        if self._lost:
+        goal = self._started()
+        done = self.spin_until(goal.asked.done, timeout)
+        goal.lost = goal.lost or self._is_lost(goal)
+        if goal.lost:
             raise ConnectionError("vla_node is gone and took the goal with it; start it, unless that was done already, and send "
                                   "the goal again")
-        if done and self._result.result().result.error_code == ExecuteInstruction.Result.GOAL_REFUSED:
-            raise GoalRejected(self._result.result().result.error_msg)
+        if done and goal.answer.result.error_code == ExecuteInstruction.Result.GOAL_REFUSED:
+            raise GoalRejected(goal.answer.result.error_msg)
         return done
 
     def cancel(self, timeout: float = 5.0) -> bool:
         """Asks vla_node to stop; whether it will. False: the goal was over already."""
-        self._started()
-        answer = self._handle.cancel_goal_async()
+        answer: Future = self._started().handle.cancel_goal_async()
         if not self.spin_until(answer.done, timeout):
             raise TimeoutError(f"vla_node did not answer the cancel request within {timeout:g} s")
-        return bool(answer.result().goals_canceling)
+        return bool((response := answer.result()) and response.goals_canceling)
 
     def result(self, timeout: float = float("inf")) -> ExecuteInstruction.Result:
         """The result, waiting at most `timeout` s for it; TimeoutError when it does not come, the others as is_complete."""
@@ -141,12 +162,12 @@ class InstructionClient:
         while not self.is_complete(max(0.0, min(0.1, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:
                 raise TimeoutError(f"the goal did not end within {timeout:g} s")
-        return self._result.result().result
+        return self._started().answer.result
 
     @property
     def running(self) -> bool:
         """Whether an accepted goal has no result yet, as far as this client has heard; also one that was given up and taken then."""
-        return self._result is not None and not self._result.done() and not self._lost
+        return self._goal is not None and not self._goal.asked.done() and not self._goal.lost
 
     @property
     def unanswered(self) -> bool:
@@ -156,7 +177,8 @@ class InstructionClient:
     @property
     def status(self) -> int:
         """The state of the goal as a constant of action_msgs/msg/GoalStatus."""
-        return self._result.result().status if self._result and self._result.done() else self._handle.status
+        goal = self._started()
+        return goal.answer.status if goal.asked.done() else goal.handle.status
 
     def __enter__(self) -> "InstructionClient":
         return self
@@ -177,13 +199,10 @@ class InstructionClient:
 
     def _forget(self) -> None:
         self.feedback: ExecuteInstruction.Feedback | None = None
-        self._handle = self._result = None
-        self._servers: set[bytes] = set()   # those that offered the action when the goal began
-        self._questions: list = []          # about the goal, to others that do so now
-        self._look_at, self._lost = 0.0, False
+        self._goal: _Goal | None = None
 
-    def _follow(self, handle) -> None:
-        self._handle, self._result, self._servers = handle, handle.get_result_async(), self._servers_now()
+    def _follow(self, handle: ClientGoalHandle) -> None:
+        self._goal = _Goal(handle, handle.get_result_async(), self._servers_now())
 
     def _give_up(self, sent: Future, goal_id: UUID) -> None:
         """Cancel a goal that is not answered, now and when it is."""
@@ -201,36 +220,36 @@ class InstructionClient:
                 self._follow(handle)
         self._given_up.remove(sent)
 
-    def _is_lost(self) -> bool:
+    def _is_lost(self, goal: _Goal) -> bool:
         """Whether the goal has gone with the vla_node that accepted it; another one may offer the action already.
 
         DDS misses a killed node after 20 s. One that was started in its place is new in the graph: asked for the result, it
         answers that it knows no such goal.
         """
-        if self._result.done():
-            return self._result.result().status == GoalStatus.STATUS_UNKNOWN
+        if goal.asked.done():
+            return goal.answer.status == GoalStatus.STATUS_UNKNOWN
         if not self._client.server_is_ready():
             return True
         now = time.monotonic()
-        if now >= self._look_at and len(self._questions) < MOST_QUESTIONS:
-            self._look_at = now + LOOK_PERIOD
-            if self._servers_now() - self._servers:
-                self._questions.append(self._handle.get_result_async())
-        return any(answer.done() and answer.result().status == GoalStatus.STATUS_UNKNOWN for answer in self._questions)
+        if now >= goal.look_at and len(goal.questions) < MOST_QUESTIONS:
+            goal.look_at = now + LOOK_PERIOD
+            if self._servers_now() - goal.servers:
+                goal.questions.append(goal.handle.get_result_async())
+        return any((answer := asked.result()) and answer.status == GoalStatus.STATUS_UNKNOWN for asked in goal.questions)
 
     def _servers_now(self) -> set[bytes]:
         """Who offers the action: what tells them apart is the identity of a publisher, which no restarted node has again."""
         return {bytes(info.endpoint_gid)
                 for info in self.node.get_publishers_info_by_topic(f"{self.action_name}/_action/status")}
 
-    def _started(self):
-        if self._result is None:
+    def _started(self) -> _Goal:
+        if self._goal is None:
             raise RuntimeError("the goal was given up, because vla_node did not answer it, and is cancelled should it be taken yet"
                                if self.unanswered else "no goal was started; call start() first")
-        return self._result
+        return self._goal
 
     def _on_feedback(self, message) -> None:
-        if self._handle is None or bytes(message.goal_id.uuid) == bytes(self._handle.goal_id.uuid):
+        if self._goal is None or bytes(message.goal_id.uuid) == bytes(self._goal.handle.goal_id.uuid):
             self.feedback = message.feedback
 
     def spin_until(self, condition, timeout: float) -> bool:

@@ -21,6 +21,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeGuard
 
 from vla_sd_ros.assembly import bundle
 from vla_sd_ros.bringup import LAUNCH_FILES, PACKAGE, Argument, Include, Plan, Process, parameter_files
@@ -60,7 +61,7 @@ def prepare(file: str, given: Mapping[str, str], share: Path, prefix_of: Callabl
             node = node_name(part, given)
             refuse_unknown(path, yours, node, {*values_of(own, node), *part.derived, *part.parameters})
             # vla_node commands in the frame of arm_node, wherever that runs.
-            derived = part.derived | ({"base_frame": frame} if part.executable == "vla_node" and frame else {})
+            derived = dict(part.derived) | ({"base_frame": frame} if part.executable == "vla_node" and frame else {})
             user = values_of(yours, node)
             notes += [f"{part.executable}: {name} is {user[name]} as {path} says, not {value} as the arguments of the launch "
                       "file would have it" for name, value in derived.items() if user.get(name, value) != value]
@@ -95,7 +96,7 @@ def node_name(process: Process, given: Mapping[str, str]) -> str:
     return "/" + "/".join([*filter(None, namespace.split("/")), process.executable])
 
 
-def _is_ours(part: Process | Include) -> bool:
+def _is_ours(part: Process | Include) -> TypeGuard[Process]:
     return isinstance(part, Process) and part.package == PACKAGE
 
 
@@ -158,9 +159,9 @@ def _refuse_policy(plan: Iterable[Process | Include]) -> None:
     for part in plan:
         if isinstance(part, Process) and part.executable == "vla_node" and not part.parameters["policy.remote"]:
             if checkpoint := part.parameters["policy.checkpoint"]:
-                refuse_unusable(checkpoint, part.parameters["policy.real_arm"])
+                refuse_unusable(str(checkpoint), bool(part.parameters["policy.real_arm"]))
             if folder := part.parameters["policy.adapted"]:
-                bundle.read(folder)
+                bundle.read(str(folder))
 
 
 def _refuse_controllers(plan: Iterable[Process | Include], share: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vla_sd_ros import inputs
-from vla_sd_ros.bringup import LAUNCH_FILES, NAV2, REAL, Argument, Plan, Process
+from vla_sd_ros.bringup import LAUNCH_FILES, NAV2, REAL, Argument, Process
 from vla_sd_ros.environment import LAST_DOMAIN, check_environment, start_ros
 from vla_sd_ros.inputs import BadInput
 from vla_sd_ros.supervisor import ChildEnded, Interrupted, Supervisor
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
             supervisor.stop()
 
 
-def plan_of(arguments: argparse.Namespace) -> tuple[Plan, list[str]]:
+def plan_of(arguments: argparse.Namespace) -> tuple[list[Process], list[str]]:
     """What is started, with all parameters; sentences for the user. Raises BadInput."""
     from ament_index_python.packages import get_package_prefix
 
@@ -90,17 +90,17 @@ def plan_of(arguments: argparse.Namespace) -> tuple[Plan, list[str]]:
         ready = prepare(file, decided | given, share(), get_package_prefix)
     except (ValueError, FileNotFoundError) as error:
         raise BadInput(str(error).replace("driver:=direct needs robot_ip:=ADDRESS", "give --robot-ip ADDRESS")) from error
-    return ready.plan, ready.notes
+    return [part for part in ready.plan if isinstance(part, Process)], ready.notes  # a direct driver includes no launch file
 
 
-def refuse_no_policy(plan: Plan) -> None:
+def refuse_no_policy(plan: list[Process]) -> None:
     """Raises BadInput where nothing is named that decides: an arm would be driven that nobody commands."""
     from vla_sd_ros.nodes.vla_parameters import where
 
-    for part in plan:
-        if isinstance(part, Process) and part.executable == "vla_node":
+    for process in plan:
+        if process.executable == "vla_node":
             try:
-                where(dict(part.parameters))
+                where(dict(process.parameters))
             except ValueError as error:
                 raise BadInput(str(error)) from error
 
@@ -139,7 +139,7 @@ def _check(supervisor: Supervisor) -> None:
             raise ChildEnded(f"{name}: {child.sentence()}")
 
 
-def _drive(arguments: argparse.Namespace, plan: Plan, supervisor: Supervisor, folder: Path) -> int:
+def _drive(arguments: argparse.Namespace, plan: list[Process], supervisor: Supervisor, folder: Path) -> int:
     start_ros()
     import rclpy
 

@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from vla_sd_ros import inputs
 from vla_sd_ros.supervisor import Interrupted, Supervisor
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vla_sd_ros.client import GoalRejected, InstructionClient
 
     client = InstructionClient(arguments.namespace, "vla_sd_send")
-    with Supervisor({}, None) as signals:  # no children: it only turns signals into Interrupted
+    with Supervisor({}, Path()) as signals:  # no children: it only turns signals into Interrupted
         try:
             if arguments.wait > 0.0:
                 client.wait_until_active(arguments.wait, signals.check)
