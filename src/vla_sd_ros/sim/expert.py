@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vla_sd_ros.sim.scene import LiberoScene, Shape, extent
+from vla_sd_ros.sim.scene import LiberoScene
+from vla_sd_ros.sim.shapes import Shape, extent, wall
 
 CONTROL_PERIOD = 0.2  # [s]
 GAIN = 0.3  # fraction of the remaining error that one action closes
@@ -99,7 +100,7 @@ class Expert:
         self._shape = extent(scene, job.item)
         self._support = Shape(np.zeros(3), np.zeros(3)) if job.drop else extent(scene, job.place)
         self._fixtures = {name: extent(scene, name) for name in scene.fixture_names()}
-        self._wall = scene.wall(job.item, self._shape.high[2] / 2) if job.hollow else None  # such as a drawer's front
+        self._wall = wall(scene, job.item, self._shape.high[2] / 2) if job.hollow else None  # such as a drawer's front
         self._closed = False
 
     def action(self) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from vla_sd_ros.sim import places
 from vla_sd_ros.sim.scene import LiberoScene
+from vla_sd_ros.sim.shapes import standing_area
 
 BOWLS = ("akita_black_bowl_1", "akita_black_bowl_2")
 NAMES = {"the plate": "plate_1", "the ramekin": "glazed_rim_porcelain_ramekin_1", "the cookie box": "cookies_1"}
@@ -85,7 +86,7 @@ def relations(layout: Layout, bowl: str, rng: np.random.Generator) -> dict[str, 
 
 def draw(scene: LiberoScene, rng: np.random.Generator) -> Layout:
     """A layout in which a different thing is true of each bowl."""
-    areas = {name: scene.standing_area(name) for name in (*BOWLS, *NAMES.values(), *FIXTURES.values())}
+    areas = {name: standing_area(scene, name) for name in (*BOWLS, *NAMES.values(), *FIXTURES.values())}
     wanted: list[str] = []
     attempts = itertools.count()
     while True:

@@ -15,7 +15,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from vla_sd_ros.sim import own_scenes, places, rendering, urdf
+from vla_sd_ros.sim import own_scenes, rendering, urdf
 from vla_sd_ros.sim.judge import DRAWERS, Judge, Things
 from vla_sd_ros.sim.osc import OperationalSpaceController
 from vla_sd_ros.sim.suites import PERTURBED, SUITES, TASKS_PER_SUITE
@@ -24,7 +24,6 @@ INITIAL_STATES = 50
 # Step limits at 5 Hz: LIBERO's caps of 280/220/300/520 steps at 20 Hz.
 STEP_LIMITS = {"libero_object": 70, "libero_spatial": 55, "libero_goal": 75, "libero_10": 130, own_scenes.OWN: 90}
 SETTLING_TIME = 0.5  # [s], LIBERO's ten idle steps, in which dropped objects come to rest
-AWAY = -3.0  # [m], x in the base frame of objects that are not wanted in a scene
 JITTER = 0.02  # [m], largest shift of an object under a seed other than 0
 GRIPPER_SPEED = 0.4  # [m/s] of each finger's set point: open to closed in 0.1 s
 FINGER_OPEN = 0.04  # [m]
@@ -126,9 +125,17 @@ class LiberoScene:
         self.data.qvel[:] = state[1 + self.model.nq : 1 + self.model.nq + self.model.nv]
         if seed:
             self._jitter(np.random.default_rng(seed))
-        self._settle()
+        self.settle()
 
-    def _settle(self) -> None:
+    def put(self, name: str, position: np.ndarray) -> None:
+        """Put an object at a position (3,) [m] of the base frame, turned as it is; settle() when all are where they shall be."""
+        joint = self.model.body_jntadr[self.body(name)]
+        address = self.model.jnt_qposadr[joint]
+        self.data.qpos[address : address + 3] = self.to_world(position)
+        self.data.qvel[self.model.jnt_dofadr[joint] :][:6] = 0.0
+
+    def settle(self) -> None:
+        """Let what was put somewhere come to rest, with the gripper open; the time begins anew."""
         mujoco.mj_forward(self.model, self.data)
         self._opening = self._finger_target = FINGER_OPEN
         self._controller.reset(self.data)
@@ -138,31 +145,6 @@ class LiberoScene:
     def _present_state(self) -> np.ndarray:
         """As LIBERO writes a state: time, positions, velocities (1, 1 + nq + nv)."""
         return np.concatenate(([self.data.time], self.data.qpos, self.data.qvel))[None]
-
-    def scatter(self, rng: np.random.Generator, names: Sequence[str], held_out: dict[str, bool] | None = None) -> list[str]:
-        """Put these objects in random places; all others that can be moved are taken away. Call it after a reset.
-
-        held_out: see places.draw(). Returns the names of the objects that found a place.
-        """
-        drawn = places.draw({name: self.standing_area(name)[1] for name in names}, rng, held_out)
-        self.arrange(drawn)
-        return list(drawn)
-
-    def arrange(self, spots: dict[str, np.ndarray], on: dict[str, str] | None = None) -> None:
-        """Put objects at spots (x, y) [m] in the base frame, upright on the ground, or on another object or fixture as `on`
-        says; all others that can be moved are taken away. Call it after a reset, while all stand on the ground."""
-        ground = {name: self.object_pose(name)[0][2] for name in self.object_names()}
-        shapes = {name: extent(self, name) for name in {*spots, *(on or {}).values()}}
-        for i, name in enumerate(self.object_names()):
-            joint = self.model.body_jntadr[self.body(name)]
-            address = self.model.jnt_qposadr[joint]
-            x, y = spots.get(name, (AWAY, 0.3 * i))  # behind the arm, where the camera does not see them
-            height = ground[name]
-            if below := (on or {}).get(name):
-                height = ground.get(below, self.object_pose(below)[0][2]) + shapes[below].high[2] - shapes[name].low[2]
-            self.data.qpos[address : address + 3] = self.to_world(np.array([x, y, height]))
-            self.data.qvel[self.model.jnt_dofadr[joint] :][:6] = 0.0
-        self._settle()
 
     def _jitter(self, rng: np.random.Generator) -> None:
         """Shift objects in the plane; those that stand within 6 cm of each other move together, those in a drawer stay: its
@@ -180,12 +162,6 @@ class LiberoScene:
     def _in_a_drawer(self, name: str) -> bool:
         cabinets = [fixture for fixture in self.fixture_names() if "cabinet" in fixture]
         return any(self.holds(["in", name, f"{cabinet}_{drawer}_region"]) for cabinet in cabinets for drawer in DRAWERS)
-
-    def standing_area(self, name: str) -> tuple[np.ndarray, float]:
-        """Middle (x, y) [m] in the base frame and radius [m] of an object or fixture, seen from above."""
-        shape = extent(self, name)
-        middle = self.object_pose(name)[0][:2] + (shape.low[:2] + shape.high[:2]) / 2
-        return middle, float(np.max(shape.high[:2] - shape.low[:2]) / 2)
 
     @property
     def time(self) -> float:
@@ -214,29 +190,30 @@ class LiberoScene:
 
     def to_base(self, position: np.ndarray) -> np.ndarray:
         """A point (3,) [m] of the world in the arm's base frame."""
-        return self._base_rotation.T @ (position - self.data.xpos[self._base])
+        return self.base_rotation.T @ (position - self.data.xpos[self._base])
 
     def to_world(self, position: np.ndarray) -> np.ndarray:
         """A point (3,) [m] of the arm's base frame in the world."""
-        return self._base_rotation @ position + self.data.xpos[self._base]
+        return self.base_rotation @ position + self.data.xpos[self._base]
 
     @property
-    def _base_rotation(self) -> np.ndarray:
+    def base_rotation(self) -> np.ndarray:
+        """Axes (3, 3) of the base frame in the world, as columns."""
         return self.data.xmat[self._base].reshape(3, 3)
 
     def ee_pose(self) -> tuple[np.ndarray, np.ndarray]:
         """Measured position (3,) [m] and rotation (3, 3) of the grip point between the fingers."""
         rotation = self.data.site_xmat[self._site].reshape(3, 3)
-        return self.to_base(self.data.site_xpos[self._site]), self._base_rotation.T @ rotation
+        return self.to_base(self.data.site_xpos[self._site]), self.base_rotation.T @ rotation
 
     def target(self) -> tuple[np.ndarray, np.ndarray]:
         """Position (3,) [m] and rotation (3, 3) that the controller tracks."""
-        return self.to_base(self._controller.position), self._base_rotation.T @ self._controller.rotation
+        return self.to_base(self._controller.position), self.base_rotation.T @ self._controller.rotation
 
     def set_target(self, position: np.ndarray, rotation: np.ndarray) -> None:
         """Position (3,) [m] and rotation (3, 3) for the controller to track from now on."""
         self._controller.position = self.to_world(np.asarray(position, dtype=float))
-        self._controller.rotation = self._base_rotation @ np.asarray(rotation, dtype=float)
+        self._controller.rotation = self.base_rotation @ np.asarray(rotation, dtype=float)
 
     def set_gripper(self, opening: float) -> None:
         """Opening of the gripper to move to, 0 closed to 1 open."""
@@ -256,27 +233,7 @@ class LiberoScene:
     def object_pose(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Position (3,) [m] and rotation (3, 3) of an object or fixture of the task (privileged: for experts only)."""
         body = self.body(name)
-        return self.to_base(self.data.xpos[body]), self._base_rotation.T @ self.data.xmat[body].reshape(3, 3)
-
-    def wall(self, name: str, height: float) -> tuple[np.ndarray, np.ndarray] | None:
-        """The first flat side of a fixture in direction y from an object, at a height above its origin [m].
-
-        Returns a point of it (3,) [m] and its normal (3,), both in the base frame (privileged: for experts only); None where
-        something else or nothing comes first.
-        """
-        start, y = self.object_pose(name)[0] + [0.0, 0.0, height], self._base_rotation[:, 1]
-        geom, solid = np.full(1, -1, dtype=np.int32), np.array([1, 0, 0, 0, 0, 0], dtype=np.uint8)
-        distance = mujoco.mj_ray(self.model, self.data, self.to_world(start), y, solid, 1, self.body(name), geom)
-        hit = int(geom[0])
-        if hit < 0 or self.model.geom_type[hit] != mujoco.mjtGeom.mjGEOM_BOX or not self._is_fixture(hit):
-            return None
-        axes = self._base_rotation.T @ self.data.geom_xmat[hit].reshape(3, 3)
-        normal = axes[:, np.argmax(np.abs(axes[1]))]
-        return start + [0.0, distance, 0.0], normal * np.sign(normal[1])
-
-    def _is_fixture(self, geom: int) -> bool:
-        root = self.model.body_rootid[self.model.geom_bodyid[geom]]
-        return any(root == self.body(name) for name in self.fixture_names())
+        return self.to_base(self.data.xpos[body]), self.base_rotation.T @ self.data.xmat[body].reshape(3, 3)
 
     def site_position(self, name: str) -> np.ndarray:
         """Position (3,) [m] of a named site (privileged: for experts only)."""
@@ -327,7 +284,7 @@ class LiberoScene:
     def camera_info(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """K (3, 3) [pixels], position (3,) [m] and rotation (3, 3) of the camera's optical frame in the base frame."""
         position, rotation = self.camera().pose()
-        return self.camera().intrinsics(), self.to_base(position), self._base_rotation.T @ rotation
+        return self.camera().intrinsics(), self.to_base(position), self.base_rotation.T @ rotation
 
     def projection(self) -> np.ndarray:
         """Matrix (3, 4) from a homogeneous point of the base frame [m] to a homogeneous pixel."""
@@ -344,30 +301,6 @@ class LiberoScene:
             self._camera.close()
             self._camera = None
         self._env.close()
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Extent of an object from its body's origin in base axes, low (3,) to high (3,) [m]."""
-
-    low: np.ndarray
-    high: np.ndarray
-
-
-def extent(scene: LiberoScene, name: str) -> Shape:
-    """Extent of an object's collision shapes relative to its origin, in its present orientation."""
-    model, data, root = scene.model, scene.data, scene.body(name)
-    corners = []
-    for geom in range(model.ngeom):
-        if model.body_rootid[model.geom_bodyid[geom]] != root:
-            continue
-        if not (model.geom_contype[geom] or model.geom_conaffinity[geom]):
-            continue
-        centre, half = model.geom_aabb[geom, :3], model.geom_aabb[geom, 3:]
-        rotation = data.geom_xmat[geom].reshape(3, 3)
-        middle = data.geom_xpos[geom] + rotation @ centre - data.xpos[root]
-        corners += [middle - np.abs(rotation) @ half, middle + np.abs(rotation) @ half]
-    return Shape(low=np.min(corners, axis=0), high=np.max(corners, axis=0))
 
 
 def camera_view(base: np.ndarray) -> dict:
