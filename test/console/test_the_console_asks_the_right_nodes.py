@@ -262,7 +262,7 @@ def test_recover_asks_whoever_tells_the_fault(nodes):
         shown(False)
         say("a reflex; call ~/recover of franka_driver", code)      # which the status may not say any more, after the goal
         shown(True)
-        nodes.until(lambda state: all(nodes.robot._recovers[name].service_is_ready()
+        nodes.until(lambda state: all(nodes.robot._arm._recovers[name].service_is_ready()
                                       for name in ("arm_node", "franka_driver")), "both")
         assert asked(nodes.robot.recover()) == "franka_driver has recovered: the next goal may begin"
         say("", code)
