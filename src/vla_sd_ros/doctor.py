@@ -228,6 +228,7 @@ def examine(arguments: argparse.Namespace) -> str:
     from vla_sd_ros.assembly.local import load
     from vla_sd_ros.messages.images import compressed_to_rgb
     from vla_sd_ros.policy.actions import DIMENSIONS
+    from vla_sd_ros.policy.self_test import self_test
 
     try:
         image = compressed_to_rgb(SimpleNamespace(data=arguments.image.read_bytes(), format=arguments.image.suffix))
@@ -238,7 +239,7 @@ def examine(arguments: argparse.Namespace) -> str:
                         quantization=arguments.quantization, adapted=arguments.adapted,
                         largest_step=tuple(arguments.largest_step))
         model = load(source, None if arguments.adapted else ["autoregressive"])
-        vla, lines = model.vla, [model.vla.self_test()]
+        vla, lines = model.vla, [self_test(model.vla)]
     except BadInput as error:
         raise Problem(str(error)) from error
     decision = model.decoder("autoregressive").decide(image, arguments.instruction)

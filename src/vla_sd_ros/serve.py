@@ -71,6 +71,7 @@ def load(arguments: argparse.Namespace):
     from vla_sd_ros.assembly.local import LocalBrain, has_database, load as load_model
     from vla_sd_ros.decoding import factory
     from vla_sd_ros.decoding.parameter_file import read_settings
+    from vla_sd_ros.policy.self_test import self_test
     from vla_sd_ros.serving.service import Service
 
     adapted = read_bundle(arguments.adapted).choice if arguments.adapted else Choice()
@@ -86,7 +87,7 @@ def load(arguments: argparse.Namespace):
     vla = model.vla
     if vla.images and arguments.images == "turned":
         vla.images = replace(vla.images, mirror=False)
-    print(vla.self_test(), flush=True)
+    print(self_test(vla), flush=True)
     recipe = factory.RECIPES.get(decoder)
     if arguments.batch > 1 and recipe and "drafter" in recipe.needs:
         raise ValueError(f"--batch works with decoders that need no drafter, {decoder} does: leave it out")

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vla_sd_ros import policy
+from vla_sd_ros.policy.self_test import self_test
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def checkpoint(tmp_path):
 
 
 def test_a_whole_checkpoint_loads_and_passes_its_self_test(checkpoint):
-    assert "self-test passed" in policy.load(checkpoint).self_test()
+    assert "self-test passed" in self_test(policy.load(checkpoint))
 
 
 def test_the_same_image_gives_the_same_tokens(checkpoint):
@@ -80,13 +81,13 @@ def test_a_missing_an_extra_and_a_misshapen_tensor_are_named(checkpoint):
 def test_a_vision_tower_that_ignores_the_image_fails_the_self_test(checkpoint):
     mutate(checkpoint, lambda weights: weights["vision_backbone.embed.weight"].zero_())
     with pytest.raises(policy.CheckpointError, match="ignores the image"):
-        policy.load(checkpoint).self_test()
+        self_test(policy.load(checkpoint))
 
 
 def test_weights_that_are_not_finite_fail_the_self_test(checkpoint):
     mutate(checkpoint, lambda weights: weights["projector.fc2.bias"].fill_(float("nan")))
     with pytest.raises(policy.CheckpointError, match="not finite"):
-        policy.load(checkpoint).self_test()
+        self_test(policy.load(checkpoint))
 
 
 def test_the_statistics_key_must_exist(checkpoint):

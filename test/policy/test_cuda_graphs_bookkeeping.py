@@ -17,6 +17,7 @@ from vla_sd_ros import policy
 from vla_sd_ros.policy import graphs
 from vla_sd_ros.policy.batch import BatchedVla
 from vla_sd_ros.policy.draft import Draft, below, chain
+from vla_sd_ros.policy.self_test import self_test
 
 CPU = torch.device("cpu")
 recorded: list["FakeGraph"] = []
@@ -136,7 +137,7 @@ def test_a_pass_is_captured_once_for_all_places_in_the_cache(captured):
 
 
 def test_the_self_test_captures_what_a_motion_may_need(captured):
-    captured.self_test()
+    self_test(captured)
     known = len(recorded)
     captured.prefill(captured.observe(np.zeros((48, 64, 3), np.uint8), "test"))
     for count in range(1, 8):

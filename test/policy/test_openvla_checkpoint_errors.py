@@ -14,6 +14,7 @@ from vla_sd_ros.decoding import factory
 from vla_sd_ros.policy import weights
 from vla_sd_ros.policy.config import read_config
 from vla_sd_ros.policy.model import VlaModel
+from vla_sd_ros.policy.self_test import self_test
 
 SHARDS = [f"model-{i:05d}-of-00003.safetensors" for i in (1, 2, 3)]
 IMAGE = np.random.default_rng(1).integers(0, 256, (120, 160, 3)).astype(np.uint8)
@@ -81,10 +82,10 @@ def test_shards_and_a_single_file_give_the_same_policy(openvla_directory, openvl
 
 def test_weights_run_in_the_type_they_are_stored_in_or_as_asked_for(openvla_directory, openvla_tensors, tmp_path):
     write(tmp_path / "half", {name: value.bfloat16() for name, value in openvla_tensors.items()})
-    assert "bfloat16" in policy.load(tmp_path / "half").self_test()
-    assert "float32" in policy.load(openvla_directory).self_test()
+    assert "bfloat16" in self_test(policy.load(tmp_path / "half"))
+    assert "float32" in self_test(policy.load(openvla_directory))
     vla = policy.load(tmp_path / "half", dtype="float32")
-    assert "float32" in vla.self_test()
+    assert "float32" in self_test(vla)
     # the frequencies are single precision whatever the weights are
     rotary = policy.load(tmp_path / "half")._model.language_model.model.rotary_emb.inv_freq
     assert rotary.dtype == torch.float32
@@ -266,7 +267,7 @@ def test_a_policy_that_ignores_the_image_fails_its_self_test(checkpoint):
     for name in ("projector.fc3.weight", "projector.fc3.bias"):
         change(checkpoint, lambda tensors: name in tensors and tensors[name].zero_())
     with pytest.raises(policy.CheckpointError, match="ignores the image"):
-        policy.load(checkpoint).self_test()
+        self_test(policy.load(checkpoint))
 
 
 def test_statistics_that_turn_actions_around_are_refused(checkpoint):
@@ -278,7 +279,7 @@ def test_statistics_that_turn_actions_around_are_refused(checkpoint):
 
 
 def test_the_self_test_says_what_was_loaded_and_whether_actions_lead(openvla_directory, openvla_tensors, tmp_path):
-    line = policy.load(openvla_directory).self_test()
+    line = self_test(policy.load(openvla_directory))
     for part in ("small: ", "float32", "MB on cpu", "ms an action", "self-test passed"):
         assert part in line
     assert "no action, is likelier" in line     # random weights
@@ -286,11 +287,11 @@ def test_the_self_test_says_what_was_loaded_and_whether_actions_lead(openvla_dir
     head = trained["language_model.lm_head.weight"].clone()
     head[:31744] = head[32000:] = 0.0
     write(tmp_path / "trained", trained | {"language_model.lm_head.weight": head})
-    assert policy.load(tmp_path / "trained").self_test().endswith("self-test passed")
+    assert self_test(policy.load(tmp_path / "trained")).endswith("self-test passed")
 
 
 def test_words_are_never_unknown_to_a_tokenizer_of_pieces(openvla_directory):
-    assert policy.load(openvla_directory).unknown_words("put the zeppelin there") == []
+    assert policy.load(openvla_directory).prompts.unknown_words("put the zeppelin there") == []
 
 
 def test_images_of_any_size_are_decided_on(openvla_directory):

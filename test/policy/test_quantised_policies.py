@@ -10,6 +10,7 @@ from vla_sd_ros.policy import quantization, weights
 from vla_sd_ros.policy.draft import chain
 from vla_sd_ros.policy.model import VlaModel
 from vla_sd_ros.policy.random_openvla import RANDOM
+from vla_sd_ros.policy.self_test import self_test
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (96, 128, 3)).astype(np.uint8)
 
@@ -33,7 +34,7 @@ def test_logits_change_little_and_the_layers_take_a_byte_a_weight(torchao, kind,
     layers = 2 * (4 * 64 * 64 + 3 * 64 * 128)
     overhead = layers * (plain.lm_head.dtype.itemsize - 1) - (before - after)
     assert overhead / rows in (4, 5)        # a scale of four bytes a row, int8 also a zero
-    assert small.size()[0] == plain.size()[0] and f"with layers of {kind}" in small.self_test()
+    assert small.size()[0] == plain.size()[0] and f"with layers of {kind}" in self_test(small)
 
 
 def test_a_quantised_checkpoint_decides_and_nothing_else_is_quantised(torchao, openvla_directory):

@@ -7,6 +7,7 @@ from vla_sd_ros import policy
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.policy.model import VlaModel
 from vla_sd_ros.policy.random_openvla import RANDOM
+from vla_sd_ros.policy.self_test import self_test
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (96, 128, 3)).astype(np.uint8)
 
@@ -15,7 +16,7 @@ def test_the_small_one_loads_by_name_and_decides_the_same_each_time():
     decisions = []
     for _ in range(2):
         vla = policy.load("random-tiny-openvla")
-        assert "bfloat16" in vla.self_test()
+        assert "bfloat16" in self_test(vla)
         decisions.append(factory.make("autoregressive", vla).decide(IMAGE, "pick up the bowl"))
     first, second = decisions
     assert first.bins.tolist() == second.bins.tolist() and first.forward_passes == 7

@@ -17,6 +17,7 @@ from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.policy.drafter import Drafter, comes_with, load_drafter
+from vla_sd_ros.policy.self_test import self_test
 from vla_sd_ros.policy.vla import Vla
 from vla_sd_ros.retrieval import open_database
 
@@ -99,7 +100,7 @@ class LocalBrain:
         return self.choice.decoder
 
     def self_test(self) -> str:
-        return self._model.vla.self_test()
+        return self_test(self._model.vla)
 
     def begin(self) -> History:
         self._follow()
@@ -115,10 +116,10 @@ class LocalBrain:
         return decision
 
     def too_long(self, instruction: str) -> str:
-        return self._vla.too_long(instruction)
+        return self._vla.prompts.too_long(instruction)
 
     def unknown_words(self, instruction: str) -> list[str]:
-        return self._vla.unknown_words(instruction)
+        return self._vla.prompts.unknown_words(instruction)
 
     def check(self, choice: Choice, changed: Collection[str]) -> None:
         self._model.check(choice)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a loaded policy can be what was trained: three actions, of a black and a white image, before an arm moves."""
 import time
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,13 +9,11 @@ from vla_sd_ros.policy.actions import BINS, DIMENSIONS, decode
 from vla_sd_ros.policy.config import CheckpointError
 from vla_sd_ros.policy.draft import chain
 from vla_sd_ros.policy.quantization import stored_bytes
-
-if TYPE_CHECKING:
-    from vla_sd_ros.policy.vla import Pass, Vla
+from vla_sd_ros.policy.vla import Pass, Vla
 
 
 @torch.inference_mode()
-def self_test(vla: "Vla") -> str:
+def self_test(vla: Vla) -> str:
     """One line about the policy. Raises CheckpointError when it cannot be what was trained.
 
     A black and a white image must make a difference to the logits; both must be finite. The statistics must turn every
@@ -40,7 +37,7 @@ def self_test(vla: "Vla") -> str:
     )
 
 
-def _action(vla: "Vla", grey: int) -> tuple["Pass", float]:
+def _action(vla: Vla, grey: int) -> tuple[Pass, float]:
     """The prefill of an action for an image of one grey level, and the time that the whole action took [ms]."""
     size = vla.config.vision.image_size
     vla.synchronise()
@@ -54,7 +51,7 @@ def _action(vla: "Vla", grey: int) -> tuple["Pass", float]:
     return first, 1000 * (time.perf_counter() - start)
 
 
-def _weights(vla: "Vla") -> tuple[int, int]:
+def _weights(vla: Vla) -> tuple[int, int]:
     """Numbers and bytes of all weights."""
     llama, (vision, vision_bytes), (language, language_bytes) = vla.model.language_model, *vla.sizes()
     ends = [llama.model.embed_tokens.weight, llama.model.norm.weight, llama.lm_head.weight]  # holds vla.lm_head
@@ -62,21 +59,22 @@ def _weights(vla: "Vla") -> tuple[int, int]:
             vision_bytes + language_bytes - stored_bytes(vla.lm_head) + sum(map(stored_bytes, ends)))
 
 
-def _in_use(vla: "Vla") -> str:
+def _in_use(vla: Vla) -> str:
     """What the process holds of a GPU's memory, with the caches and graphs beside the weights."""
     if vla.device.type != "cuda":
         return ""
     return f" ({torch.cuda.memory_reserved(vla.device) / 1e6:.0f} MB in use)"
 
 
-def _check_statistics(vla: "Vla") -> None:
+def _check_statistics(vla: Vla) -> None:
     """Raises CheckpointError unless every token is a finite action."""
     actions = vla.statistics.unnormalise(decode(np.repeat(np.arange(BINS)[:, None], len(DIMENSIONS), axis=1)))
     if not np.isfinite(actions).all():
         raise CheckpointError(f"checkpoint {vla.name} gives actions that are not finite: its statistics are damaged")
 
 
-def _warning(vla: "Vla", first: "Pass") -> str:
+def _warning(vla: Vla, first: Pass) -> str:
     """What to say when the most likely token after a prompt is no action: the policy was never trained to act."""
-    best, end = vla.most_likely_token(first.hidden), vla.config.action_end
+    best = int((first.hidden[-1] @ vla.model.language_model.lm_head.weight.T).argmax())  # of the whole vocabulary
+    end = vla.config.action_end
     return "" if end - BINS <= best < end else f", BUT token {best}, which is no action, is likelier than any action"

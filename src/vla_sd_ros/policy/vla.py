@@ -19,14 +19,14 @@ from transformers import LlamaForCausalLM
 
 from vla_sd_ros.policy import engine
 from vla_sd_ros.policy.actions import ActionStatistics, check_units, choose_statistics, decode
-from vla_sd_ros.policy.draft import EMPTY, Draft, chain, places
+from vla_sd_ros.policy.draft import EMPTY, Draft, chain
 from vla_sd_ros.policy.graphs import Graphs, eager
 from vla_sd_ros.policy.light_head import LightHead
 from vla_sd_ros.policy.model import DraftHead, VlaModel
+from vla_sd_ros.policy.places import Places
 from vla_sd_ros.policy.preprocessing import ImageSettings, check_same, pixels_of
 from vla_sd_ros.policy.prompt import MAX_PROMPT_TOKENS, Prompts
 from vla_sd_ros.policy.quantization import NONE, stored_bytes
-from vla_sd_ros.policy.self_test import self_test
 
 MAX_DRAFT_NODES = 256
 ACTION_TOKENS = 7
@@ -116,7 +116,7 @@ class Vla:
         self.images = images
         self._image_table = image_table
         self._model = model.to(self.device).eval().requires_grad_(False)
-        self._prompts = Prompts(tokenizer, model.config.prompt_end_id, model.text_embeddings, self.device)
+        self.prompts = Prompts(tokenizer, model.config.prompt_end_id, model.text_embeddings, self.device)
         # images come with their channels last: convolutions whose weights do, too, need not turn them around
         model.vision_backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack this one
         self.use_draft_head(draft_head)
@@ -132,7 +132,7 @@ class Vla:
         self._run = Graphs(self.device) if self._captured else eager
         self._cache = self.new_cache(1 if self._captured else None)
         self._length = 0  # committed slots of the cache
-        self._shapes: dict[tuple, tuple[Tensor, Tensor, Tensor]] = {}
+        self._places = Places(self.device)
 
     def use_draft_head(self, head: DraftHead | None) -> None:
         """Draft with this head from now on; it becomes the policy's."""
@@ -207,7 +207,7 @@ class Vla:
     @torch.inference_mode()
     def observe_all(self, images: Sequence[np.ndarray], instructions: Sequence[str]) -> list[Prompt]:
         """The same for several images, in one pass of the vision tower, and one of the projector when it is needed."""
-        texts = [self._prompts.embeddings(instruction) for instruction in instructions]
+        texts = [self.prompts.embeddings(instruction) for instruction in instructions]
         pixels = torch.cat([pixels_of(image, self.config, self.images, self.device, self._captured) for image in images])
         pixels = pixels.to(self._dtype)
         cells, pooled = self._run(("image", len(images)), self._look, pixels)
@@ -318,18 +318,6 @@ class Vla:
         logits, hidden = self._run((cache, first, *mask.shape), work, x, slots, positions, mask, *chosen)
         return logits, hidden
 
-    def _places(self, start: int, fresh: int, draft: Draft, seen: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Slots (n,), rotary positions (n,) and mask (n, seen) of fresh inputs and a draft behind them; kept."""
-        key = start, fresh, seen, draft.parents.tobytes()
-        if key not in self._shapes:
-            if len(self._shapes) > 256:
-                self._shapes.clear()
-            count = fresh + len(draft)
-            arrays = np.arange(start, start + count), *places(start, fresh, draft, count, seen)
-            slots, positions, mask = (torch.from_numpy(array).to(self.device) for array in arrays)
-            self._shapes[key] = slots, positions, mask
-        return self._shapes[key]
-
     def new_cache(self, rows: int | None) -> engine.KvCache:
         """For one sequence, or for `rows` of them."""
         capacity = padded(self.config.vision.tokens + MAX_PROMPT_TOKENS + ACTION_TOKENS + MAX_DRAFT_NODES)
@@ -339,31 +327,15 @@ class Vla:
         """The action (7,) in metres, radians and gripper opening 0..1 of seven bins (7,)."""
         return action_of(self.statistics, bins)
 
-    def too_long(self, instruction: str) -> str:
-        """Why an instruction cannot be read, as a sentence; empty when it can."""
-        return self._prompts.too_long(instruction)
-
-    def unknown_words(self, instruction: str) -> list[str]:
-        """Words that the policy was never trained on; see Prompts."""
-        return self._prompts.unknown_words(instruction)
-
     def synchronise(self) -> None:
         """Wait for the device, so that a clock read afterwards is true."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def self_test(self) -> str:
-        """One line about the loaded policy. Raises CheckpointError when it cannot be what was trained; see self_test.py."""
-        return self_test(self)
-
     def capture_passes(self) -> None:
         """Capture the passes over several tokens that decoders may need during a motion, before it; nothing on a CPU."""
         for count in range(2, ACTION_TOKENS + 1) if self._captured else ():
             self.extend(chain([0] * count))
-
-    def most_likely_token(self, hidden: Tensor) -> int:
-        """Of the whole vocabulary, not of the action tokens alone, after the last hidden state of (n, hidden)."""
-        return int((hidden[-1] @ self._model.language_model.lm_head.weight.T).argmax())
 
 
 def action_of(statistics: ActionStatistics, bins: np.ndarray) -> np.ndarray:

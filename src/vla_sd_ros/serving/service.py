@@ -99,7 +99,7 @@ class Service:
     async def decide(self, episode: ClientEpisode, observation: Observation, pause: float = float("inf")) -> Decision:
         """The decision. Raises BadRequest, Busy, or what the model raises."""
         key = self._key_of(observation.unnorm_key)
-        objection = self._vla.too_long(observation.instruction)
+        objection = self._vla.prompts.too_long(observation.instruction)
         if objection:
             raise BadRequest(objection)
         if self._waiting >= MAX_WAITING:

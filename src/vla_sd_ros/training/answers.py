@@ -142,7 +142,7 @@ def ask(
             stepped(-(-len(episode.actions) // every))
             continue
         try:
-            if why := vla.too_long(episode.instruction):
+            if why := vla.prompts.too_long(episode.instruction):
                 raise RecordingError(f"cannot be asked about: {why}")
             counts = [_keep(answers, folder / f"{key}-{i:03d}.safetensors")
                       for i, answers in enumerate(_answers(vla, batched, episode, every, stepped))]
