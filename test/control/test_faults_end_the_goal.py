@@ -105,13 +105,13 @@ def test_without_the_enabling_switch_nothing_moves_and_letting_go_ends_the_goal(
     rig.run([(steady(0), 20)])
     assert not rig.sent and rig.controller.status(rig.now).code == Code.DISABLED
     for _ in range(3):
-        rig.controller.enable(True, rig.now)
+        rig.controller.switch.see(True, rig.now)
         rig.run([(steady(1, goal=2), 20)])
     assert rig.controller.status(rig.now).moving
-    rig.controller.enable(False, rig.now)
+    rig.controller.switch.see(False, rig.now)
     rig.run([(steady(2, goal=2), 20), (steady(3, goal=2), 20)])
     assert rig.controller.at_rest and rig.controller.status(rig.now).code == Code.DISABLED
-    rig.controller.enable(True, rig.now)
+    rig.controller.switch.see(True, rig.now)
     rig.run([(steady(4, goal=2), 20)])
     assert rig.controller.at_rest
 

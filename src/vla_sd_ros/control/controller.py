@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_sd_ros.control import holding
+from vla_sd_ros.control.blocks import Blocks
 from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.command import Command
 from vla_sd_ros.control.config import Config
@@ -60,8 +61,8 @@ class ArmController:
         self.letting_go = False  # nothing is sent any more once the target is at rest; commands are refused until then
         self._begun_at = -math.inf
         self._ended = EndedGoals()
-        self._blocks: dict[str, Fault] = {}  # what is wrong at present, by who found it
-        self._switch = EnablingSwitch()
+        self._blocks = Blocks()
+        self.switch = EnablingSwitch()
         self._gripper = GripperSwitch()
         self._follow: FollowWatch | None = None  # of the goal
         self._master = OneMaster()
@@ -111,7 +112,7 @@ class ArmController:
         if not self.measured_is_fresh(now) or self._blocks or self.letting_go:
             self._refused += 1
             if self._blocks:  # else the arm would start on this goal as soon as the block is gone
-                self._ended.give_up(command.goal_id, self._foremost())
+                self._ended.give_up(command.goal_id, self._blocks.foremost())
             return None
         if command.goal_id in self._ended:
             self._refused += 1
@@ -211,14 +212,6 @@ class ArmController:
         """Whether no goal may begin at present."""
         return bool(self._blocks)
 
-    def enable(self, on: bool, now: float) -> None:
-        """Take one message of the enabling switch; heeded where the configuration asks for it."""
-        self._switch.see(on, now)
-
-    def not_enabled(self, now: float) -> Fault | None:
-        """Why the enabling switch lets nothing move at this time."""
-        return self._switch.fault(now, self.config)
-
     def release(self, why: str) -> None:
         """Give up the target: nothing is sent until the next command, which starts from the measured pose."""
         self._running, self._tracker, self.letting_go = False, None, False
@@ -248,16 +241,12 @@ class ArmController:
         """The state at this time."""
         code, message = self._code, self._message
         if self._blocks:
-            code, message = self._foremost()
+            code, message = self._blocks.foremost()
         elif self._joint_states_stale(now):
             code = Code.JOINT_STATES_STALE
             message = f"no usable joint states for {self.config.joint_state_timeout:.3g} s, so the arm holds"
             message += f": {self.unmeasured}" if self.unmeasured else ""
         return Status(code == Code.OK, code, message, self._clipped, self._refused)
-
-    def _foremost(self) -> Fault:
-        """The block that is told: a hold by hand, for whoever called it looks for it and releases it; else the oldest."""
-        return min(self._blocks.values(), key=lambda fault: fault.code != Code.HELD)
 
     def _begin(self, goal_id: bytes, now: float) -> None:
         """A new goal: its first step starts from the measured pose. The gripper is where the goal before has left it."""
@@ -295,7 +284,7 @@ class ArmController:
 
     def _watch_others(self, now: float) -> None:
         """Whether somebody holds the enabling switch, and whether one node alone commands."""
-        for who, fault in (("enable", self.not_enabled(now)), ("master", self._master.fault(now))):
+        for who, fault in (("enable", self.switch.fault(now, self.config)), ("master", self._master.fault(now))):
             if fault:
                 self.block(who, fault)
             else:

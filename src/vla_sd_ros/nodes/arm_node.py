@@ -123,7 +123,7 @@ class ArmNode(ManagedNode):
         return (OK, "unconfigured", {}) if self.state == "unconfigured" else self._report.diagnose()
 
     def _on_enable(self, message: Bool) -> None:
-        self.controller.enable(message.data, time.monotonic())
+        self.controller.switch.see(message.data, time.monotonic())
 
     def _on_scene_reset(self, message: Empty) -> None:
         """The simulator is about to put the arm elsewhere: the goal is over, and the leap of the joints is no fault."""
@@ -156,7 +156,7 @@ class ArmNode(ManagedNode):
         if self.values["dry_run"]:
             return "dry_run is on, so nothing moves the robot"
         if self.state in ("active", "inactive"):
-            fault = self.controller.not_enabled(time.monotonic())
+            fault = self.controller.switch.fault(time.monotonic(), self.controller.config)
             return fault.message if fault else ""
         return f"{self.get_name()} is {self.state}, and hears no enabling switch" if self.values["enable.required"] else ""
 
@@ -291,7 +291,6 @@ class ArmNode(ManagedNode):
         response.success, response.message = not problem, problem or "the next goal may begin, from where the arm is"
         self.get_logger().info(f"~/recover: {response.message}")
         return response
-
 
 
 def main(args=None):
