@@ -8,7 +8,6 @@ Nothing recovers by itself: after a reflex the robot is left alone until `recove
 """
 
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from vla_sd_ros.drivers import Reading, RobotError, library
+from vla_sd_ros.drivers.franka_description import description
+from vla_sd_ros.drivers.franka_hand import Hand, told
 from vla_sd_ros.kinematics.arm import ArmKinematics
 from vla_sd_ros.kinematics.pose import Pose
 
@@ -28,9 +29,6 @@ HOLD = 1000  # ms that a velocity is kept, where Python says nothing more; `rest
 STOPPING = 1.0  # s that a stop may take
 HOMING_TIME = 30.0  # s
 AT_HOME, SETTLING = 0.005, 1.0  # rad, s: until the arm is where its controller has led it
-FLANGE_TO_TCP = (0.1034, -np.pi / 4)  # m, rad about z: of Franka's hand, as franka_description has it
-FINGER = 0.04  # m: the way of one finger
-LINK = re.compile(r'(<(?:link|joint) name="|<(?:parent|child) link=")')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +72,7 @@ class Franka:
         self._kinematics = ArmKinematics(self.description, settings.tip, settings.joint_names, settings.base)
         self._check_home()
         prefix = settings.joint_names[0].removesuffix("joint1")
-        self._hand = _Hand(self._franky, settings) if settings.hand else None
+        self._hand = Hand(self._franky, settings.address, settings.gripper_speed, settings.gripper_force) if settings.hand else None
         self.fingers = tuple(f"{prefix}finger_joint{i}" for i in (1, 2)) if self._hand else ()
         self._take_control()
 
@@ -84,7 +82,7 @@ class Franka:
         try:
             state = robot.state
         except Exception as error:
-            self._fail(f"no connection to the robot: {_told(error)}")
+            self._fail(f"no connection to the robot: {told(error)}")
             return None
         now, stamp = time.monotonic(), state.time.to_msec()
         if stamp == self._stamp:
@@ -106,7 +104,7 @@ class Franka:
         try:
             (self._track if self._settings.mode == "impedance" else self._drive)(self._controlled_link(target), twist)
         except Exception as error:
-            self._fail(_told(error))
+            self._fail(told(error))
 
     def rest(self):
         if self.fault or not self._controlled or self._target is None:
@@ -119,7 +117,7 @@ class Franka:
                 self._resting = True
                 self._robot.move(self._franky.CartesianVelocityStopMotion(), asynchronous=True)
         except Exception as error:
-            self._fail(_told(error))
+            self._fail(told(error))
 
     def grip(self, position):
         if self._hand:
@@ -149,7 +147,7 @@ class Franka:
         except RobotError:
             raise
         except Exception as error:
-            self._fail(_told(error))
+            self._fail(told(error))
             raise RobotError(self.fault) from error
         finally:
             if not self.fault and not self._stopping.is_set():
@@ -173,7 +171,7 @@ class Franka:
             self._fail(str(error))
             raise
         except Exception as error:
-            self._fail(_told(error))
+            self._fail(told(error))
             raise RobotError(self.fault) from error
         mode = self._robot.state.robot_mode.name
         if mode not in ("Idle", "Move"):
@@ -203,13 +201,13 @@ class Franka:
                                            default_force_threshold=s.thresholds[0], realtime_config=realtime)
             state = self._robot.state
         except franky.RealtimeException as error:
-            raise RobotError(f"this computer keeps no real time, and a Franka needs a client that does ({_told(error)}): boot a "
+            raise RobotError(f"this computer keeps no real time, and a Franka needs a client that does ({told(error)}): boot a "
                              "PREEMPT_RT kernel; realtime:=ignore is for a simulator") from error
         except franky.IncompatibleVersionException as error:
-            raise RobotError(f"the robot's system does not fit this libfranka ({_told(error)}): franky-control's documentation has "
+            raise RobotError(f"the robot's system does not fit this libfranka ({told(error)}): franky-control's documentation has "
                              "the table of versions") from error
         except Exception as error:
-            raise RobotError(f"no Franka answers at '{s.address}' ({_told(error)}): see robot_ip, the cable, and whether FCI is "
+            raise RobotError(f"no Franka answers at '{s.address}' ({told(error)}): see robot_ip, the cable, and whether FCI is "
                              "activated and the joints are unlocked in Desk") from error
         self._stamp, self._heard_at = state.time.to_msec(), time.monotonic()
         self._controlled = self._resting = False
@@ -231,7 +229,7 @@ class Franka:
             else:
                 self._resting = True  # it begins with the first target
         except Exception as error:
-            self._fail(_told(error))
+            self._fail(told(error))
             raise RobotError(self.fault) from error
         self._controlled = True
 
@@ -289,7 +287,7 @@ class Franka:
         try:
             self._robot.join_motion(STOPPING)
         except Exception as error:
-            said = _told(error)
+            said = told(error)
         mode, errors = state.robot_mode.name, state.last_motion_errors
         reason = said or _MODES.get(mode, "Franka ended the control of the arm")
         return reason if "[" in reason or not str(errors).strip("[]") else f"{reason}: {errors}"
@@ -308,87 +306,6 @@ _MODES = {
 }
 
 
-class _Hand:
-    """Franka's hand in a thread of its own: its commands block. The newest wish counts; a running command is let finish,
-    for the hand's stop ends whatever moves by then."""
-
-    def __init__(self, franky: Any, settings: Settings):
-        self._settings = settings
-        self.problem = ""
-        try:
-            self._gripper = franky.Gripper(settings.address)
-            self.width = self._gripper.width
-        except Exception as error:
-            raise RobotError(f"no hand answers at '{settings.address}' ({_told(error)}): hand:=false is for an arm without "
-                             "one") from error
-        self._changed, self._ending = threading.Condition(), False
-        self._wish: float | None = None  # m
-        self._busy = threading.Lock()
-        self._threads = [threading.Thread(target=run, daemon=True) for run in (self._work, self._watch)]
-        for thread in self._threads:
-            thread.start()
-
-    def want(self, width: float) -> None:
-        """Go to a width [m] as soon as the running command has ended; replaces a wish that has not begun."""
-        with self._changed:
-            self._wish = width
-            self._changed.notify()
-
-    def home(self) -> None:
-        """Measure the fingers' range anew, which takes seconds. Raises RobotError."""
-        with self._busy:
-            try:
-                if not self._gripper.homing():
-                    raise RobotError("the hand's homing did not succeed")
-            except RobotError:
-                raise
-            except Exception as error:
-                raise RobotError(f"the hand's homing failed: {_told(error)}") from error
-            self.problem = ""
-
-    def close(self) -> None:
-        """End the threads; waits at most a second for each."""
-        with self._changed:
-            self._ending = True
-            self._changed.notify()
-        for thread in self._threads:
-            thread.join(1.0)
-
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._wish is not None or self._ending)
-                if self._ending or self._wish is None:
-                    return
-                width, self._wish = self._wish, None
-            with self._busy:
-                try:
-                    self.problem = self._act(width)
-                except Exception as error:
-                    self.problem = f"the hand did not obey: {_told(error)}"
-
-    def _act(self, width: float) -> str:
-        """Open to a width [m], or grasp what is there; a sentence where that fails."""
-        s, widest = self._settings, self._gripper.max_width
-        if widest <= 0.0:
-            return "the hand was not homed since its start, and refuses every width: call ~/home_gripper of franka_driver"
-        if width > 0.001:
-            return "" if self._gripper.move(min(width, widest), s.gripper_speed) else "the hand did not open"
-        # The policy does not tell how wide the object is: any width counts as held.
-        held = self._gripper.grasp(0.0, s.gripper_speed, s.gripper_force, epsilon_inner=widest, epsilon_outer=widest)
-        return "" if held else "the hand did not close"
-
-    def _watch(self) -> None:
-        """The state of the hand comes when it pleases: nobody else may wait for it."""
-        while not self._ending:
-            try:
-                self.width = self._gripper.width
-            except Exception as error:
-                self.problem = f"no connection to the hand: {_told(error)}"
-                return
-            time.sleep(0.02)
-
-
 @contextmanager
 def _own_priority() -> Iterator[None]:
     """franky gives the thread that connects the highest real-time priority, and all that it starts later inherit it. Then Python
@@ -401,30 +318,6 @@ def _own_priority() -> Iterator[None]:
         os.sched_setscheduler(0, policy, parameters)
 
 
-def description(urdf: str, prefix: str, hand: bool) -> str:
-    """The robot's own URDF with the names that franka_description has: links and joints begin with the prefix; the hand."""
-    named = LINK.sub(rf"\g<1>{prefix}", urdf)
-    if not hand:
-        return named
-    away, turn = FLANGE_TO_TCP
-    fixed = "".join(
-        f'<link name="{prefix}{link}"/><joint name="{prefix}{link}_joint" type="fixed"><parent link="{prefix}{parent}"/>'
-        f'<child link="{prefix}{link}"/><origin xyz="0 0 {z}" rpy="0 0 {yaw}"/></joint>'
-        for link, parent, z, yaw in (("hand", "link8", 0.0, turn), ("hand_tcp", "hand", away, 0.0)))
-    fingers = "".join(
-        f'<link name="{prefix}{side}finger"/><joint name="{prefix}finger_joint{i}" type="prismatic"><parent link="{prefix}hand"/>'
-        f'<child link="{prefix}{side}finger"/><origin xyz="0 0 0.0584"/><axis xyz="0 {sign} 0"/>'
-        f'<limit lower="0" upper="{FINGER}" velocity="0.2" effort="100"/></joint>'
-        for i, side, sign in ((1, "left", 1), (2, "right", -1)))
-    return named.replace("</robot>", fixed + fingers + "</robot>")
-
-
 def _pose(affine: Any) -> Pose:
     matrix = np.asarray(affine.matrix)
     return Pose(matrix[:3, 3].copy(), matrix[:3, :3].copy())
-
-
-def _told(error: Exception) -> str:
-    """Franka's own words, without the statistics of the connection that follow them."""
-    text = str(error).removeprefix("libfranka: ").partition("control_command_success_rate")[0]
-    return " ".join(text.split()).rstrip(".") or type(error).__name__
