@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 NAMESPACE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*)?")
-CHECKPOINT = "groceries"  # the shipped policy that is taken where none is named
+CHECKPOINT = "libero"  # the shipped policy that is taken where none is named
 LARGEST_STEP = (0.25, 1.25)  # m, rad: what action statistics may hold along an axis; more are other units
 TOPIC = re.compile(r"(~?/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 LONGEST_NAMESPACE = 200  # characters: ROS allows 255 for the whole name of a topic in it
