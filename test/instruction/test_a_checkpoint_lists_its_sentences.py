@@ -6,11 +6,10 @@ from vla_sd_ros import instructions
 from vla_sd_ros.instruction import normalized
 
 
-@pytest.mark.parametrize("name, one", [("libero", "pick up the milk and place it in the basket"),
-                                       ("groceries", "pick up the milk and place it in the basket"),
-                                       ("libero_spatial", "pick up the black bowl on the stove and place it on the plate")])
-def test_the_shipped_policies_list_theirs(name, one):
-    known = instructions.of(name)
+@pytest.mark.parametrize("one", ["pick up the milk and place it in the basket",
+                                 "pick up the black bowl on the stove and place it on the plate"])
+def test_the_shipped_policy_lists_its_own(one):
+    known = instructions.of("libero")
     assert one in known and len(known) == len(set(known)) >= 10
     assert all(sentence == normalized(sentence) for sentence in known)
 

@@ -49,7 +49,7 @@ def test_a_value_that_a_node_would_refuse(node, values, sentence, tmp_path):
 
 @pytest.mark.parametrize("checkpoint, sentence", [
     ("./nothere", "checkpoint './nothere' was not found: give a checkpoint directory"),
-    ("groceries", "checkpoint 'groceries' is a policy of the simulator, which a real arm must not follow"),
+    ("libero", "checkpoint 'libero' is a policy of the simulator, which a real arm must not follow"),
     ("random-7b", "checkpoint 'random-7b' is random weights, which a real arm must not follow"),
     ("{tmp}", "it has no config.json that can be read"),
 ])
@@ -61,7 +61,7 @@ def test_a_checkpoint_that_is_none_or_not_for_a_real_arm(checkpoint, sentence, t
 
 def test_one_for_a_real_arm_is_taken(trained, tmp_path):
     assert plan({"checkpoint": trained}, tmp_path)
-    assert prepare("sim.launch.py", {"checkpoint": "groceries"}, ROOT, lambda package: "/nowhere")
+    assert prepare("sim.launch.py", {"checkpoint": "libero"}, ROOT, lambda package: "/nowhere")
     with pytest.raises(ValueError, match="bundle"):
         plan({"checkpoint": trained, "adapted": str(tmp_path / "none")}, tmp_path)
 
@@ -88,7 +88,7 @@ def test_torch_is_not_loaded_for_it():
 
 @pytest.mark.parametrize("values, sentence", [
     (["--checkpoint", "./nothere"], "checkpoint './nothere' was not found"),
-    (["--checkpoint", "groceries"], "is a policy of the simulator"),
+    (["--checkpoint", "libero"], "is a policy of the simulator"),
     ([], "no policy is named: give the one that was trained for this arm"),
     (["--checkpoint", "random-7b", "--params-file", "{tmp}/int.yaml"], "but must be double (write 1.0, not 1)"),
     (["--checkpoint", "{trained}", "--output-dir", "/proc/x"], "cannot be made: No such file or directory; give another --output-dir"),
