@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the results tables of the shipped policies' model cards, and that of the README, from benchmarks/results/*.json.
+"""Writes the results tables of the shipped policy's model card, and that of the README, from benchmarks/results/*.json.
 
     python benchmarks/model_card.py
 """
@@ -7,11 +7,16 @@ import json
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CHECKPOINTS = ROOT / "src" / "vla_sd_ros" / "checkpoints"
-RESULTS = {
-    "libero": ("libero_object", "libero_spatial_by_libero"),
-    "libero_spatial": ("libero_spatial", "libero_spatial_other_sentence"),
-    "groceries": ("groceries_libero_object", "groceries_each", "groceries_swap", "groceries_task"),
+CARD = ROOT / "src" / "vla_sd_ros" / "checkpoints" / "libero" / "README.md"
+RESULTS = ROOT / "benchmarks" / "results"
+MEASURED = {  # what of the policy, by results file
+    "decoders_libero_object": "libero_object", "decoders_libero_spatial": "libero_spatial", "libero_each": "each",
+    "libero_object_swap": "libero_object_swap", "libero_object_task": "libero_object_task",
+    "libero_object_lan": "libero_object_lan", "libero_object_object": "libero_object_object",
+    "libero_spatial_swap": "libero_spatial_swap", "libero_spatial_task": "libero_spatial_task",
+    "libero_spatial_lan": "libero_spatial_lan", "libero_spatial_object": "libero_spatial_object",
+    "decoders_libero_object_seed1": "libero_object, seed 1", "decoders_libero_spatial_seed1": "libero_spatial, seed 1",
+    "libero_object_delay": "libero_object, delay", "libero_spatial_delay": "libero_spatial, delay",
 }
 README_ROWS = (  # results file, decoder, what to call it
     ("decoders_libero_object", "autoregressive", "`autoregressive`: no drafts, the measure of all others"),
@@ -20,22 +25,20 @@ README_ROWS = (  # results file, decoder, what to call it
     ("decoders_libero_object_small", "heisd", "`heisd`: HeiSD"),
     ("decoders_libero_object", "prefill", "`prefill` (ours): verified inside the prefill, the same tokens"),
     ("decoders_libero_object", "fused", "`fused` (ours, the demo's)"),
-    ("groceries_libero_object", "autoregressive", "policy `groceries`, `autoregressive`"),
-    ("groceries_each", "autoregressive", "the same, each object of the scene asked for by name"),
-    ("groceries_swap", "autoregressive", "the same, objects have changed places (LIBERO-PRO)"),
-    ("groceries_task", "autoregressive", "the same, another object is asked for (LIBERO-PRO)"),
-    ("libero_spatial", "autoregressive", "`autoregressive`, policy `libero_spatial`"),
+    ("decoders_libero_spatial", "autoregressive", "`autoregressive`"),
+    ("decoders_libero_spatial", "fused", "`fused`"),
+    ("libero_each", "autoregressive", "each object of the scene asked for by name"),
+    ("libero_object_swap", "autoregressive", "objects have changed places (LIBERO-PRO)"),
+    ("libero_object_task", "autoregressive", "another object is asked for (LIBERO-PRO)"),
+    ("libero_spatial_swap", "autoregressive", "things have changed places (LIBERO-PRO)"),
+    ("libero_spatial_task", "autoregressive", "another bowl is asked for (LIBERO-PRO)"),
 )
 BEGIN, END = "<!-- results: made by benchmarks/model_card.py -->", "<!-- end of results -->"
 
 
-def tables(names: tuple[str, ...]) -> str:
+def tables() -> str:
     """Success by suite and by task, as Markdown."""
-    reports = {
-        name: json.loads(path.read_text())
-        for name in names
-        if (path := ROOT / "benchmarks" / "results" / f"{name}.json").exists()
-    }
+    reports = {name: read(file) for file, name in MEASURED.items() if (RESULTS / f"{file}.json").exists()}
     lines = ["| what | success | 95 % interval | episodes | latency median, p95 [ms] |", "|---|---|---|---|---|"]
     for name, report in reports.items():
         row = report["decoders"]["autoregressive"]
@@ -57,7 +60,7 @@ def tables(names: tuple[str, ...]) -> str:
 
 def readme_table() -> str:
     """Success beside speed, for a reader who has two minutes."""
-    reports = {name: json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text()) for name, _, _ in README_ROWS}
+    reports = {name: read(name) for name, _, _ in README_ROWS}
     lines = ["| suite | decoder | success | 95 % interval | episodes | median latency | x AR | passes |", "|---" * 8 + "|"]
     for name, decoder, title in README_ROWS:
         report = reports[name]
@@ -73,7 +76,7 @@ def readme_table() -> str:
         *lines, "",
         f"Closed loop from initial states that no training has seen, on {first['device']}, no GPU; latency from image to action,",
         "its ratio to that of `autoregressive` in the same run; passes of the language model for an action.",
-        f"The policies are `{first['checkpoint']}` and those that are named. Two of the rows again:", "",
+        "Two of the rows again:", "",
         f"    vla-sd bench libero --checkpoint libero --suite {first['suite']} --workers 2 --settings config/sim.yaml "
         "--decoder autoregressive,fused"])
 
@@ -84,9 +87,13 @@ def filled(text: str, results: str) -> str:
     return f"{before}{BEGIN}\n{results}\n{END}{rest.split(END)[1]}"
 
 
+def read(name: str) -> dict:
+    """A results file."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
 def main() -> None:
-    written = {CHECKPOINTS / checkpoint / "README.md": tables(names) for checkpoint, names in RESULTS.items()}
-    for page, results in (written | {ROOT / "README.md": readme_table()}).items():
+    for page, results in {CARD: tables(), ROOT / "README.md": readme_table()}.items():
         page.write_text(filled(page.read_text(), results))
 
 

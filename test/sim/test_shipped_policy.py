@@ -68,7 +68,7 @@ def test_it_fetches_what_is_named_where_the_task_is_another(decoder, named):
 def test_its_model_card_tells_what_was_measured(suite):
     card = (checkpoint_places.SHIPPED / "libero" / "README.md").read_text()
     results = Path(__file__).parents[2] / "benchmarks" / "results"
-    report = json.loads((results / f"{suite}.json").read_text())
+    report = json.loads((results / f"decoders_{suite}.json").read_text())
     row = report["decoders"]["autoregressive"]
     low, high = row["ci95"]
     assert report["checkpoint"] == "libero"
