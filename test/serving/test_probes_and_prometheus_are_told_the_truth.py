@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """GET /ready says whether goals are taken, /healthz whether the process lives, /metrics what it did, as Prometheus reads it."""
 import json
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import json_numpy
@@ -88,3 +89,9 @@ def test_with_a_key_metrics_need_it_and_probes_do_not(local):
     with served_here(local, "secret") as port:
         assert Http(port).ask("GET", "/ready")[0] == 200 and Http(port).ask("GET", "/metrics")[0] == 401
         assert metrics(port, {"Authorization": "Api-Key secret"})["vla_sd_errors_total", "unauthorized"] == 1
+
+
+def test_a_probe_of_http_1_0_names_no_host(server):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10.0) as connection:
+        connection.sendall(b"GET /ready HTTP/1.0\r\n\r\n")
+        assert b" 200 OK" in connection.recv(100)

@@ -196,11 +196,11 @@ def from_elsewhere(key: str, origins: Collection[str] = (), own_page: bool = Fal
 
     @web.middleware
     async def check(request: web.Request, handler: Callable[[web.Request], Awaitable]) -> web.StreamResponse:
-        origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
+        origin, host = request.headers.get("Origin"), request.headers.get("Host")
         own = own_page and origin in (f"http://{host}", f"https://{host}")      # https: of a proxy before it
         if origin is not None and origin not in origins and not own:
             raise web.HTTPForbidden(reason=f"web pages of {origin[:80]!r} may not ask; {advice}")
-        if not key and not _is_local(host):
+        if not key and host is not None and not _is_local(host):    # a health check may send none; a browser always does
             raise web.HTTPForbidden(reason="without an API key the server is asked by its address or as localhost, not as "
                                            f"{host[:80]!r}")
         return await handler(request)
