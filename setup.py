@@ -24,6 +24,7 @@ SERVE = [  # the model on another machine: both ends
     "aiohttp>=3.10,<4",
     "json-numpy>=2,<3",
     "msgpack>=1.0.5,<2",
+    "prometheus-client>=0.20,<1",
     "websockets>=15",
 ]
 

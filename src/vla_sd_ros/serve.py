@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd serve`: a policy and a decoder behind OpenVLA's POST /act and openpi's websocket."""
 import argparse
-import asyncio
 import logging
 import sys
 from dataclasses import replace
@@ -37,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--api-key-file", help="file with the key that clients must send")
     parser.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN",
                         help="web page that may ask, as http://host:port; without it browsers are refused")
+    parser.add_argument("--drain", type=inputs.seconds, default=60.0, metavar="SECONDS",
+                        help="that running goals have to end after SIGTERM, when no new ones are taken (default: %(default)g)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,16 +48,20 @@ def run(arguments: argparse.Namespace) -> int:
         from vla_sd_ros.serving.key import read_key
 
         key = read_key(arguments.api_key_file) if arguments.api_key_file else ""
-        bound = door.listen(arguments.host, arguments.port, key)      # said before minutes of loading, not after
-        service = load(arguments)
+        bound = door.listen(arguments.host, arguments.port, key)
+        server.serve(lambda: load(arguments), bound, key, listens, ready, arguments.allow_origin, arguments.drain)
     except ModuleNotFoundError as error:
         print(f"vla-sd serve: {error.name} is missing: pip install 'vla_sd_ros[serve]'", file=sys.stderr)
         return 2
     except ValueError as error:
         print(f"vla-sd serve: {error}", file=sys.stderr)
         return 2
-    asyncio.run(server.serve(service, bound, key, ready, arguments.allow_origin))
     return 0
+
+
+def listens(address: str) -> None:
+    """Say where to ask whether the model is loaded."""
+    print(f"loading: GET http://{address}/ready answers 200 when it is done", flush=True)
 
 
 def ready(address: str) -> None:
@@ -92,5 +97,9 @@ def load(arguments: argparse.Namespace):
     if arguments.batch > 1 and recipe and "drafter" in recipe.needs:
         raise ValueError(f"--batch works with decoders that need no drafter, {decoder} does: leave it out")
     service = Service(vla, lambda seat: LocalBrain(model, choice, seat), arguments.batch)
-    service.warm_up()
+    try:
+        service.warm_up()
+    except BaseException:
+        service.close()     # its threads would keep the process
+        raise
     return service

@@ -49,9 +49,15 @@ class ServerProcess:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def wait_until_ready(self, timeout: float = 300.0) -> None:
+    def wait_until_ready(self) -> None:
+        self._wait_for(r"ready: POST http://127\.0\.0\.1:(\d+)/act")
+
+    def wait_until_it_listens(self) -> None:
+        self._wait_for(r"loading: GET http://127\.0\.0\.1:(\d+)/ready")
+
+    def _wait_for(self, said: str, timeout: float = 300.0) -> None:
         deadline = time.monotonic() + timeout
-        while not (found := re.search(r"ready: POST http://127\.0\.0\.1:(\d+)/act", self.log)):
+        while not (found := re.search(said, self.log)):
             assert self.process.poll() is None and time.monotonic() < deadline, f"not ready:\n{self.log}"
             time.sleep(0.05)
         self.port = int(found[1])
@@ -108,12 +114,12 @@ def served_here(local: Local, key: str = "", batch: int = 1) -> Iterator[int]:
     """The port of a server in a thread of this process, which uses the model of `local`."""
     from vla_sd_ros.assembly.local import LocalBrain
     from vla_sd_ros.serving.door import Door
-    from vla_sd_ros.serving.server import application
+    from vla_sd_ros.serving.server import Handlers, application
     from vla_sd_ros.serving.service import Service
 
-    service = Service(local.vla, lambda seat: LocalBrain(local.model, local.choice, seat), batch)
+    service, door = Service(local.vla, lambda seat: LocalBrain(local.model, local.choice, seat), batch), Door()
     try:
-        with listening(application(service, key, Door())) as port:
+        with listening(application(Handlers(door, service), key, door)) as port:
             yield port
     finally:
         service.close()

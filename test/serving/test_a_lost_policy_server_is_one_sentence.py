@@ -176,6 +176,32 @@ def test_a_connection_lost_within_a_goal_is_not_made_anew_before_the_next_one():
         remote.close()
 
 
+@pytest.mark.parametrize("code", [1001, 1011])
+def test_a_server_that_stops_between_goals_costs_none(code):
+    """The first one answers the next goal's first step by closing; behind the same address there is another by then."""
+    connections = []
+
+    def handler(connection):
+        connections.append(connection)
+        connection.send(pack({}))
+        for asked, _ in enumerate(connection):
+            if len(connections) == 1 and asked == 1:
+                connection.close(code)
+                return
+            connection.send(pack({"actions": np.array([ACTION])}))
+
+    with policy_server(handler) as url:
+        remote = RemotePolicy(url, 5.0)
+        remote.decide(images(1)[0], INSTRUCTION, remote.begin())
+        if code == 1001:    # going away
+            np.testing.assert_allclose(remote.decide(images(1)[0], INSTRUCTION, remote.begin()).action, ACTION)
+        else:
+            with pytest.raises(RemoteError, match="was lost"):
+                remote.decide(images(1)[0], INSTRUCTION, remote.begin())
+        assert len(connections) == (2 if code == 1001 else 1)
+        remote.close()
+
+
 def test_close_ends_a_wait_at_once():
     over = threading.Event()
 

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 
 from aiohttp import web
 
-from vla_sd_ros.serving.requests import BadRequest, Busy
+from vla_sd_ros.serving.requests import BadRequest, Busy, Unready
 
 MAX_CONNECTIONS = 512   # open at once; those that ask nothing go first
 HEADER_TIMEOUT = 5.0    # s for the headers of a connection's first request
@@ -51,23 +51,32 @@ def listen(host: str, port: int, key: str) -> socket.socket:
     return bound
 
 
-async def serve_until_signal(application: web.Application, door: "Door", bound: socket.socket, ready: Callable[[str], None]) -> None:
-    """Answers until SIGINT or SIGTERM; then ends what is under way and returns. ready: called with the address."""
+@contextlib.asynccontextmanager
+async def listening(application: web.Application, door: "Door", bound: socket.socket) -> AsyncIterator[str]:
+    """Answers while the context lasts, then ends what is under way. As the address."""
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # a traceback for every malformed line of HTTP
     # Nothing is unpacked: 64 kB of gzip can be 64 MB.
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=STOP_TIMEOUT, auto_decompress=False)
     await runner.setup()
     assert runner.server is not None    # setup() has made it
     watch = asyncio.create_task(door.watch(runner.server))
+    try:
+        await web.SockSite(runner, bound).start()
+        host, port = bound.getsockname()[:2]
+        yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    finally:
+        watch.cancel()
+        await runner.cleanup()
+
+
+async def serve_until_signal(application: web.Application, door: "Door", bound: socket.socket, ready: Callable[[str], None]) -> None:
+    """Answers until SIGINT or SIGTERM. ready: called with the address."""
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    await web.SockSite(runner, bound).start()
-    host, port = bound.getsockname()[:2]
-    ready(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-    await stopping.wait()
-    watch.cancel()
-    await runner.cleanup()
+    async with listening(application, door, bound) as address:
+        ready(address)
+        await stopping.wait()
 
 
 class Door:
@@ -129,9 +138,9 @@ def told(advice: str, too_large: str, what: str, statuses: Mapping[type[Exceptio
     """A middleware that turns whatever goes wrong into a status and {"error": sentence}.
 
     advice: how to ask. too_large: the sentence about a body that is. what: the part that fails where it is nobody's input.
-    statuses: of exceptions whose message is a sentence for the client, beside BadRequest and Busy.
+    statuses: of exceptions whose message is a sentence for the client, beside BadRequest, Busy and Unready.
     """
-    known: dict[type[Exception], int] = {BadRequest: 400, Busy: 503, **(statuses or {})}
+    known: dict[type[Exception], int] = {BadRequest: 400, Busy: 503, Unready: 503, **(statuses or {})}
 
     @web.middleware
     async def tell(request: web.Request, handler: Callable[[web.Request], Awaitable]) -> web.StreamResponse:
@@ -187,11 +196,11 @@ def from_elsewhere(key: str, origins: Collection[str] = (), own_page: bool = Fal
 
     @web.middleware
     async def check(request: web.Request, handler: Callable[[web.Request], Awaitable]) -> web.StreamResponse:
-        origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
+        origin, host = request.headers.get("Origin"), request.headers.get("Host")
         own = own_page and origin in (f"http://{host}", f"https://{host}")      # https: of a proxy before it
         if origin is not None and origin not in origins and not own:
             raise web.HTTPForbidden(reason=f"web pages of {origin[:80]!r} may not ask; {advice}")
-        if not key and not _is_local(host):
+        if not key and host is not None and not _is_local(host):    # a health check may send none; a browser always does
             raise web.HTTPForbidden(reason="without an API key the server is asked by its address or as localhost, not as "
                                            f"{host[:80]!r}")
         return await handler(request)

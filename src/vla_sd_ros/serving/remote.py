@@ -15,7 +15,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-from websockets.exceptions import InvalidStatus, InvalidURI, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
+from websockets.frames import CloseCode
 from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 
@@ -30,6 +31,10 @@ GRIPPER_SLACK = 0.1     # by which an opening may miss 0 .. 1
 
 class RemoteError(ConnectionError):
     """The policy server is away, refused, or answered what cannot be used: one sentence."""
+
+
+class Dismissed(RemoteError):
+    """The server stops, and has said so in closing the connection."""
 
 
 @dataclass
@@ -63,7 +68,8 @@ class RemotePolicy:
     for its answer, each. key_file: holds the server's API key; empty: none. image_key: under which the server expects the image.
 
     The connection lasts from goal to goal; one that was lost is made anew at a goal's first step, never within a goal, because
-    the server would have forgotten its beginning. Raises RemoteError, or ValueError for a wrong argument, with one sentence.
+    the server would have forgotten its beginning. Where a server that stops answers the first step by closing, another one,
+    behind the same address, is asked instead. Raises RemoteError, or ValueError for a wrong argument, with one sentence.
     """
 
     def __init__(self, url: str, timeout: float = 2.0, key_file: str = "", image_key: str = "observation/image"):
@@ -112,7 +118,8 @@ class RemotePolicy:
     def decide(self, image: np.ndarray, instruction: str, progress: Progress | None = None) -> Decision:
         """The action for image (H, W, 3) uint8 RGB and an instruction; without a progress it is a first step."""
         begin, progress = time.perf_counter(), Progress() if progress is None else progress     # a new one is false
-        if self._connection is None or self._connection.state is not State.OPEN:
+        kept = self._connection is not None and self._connection.state is State.OPEN
+        if not kept:
             if len(progress):
                 raise RemoteError(f"the connection to the policy server {self.url} was lost during the goal")
             self._connect()
@@ -121,6 +128,11 @@ class RemotePolicy:
             observation[EXTENSION] = _extension(progress)
         try:
             return self._decision(self._exchange(pack(observation)), begin)
+        except Dismissed:
+            self.close()
+            if len(progress) or not kept:
+                raise
+            return self.decide(image, instruction, progress)
         except Exception:
             self.close()        # an answer may still come, and would be taken for that of the next question
             raise
@@ -170,7 +182,7 @@ class RemotePolicy:
         try:
             connection.send(message)
         except (OSError, WebSocketException) as error:
-            raise RemoteError(f"the connection to the policy server {self.url} was lost ({error})") from error
+            raise self._lost(error) from error
         return _mapping(self._receive(), self.url)
 
     def _receive(self) -> bytes | str:
@@ -181,7 +193,11 @@ class RemotePolicy:
             raise RemoteError(f"the policy server {self.url} did not answer within {self._timeout:g} s: see what it says, "
                               "or raise policy.remote_timeout") from error
         except (OSError, WebSocketException) as error:
-            raise RemoteError(f"the connection to the policy server {self.url} was lost ({error})") from error
+            raise self._lost(error) from error
+
+    def _lost(self, error: Exception) -> RemoteError:
+        stops = isinstance(error, ConnectionClosed) and error.rcvd is not None and error.rcvd.code == CloseCode.GOING_AWAY
+        return (Dismissed if stops else RemoteError)(f"the connection to the policy server {self.url} was lost ({error})")
 
     def _decision(self, answer: dict, begin: float) -> Decision:
         """openpi's answer is a chunk of actions (n, 7), of which the first is taken: the next image brings a newer chunk."""

@@ -22,6 +22,10 @@ class Busy(RuntimeError):
     """More requests wait than the server can answer in time; one sentence."""
 
 
+class Unready(RuntimeError):
+    """The server takes no goals: its model is being loaded, or it is about to stop; one sentence."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """image (H, W, 3) uint8 RGB. unnorm_key: the statistics that the client expects, empty for those of the server.

@@ -6,6 +6,7 @@ free, and those that come within BATCH_WAIT after the first of them. A request a
 """
 import asyncio
 import functools
+import math
 import queue
 import time
 from collections import OrderedDict
@@ -18,14 +19,15 @@ import numpy as np
 from vla_sd_ros.decoding.decision import Decision
 from vla_sd_ros.decoding.history import History
 from vla_sd_ros.policy.vla import Vla
-from vla_sd_ros.serving.requests import EXTENSION, BadRequest, Busy, Observation
+from vla_sd_ros.serving.metrics import Metrics
+from vla_sd_ros.serving.requests import EXTENSION, BadRequest, Busy, Observation, Unready
 from vla_sd_ros.serving.rounds import Rounds
 
 MAX_WAITING = 32        # requests for the inference thread, the running one among them
-MAX_PEERS = 256         # hosts whose episodes over POST /act are remembered
+MAX_PEERS = 256         # clients whose episodes over POST /act are remembered
 MAX_STEPS = 100_000     # of an episode, as many as a goal of vla_node may have
 BATCH_WAIT = 0.005      # s that a batch waits for more requests after its first one
-PAUSE = 10.0            # s without a request after which POST /act begins a new episode
+PAUSE = 10.0            # s without a request after which a goal is over, and POST /act begins a new episode
 ACTION = "x, y, z [m], roll, pitch, yaw [rad] of one step, base axes; gripper 0 closed .. 1 open"
 
 
@@ -36,29 +38,38 @@ class ClientEpisode:
         self.seat, self.brain = seat, brain     # a LocalBrain (assembly/local.py) over the seat
         self._history: History | None = None
         self._key, self._instruction, self._used = "", "", 0.0
+        self.begun, self.heard = False, time.monotonic()    # heard: infinite while a request is being answered
 
-    def history_for(self, observation: Observation, key: str, pause: float = float("inf")) -> History:
-        """The history that the observation continues: a new one at step 0, for another instruction or other statistics than
-        before, or after a pause [s]. In the inference thread.
+    @property
+    def runs(self) -> bool:
+        """Whether there is a goal that may go on: no client says when it is over."""
+        return self.begun and time.monotonic() - self.heard < PAUSE
+
+    def continues(self, observation: Observation, key: str, pause: float = math.inf) -> bool:
+        """Whether the observation belongs to the episode so far: not at step 0, for another instruction or other statistics than
+        before, or after a pause [s]."""
+        return (self._history is not None and len(self._history) < MAX_STEPS and observation.step != 0 and key == self._key
+                and observation.instruction == self._instruction and time.monotonic() - self._used <= pause)
+
+    def history_for(self, observation: Observation, key: str, pause: float = math.inf) -> History:
+        """The history that the observation continues, or a new one. In the inference thread.
 
         key: of the statistics. Actions that the client says it has not executed are forgotten. BadRequest where it names a
         step that never was.
         """
-        now = time.monotonic()
+        history = self._history if self.continues(observation, key, pause) else None
         if key != self._key:
             self.brain.use(self.brain.choice._replace(unnorm_key=key))
-            self._history = None
-        new = observation.step == 0 or observation.instruction != self._instruction or now - self._used > pause
-        if new or self._history is None or len(self._history) >= MAX_STEPS:
-            self._history = self.brain.begin()
+        if history is None:
+            history = self._history = self.brain.begin()
         self._key, self._instruction = key, observation.instruction
-        self._used, step = now, observation.step
-        if step is not None and step > len(self._history):
-            raise BadRequest(f"'step' is {step}, but this connection has seen only {len(self._history)} steps of the "
+        self._used, step = time.monotonic(), observation.step
+        if step is not None and step > len(history):
+            raise BadRequest(f"'step' is {step}, but this connection has seen only {len(history)} steps of the "
                              "episode: begin a new one with step 0")
         if step is not None:
-            del self._history.bins[step:]
-        return self._history
+            del history.bins[step:]
+        return history
 
 
 class Service:
@@ -74,8 +85,11 @@ class Service:
         self._batch = batch
         self._queue: queue.SimpleQueue = queue.SimpleQueue()
         self._peers: OrderedDict[str, ClientEpisode] = OrderedDict()
-        self._waiting = 0
+        self._episodes: set[ClientEpisode] = set()
+        self.waiting = 0        # requests, those being decided among them
         self.actions = 0        # decided so far
+        self.draining = False   # no new goals are taken
+        self.metrics = Metrics()
         self.metadata = {"server": "vla_sd_ros", "checkpoint": vla.name, "device": str(vla.device),
                          "decoder": new_brain(vla).name, "unnorm_key": vla.unnorm_key, "unnorm_keys": vla.unnorm_keys,
                          "batch": batch, "action": ACTION}
@@ -83,38 +97,54 @@ class Service:
             self._thread.submit(self._answer_in_rounds, self._rounds)
 
     def episode(self) -> ClientEpisode:
-        """The state of a new client."""
+        """The state of a new client, until it has left."""
         seat = self._rounds.seat() if self._rounds else self._vla
-        return ClientEpisode(seat, self._new_brain(seat))
+        episode = ClientEpisode(seat, self._new_brain(seat))
+        self._episodes.add(episode)
+        return episode
 
-    def episode_of(self, host: str) -> ClientEpisode:
-        """The state of the client at a host that keeps no connection."""
-        if host not in self._peers:
-            self._peers[host] = self.episode()
-        self._peers.move_to_end(host)
+    def left(self, episode: ClientEpisode) -> None:
+        """Its client is gone."""
+        self._episodes.discard(episode)
+
+    def episode_of(self, client: str) -> ClientEpisode:
+        """The state of a client that keeps no connection, by its name."""
+        if client not in self._peers:
+            self._peers[client] = self.episode()
+        self._peers.move_to_end(client)
         while len(self._peers) > MAX_PEERS:
-            self._peers.popitem(last=False)
-        return self._peers[host]
+            self.left(self._peers.popitem(last=False)[1])
+        return self._peers[client]
 
-    async def decide(self, episode: ClientEpisode, observation: Observation, pause: float = float("inf")) -> Decision:
-        """The decision. Raises BadRequest, Busy, or what the model raises."""
+    @property
+    def goals(self) -> int:
+        """How many run."""
+        return sum(episode.runs for episode in self._episodes)
+
+    async def decide(self, episode: ClientEpisode, observation: Observation, pause: float = math.inf) -> Decision:
+        """The decision. Raises BadRequest, Busy, Unready, or what the model raises."""
         key = self._key_of(observation.unnorm_key)
         objection = self._vla.prompts.too_long(observation.instruction)
         if objection:
             raise BadRequest(objection)
-        if self._waiting >= MAX_WAITING:
+        if self.draining and not episode.continues(observation, key, pause):
+            raise Unready("the server is about to stop and takes no new goals: ask another one, or this one when it is back")
+        if self.waiting >= MAX_WAITING:
             raise Busy(f"{MAX_WAITING} requests wait already: ask less often, or start another server")
-        self._waiting += 1
+        self.waiting += 1
+        episode.begun, episode.heard = True, math.inf
         try:
             decision = await asyncio.wrap_future(self._ask(episode, observation, key, pause))
             self.actions += 1
             return decision
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
+            episode.heard = time.monotonic()
 
     def _ask(self, episode: ClientEpisode, *request) -> Future:
         """What the inference thread will answer."""
         if not self._rounds:
+            self.metrics.shared(1)
             return self._thread.submit(self._decide, episode, *request)
         answer: Future = Future()
         self._queue.put((episode, request, answer))
@@ -137,6 +167,8 @@ class Service:
             if None in calls:
                 return
             calls = [call for call in calls if call[2].set_running_or_notify_cancel()]     # a client may have gone
+            if calls:
+                self.metrics.shared(len(calls))
             work = [(episode.seat, functools.partial(self._decide, episode, *request)) for episode, request, _ in calls]
             for (*_, answer), done in zip(calls, rounds.run(work)):
                 _hand_over(done, answer)
@@ -162,8 +194,10 @@ class Service:
         """Two decisions about nothing: the first passes allocate and compile."""
         black = Observation(np.zeros((256, 256, 3), np.uint8), "warm up")
         for _ in range(2):
-            for answer in [self._ask(self.episode(), black, self._key, PAUSE) for _ in range(self._batch)]:
+            episodes = [self.episode() for _ in range(self._batch)]
+            for answer in [self._ask(episode, black, self._key, PAUSE) for episode in episodes]:
                 answer.result()
+            self._episodes.difference_update(episodes)
 
     def close(self) -> None:
         """Nothing more will be asked."""
