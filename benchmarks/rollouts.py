@@ -20,7 +20,7 @@ from vla_sd_ros.inputs import CHECKPOINT
 from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.supervisor import Supervisor
 
-ACCELERATORS = ("draft_head.safetensors", "drafter.safetensors")
+ACCELERATORS = ("draft_head.safetensors", "drafter.safetensors", "database")
 SETTLED = 0.6  # s after a reset: the camera and the arm's pose are of the new scene
 RECORDED = 2.0  # s after a goal, in which its bag is closed
 COMMAND = [sys.executable, "-m", "vla_sd_ros.cli"]
