@@ -244,7 +244,8 @@ def tables() -> list[str]:
     lines = []
     for name, report in read("decoders_*.json").items():
         shifted = f", objects shifted by up to 2 cm (seed {report['seed']})" if report.get("seed") else ""
-        about = f"{report['suite']}{shifted}, {report['episodes']} episodes a decoder; floor {report['floor_ms']:.1f} ms"
+        alone = f", one process of {name.removeprefix('decoders_').replace('_', ' ')}" if "thread" in name else ""
+        about = f"{report['suite']}{shifted}{alone}, {report['episodes']} episodes a decoder; floor {report['floor_ms']:.1f} ms"
         lines += [f"### {about}", "", *closed_loop(report), "", plot(name, report), "", source_of(report), ""]
     for report in read("decode_*.json").values():
         about = f"{report['observations']} recorded observations; floor {report['floor_ms']:.2f} ms"
