@@ -349,7 +349,7 @@ def ratio(begin, end) -> float | None:
 
 def new_run_folder(output: Path) -> Path:
     """A new folder named for the time, with logs/ in it. Raises BadInput where it cannot be made."""
-    from vla_sd_ros.report.runs import new_run_folder as new_run
+    from vla_sd_ros.runs import new_run_folder as new_run
 
     folder = new_run(output)
     (folder / "logs").mkdir()
