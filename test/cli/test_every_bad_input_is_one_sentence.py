@@ -129,6 +129,20 @@ ROWS = [
           ({"vision__merge": 1000}, "a vision.merge of at most 4"),
           ({"text__hidden_size": "32"}, "whole numbers from 1 to 10000000 in text.hidden_size, not '32'"),
           ({"vision__width": 32.0}, "whole numbers from 1 to 10000000 in vision.width, not '32.0'"),
+    *(Row(f"{command} {option} {value}", [command, option, value], f"{option}: '{value}' must be {sentence}")
+      for command, option, value, sentence in (
+          ("serve", "--port", "99999", "a whole number from 0 to 65535"),
+          ("serve", "--threads", "-1", "a whole number from 0 to 1024"),
+          ("serve", "--batch", "0", "a whole number from 1 to 32"), ("console", "--port", "-1", "a whole number from 0 to 65535"),
+          ("train", "--learning-rate", "nan", "a number from 1e-09 to 1"),
+          ("train-drafter", "--noise", "-1", "a number from 0 to 100"),
+          ("train-head", "--weight-decay", "much", "a number from 0 to 10"), ("collect", "--noise", "inf", "a number from 0 to 100"),
+          ("adapt", "--drafter-rate", "0", "a number from 1e-09 to 1"), ("export", "--rate", "-5", "a number from 0 to 10000"),
+          ("build-db", "--control-period", "0", "a number from 0.0001 to 3600"),
+          ("build-db", "--stride", "0", "a whole number from 1"))),
+    Row("adapt --action-scale 0.05 0", ["adapt", "--action-scale", "0.05", "0"], "'0' must be a number from 1e-09"),
+    *(Row(f"bench {option} {value}", ["bench", command, option, value], f"{option}: '{value}' must be a whole number from")
+      for command, option, value in (("libero", "--seed", "-1"), ("decode", "--seed", "1.5"), ("decode", "--actions", "0"))),
           ({"vision__width": 33}, "a vision.width that vision.heads divides"),
           ({"action_end": 5}, "an action_end from 256"), ({"action_end": -1}, "whole numbers from 1 to 10000000 in action_end"),
           ({"action_end": 321}, "an action_end from 256, the number of action tokens, to text.vocab_size, 320"),

@@ -27,7 +27,7 @@ def file(folder: Path, run: str, name: str) -> Path | None:
 
 
 def _run(path: Path) -> dict:
-    found = {"name": path.name, "files": [name for name in FILES if (path / name).is_file()], "problem": ""}
+    found: dict = {"name": path.name, "files": [name for name in FILES if (path / name).is_file()], "problem": ""}
     try:
         summary = read_summary(path)
         found |= {key: value for key in SHOWN if _plain(value := summary.get(key))}
