@@ -66,6 +66,10 @@ def settings(text: str) -> Callable[[Path], object]:
         f'{{"/**/vla_node": {{ros__parameters: {{decoder: {{{text}}}}}}}}}')
 
 
+def written(content: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / "decoder.yaml").write_bytes(content)
+
+
 SIX = [0.02] * 3 + [0.05] * 3
 ROWS = [
     *(Row(f"send {option} {value}", ["send", "go", option, value], f"{option}: '{value}' {sentence}")
@@ -108,7 +112,8 @@ ROWS = [
       for command, option in (
           (["collect", "--episodes-per-task", "1"], "--output"), (["train", "--demonstrations", "{tmp}"], "--output"),
           (["export", "--source", "{tmp}"], "--output"), (["adapt", "--source", "{tmp}"], "--output"),
-          (["record"], "--output-dir"), (["build-db", "--source", "{tmp}"], "--output"), (["calibrate", "--observations", "{tmp}"], "--output"),
+          (["record"], "--output-dir"), (["build-db", "--source", "{tmp}"], "--output"),
+          (["calibrate", "--observations", "{tmp}"], "--output"),
           (BENCH, "--json"))),
     *(Row(f"{command[0]} {text!r}", [*command, text], f"the instruction {wrong}; say in words what the arm shall do")
       for command in (["send"], ["demo", "--instruction"], ["trial", "{tmp}/study", "--simulator", "--instruction"])
@@ -187,6 +192,11 @@ ROWS = [
         ("prefil", "unknown decoder 'prefil'"), ("retrieval_only", "needs a database"))),
     *(Row(f"{command[0]}: settings file", [*command, "--settings", "{tmp}/decoder.yaml"], "relaxed_radius is 'nine', but must be",
           change=settings("relaxed_radius: nine")) for command in (BENCH, ["serve", "--port", "0"])),
+    *(Row(f"settings file: {what}", [*BENCH, "--settings", "{tmp}/decoder.yaml"], sentence, change=written(content))
+      for what, content, sentence in (
+          ("Latin-1", "a: \xf6".encode("latin-1"), "decoder.yaml cannot be read: 'utf-8' codec can't decode byte 0xf6"),
+          ("no YAML", b"a: [", "decoder.yaml is not YAML"), ("a list", b"[1]", "decoder.yaml is no parameter file"),
+          ("nested", b"[" * 5000, "decoder.yaml is not YAML"), ("nothing", b"", "decoder.yaml has no parameters of a decoder"))),
     Row("serve: decoder", ["serve", "--port", "0", "--decoder", "prefil", "--checkpoint", "nowhere"], "unknown decoder 'prefil'"),
     Row("serve: database", ["serve", "--port", "0", "--decoder", "heisd", "--checkpoint", "nowhere"], "needs a database"),
 ]
