@@ -22,7 +22,8 @@ from vla_sd_msgs.srv import ResetScene
 from vla_sd_ros.messages.poses import pose_of
 from vla_sd_ros.messages.qos import LATCHED
 from vla_sd_ros.nodes.answers import answering_later
-from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, PlainNode, run, sentence
+from vla_sd_ros.nodes.parameters import ERROR, OK, STEADY, WARN, PlainNode
+from vla_sd_ros.nodes.process import run, sentence
 from vla_sd_ros.nodes.sim_parameters import TABLE
 from vla_sd_ros.sim import urdf
 from vla_sd_ros.sim.judge import State

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parameters of sim_node, read without the simulator."""
-from vla_sd_ros.nodes.lifecycle import ParameterSpec
+from vla_sd_ros.nodes.parameters import ParameterSpec
 from vla_sd_ros.sim.suites import INITIAL_STATES, SUITES, TASKS_PER_SUITE
 
 TABLE = (

@@ -5,7 +5,7 @@ from typing import Any
 
 from rclpy.parameter import Parameter
 
-from vla_sd_ros.nodes.lifecycle import ParameterSpec
+from vla_sd_ros.nodes.parameters import ParameterSpec
 
 Check = Callable[[dict[str, Any]], object]
 
