@@ -119,7 +119,8 @@ def bodies_that_never_end(port: int) -> None:
         connection.close()
 
 
-@pytest.mark.parametrize("attack", [empty_maps, empty_lists_in_json, bodies_in_gzip, bodies_in_zstd, half_requests, bodies_that_never_end])
+@pytest.mark.parametrize("attack", [
+    empty_maps, empty_lists_in_json, bodies_in_gzip, bodies_in_zstd, half_requests, bodies_that_never_end])
 def test_the_robots_goal_goes_on(server, attack):
     before = server.memory
     with Robot(server.port) as robot:
