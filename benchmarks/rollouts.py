@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from vla_sd_ros.demo import SimulatedSystem, linger, node_command, parameter_file, prepare_environment, say, wait
+from vla_sd_ros.demo import SimulatedSystem, linger, node_command, parameter_file, prepare_environment, refuse_wrong, say, wait
 from vla_sd_ros.environment import check_environment
 from vla_sd_ros.inputs import CHECKPOINT
 from vla_sd_ros.policy import checkpoint
@@ -73,6 +73,7 @@ def roll_out(work: Path, policy: Path, arguments: argparse.Namespace) -> dict:
                                    checkpoint=str(policy), adapted=None, instruction=None)
         environment = prepare_environment(None)
         check_environment()
+        refuse_wrong(scene, parameter_file(None))
         (work / "logs").mkdir(parents=True, exist_ok=True)
         with Supervisor(environment, work / "logs") as supervisor:
             told = Rollouts(scene, supervisor, work / "runs", arguments.tasks, arguments.goals, arguments.time_limit).run()

@@ -18,6 +18,7 @@ from typing import Any
 from vla_sd_ros import inputs, parameter_files
 from vla_sd_ros.checkpoint_places import refuse_unusable
 from vla_sd_ros.environment import LAST_DOMAIN, check_environment, start_ros
+from vla_sd_ros.inputs import BadInput
 from vla_sd_ros.supervisor import ChildEnded, Interrupted, Supervisor
 
 NODES = ("sim_node", "arm_node", "vla_node")
@@ -36,9 +37,9 @@ class StartupFailed(Exception):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
     parser.add_argument("--suite", help="LIBERO suite; default: that of the parameter file")
-    parser.add_argument("--task", type=int, help="index of the task, 0..9")
-    parser.add_argument("--initial-state", type=int, help="index of the initial state, 0..49")
-    parser.add_argument("--seed", type=int, help="seed that shifts the objects; 0: none")
+    parser.add_argument("--task", type=inputs.whole(0, 9), help="index of the task, 0..9")
+    parser.add_argument("--initial-state", type=inputs.whole(0, 49), help="index of the initial state, 0..49")
+    parser.add_argument("--seed", type=inputs.whole(0, 2**31 - 1), help="seed that shifts the objects; 0: none")
     parser.add_argument("--checkpoint", help="policy: ./directory, or a shipped one; default: that of the parameter file")
     parser.add_argument("--adapted", type=inputs.path, help="bundle of vla-sd adapt for the policy")
     parser.add_argument("--instruction", type=inputs.instruction, help="the sentence; default: the task's own")
@@ -57,8 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         environment = prepare_environment(arguments.domain_id)
         check_environment()
-        folder = new_run_folder(arguments.output_dir)
         parameters = parameter_file(arguments.params)
+        refuse_wrong(arguments, parameters)
+        folder = new_run_folder(arguments.output_dir)
         with Supervisor(environment, folder / "logs") as supervisor:
             outcome = Demo(arguments, supervisor, parameters, folder).run()
     except StartupFailed as error:
@@ -111,7 +113,6 @@ class SimulatedSystem:
 
     def run(self) -> Any:
         """Start, execute, stop everything; returns what execute() does. Raises StartupFailed."""
-        self._refuse_wrong()
         start_ros()
         import rclpy
 
@@ -133,21 +134,6 @@ class SimulatedSystem:
 
     def while_loading(self) -> None:
         """Override: what is done while the model is loading and the simulator runs already."""
-
-    def _refuse_wrong(self) -> None:
-        """StartupFailed for what a node would refuse as it starts, before any is started."""
-        from vla_sd_ros.nodes.tables import refuse_wrong
-
-        try:
-            sections, namespace = parameter_files.read(self._parameters), self.arguments.namespace.strip("/")
-            given = {node: parameter_files.values_of(sections, f"/{namespace}/{node}") for node in MANAGED}
-            for node in MANAGED:
-                refuse_wrong(node, given[node])
-            checkpoint = self.arguments.checkpoint or given["vla_node"].get("policy.checkpoint", inputs.CHECKPOINT)
-            if not given["vla_node"].get("policy.remote"):
-                refuse_unusable(str(checkpoint), real_arm=False)
-        except ValueError as error:
-            raise StartupFailed(str(error)) from error
 
     def _start(self) -> None:
         began = time.monotonic()
@@ -183,15 +169,9 @@ class SimulatedSystem:
             raise StartupFailed(f"in ROS domain {os.environ['ROS_DOMAIN_ID']} there is {' and '.join(there())} that the demo "
                                 "did not start; leave --domain-id out for a domain of the demo's own, or give another one")
 
-    def _command(self, module: str) -> list[str]:
+    def _command(self, node: str) -> list[str]:
         """The command line of a node; what the command line sets comes last and wins over the file."""
-        a = self.arguments
-        overrides = {
-            "sim_node": {"suite": a.suite, "task": a.task, "initial_state": a.initial_state, "seed": a.seed},
-            "arm_node": {"autostart": False},
-            "vla_node": {"autostart": False, "policy.checkpoint": a.checkpoint, "policy.adapted": a.adapted},
-        }[module]
-        return node_command(module, a.namespace, overrides, self._parameters)
+        return node_command(node, self.arguments.namespace, overrides(self.arguments)[node], self._parameters)
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
         """Raises StartupFailed when the condition does not come true."""
@@ -291,6 +271,31 @@ class Demo(SimulatedSystem):
         }
 
 
+def overrides(a: argparse.Namespace) -> dict[str, dict]:
+    """What the command line sets of each node's parameters; None: nothing."""
+    return {
+        "sim_node": {"suite": a.suite, "task": a.task, "initial_state": a.initial_state, "seed": a.seed},
+        "arm_node": {"autostart": False},
+        "vla_node": {"autostart": False, "policy.checkpoint": a.checkpoint, "policy.adapted": a.adapted and str(a.adapted)},
+    }
+
+
+def refuse_wrong(arguments: argparse.Namespace, parameters: Path) -> None:
+    """Raises BadInput for what a node would refuse as it starts, before any is started."""
+    from vla_sd_ros.nodes import tables
+
+    try:
+        sections, namespace = parameter_files.read(parameters), arguments.namespace.strip("/")
+        for node, values in overrides(arguments).items():
+            given = parameter_files.values_of(sections, f"/{namespace}/{node}")
+            given |= {name: value for name, value in values.items() if value is not None}
+            tables.refuse_wrong(node, given)
+            if node == "vla_node" and not given.get("policy.remote"):
+                refuse_unusable(str(given.get("policy.checkpoint", inputs.CHECKPOINT)), real_arm=False)
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+
+
 def node_command(module: str, namespace: str, values: dict, parameters: Path | None = None) -> list[str]:
     """The command line of a node; its values, but None, come last and win over the parameter file.
 
@@ -349,7 +354,7 @@ def ratio(begin, end) -> float | None:
 
 def new_run_folder(output: Path) -> Path:
     """A new folder named for the time, with logs/ in it. Raises BadInput where it cannot be made."""
-    from vla_sd_ros.report.runs import new_run_folder as new_run
+    from vla_sd_ros.runs import new_run_folder as new_run
 
     folder = new_run(output)
     (folder / "logs").mkdir()
@@ -357,17 +362,17 @@ def new_run_folder(output: Path) -> Path:
 
 
 def parameter_file(given: Path | None) -> Path:
-    """The given parameter file, or the installed config/sim.yaml. Raises StartupFailed when it is not there."""
+    """The given parameter file, or the installed config/sim.yaml. Raises BadInput when it is not there."""
     if given is not None:
         if not given.is_file():
-            raise StartupFailed(f"there is no parameter file {given}")
+            raise BadInput(f"there is no parameter file {given}")
         return given
     from vla_sd_ros.ament import share
 
     try:
         return share("config", "sim.yaml")
     except FileNotFoundError as error:
-        raise StartupFailed(str(error)) from error
+        raise BadInput(str(error)) from error
 
 
 def prepare_environment(domain: int | None) -> dict[str, str]:
@@ -408,4 +413,4 @@ def free_domain() -> int:
     for domain in random.sample(DOMAINS, len(DOMAINS)):
         if not in_use(domain):
             return domain
-    raise StartupFailed("every ROS domain from 1 to 99 is in use; name one with --domain-id")
+    raise BadInput("every ROS domain from 1 to 99 is in use; name one with --domain-id")

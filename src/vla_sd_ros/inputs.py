@@ -52,6 +52,26 @@ def count(text: str) -> int:
     return whole(1, 10**9)(text)
 
 
+def number(low: float, high: float) -> Callable[[str], float]:
+    """For argparse: numbers from low to high."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} must be a number from {low:g} to {high:g}")
+        return value
+
+    return read
+
+
+RATE = number(1e-9, 1.0)  # of learning
+PORT = whole(0, 2**16 - 1)  # 0: any free one
+SEED = whole(0, 2**32 - 1)  # what numpy takes
+
+
 def seconds(text: str) -> float:
     """For argparse: a duration [s]."""
     try:
@@ -105,7 +125,7 @@ def checked_topic(text: str) -> str:
 
 def add_largest_step(parser: argparse.ArgumentParser) -> None:
     """Declares --largest-step [m] [rad]."""
-    parser.add_argument("--largest-step", type=float, nargs=2, default=LARGEST_STEP, metavar=("METRES", "RADIANS"),
+    parser.add_argument("--largest-step", type=number(1e-6, 1e6), nargs=2, default=LARGEST_STEP, metavar=("METRES", "RADIANS"),
                         help="what the action statistics may hold along an axis; more are other units, and refused "
                              "(default: %(default)s)")
 

@@ -50,7 +50,7 @@ def read(path: str | Path) -> list[Section]:
         tree = yaml.compose(Path(path).read_text(), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"the parameter file {path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     sections: dict[str, dict] = {}
     try:

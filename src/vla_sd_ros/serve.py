@@ -28,11 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--database", default="",
                         help="trajectory database: a directory, or a Qdrant server's URL; default: the checkpoint's own")
     parser.add_argument("--drafter", default="", help="directory or file of a drafter; default: the checkpoint's own")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads of the model; default: the library's choice")
-    parser.add_argument("--batch", type=int, default=1,
+    parser.add_argument("--threads", type=inputs.whole(0, 1024), default=0,
+                        help="CPU threads of the model; default: the library's choice")
+    parser.add_argument("--batch", type=inputs.whole(1, MOST), default=1,
                         help="clients that share the model's passes, where they ask within 5 ms (default: %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need a key")
-    parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0: any free one")
+    parser.add_argument("--port", type=inputs.PORT, default=8000, help="port to listen on; 0: any free one")
     parser.add_argument("--api-key-file", help="file with the key that clients must send")
     parser.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN",
                         help="web page that may ask, as http://host:port; without it browsers are refused")
@@ -85,8 +86,6 @@ def load(arguments: argparse.Namespace):
         arguments.checkpoint, arguments.device, arguments.unnorm_key, arguments.threads, arguments.dtype, arguments.quantization,
         arguments.drafter, arguments.database, adapted=arguments.adapted, largest_step=tuple(arguments.largest_step))
     factory.check(decoder, drafter=True, database=has_database(source))
-    if not 1 <= arguments.batch <= MOST:
-        raise ValueError(f"--batch is {arguments.batch}, but must lie in 1 .. {MOST}")
     choice = Choice(decoder, replace(adapted.settings, **read_settings(arguments.settings)))
     model = load_model(source)
     vla = model.vla

@@ -2,6 +2,7 @@
 """Whatever cannot be used, an argument, a variable, a file or a folder, is told in one sentence, with exit code 2."""
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from vla_sd_ros import policy
 from vla_sd_ros.cli import main
 
 BENCH = ["bench", "drafts", "--observations", "{tmp}/none", "--checkpoint", "{tmp}/c"]
+TRIAL = ["trial", "{tmp}/study", "--arm", "autoregressive", "--arm", "fused"]
+ROBOT = ["robot", "franka", "--robot-ip", "127.0.0.9"]
 DOCTOR = ["doctor", "--checkpoint", "{tmp}/c"]
 
 
@@ -63,6 +66,10 @@ def settings(text: str) -> Callable[[Path], object]:
         f'{{"/**/vla_node": {{ros__parameters: {{decoder: {{{text}}}}}}}}}')
 
 
+def written(content: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / "decoder.yaml").write_bytes(content)
+
+
 SIX = [0.02] * 3 + [0.05] * 3
 ROWS = [
     *(Row(f"send {option} {value}", ["send", "go", option, value], f"{option}: '{value}' {sentence}")
@@ -78,19 +85,35 @@ ROWS = [
     Row("no UTF-8", ["send", "\udcff\udcfe"], r"argument 2 is no UTF-8: b'\xff\xfe'"),
     Row("no UTF-8 in an option", ["demo", "--instruction", "\udcff"], "argument 3 is no UTF-8"),
     *(Row(f"{command} with {name}={value}", [command, *more], sentence, {name: value, **also})
-      for command, more in (("send", ["go"]), ("demo", ["--domain-id", "77"]))
+      for command, *more in (["send", "go"], ["demo", "--domain-id", "77"], ["record"], ["console", "--port", "0"], ROBOT,
+                             [*TRIAL, "--instruction", "go"])
       for name, value, sentence, also in (
           ("RMW_IMPLEMENTATION", "rmw_none_cpp", "'rmw_none_cpp', which this installation does not have: unset it, or set", {}),
           ("ROS_LOG_DIR", "/proc/nowhere", "cannot write its logs to /proc/nowhere", {}),
           ("HOME", None, "HOME is not set", {"ROS_LOG_DIR": None, "ROS_HOME": None}),
           ("HOME", "/proc/nowhere", "cannot write its logs to /proc/nowhere/.ros/log", {"ROS_LOG_DIR": None, "ROS_HOME": None}))),
-    *(Row(f"domain {value}", ["send", "go"], f"ROS_DOMAIN_ID is '{value}', but must be a whole number from 0 to 232",
-          {"ROS_DOMAIN_ID": value}) for value in ("abc", "233", "-1", "1.5")),
-    Row("read-only working directory", ["demo"], "give another --output-dir", folder="/proc"),
+    *(Row(f"{command[0]} domain {value}", command, f"ROS_DOMAIN_ID is '{value}', but must be a whole number from 0 to 232",
+          {"ROS_DOMAIN_ID": value})
+      for command, *values in ((["send", "go"], "abc", "233", "-1", "1.5"), (["record"], "abc"), (["console", "--port", "0"], "abc"),
+                               (ROBOT, "abc"), ([*TRIAL, "--instruction", "go"], "abc"))
+      for value in values),
+    *(Row(f"{command[0]}: read-only working directory", command, "give another", folder="/proc")
+      for command in (["demo"], ["record"], ["trial", "study", *TRIAL[2:], "--instruction", "go"],
+                      ["export", "--source", "{tmp}", "--output", "o"], ["adapt", "--source", "{tmp}", "--output", "o"])),
+    *(Row(f"demo {' '.join(options)}", ["demo", *options], sentence) for options, sentence in (
+        (["--task", "99"], "must be a whole number from 0 to 9"), (["--seed", "-1"], "must be a whole number from 0 to 2147483647"),
+        (["--initial-state", "50"], "must be a whole number from 0 to 49"),
+        (["--suite", "nonsense"], "sim_node: parameter 'suite' is 'nonsense', but must be one of: libero_object"))),
+    Row("demo: a task of the file", ["demo", "--params", "{tmp}/p.yaml"], "sim_node: parameter 'task' is 99, but must lie in 0 .. 9",
+        change=lambda folder: (folder / "p.yaml").write_text("/**/sim_node: {ros__parameters: {task: 99}}")),
+    Row("trial --suite nonsense", [*TRIAL, "--simulator", "--suite", "nonsense"], "sim_node: parameter 'suite' is 'nonsense'"),
+    Row("report of nothing", ["report", "{tmp}/none"], "has no episode/; give the folder of a run"),
     *(Row(f"{command[0]} {option} below a file", [*command, option, "{tmp}/file/x"], f"give another one with {option}")
       for command, option in (
           (["collect", "--episodes-per-task", "1"], "--output"), (["train", "--demonstrations", "{tmp}"], "--output"),
-          (["build-db", "--source", "{tmp}"], "--output"), (["calibrate", "--observations", "{tmp}"], "--output"),
+          (["export", "--source", "{tmp}"], "--output"), (["adapt", "--source", "{tmp}"], "--output"),
+          (["record"], "--output-dir"), (["build-db", "--source", "{tmp}"], "--output"),
+          (["calibrate", "--observations", "{tmp}"], "--output"),
           (BENCH, "--json"))),
     *(Row(f"{command[0]} {text!r}", [*command, text], f"the instruction {wrong}; say in words what the arm shall do")
       for command in (["send"], ["demo", "--instruction"], ["trial", "{tmp}/study", "--simulator", "--instruction"])
@@ -111,6 +134,20 @@ ROWS = [
       for command, more in (("train", ["--output", "{tmp}/o"]), ("train-drafter", ["--checkpoint", "{tmp}/c"]))),
     *(Row(f"{command} --processes 0", [command, "--processes", "0"], "must be a whole number from 1")
       for command in ("train", "train-drafter")),
+    *(Row(f"{command} {option} {value}", [command, option, value], f"{option}: '{value}' must be {sentence}")
+      for command, option, value, sentence in (
+          ("serve", "--port", "99999", "a whole number from 0 to 65535"),
+          ("serve", "--threads", "-1", "a whole number from 0 to 1024"),
+          ("serve", "--batch", "0", "a whole number from 1 to 32"), ("console", "--port", "-1", "a whole number from 0 to 65535"),
+          ("train", "--learning-rate", "nan", "a number from 1e-09 to 1"),
+          ("train-drafter", "--noise", "-1", "a number from 0 to 100"),
+          ("train-head", "--weight-decay", "much", "a number from 0 to 10"), ("collect", "--noise", "inf", "a number from 0 to 100"),
+          ("adapt", "--drafter-rate", "0", "a number from 1e-09 to 1"), ("export", "--rate", "-5", "a number from 0 to 10000"),
+          ("build-db", "--control-period", "0", "a number from 0.0001 to 3600"),
+          ("build-db", "--stride", "0", "a whole number from 1"))),
+    Row("adapt --action-scale 0.05 0", ["adapt", "--action-scale", "0.05", "0"], "'0' must be a number from 1e-09"),
+    *(Row(f"bench {option} {value}", ["bench", command, option, value], f"{option}: '{value}' must be a whole number from")
+      for command, option, value in (("libero", "--seed", "-1"), ("decode", "--seed", "1.5"), ("decode", "--actions", "0"))),
     Row("train-head --images 0", ["train-head", "--images", "0"], "must be a whole number from 1"),
     Row("episodes of something else", ["train", "--demonstrations", "{tmp}", "--output", "{tmp}/o"],
         "episode0.npz was not made by this version of vla-sd collect", change=lambda folder: np.savez(
@@ -155,12 +192,20 @@ ROWS = [
         ("prefil", "unknown decoder 'prefil'"), ("retrieval_only", "needs a database"))),
     *(Row(f"{command[0]}: settings file", [*command, "--settings", "{tmp}/decoder.yaml"], "relaxed_radius is 'nine', but must be",
           change=settings("relaxed_radius: nine")) for command in (BENCH, ["serve", "--port", "0"])),
+    *(Row(f"settings file: {what}", [*BENCH, "--settings", "{tmp}/decoder.yaml"], sentence, change=written(content))
+      for what, content, sentence in (
+          ("Latin-1", "a: \xf6".encode("latin-1"), "decoder.yaml cannot be read: 'utf-8' codec can't decode byte 0xf6"),
+          ("no YAML", b"a: [", "decoder.yaml is not YAML"), ("a list", b"[1]", "decoder.yaml is no parameter file"),
+          ("nested", b"[" * 5000, "decoder.yaml is not YAML"), ("nothing", b"", "decoder.yaml has no parameters of a decoder"))),
     Row("serve: decoder", ["serve", "--port", "0", "--decoder", "prefil", "--checkpoint", "nowhere"], "unknown decoder 'prefil'"),
     Row("serve: database", ["serve", "--port", "0", "--decoder", "heisd", "--checkpoint", "nowhere"], "needs a database"),
 ]
 PROCESSES = [   # what is read when a library is first imported
     Row("MUJOCO_GL of the simulator", ["collect"], "MUJOCO_GL is 'nonsense', but must be one of egl", {"MUJOCO_GL": "nonsense"}),
     Row("MUJOCO_GL of the demo", ["demo"], "MUJOCO_GL is 'nonsense', but must be one of egl", {"MUJOCO_GL": "nonsense"}),
+    Row("MUJOCO_GL of a trial", ["trial", "study", *TRIAL[2:], "--simulator"], "MUJOCO_GL is 'nonsense'", {"MUJOCO_GL": "nonsense"}),
+    Row("RMW_IMPLEMENTATION of a trial", ["trial", "study", *TRIAL[2:], "--simulator"], "'rmw_none_cpp', which this installation",
+        {"RMW_IMPLEMENTATION": "rmw_none_cpp"}),
     Row("bytes", ["send", "\udcff\udcfe"], "argument 2 is no UTF-8"),
 ]
 
@@ -201,6 +246,12 @@ def test_in_process(row, files, monkeypatch, capsys):
     assert row.sentence in last
 
 
+def test_no_option_takes_any_number_there_is():
+    options = [line.strip() for path in Path(policy.__file__).parents[1].rglob("*.py") for line in path.read_text().splitlines()
+               if re.search(r"add_argument\(.*type=(int|float)\b|^ *\"--.*type=(int|float)\b", line)]
+    assert options == []
+
+
 @pytest.mark.parametrize(("name", "value"), [("ROS_DOMAIN_ID", "abc"), ("RMW_IMPLEMENTATION", "rmw_none_cpp"),
                                              ("ROS_LOG_DIR", "/proc/nowhere")])
 def test_a_node_says_why_it_could_not_start(name, value):
@@ -216,3 +267,4 @@ def test_in_a_process(row, tmp_path):
                           capture_output=True, text=True, env=os.environ | row.environment, cwd=tmp_path, timeout=60)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert row.sentence in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []  # a study that was made could not be given other variables

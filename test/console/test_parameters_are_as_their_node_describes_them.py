@@ -8,7 +8,7 @@ from rclpy.parameter import Parameter
 
 from vla_sd_ros.console import Refused, parameters
 from vla_sd_ros.nodes.arm_node import ArmNode
-from vla_sd_ros.nodes.lifecycle import ParameterSpec
+from vla_sd_ros.nodes.parameters import ParameterSpec
 from vla_sd_ros.nodes.vla_node import VlaNode
 
 

@@ -145,6 +145,6 @@ def test_clipped_commands_are_counted():
 
 
 def test_the_codes_are_those_of_the_message():
-    messages = pytest.importorskip("vla_sd_msgs.msg")
+    messages = pytest.importorskip("vla_sd_msgs.msg", reason="vla_sd_msgs is not installed (pip install ./msg)")
     for code in Code:
         assert int(code) == getattr(messages.ArmStatus, code.name)

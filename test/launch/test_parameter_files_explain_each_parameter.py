@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from vla_sd_ros.nodes.arm_node import ArmNode
-from vla_sd_ros.nodes.lifecycle import ManagedNode, ParameterSpec
+from vla_sd_ros.nodes.lifecycle import ManagedNode
+from vla_sd_ros.nodes.parameters import ParameterSpec
 from vla_sd_ros.nodes.franka_driver import FrankaDriver
 from vla_sd_ros.nodes.sim_arm_node import SimArmNode
 from vla_sd_ros.nodes.vla_node import VlaNode

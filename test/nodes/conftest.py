@@ -213,7 +213,7 @@ def make_driver(domain):
     from rclpy.signals import SignalHandlerOptions
 
     from vla_sd_ros.nodes.driver_node import SHARED, DriverNode
-    from vla_sd_ros.nodes.lifecycle import ParameterSpec
+    from vla_sd_ros.nodes.parameters import ParameterSpec
 
     class Driver(DriverNode):
         TABLE = (ParameterSpec("base_frame", "base", "", read_only=True),

@@ -16,7 +16,8 @@ from vla_sd_ros.nodes.answers import answering_later
 
 
 def events(context):
-    return pytest.importorskip("rclpy.experimental").EventsExecutor(context=context)
+    experimental = pytest.importorskip("rclpy.experimental", reason="this rclpy has no EventsExecutor")
+    return experimental.EventsExecutor(context=context)
 
 
 def single(context):

@@ -18,7 +18,7 @@ from pathlib import Path
 from vla_sd_ros.policy import weights
 from vla_sd_ros.policy.config import read_config
 
-def status(field):
+def status(field):  # psutil has no peak that starts again
     return 1024 * int(dict(line.split(":") for line in open("/proc/self/status"))[field].split()[0])
 
 def peak(device="cpu", dtype=None):

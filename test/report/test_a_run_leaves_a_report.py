@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from recordings import START
 
+from vla_sd_ros.cli import main
 from vla_sd_ros.report import bag, video
 from vla_sd_ros.report.summary import write_report
 
@@ -86,3 +87,15 @@ def test_images_that_cannot_be_shown_are_counted_and_the_rest_of_the_report_is_m
                                   "debayer node between, or use one of " + summary["missing"][0].split("use one of ")[1]]
     assert len(episode.images) == 8 and len(episode.steps) == 10 and summary["latency_ms"]["median"] == 20.0
     assert (recording.folder.parent / "video.mp4").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"3", b"null", b'"x"', b"{", '{"instruction": "öffne"}'.encode("latin-1"),
+                                     b"[" * 100_000 + b"]" * 100_000])
+def test_a_summary_that_is_not_ours_is_made_anew(recording, content, capsys):
+    recording.writer.close()
+    run = recording.folder.parent
+    (run / "summary.json").write_bytes(content)
+    assert main(["report", str(run)]) == 1  # no images
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and said[0].startswith("report: summary.json tells nothing of the goal (")
+    assert json.loads((run / "summary.json").read_text())["missing"]

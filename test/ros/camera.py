@@ -12,7 +12,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
-from vla_sd_ros.nodes.lifecycle import STEADY, run
+from vla_sd_ros.nodes.parameters import STEADY
+from vla_sd_ros.nodes.process import run
 
 DEPTHS = {"reliable": 10, "best_effort": 5}  # as rmw_qos_profile_default and sensor_data have
 

@@ -6,7 +6,7 @@ from processes import BEST_EFFORT
 from sensor_msgs.msg import CompressedImage
 from vla import Vla
 
-cv2 = pytest.importorskip("cv2")
+cv2 = pytest.importorskip("cv2", reason="opencv-python is not installed")
 
 
 def test_the_arm_moves_on_compressed_images(checkpoint, tmp_path):

@@ -66,9 +66,23 @@ def empty_lists_in_json(port: int) -> None:
     assert status == 400 and "more than 10000 entries" in text
 
 
-def packed_bodies(port: int) -> None:
-    body = gzip.compress(b"\0" * (64 << 20))
-    head = f"POST /act HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+def zstd_of_zeros(blocks: int) -> bytes:
+    """A frame of RFC 8878 that says "128 KiB of zeros" for each block, in four bytes."""
+    block = [(128 << 10 << 3 | 0b010 | last).to_bytes(3, "little") + b"\0" for last in (0, 1)]
+    return b"\x28\xb5\x2f\xfd" + bytes([0, 7 << 3]) + block[0] * (blocks - 1) + block[1]
+
+
+def bodies_in_gzip(port: int) -> None:
+    packed(port, "gzip", gzip.compress(b"\0" * (64 << 20)))
+
+
+def bodies_in_zstd(port: int) -> None:
+    packed(port, "zstd", zstd_of_zeros(512))
+
+
+def packed(port: int, kind: str, body: bytes) -> None:
+    head = (f"POST /act HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Encoding: {kind}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n").encode()
     connections = [raw(port, head + body) for _ in range(30)]
     assert all(b" 415 " in connection.recv(100) for connection in connections)
     for connection in connections:
@@ -105,7 +119,8 @@ def bodies_that_never_end(port: int) -> None:
         connection.close()
 
 
-@pytest.mark.parametrize("attack", [empty_maps, empty_lists_in_json, packed_bodies, half_requests, bodies_that_never_end])
+@pytest.mark.parametrize("attack", [
+    empty_maps, empty_lists_in_json, bodies_in_gzip, bodies_in_zstd, half_requests, bodies_that_never_end])
 def test_the_robots_goal_goes_on(server, attack):
     before = server.memory
     with Robot(server.port) as robot:

@@ -74,9 +74,6 @@ def test_clients_of_a_server_that_ask_at_once(local):
         np.testing.assert_allclose(answer, local.actions(images(3, number)), rtol=1e-12)
 
 
-@pytest.mark.parametrize("arguments, sentence", [
-    (["--batch", "0"], "--batch is 0, but must lie in 1 .. 32"),
-    (["--batch", "2", "--decoder", "kerv"], "--batch works with decoders that need no drafter")])
-def test_what_cannot_be_batched_is_one_sentence(checkpoint, capsys, arguments, sentence):
-    assert main(["serve", "--checkpoint", str(checkpoint), "--port", "0", *arguments]) == 2
-    assert sentence in capsys.readouterr().err
+def test_what_cannot_be_batched_is_one_sentence(checkpoint, capsys):
+    assert main(["serve", "--checkpoint", str(checkpoint), "--port", "0", "--batch", "2", "--decoder", "kerv"]) == 2
+    assert "--batch works with decoders that need no drafter" in capsys.readouterr().err

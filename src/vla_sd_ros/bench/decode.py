@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
     parser.add_argument("--observations", type=inputs.path, help="what vla-sd bench libero --record wrote")
     parser.add_argument("--most", type=inputs.count, default=100_000, help="observations at most")
-    parser.add_argument("--seed", type=int, default=0, help="of the order of the decoders")
+    parser.add_argument("--seed", type=inputs.SEED, default=0, help="of the order of the decoders")
     parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, cuda:1")
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
     parser.add_argument("--replay", type=inputs.path, help="price the passes of this trace of vla-sd bench libero; with "
@@ -48,18 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         f"7 B parameters on devices that are not here: {', '.join(project.DEVICES)}")
     parser.add_argument("--measured", type=inputs.path, action="append", default=[], metavar="FILE",
                         help="project onto the device of this results file of vla-sd bench decode, too, by its measured floors")
-    parser.add_argument("--actions", type=int, default=100, help="actions to price of each decoder or profile")
-    parser.add_argument("--repeats", type=positive, default=20, help="of each pass that is priced (default: %(default)s)")
+    parser.add_argument("--actions", type=inputs.count, default=100, help="actions to price of each decoder or profile")
+    parser.add_argument("--repeats", type=inputs.count, default=20, help="of each pass that is priced (default: %(default)s)")
     parser.add_argument("--batch", type=batches, default=[], metavar="1,2,4",
                         help="price actions of so many robots at once, too")
     parser.add_argument("--against", choices=("transformers",), help="time its generate() on the same weights, too")
-
-
-def positive(text: str) -> int:
-    """A whole number of the command line, 1 or more."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
-    return int(text)
 
 
 def names(text: str) -> list[str]:

@@ -67,7 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes-per-task", type=inputs.whole(1, len(HELD_OUT_STATES)), default=10,
                         help=f"at most {len(HELD_OUT_STATES)}")
     parser.add_argument("--validation", action="store_true", help="the validation states instead of the held-out ones")
-    parser.add_argument("--seed", type=int, default=0, help="0: initial states as published; else objects shift by 2 cm")
+    parser.add_argument("--seed", type=inputs.whole(0, 2**31 - 1), default=0,
+                        help="0: initial states as published; else objects shift by 2 cm")
     parser.add_argument("--places", choices=("published", "random"), default="published",
                         help="random: all objects anywhere, by --seed; for scenes of objects beside a basket")
     parser.add_argument("--sentence", choices=SENTENCES, default=TASK, metavar="WHICH",

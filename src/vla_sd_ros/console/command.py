@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", type=inputs.namespace, default="vla", help="namespace of vla_node")
     parser.add_argument("--runs", type=inputs.path, default=Path("runs"), help="folder of the recordings that it shows")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need a key")
-    parser.add_argument("--port", type=inputs.whole(0, 65535), default=8080, help="port to listen on; 0: any free one")
+    parser.add_argument("--port", type=inputs.PORT, default=8080, help="port to listen on; 0: any free one")
     parser.add_argument("--api-key-file", help="file with the key that operators must give")
 
 

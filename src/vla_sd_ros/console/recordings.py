@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runs of a folder, as `vla-sd demo` leaves them: what their summaries say, and their videos. No ROS in here."""
-import json
 import math
 from pathlib import Path
 
+from vla_sd_ros.runs import read_summary
+
 MOST = 100              # runs that are shown, the newest first
-LARGEST = 1 << 20       # bytes of a summary
 FILES = ("video.mp4", "report.png", "summary.json")     # those that may be asked for
 SHOWN = ("instruction", "success", "termination_reason", "error_msg", "steps", "elapsed", "started")
 
@@ -27,14 +27,12 @@ def file(folder: Path, run: str, name: str) -> Path | None:
 
 
 def _run(path: Path) -> dict:
-    found = {"name": path.name, "files": [name for name in FILES if (path / name).is_file()], "problem": ""}
+    found: dict = {"name": path.name, "files": [name for name in FILES if (path / name).is_file()], "problem": ""}
     try:
-        if (path / "summary.json").stat().st_size > LARGEST:
-            raise ValueError("it is too large")
-        summary = json.loads((path / "summary.json").read_text())
+        summary = read_summary(path)
         found |= {key: value for key in SHOWN if _plain(value := summary.get(key))}
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        found["problem"] = f"its summary cannot be read: {getattr(error, 'strerror', None) or error}"
+    except ValueError as error:
+        found["problem"] = f"its summary cannot be read: {error}"
     return found
 
 

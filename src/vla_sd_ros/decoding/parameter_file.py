@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The decoders' settings in a ROS parameter file, for programs that are no nodes."""
 from dataclasses import fields, replace
-from pathlib import Path
 
-import yaml
-
+from vla_sd_ros import parameter_files
 from vla_sd_ros.decoding.settings import Settings
+
+DECODER = "decoder."  # before the name of each of its parameters
 
 
 def read_settings(path: str | None) -> dict:
@@ -15,16 +15,12 @@ def read_settings(path: str | None) -> dict:
 
 def read_parameters(path: str) -> tuple[str, dict]:
     """The decoder's name, empty where it says none, and its settings by name, of the same kinds of file. Raises ValueError."""
-    try:
-        nodes = yaml.safe_load(Path(path).read_text())
-        parameters = [node.get("ros__parameters", {}) for node in nodes.values()]
-        found = [entry["decoder"] for entry in parameters if "decoder" in entry]
-    except (OSError, AttributeError, TypeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is not a parameter file ({error})") from error
+    found = [of_decoder for section in parameter_files.read(path) if (of_decoder := {
+        name.removeprefix(DECODER): value for name, value in section.values.items() if name.startswith(DECODER)})]
     if not found:
         raise ValueError(f"{path} has no parameters of a decoder: vla-sd calibrate makes such a file")
-    settings = check_settings({name: value for name, value in found[0].items() if name != "name"})
-    return str(found[0].get("name", "")), settings
+    name = str(found[0].pop("name", ""))
+    return name, check_settings(found[0])
 
 
 def check_settings(settings: dict) -> dict:

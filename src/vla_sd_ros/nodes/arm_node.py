@@ -34,7 +34,9 @@ from vla_sd_ros.nodes import arm_parameters
 from vla_sd_ros.nodes.answers import answering_later
 from vla_sd_ros.nodes.arm_report import ArmReport
 from vla_sd_ros.nodes.arm_state import ArmState, age_of
-from vla_sd_ros.nodes.lifecycle import OK, STEADY, ManagedNode, run, sentence
+from vla_sd_ros.nodes.lifecycle import ManagedNode
+from vla_sd_ros.nodes.parameters import OK, STEADY
+from vla_sd_ros.nodes.process import run, sentence
 from vla_sd_ros.nodes.realtime import give_priority_back, spare_collector, take_priority
 
 MEASURED_POSE_PERIOD = 0.02  # s

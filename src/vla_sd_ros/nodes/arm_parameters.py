@@ -11,7 +11,7 @@ from vla_sd_ros.control.controller import Config
 from vla_sd_ros.control.following import FollowLimits
 from vla_sd_ros.control.reach import JointLimits
 from vla_sd_ros.control.tracker import Limits
-from vla_sd_ros.nodes.lifecycle import ParameterSpec
+from vla_sd_ros.nodes.parameters import ParameterSpec
 
 # What concerns the robot's side, in arms/.
 ROBOT = (

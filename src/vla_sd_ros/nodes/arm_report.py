@@ -11,7 +11,7 @@ from vla_sd_ros.control.codes import Code
 from vla_sd_ros.control.controller import Status
 from vla_sd_ros.control.gripper import State
 from vla_sd_ros.messages.qos import LATCHED
-from vla_sd_ros.nodes.lifecycle import ERROR, OK, WARN
+from vla_sd_ros.nodes.parameters import ERROR, OK, WARN
 
 
 class ArmReport:

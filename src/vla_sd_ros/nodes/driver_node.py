@@ -26,7 +26,8 @@ from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.messages.poses import pose_of
 from vla_sd_ros.messages.qos import LATCHED, NEWEST
 from vla_sd_ros.nodes.answers import answering_later
-from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ParameterSpec, PlainNode, sentence
+from vla_sd_ros.nodes.parameters import ERROR, OK, STEADY, WARN, ParameterSpec, PlainNode
+from vla_sd_ros.nodes.process import sentence
 
 SILENCE = 1.0  # s, after which what arm_node said last does not count
 GRAPH_PERIOD = 0.5  # s, between two looks at who publishes targets

@@ -11,7 +11,8 @@ import numpy as np
 
 from vla_sd_ros.drivers import franka
 from vla_sd_ros.nodes.driver_node import SHARED, DriverNode
-from vla_sd_ros.nodes.lifecycle import ParameterSpec, run
+from vla_sd_ros.nodes.parameters import ParameterSpec
+from vla_sd_ros.nodes.process import run
 
 DEFAULTS = franka.Settings(address="")
 

@@ -21,7 +21,8 @@ from std_srvs.srv import SetBool
 from vla_sd_msgs.msg import RunningGoal, TaskSuccess
 
 from vla_sd_ros.messages.qos import LATCHED
-from vla_sd_ros.nodes.lifecycle import OK, STEADY, ParameterSpec, PlainNode, run
+from vla_sd_ros.nodes.parameters import OK, STEADY, ParameterSpec, PlainNode
+from vla_sd_ros.nodes.process import run
 from vla_sd_ros.nodes.recorder import subscribe
 from vla_sd_ros.report.bag import EPISODE_TOPICS
 from vla_sd_ros.report.recording import GoalBags

@@ -22,7 +22,7 @@ from vla_sd_msgs.msg import ArmStatus, RunningGoal, TaskSuccess
 from vla_sd_ros.instruction import normalized, objection
 from vla_sd_ros.messages import decisions
 from vla_sd_ros.nodes.inputs import Inputs, NodeClock
-from vla_sd_ros.nodes.lifecycle import sentence
+from vla_sd_ros.nodes.process import sentence
 from vla_sd_ros.nodes.vla_parameters import MAX_STEP_LIMIT, MAX_TIME_LIMIT, goal_limits
 from vla_sd_ros.watching.goal import (CANCELED, DEACTIVATED, PREEMPTED, SCENE_RESET, SUCCESS, ClientWatch, Ending, GoalCode, GoalWatch,
                                       Situation, refused, task_failed)

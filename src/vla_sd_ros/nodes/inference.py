@@ -13,7 +13,7 @@ from vla_sd_msgs.action import ExecuteInstruction
 from vla_sd_ros.messages import decisions
 from vla_sd_ros.nodes.goals import Goals, Run
 from vla_sd_ros.nodes.inputs import Inputs, stamp_source
-from vla_sd_ros.nodes.lifecycle import sentence
+from vla_sd_ros.nodes.process import sentence
 from vla_sd_ros.nodes.vla_parameters import goal_limits
 from vla_sd_ros.watching.goal import inference_failed
 from vla_sd_ros.watching.inputs import Clock, Pacer, Sample

@@ -14,7 +14,8 @@ from rosbags.rosbag2 import WriterError
 from std_msgs.msg import Bool
 
 from vla_sd_ros.messages.qos import LATCHED
-from vla_sd_ros.nodes.lifecycle import STEADY, ParameterSpec, PlainNode, run
+from vla_sd_ros.nodes.parameters import STEADY, ParameterSpec, PlainNode
+from vla_sd_ros.nodes.process import run
 from vla_sd_ros.nodes.matching import GRAPH_PERIOD, MatchedSubscription
 from vla_sd_ros.report.bag import EPISODE_TOPICS, EpisodeWriter, Topic
 

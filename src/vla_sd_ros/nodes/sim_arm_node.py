@@ -25,7 +25,8 @@ from vla_sd_ros.arms import required
 from vla_sd_ros.arms.interbotix import EFFORTS, LINEAR
 from vla_sd_ros.messages.poses import pose_of
 from vla_sd_ros.messages.qos import LATCHED
-from vla_sd_ros.nodes.lifecycle import OK, STEADY, WARN, ParameterSpec, PlainNode, run
+from vla_sd_ros.nodes.parameters import OK, STEADY, WARN, ParameterSpec, PlainNode
+from vla_sd_ros.nodes.process import run
 from vla_sd_ros.sim.arms import Description, PoseFollower, ProfiledMotors
 
 FINGER_SPEED = 0.1  # m/s

@@ -22,11 +22,14 @@ from vla_sd_msgs.srv import ResetScene
 from vla_sd_ros.messages.poses import pose_of
 from vla_sd_ros.messages.qos import LATCHED
 from vla_sd_ros.nodes.answers import answering_later
-from vla_sd_ros.nodes.lifecycle import ERROR, OK, STEADY, WARN, ParameterSpec, PlainNode, run, sentence
+from vla_sd_ros.nodes.parameters import ERROR, OK, STEADY, WARN, PlainNode
+from vla_sd_ros.nodes.process import run, sentence
+from vla_sd_ros.nodes.sim_parameters import TABLE
 from vla_sd_ros.sim import urdf
 from vla_sd_ros.sim.judge import State
 from vla_sd_ros.sim.realtime import Listener, RealTimeScene
-from vla_sd_ros.sim.scene import INITIAL_STATES, SUITES, TASKS_PER_SUITE, LiberoScene, find_task
+from vla_sd_ros.sim.scene import LiberoScene, find_task
+from vla_sd_ros.sim.suites import INITIAL_STATES
 
 BASE_FRAME, CAMERA_FRAME = "panda_link0", "camera_optical_frame"
 JOINTS = [f"panda_joint{i}" for i in range(1, 8)] + ["panda_finger_joint1", "panda_finger_joint2"]
@@ -38,21 +41,7 @@ RESET_TIMEOUT = 60.0  # [s]
 class SimNode(PlainNode):
     """The node; see the module's docstring."""
 
-    TABLE = (
-        ParameterSpec("suite", "libero_object", "LIBERO suite of the scene; later: service ~/reset.", choices=SUITES,
-                      read_only=True),
-        ParameterSpec("task", 0, "Index of the task in the suite; later: service ~/reset.", 0, TASKS_PER_SUITE - 1,
-                      read_only=True),
-        ParameterSpec("initial_state", 0, "Index of the published initial state; later: service ~/reset.", 0,
-                      INITIAL_STATES - 1, read_only=True),
-        ParameterSpec("seed", 0, "Seed that shifts the objects by up to 2 cm; 0: exactly the published state.", 0,
-                      2**31 - 1, read_only=True),
-        ParameterSpec("camera_rate", 5.0, "Rate of image and camera_info [Hz]; the control rate is enough.", 0.5, 30.0,
-                      read_only=True),
-        ParameterSpec("joint_state_rate", 100.0, "Rate of joint_states, and of taking up targets [Hz]; rounded so that "
-                                                 "its period is a multiple of 2 ms.", 50.0, 500.0, read_only=True),
-        ParameterSpec("image_size", 160, "Width and height of the image [pixels].", 64, 1024, read_only=True),
-    )
+    TABLE = TABLE
 
     def __init__(self, name: str = "sim_node", **options):
         super().__init__(name, **options)

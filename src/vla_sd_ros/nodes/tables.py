@@ -5,7 +5,7 @@ from typing import Any
 
 from rclpy.parameter import Parameter
 
-from vla_sd_ros.nodes.lifecycle import ParameterSpec
+from vla_sd_ros.nodes.parameters import ParameterSpec
 
 Check = Callable[[dict[str, Any]], object]
 
@@ -13,7 +13,7 @@ Check = Callable[[dict[str, Any]], object]
 def refuse_wrong(executable: str, values: Mapping[str, Any]) -> None:
     """ValueError, with one sentence that names the node, for a type, a value, or values that do not go together.
 
-    values: by the parameters' full names; others than the node's own are passed over. The simulators are not looked at.
+    values: by the parameters' full names; others than the node's own are passed over. sim_arm_node is not looked at.
     """
     table, check = _of(executable)
     try:
@@ -40,6 +40,10 @@ def _of(executable: str) -> tuple[Sequence[ParameterSpec], Check]:
         from vla_sd_ros.nodes import vla_parameters
 
         return vla_parameters.TABLE, vla_parameters.choice
+    if executable == "sim_node":
+        from vla_sd_ros.nodes import sim_parameters
+
+        return sim_parameters.TABLE, dict
     if executable == "franka_driver":
         from vla_sd_ros.nodes.franka_driver import FrankaDriver
 

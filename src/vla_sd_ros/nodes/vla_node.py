@@ -27,7 +27,9 @@ from vla_sd_ros.nodes import vla_parameters
 from vla_sd_ros.nodes.goals import Goals
 from vla_sd_ros.nodes.inference import Inference
 from vla_sd_ros.nodes.inputs import Inputs, NodeClock
-from vla_sd_ros.nodes.lifecycle import OK, WARN, ManagedNode, run as run_node
+from vla_sd_ros.nodes.lifecycle import ManagedNode
+from vla_sd_ros.nodes.parameters import OK, WARN
+from vla_sd_ros.nodes.process import run as run_node
 from vla_sd_ros.nodes.polling import PolledTime
 from vla_sd_ros.watching.goal import DEACTIVATED
 from vla_sd_ros.watching.inputs import Latest

@@ -8,7 +8,7 @@ from vla_sd_msgs.action import ExecuteInstruction
 from vla_sd_ros.assembly import Address, Choice, Source
 from vla_sd_ros.decoding.settings import DECODERS, Settings
 from vla_sd_ros.inputs import CHECKPOINT
-from vla_sd_ros.nodes.lifecycle import ParameterSpec
+from vla_sd_ros.nodes.parameters import ParameterSpec
 from vla_sd_ros.nodes.matching import QOS
 from vla_sd_ros.watching.goal import GoalLimits
 

@@ -3,8 +3,8 @@
 
 Needs the camera's topic and `command` (EndEffectorCommand) or `decode` (DecodeStep), told by their types, in any namespace.
 """
-import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from vla_sd_ros.instruction import normalized
 from vla_sd_ros.messages.images import compressed_to_rgb, to_rgb
 from vla_sd_ros.recordings.episode import UNKNOWN, Damaged, Episode, Lazily, Options, RecordingError, Skipped
 from vla_sd_ros.recordings.rosbag import opened
+from vla_sd_ros.runs import read_summary
 
 IMAGES = {"sensor_msgs/msg/Image": to_rgb, "sensor_msgs/msg/CompressedImage": compressed_to_rgb}
 RUNNING = "vla_sd_msgs/msg/RunningGoal"
@@ -96,7 +97,7 @@ class Bag:
 
     def _instruction(self, goal: Goal) -> str:
         return (self._options.instruction or goal.sentence
-                or _summary(self._place.parent).get("instruction") or goal.scene)
+                or _of_the_run(self._place.parent) or goal.scene)
 
     def _pictures(self, topic: str, begin: int, end: int, stamps: list[int]) -> Iterator[np.ndarray | None]:
         """The images with these stamps [ns]; Damaged where not one of them can be told."""
@@ -128,15 +129,12 @@ def _decoded(connection, message) -> np.ndarray:
         raise Damaged(f"has pictures on {connection.topic} of which {error}") from error
 
 
-def _summary(run: Path) -> dict:
-    """What a run's summary.json says; nothing where it says it otherwise than we write it."""
-    try:
-        summary = json.loads((run / "summary.json").read_text(encoding="utf-8", errors="replace"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(summary, dict) or not isinstance(summary.get("instruction"), str):
-        return {}
-    return summary
+def _of_the_run(run: Path) -> str:
+    """The instruction that a run's summary names; none where there is no summary of ours."""
+    with suppress(ValueError):
+        said = read_summary(run).get("instruction")
+        return said if isinstance(said, str) else ""
+    return ""
 
 
 def _goals(reader) -> list[Goal]:

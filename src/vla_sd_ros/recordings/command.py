@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from vla_sd_ros import inputs
+
 CONTROL_PERIOD = 0.2  # [s], as vla_node's control_period
 
 
@@ -16,16 +18,18 @@ def add_arguments(parser: argparse.ArgumentParser, failed: bool = False) -> None
     parser.add_argument("--image-topic", default="", help="bags: topic of the policy's camera, where there are several")
     parser.add_argument("--camera", default="", help="datasets: key of the policy's camera, where there are several")
     parser.add_argument("--action", default="action", help="datasets: key of the actions, end-effector deltas and gripper")
-    parser.add_argument("--stride", type=_positive, default=1, help="datasets: frames in one step of the policy (20 Hz: 4)")
-    parser.add_argument("--rate", type=float, default=0.0, help="RLDS: frames a second, which it does not tell [Hz]")
+    parser.add_argument("--stride", type=inputs.count, default=1, help="datasets: frames in one step of the policy (20 Hz: 4)")
+    parser.add_argument("--rate", type=inputs.number(0.0, 1e4), default=0.0,
+                        help="RLDS: frames a second, which it does not tell [Hz]")
     parser.add_argument(
-        "--control-period", type=float, default=CONTROL_PERIOD, help="of the policy [s]; recordings of another rate are refused")
+        "--control-period", type=inputs.number(1e-4, 3600.0), default=CONTROL_PERIOD,
+        help="of the policy [s]; recordings of another rate are refused")
     parser.add_argument(
-        "--action-scale", type=float, nargs=2, default=(1.0, 1.0), metavar=("METRES", "RADIANS"),
+        "--action-scale", type=inputs.number(1e-9, 1e9), nargs=2, default=(1.0, 1.0), metavar=("METRES", "RADIANS"),
         help="datasets: in one unit of translation and rotation (robosuite: 0.05 0.5)",
     )
     parser.add_argument(
-        "--gripper", type=float, nargs=2, default=(0.0, 1.0), metavar=("CLOSED", "OPEN"),
+        "--gripper", type=inputs.number(-1e9, 1e9), nargs=2, default=(0.0, 1.0), metavar=("CLOSED", "OPEN"),
         help="datasets: values of the gripper (robosuite: 1 -1)",
     )
 
@@ -56,17 +60,8 @@ def options(arguments: argparse.Namespace):
     closed, opened = arguments.gripper
     if closed == opened:
         raise RecordingError("--gripper needs two different values, closed and open")
-    if not (arguments.rate >= 0.0 and arguments.control_period > 0.0 and min(arguments.action_scale) > 0.0):
-        raise RecordingError("--rate, --control-period and --action-scale are positive numbers")
     return Options(
         include_failed=arguments.include_failed, instruction=arguments.instruction, image_topic=arguments.image_topic,
         camera=arguments.camera, action=arguments.action, stride=arguments.stride, rate=arguments.rate,
         action_scale=tuple(arguments.action_scale), gripper=(closed, opened),
     )
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value

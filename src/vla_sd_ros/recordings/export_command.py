@@ -25,6 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.output.exists():
         raise inputs.BadInput(f"{arguments.output} exists already: give another --output")
+    inputs.writable_folder(arguments.output.parent, "--output")
     recordings, inventory = recordings_command.take_stock(arguments, arguments.source)
     periods = sorted(period for period in inventory.periods if period)
     if not periods:
@@ -33,7 +34,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise inputs.BadInput(f"the recordings have steps of {periods[0]:g} s to {periods[-1]:g} s, but a dataset has one rate: "
                               "export them by themselves")
     judged = all(episode.success is not None for episode in recordings)
-    inputs.writable_folder(arguments.output, "--output")
     with tqdm(total=inventory.episodes, unit="episode", desc="writing", file=sys.stderr) as bar:
         made = export(recordings, arguments.output, round(1.0 / periods[0], 3), judged, recordings.skip, bar.update)
     recordings_command.tell_skipped(recordings)

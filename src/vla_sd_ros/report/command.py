@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd report RUN`: make video, figure and summary of a recorded run again."""
 import argparse
-import json
 import sys
 
 from vla_sd_ros.inputs import path
@@ -15,14 +14,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
     from vla_sd_ros.report.summary import write_report
+    from vla_sd_ros.runs import SUMMARY, read_summary
 
     if not (arguments.run / "episode").is_dir():
         print(f"vla-sd report: {arguments.run} has no episode/; give the folder of a run, such as runs/<time>", file=sys.stderr)
         return 2
+    outcome = {}
     try:
-        outcome = json.loads((arguments.run / "summary.json").read_text())
-    except (OSError, json.JSONDecodeError):
-        outcome = {}
+        outcome = read_summary(arguments.run)
+    except ValueError as error:
+        print(f"report: {SUMMARY} tells nothing of the goal ({error}): the new one has only what was recorded", file=sys.stderr)
     summary = write_report(arguments.run, outcome)
     for sentence in summary["missing"]:
         print(f"report: {sentence}", file=sys.stderr)

@@ -14,7 +14,7 @@ from pathlib import Path
 from rosbags.rosbag2 import WriterError
 
 from vla_sd_ros.report.bag import EpisodeWriter, Topic
-from vla_sd_ros.report.runs import new_run_folder
+from vla_sd_ros.runs import new_run_folder
 
 BEFORE = 1.5  # s of a bag before its goal; an image may be 1 s old
 TAIL = 1.2  # s after it: the arm comes to rest, one more /diagnostics

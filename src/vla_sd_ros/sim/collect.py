@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-episode", type=inputs.whole(0, 10**9), default=0,
                         help="number, and so seed, of the first episode")
     parser.add_argument("--output", type=inputs.path, default=Path("demonstrations"))
-    parser.add_argument("--noise", type=float, default=1.0, help="scale of the expert's injected noise")
+    parser.add_argument("--noise", type=inputs.number(0.0, 100.0), default=1.0, help="scale of the expert's injected noise")
     parser.add_argument("--workers", type=inputs.count, default=multiprocessing.cpu_count())
     parser.add_argument(
         "--policy", help="checkpoint that drives while the expert labels (a DAgger round); default: the expert"

@@ -20,7 +20,6 @@ from vla_sd_ros.sim.judge import DRAWERS, Judge, Things
 from vla_sd_ros.sim.osc import OperationalSpaceController
 from vla_sd_ros.sim.suites import PERTURBED, SUITES, TASKS_PER_SUITE
 
-INITIAL_STATES = 50
 # Step limits at 5 Hz: LIBERO's caps of 280/220/300/520 steps at 20 Hz.
 STEP_LIMITS = {"libero_object": 70, "libero_spatial": 55, "libero_goal": 75, "libero_10": 130, own_scenes.OWN: 90}
 SETTLING_TIME = 0.5  # [s], LIBERO's ten idle steps, in which dropped objects come to rest

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")],
                         help="recordings of any kind that build-db reads; searched below")
     parser.add_argument("--every", type=inputs.count, default=1, metavar="N", help="use each N-th image of an episode")
-    parser.add_argument("--held-out", type=int, default=10, metavar="N", help="one in N episodes, by a hash, only measures")
+    parser.add_argument("--held-out", type=inputs.count, default=10, metavar="N", help="one in N episodes, by a hash, only measures")
     add_machine(parser)
     recordings_command.add_arguments(parser, failed=True)  # what the policy says is wanted, not what was done
 

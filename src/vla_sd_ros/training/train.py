@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from vla_sd_ros import inputs, instructions
@@ -54,8 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vision-steps", type=inputs.whole(0, 10**9), default=1500, help="steps of the vision tower alone")
     parser.add_argument("--steps", type=inputs.count, default=4000, help="steps of the whole model after that")
     parser.add_argument("--batch-size", type=inputs.count, default=64, help="over all processes")
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--seed", type=inputs.whole(0, 2**32 - 1), default=0)
+    parser.add_argument("--learning-rate", type=inputs.RATE, default=2e-3)
+    parser.add_argument("--seed", type=inputs.SEED, default=0)
     parser.add_argument("--processes", type=inputs.count, default=os.cpu_count())
     parser.add_argument("--start-from", help="checkpoint whose weights to begin with: ./directory, or a shipped one")
     parser.add_argument("--repack", action="store_true", help="read the demonstrations again")
@@ -303,12 +304,14 @@ def _set_learning_rate(trainee: Trainee, arguments: argparse.Namespace) -> None:
             group["lr"] = rate
 
 
-@torch.no_grad()
 def _update_average(trainee: Trainee, arguments: argparse.Namespace) -> None:
-    """Exponential moving average of the weights; it starts with the whole model's stage."""
+    """Exponential moving average of the weights; it starts with the whole model's stage, and is a copy before.
+
+    Not swa_utils.AveragedModel, which has one decay, fixed as it is made.
+    """
     decay = EMA_DECAY if trainee.step > arguments.vision_steps + WARM_UP else 0.0
-    for averaged, parameter in zip(trainee.average.parameters(), trainee.live().parameters()):
-        averaged.lerp_(parameter, 1 - decay)
+    update = get_ema_multi_avg_fn(decay)
+    update(list(trainee.average.parameters()), list(trainee.live().parameters()), None)
 
 
 def _evaluate(arguments: argparse.Namespace, work: Path) -> None:

@@ -66,15 +66,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=inputs.path, help=f"directory for {FILE}; default: the policy's")
     parser.add_argument("--steps", type=inputs.count, default=Training.steps)
     parser.add_argument("--batch-size", type=inputs.count, default=Training.batch_size, help="over all processes")
-    parser.add_argument("--learning-rate", type=float, default=Training.learning_rate, help="Spec-VLA, at 7 B parameters: 5e-5")
-    parser.add_argument("--betas", type=float, nargs=2, default=Training.betas, help="of AdamW")
+    parser.add_argument("--learning-rate", type=inputs.RATE, default=Training.learning_rate,
+                        help="Spec-VLA, at 7 B parameters: 5e-5")
+    parser.add_argument("--betas", type=inputs.number(0.0, 0.999999), nargs=2, default=Training.betas, help="of AdamW")
     parser.add_argument("--warm-up", type=inputs.count, default=Training.warm_up, help="steps; Spec-VLA: 2000")
-    parser.add_argument("--noise", type=float, default=Training.noise, help="width of the uniform noise on the hidden states")
-    parser.add_argument("--token-weight", type=float, default=Training.token_weight,
+    parser.add_argument("--noise", type=inputs.number(0.0, 100.0), default=Training.noise,
+                        help="width of the uniform noise on the hidden states")
+    parser.add_argument("--token-weight", type=inputs.number(0.0, 1000.0), default=Training.token_weight,
                         help="of the cross-entropy beside the smooth L1 loss")
     parser.add_argument("--evaluate", type=inputs.count, default=Training.evaluate, metavar="N",
                         help="images of held-out episodes to measure on")
-    parser.add_argument("--seed", type=inputs.whole(0, 2**32 - 1), default=0)
+    parser.add_argument("--seed", type=inputs.SEED, default=0)
     parser.add_argument("--processes", type=inputs.count, default=os.cpu_count(), help="to learn, on the CPU")
 
 

@@ -55,9 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=inputs.path, help=f"directory for {checkpoint.DRAFT_HEAD}; default: the policy's")
     parser.add_argument("--steps", type=inputs.count, default=Training.steps)
     parser.add_argument("--batch-size", type=inputs.count, default=Training.batch_size)
-    parser.add_argument("--learning-rate", type=float, default=Training.learning_rate)
-    parser.add_argument("--weight-decay", type=float, default=Training.weight_decay)
-    parser.add_argument("--seed", type=inputs.whole(0, 2**32 - 1), default=0)
+    parser.add_argument("--learning-rate", type=inputs.RATE, default=Training.learning_rate)
+    parser.add_argument("--weight-decay", type=inputs.number(0.0, 10.0), default=Training.weight_decay)
+    parser.add_argument("--seed", type=inputs.SEED, default=0)
 
 
 def run(arguments: argparse.Namespace) -> int:

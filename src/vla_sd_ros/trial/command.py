@@ -6,11 +6,13 @@ import sys
 from importlib.util import find_spec
 
 from vla_sd_ros import inputs
+from vla_sd_ros.demo import StartupFailed
 from vla_sd_ros.environment import LAST_DOMAIN
 from vla_sd_ros.inputs import BadInput
 from vla_sd_ros.supervisor import ChildEnded, Interrupted
 from vla_sd_ros.trial import study as studies
 from vla_sd_ros.trial.arms import read_arms
+from vla_sd_ros.trial.nodes import on_nodes, ready
 
 OF_A_NEW_STUDY = ("arm", "trials", "instruction", "outcome", "time_limit", "namespace", "simulator", "suite", "task", "checkpoint",
                   "params")
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--namespace", type=inputs.namespace, help="namespace of the nodes; default: vla")
     new.add_argument("--simulator", action="store_true", default=None, help="start sim_node, arm_node and vla_node for it")
     new.add_argument("--suite", help="with --simulator: LIBERO suite; default: that of the parameter file")
-    new.add_argument("--task", type=int, help="with --simulator: index of the task, 0..9")
+    new.add_argument("--task", type=inputs.whole(0, 9), help="with --simulator: index of the task, 0..9")
     new.add_argument("--checkpoint", help="with --simulator: policy; default: that of the parameter file")
     new.add_argument("--params", type=inputs.path, metavar="FILE",
                      help="with --simulator: parameters; default: the installed config/sim.yaml")
@@ -68,7 +70,9 @@ def _create_or_refuse(arguments: argparse.Namespace) -> None:
     if arguments.unblind or not given:
         raise BadInput(f"there is no study in {folder}; make one, with --arm for each decoder that it compares")
     arms = read_arms(arguments.arm or [])
-    studies.create(folder, arms, arguments.trials or 20, _protocol(arguments))
+    protocol = _protocol(arguments)
+    ready(protocol, arguments.domain_id)  # what is wrong is told now: the design that is made below is final
+    studies.create(folder, arms, arguments.trials or 20, protocol)
     print(f"{folder}: {' and '.join(sorted(arm.name for arm in arms))}, {arguments.trials or 20} trials each", flush=True)
 
 
@@ -89,18 +93,17 @@ def _protocol(a: argparse.Namespace) -> studies.Protocol:
 
 def _run_trials(arguments: argparse.Namespace, study: studies.Study) -> int | None:
     """Make what is due; the exit code where something is left."""
-    from vla_sd_ros.client import GoalRejected
-    from vla_sd_ros.demo import StartupFailed
-    from vla_sd_ros.trial.nodes import on_nodes
-
     if study.next() is None:
         return None
+    environment = ready(study.protocol, arguments.domain_id)
+    from vla_sd_ros.client import GoalRejected  # brings rclpy, which ends the process where its environment is wrong
+
     again = f"go on with: vla-sd trial {study.folder}"
     cut_off = study.begin(arguments.operator or _account(), "simulator" if study.protocol.simulator else "arm")
     if cut_off:
         print(f"{cut_off} trial that was cut off is void, and made again", flush=True)
     try:
-        done = on_nodes(study, arguments.domain_id)
+        done = on_nodes(study, environment)
         study.end()
         if done:
             return None

@@ -29,12 +29,13 @@ from pathlib import Path
 
 import yaml
 
-from vla_sd_ros.inputs import BadInput
+from vla_sd_ros.inputs import BadInput, writable_folder
 from vla_sd_ros.trial.arms import Arm
 from vla_sd_ros.whole_files import whole
 
 DATABASE = "fieldtrial.db"
 OUTCOME = "outcome.json"
+OPTION = "vla-sd trial FOLDER"  # names the folder
 REPETITIONS_MAX = 500  # of each arm
 CUT_OFF = "cut off before its end"
 SUCCESS, NOTHING = 0, -1  # the stages of fieldtrial that a trial can reach: ours has one
@@ -95,7 +96,7 @@ def create(folder: Path, arms: Sequence[Arm], repetitions: int, protocol: Protoc
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"{folder} exists and is no study; give the name of a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    writable_folder(folder.parent, OPTION)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         letters = random.SystemRandom().sample(string.ascii_lowercase[: len(arms)], len(arms))
@@ -141,6 +142,7 @@ def opened(folder: Path) -> Iterator["Study"]:
     """The study in a folder, for this process alone. Raises BadInput."""
     from fieldtrial.services._context import open_study
 
+    writable_folder(folder, OPTION)
     with open(folder / "sealed" / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
