@@ -74,13 +74,13 @@ def test_a_key_allows_them(tmp_path):
     listen("localhost", 0, "").close()
 
 
-def test_bad_starts_are_one_sentence(capsys, tmp_path, guarded):
+def test_bad_starts_are_one_sentence(capsys, tmp_path, guarded, checkpoint):
     for arguments, sentence in (
             (["--port", str(guarded[0])], f"cannot listen on 127.0.0.1, port {guarded[0]}"),
             (["--port", "0", "--host", "no.such.host.invalid"], "is no address of this machine"),
             (["--port", "0", "--api-key-file", str(tmp_path / "absent")], "the API key cannot be read"),
             (["--port", "0", "--decoder", "oracle"], "unknown decoder 'oracle': choose one of autoregressive"),
-            (["--port", "0", "--decoder", "retrieval_only", "--checkpoint", "libero"],
+            (["--port", "0", "--decoder", "retrieval_only", "--checkpoint", str(checkpoint)],
              "decoder 'retrieval_only' needs a database: set policy.database"),
             (["--port", "0", "--checkpoint", "absent"], "checkpoint 'absent' was not found")):
         assert main(["serve", *arguments]) == 2
