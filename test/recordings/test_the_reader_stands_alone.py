@@ -12,7 +12,8 @@ def test_reading_imports_nothing_of_ros_torch_or_the_rooms_above(tmp_path):
         "import sys; from pathlib import Path; from vla_sd_ros.recordings import Inventory, Recordings\n"
         f"recordings = Recordings([Path({str(tmp_path)!r})]); print(Inventory.of(recordings).episodes, len(list(recordings)))\n"
         "print({name for name in sys.modules if name in ('rclpy', 'torch', 'tensorflow', 'transformers') or\n"
-        "       name.startswith('vla_sd_ros.') and name.split('.')[1] not in\n       ('recordings', 'messages', 'inputs', 'instruction', 'runs')})"
+        "       name.startswith('vla_sd_ros.') and name.split('.')[1] not in\n"
+        "       ('recordings', 'messages', 'inputs', 'instruction', 'runs')})"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said == "1 1\nset()\n"
