@@ -47,7 +47,9 @@ def nodes(file, given, **arguments):
 
 
 def other(value):
-    """Another value of the same type."""
+    """Another value of the same type, of a suite another suite: it is one of a few."""
+    if value == "libero_spatial":
+        return "libero_object"
     return {bool: lambda: not value, int: lambda: value + 1, float: lambda: value + 0.001, str: lambda: f"{value}_of_mine",
             list: lambda: [other(entry) for entry in value]}[type(value)]()
 
