@@ -18,17 +18,17 @@ class Metrics:
     """Counters and histograms of one server. Any thread may add to them."""
 
     def __init__(self):
-        self._registry = CollectorRegistry()
-        of_us = {"namespace": "vla_sd", "registry": self._registry}
-        ProcessCollector(registry=self._registry)
-        self._requests = Counter("requests", "Observations that came, by protocol", ["protocol"], **of_us)
-        self._errors = Counter("errors", "Requests that were not answered with an action or a page, by kind", ["kind"], **of_us)
-        self._answers = Histogram("request_seconds", "From an observation to its action, the time in the queue with it", ["protocol"],
-                                  buckets=SECONDS, **of_us)
-        self._stages = Histogram("decision_seconds", "Of a decision, by decoder and stage; in a batch with the waiting for others",
-                                 ["decoder", "stage"], buckets=SECONDS, **of_us)
-        self._batch = Histogram("batch_size", "Requests that were decided together", buckets=SIZES, **of_us)
-        self._gauges = {name: Gauge(name, told, **of_us) for name, told in (
+        ours = self._registry = CollectorRegistry()
+        ProcessCollector(registry=ours)
+        self._requests = Counter("vla_sd_requests", "Observations that came, by protocol", ["protocol"], registry=ours)
+        self._errors = Counter("vla_sd_errors", "Requests that were not answered with an action or a page, by kind", ["kind"],
+                               registry=ours)
+        self._answers = Histogram("vla_sd_request_seconds", "From an observation to its action, the time in the queue with it",
+                                  ["protocol"], buckets=SECONDS, registry=ours)
+        self._stages = Histogram("vla_sd_decision_seconds", "Of a decision, by decoder and stage; in a batch with the waiting for others",
+                                 ["decoder", "stage"], buckets=SECONDS, registry=ours)
+        self._batch = Histogram("vla_sd_batch_size", "Requests that were decided together", buckets=SIZES, registry=ours)
+        self._gauges = {name: Gauge(f"vla_sd_{name}", told, registry=ours) for name, told in (
             ("ready", "Whether new goals are taken"), ("queue_length", "Requests that wait or are being decided"),
             ("clients", "Open websockets"), ("goals", "Goals that run"))}
 
