@@ -52,6 +52,7 @@ endif
 
 lint: $(VENV)/.lint
 	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check --quiet || { echo "not formatted: $(BIN)/ruff format"; exit 1; }
 	@$(BIN)/mypy
 
 # A link that leads nowhere fails.

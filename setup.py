@@ -4,6 +4,7 @@
 ROS 2 itself is not named here: an ordinary installation has it, and on the wheel route vla_sd_msgs brings it
 (msg/pyproject.toml).
 """
+
 from glob import glob
 
 from setuptools import find_packages, setup

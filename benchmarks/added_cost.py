@@ -6,6 +6,7 @@
 Retrieval of five neighbours and their recombined tree, the Kalman filter over its window, the fused metric over its own, and
 sequence-wise acceptance, on made-up vectors and the path of an arm that wanders.
 """
+
 import argparse
 import time
 from pathlib import Path
@@ -32,7 +33,8 @@ def database(vectors: np.ndarray, rng: np.random.Generator) -> TrajectoryDatabas
     count = len(vectors)
     actions = rng.uniform(-0.9, 0.9, (count, 7)).astype(np.float32)
     entries = Entries(
-        vectors, actions, np.zeros((count, 3, 7), np.float32), np.zeros(count, np.int32), np.arange(count, dtype=np.int32))
+        vectors, actions, np.zeros((count, 3, 7), np.float32), np.zeros(count, np.int32), np.arange(count, dtype=np.int32)
+    )
     return TrajectoryDatabase({"wander": entries}, Origin("made up", "0"), ["episode"])
 
 
@@ -70,7 +72,9 @@ def measure(count: int, steps: int) -> dict:
     parts = {part: float(np.median(times[EPISODE:])) for part, times in clock.times.items()}
     together = np.sum(list(clock.times.values()), axis=0)[EPISODE:]
     return {
-        "vectors": count, "steps": len(together), "parts_median_ms": parts,
+        "vectors": count,
+        "steps": len(together),
+        "parts_median_ms": parts,
         "together_ms": {"median": float(np.median(together)), "p95": float(np.percentile(together, 95))},
     }
 

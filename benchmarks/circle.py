@@ -7,6 +7,7 @@
 A turn takes 6 s, at up to 55 mm/s, with a turn of the hand, commanded at 5 Hz. Exit code 1 where no try of an arm is within
 5 mm of the commands after its delay, or its delay is over 0.15 s. A pause of this machine makes both larger, never smaller.
 """
+
 import argparse
 import json
 import sys
@@ -23,7 +24,7 @@ def measure(arm: str, tries: int) -> list[dict]:
     from vendors import Fr3, WidowXAI
 
     folder = tempfile.TemporaryDirectory()
-    with folder, (Fr3() if arm == "franka" else WidowXAI()) as robot, ByPip(arm, robot, Path(folder.name)) as by_pip:
+    with folder, Fr3() if arm == "franka" else WidowXAI() as robot, ByPip(arm, robot, Path(folder.name)) as by_pip:
         by_pip.home()
         return [by_pip.circle(goal) for goal in range(1, tries + 1)]
 

@@ -6,6 +6,7 @@
 Compiled are the vision tower with the projector, for its one shape, and a layer of the language model, for any number of inputs
 and any place in the cache, because each of the passes of an action has others.
 """
+
 import argparse
 import time
 from collections.abc import Callable
@@ -28,15 +29,17 @@ def passes(vla: Vla, repeats: int) -> dict[str, float]:
     image = np.random.default_rng(0).integers(0, 256, (480, 640, 3)).astype(np.uint8)
     prompt = vla.observe(image, INSTRUCTION)
     works: dict[str, Callable] = {
-        "vision and projector": lambda: vla.observe(image, INSTRUCTION), "prefill": lambda: vla.prefill(prompt),
-        "prefill with 6 drafted": lambda: vla.prefill(prompt, chain([0] * 6)), "extend": lambda: vla.extend(chain([0])),
+        "vision and projector": lambda: vla.observe(image, INSTRUCTION),
+        "prefill": lambda: vla.prefill(prompt),
+        "prefill with 6 drafted": lambda: vla.prefill(prompt, chain([0] * 6)),
+        "extend": lambda: vla.extend(chain([0])),
     }
     return {name: milliseconds(work, repeats) for name, work in works.items()}
 
 
 def milliseconds(work: Callable, repeats: int) -> float:
     times = []
-    for _ in range(5 + repeats):    # the first ones allocate, or compile
+    for _ in range(5 + repeats):  # the first ones allocate, or compile
         start = time.process_time()
         work()
         times.append(1e3 * (time.process_time() - start))
@@ -56,8 +59,15 @@ def main() -> None:
     for name, before in rows["eager"].items():
         print(f"{name}: {before:.2f} ms eager, {rows['compiled'][name]:.2f} ms compiled")
     if arguments.json:
-        results.write(arguments.json, {"device": results.device_name(), "commit": results.commit(),
-                                       "command": f"python benchmarks/compiled.py --json {arguments.json}", "rows": rows})
+        results.write(
+            arguments.json,
+            {
+                "device": results.device_name(),
+                "commit": results.commit(),
+                "command": f"python benchmarks/compiled.py --json {arguments.json}",
+                "rows": rows,
+            },
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the tables of docs/benchmarks.md, and the plots beside it, from benchmarks/results/*.json.
 
-    python benchmarks/decoders.py
+python benchmarks/decoders.py
 """
+
 import json
 from pathlib import Path
 
@@ -88,8 +89,16 @@ def plot(name: str, report: dict) -> str:
     for decoder, row in rows.items():
         low, high = row["ci95"]
         rate, median = row["success_rate"], row["latency_ms"]["median"]
-        handles.append(left.errorbar(
-            median, 100 * rate, [[100 * max(rate - low, 0)], [100 * max(high - rate, 0)]], fmt="o", capsize=2, color=colours[decoder]))
+        handles.append(
+            left.errorbar(
+                median,
+                100 * rate,
+                [[100 * max(rate - low, 0)], [100 * max(high - rate, 0)]],
+                fmt="o",
+                capsize=2,
+                color=colours[decoder],
+            )
+        )
         if any(row["accepted_by_position"]):
             positions.plot(DIMENSIONS, row["accepted_by_position"], "o-", color=colours[decoder])
         tenths = [10 * tenth + 5 for tenth in range(len(row["along"]["passes"]))]
@@ -146,7 +155,7 @@ def plot_sweeps(name: str, report: dict) -> str:
         other = axis.twinx()
         other.plot(places, [row["bins_off"] for row in rows], "s--", color="tab:orange")
         other.set_ylabel("bins from the verifier's", color="tab:orange")
-    for axis in axes.flat[len(panels):]:
+    for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     figure.tight_layout()
     figure.savefig(DOCS / f"{name}.png", dpi=110)
@@ -157,15 +166,21 @@ def plot_sweeps(name: str, report: dict) -> str:
 def prices(report: dict) -> list[str]:
     """What passes and whole actions cost beside the device's floor, a row each."""
     floor = report["floor"]
-    lines = [f"Floor: {floor['single_pass_ms']:.1f} ms a single pass, {floor['autoregressive_ms']:.1f} ms autoregressive "
-             f"(reads {floor['read_gb_per_s']:.1f} GB/s, multiplies {floor['tflops']:.2f} TFLOP/s).", "",
-             "| | median [ms] |", "|---|---|"]
+    lines = [
+        f"Floor: {floor['single_pass_ms']:.1f} ms a single pass, {floor['autoregressive_ms']:.1f} ms autoregressive "
+        f"(reads {floor['read_gb_per_s']:.1f} GB/s, multiplies {floor['tflops']:.2f} TFLOP/s).",
+        "",
+        "| | median [ms] |",
+        "|---|---|",
+    ]
     lines += [f"| action, {name} | {row['latency_ms']['median']:.1f} |" for name, row in report["decoders"].items()]
     passes = report["passes_ms"] | report.get("transformers_ms", {})
     lines += [f"| {name} | {median:.1f} |" for name, median in passes.items()]
     for rows, row in report.get("batches", {}).items():
-        lines += [f"| {rows} robots at once, {name} | {row[key]:.1f} |" for name, key in
-                  (("single pass", "single_pass_ms"), ("autoregressive", "autoregressive_ms"))]
+        lines += [
+            f"| {rows} robots at once, {name} | {row[key]:.1f} |"
+            for name, key in (("single pass", "single_pass_ms"), ("autoregressive", "autoregressive_ms"))
+        ]
     if "same_tokens_as_unquantised" in report:
         lines += ["", f"Same tokens as unquantised: {report['same_tokens_as_unquantised']:.1%}."]
     return lines
@@ -177,16 +192,20 @@ def quantised(reports: dict[str, dict]) -> list[str]:
     for report in reports.values():
         row = report["decoders"]["autoregressive"]
         near = " ".join(f"{share:.2f}" for share in row["near_tokens"])
-        lines.append(f"| {report['quantization']} | {row['same_tokens']:.1%} | {near} | {report['observations']} "
-                     f"| {source_of(report)} |")
+        lines.append(
+            f"| {report['quantization']} | {row['same_tokens']:.1%} | {near} | {report['observations']} | {source_of(report)} |"
+        )
     return lines
 
 
 def shapes(report: dict) -> list[str]:
     """What each shape of the drafter's tree costs in each decoder, a row a shape."""
     best, plain = set(report["best"].values()), report["decoders"]["autoregressive"]
-    lines = ["| decoder | nodes / levels / continuations | passes | accepted | bins off | ms by its passes | x AR | ms measured "
-             "| x AR |", "|---" * 9 + "|"]
+    lines = [
+        "| decoder | nodes / levels / continuations | passes | accepted | bins off | ms by its passes | x AR | ms measured "
+        "| x AR |",
+        "|---" * 9 + "|",
+    ]
     for name, row in report["decoders"].items():
         tree = "/".join(map(str, row["tree"])) if "tree" in row else "-"
         mark = "**" if name in best else ""
@@ -194,11 +213,16 @@ def shapes(report: dict) -> list[str]:
             f"| {name.partition('@')[0]} | {mark}{tree}{mark} | {row['forward_passes_per_action']:.2f} "
             f"| {row['accepted_length']:.2f} | {row['bins_off']:.2f} | {row['expected_ms']:.2f} "
             f"| {plain['expected_ms'] / row['expected_ms']:.2f} "
-            f"| {row['latency_ms']['mean']:.2f} | {row['mean_speedup_vs_autoregressive']:.2f} |")
+            f"| {row['latency_ms']['mean']:.2f} | {row['mean_speedup_vs_autoregressive']:.2f} |"
+        )
     told = report["threshold"]
-    return [*lines, "", f"KERV's threshold: at r_max the tokens of {told['harmless']:.0%} of {told['steps']} steps are within r_min "
-            f"of autoregressive decoding's. Which steps these are, the change of K_var tells by {told['gain']:+.3f} nats a step "
-            f"beside that share alone (K_S = {told['scale']:g}, phi = {told['exponent']:g})."]
+    return [
+        *lines,
+        "",
+        f"KERV's threshold: at r_max the tokens of {told['harmless']:.0%} of {told['steps']} steps are within r_min "
+        f"of autoregressive decoding's. Which steps these are, the change of K_var tells by {told['gain']:+.3f} nats a step "
+        f"beside that share alone (K_S = {told['scale']:g}, phi = {told['exponent']:g}).",
+    ]
 
 
 def thresholds(report: dict) -> list[str]:
@@ -207,8 +231,10 @@ def thresholds(report: dict) -> list[str]:
     for name, row in report["decoders"].items():
         if name != "autoregressive":
             own = name.partition("@")[2].replace("@", ", ").replace("kerv_mode=fixed, relaxed_radius=", "fixed, r = ")
-            lines.append(f"| {own or 'K_var, as calibrated'} | {row['forward_passes_per_action']:.2f} | {row['accepted_length']:.2f} "
-                         f"| {row['bins_off']:.2f} | {row['same_tokens']:.1%} |")
+            lines.append(
+                f"| {own or 'K_var, as calibrated'} | {row['forward_passes_per_action']:.2f} | {row['accepted_length']:.2f} "
+                f"| {row['bins_off']:.2f} | {row['same_tokens']:.1%} |"
+            )
     return lines
 
 
@@ -222,21 +248,28 @@ def projected(report: dict) -> list[str]:
         for entry in devices.values():
             row = entry["decoders"][name]
             ms, tree = row["latency_ms"], f" ({'/'.join(map(str, row['tree']))})" if "tree" in row else ""
-            cells.append(f"{ms['mean']:.1f}, {ms['median']:.1f}, {ms['p95']:.1f} ms; "
-                         f"**{row['mean_speedup_vs_autoregressive']:.2f}x**; {row['control_rate_hz']:.1f} Hz{tree}")
+            cells.append(
+                f"{ms['mean']:.1f}, {ms['median']:.1f}, {ms['p95']:.1f} ms; "
+                f"**{row['mean_speedup_vs_autoregressive']:.2f}x**; {row['control_rate_hz']:.1f} Hz{tree}"
+            )
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     for entry in devices.values():
         if entry["sanity"]:
             lines += ["", f"{entry['device']['name']}: {entry['sanity']}."]
-        lines += [f"{name} on {entry['device']['name']}: {row['projected_ms']:.1f} ms by its floors, {row['measured_ms']:.1f} "
-                  f"measured ({row['error']:+.0%})." for name, row in entry["errors"].items()]
+        lines += [
+            f"{name} on {entry['device']['name']}: {row['projected_ms']:.1f} ms by its floors, {row['measured_ms']:.1f} "
+            f"measured ({row['error']:+.0%})."
+            for name, row in entry["errors"].items()
+        ]
     return lines
 
 
 def preprocessing(report: dict) -> list[str]:
     lines = ["| OpenVLA's image from 640x480 | median [ms] | p95 [ms] | processor [ms] |", "|---|---|---|---|"]
-    return lines + [f"| {name} | {row['median_ms']:.2f} | {row['p95_ms']:.2f} | {row['processor_ms']:.2f} |"
-                    for name, row in report["rows"].items()]
+    return lines + [
+        f"| {name} | {row['median_ms']:.2f} | {row['p95_ms']:.2f} | {row['processor_ms']:.2f} |"
+        for name, row in report["rows"].items()
+    ]
 
 
 def tables() -> list[str]:
@@ -251,34 +284,68 @@ def tables() -> list[str]:
         about = f"{report['observations']} recorded observations; floor {report['floor_ms']:.2f} ms"
         lines += [f"### {about}", "", *same_observations(report), "", source_of(report), ""]
     for report in read("projected*.json").values():
-        lines += ["### Projected to GPUs at 7 B parameters, from " + report["of"], "",
-                  "Mean, median, p95; x AR by means; the control rate that p95 allows; in brackets the drafter's tree.", "",
-                  *projected(report), "", source_of(report), ""]
+        lines += [
+            "### Projected to GPUs at 7 B parameters, from " + report["of"],
+            "",
+            "Mean, median, p95; x AR by means; the control rate that p95 allows; in brackets the drafter's tree.",
+            "",
+            *projected(report),
+            "",
+            source_of(report),
+            "",
+        ]
     for report in read("trees_*.json").values():
-        lines += [f"### The shape of the drafter's tree, {report['observations']} recorded observations", "", *shapes(report), "",
-                  source_of(report), ""]
+        lines += [
+            f"### The shape of the drafter's tree, {report['observations']} recorded observations",
+            "",
+            *shapes(report),
+            "",
+            source_of(report),
+            "",
+        ]
     for report in read("threshold_*.json").values():
-        lines += [f"### KERV's threshold, {report['observations']} recorded observations", "", *thresholds(report), "",
-                  source_of(report), ""]
+        lines += [
+            f"### KERV's threshold, {report['observations']} recorded observations",
+            "",
+            *thresholds(report),
+            "",
+            source_of(report),
+            "",
+        ]
     for name, report in read("drafts_*.json").items():
         observes = ", the Kalman filter on measured motion" if "measured" in name else ""
         lines += [
-            f"### Drafts on {report['observations']} observations{observes}", "",
-            "Fraction of tokens within r bins of the verifier's / mean accepted prefix of 7.", "", *drafts(report), "",
-            source_of(report), "",
+            f"### Drafts on {report['observations']} observations{observes}",
+            "",
+            "Fraction of tokens within r bins of the verifier's / mean accepted prefix of 7.",
+            "",
+            *drafts(report),
+            "",
+            source_of(report),
+            "",
         ]
     for name, report in read("sweeps.json").items():
         lines += [
-            f"### Each part switched off, on {report['observations']} observations", "", *ablations(report), "",
-            "### Each setting over a range", "", plot_sweeps(name, report), "", source_of(report), "",
+            f"### Each part switched off, on {report['observations']} observations",
+            "",
+            *ablations(report),
+            "",
+            "### Each setting over a range",
+            "",
+            plot_sweeps(name, report),
+            "",
+            source_of(report),
+            "",
         ]
     for report in read("added_cost.json").values():
         parts = ", ".join(f"{part} {median:.2f}" for part, median in report["parts_median_ms"].items())
         lines += [
-            f"### Cost of a step outside of the model, {report['vectors']} vectors", "",
+            f"### Cost of a step outside of the model, {report['vectors']} vectors",
+            "",
             f"{report['together_ms']['median']:.2f} ms median, {report['together_ms']['p95']:.2f} ms p95; medians of the parts [ms]: "
             f"{parts}. `python benchmarks/added_cost.py --json benchmarks/results/added_cost.json` at {report['commit']} on "
-            f"{report['device']}", "",
+            f"{report['device']}",
+            "",
         ]
     for report in read("price_*.json").values():
         lines += [f"### Passes of {report['checkpoint']} in {report['dtype']}", "", *prices(report), "", source_of(report), ""]
@@ -288,15 +355,19 @@ def tables() -> list[str]:
         lines += ["### Preparing an image", "", *preprocessing(report), "", source_of(report), ""]
     for report in read("compiled.json").values():
         lines += ["### torch.compile on a CPU", "", "| processor time of one thread [ms] | eager | compiled |", "|---|---|---|"]
-        lines += [f"| {name} | {before:.2f} | {report['rows']['compiled'][name]:.2f} |"
-                  for name, before in report["rows"]["eager"].items()]
+        lines += [
+            f"| {name} | {before:.2f} | {report['rows']['compiled'][name]:.2f} |"
+            for name, before in report["rows"]["eager"].items()
+        ]
         lines += ["", source_of(report), ""]
     for report in read("loading_memory.json").values():
         lines += [
-            "### Loading the 7B model for another device", "",
+            "### Loading the 7B model for another device",
+            "",
             f"{report['weights_bytes'] / 1e9:.1f} GB of weights, read from files of that size: {report['peak_bytes'] / 1e9:.2f} "
             f"GB of the host at most, of which the libraries had {report['before_bytes'] / 1e9:.2f} GB before. "
-            f"{source_of(report)}", "",
+            f"{source_of(report)}",
+            "",
         ]
     return lines
 

@@ -9,6 +9,7 @@ simulated time, where /clock jumps; a simulated Franka behind a stand-in of Move
 never returns; and the scene with vla_node in a network namespace of its own, whose link is cut. Exit code 1 where any
 trial has a problem.
 """
+
 import argparse
 import contextlib
 import math
@@ -21,42 +22,54 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import safety_page  # makes what is imported from test/ and test/ros importable
-from machines import ip, two_machines
-
 import faults  # noqa: E402
+import safety_page  # makes what is imported from test/ and test/ros importable
 import standins  # noqa: E402
-from faults import HOLD, Arm, Fault, Goal, Trial  # noqa: E402
 from controllers import ControllerManager  # noqa: E402
+from faults import HOLD, Arm, Fault, Goal, Trial  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
+from machines import ip, two_machines
 from processes import Domain, in_a_process  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 from system import System  # noqa: E402
 
 from vla_sd_ros.inputs import CHECKPOINT  # noqa: E402
 
-
 # Simulated time.
+
 
 def clock(seconds: int):
     def shift(message):
         message.clock.sec += seconds
         return message
+
     return lambda system: setattr(system.relay, "clock", shift)
 
 
 CLOCK_FAULTS = (
-    Fault("/clock jumps ahead", "use_sim_time: + 10 s", clock(10), HOLD,
-          (Arm.NO_COMMAND, Arm.COMMAND_INVALID, Arm.JOINT_STATES_STALE),
-          (Goal.IMAGE_STALE, Goal.JOINT_STATES_STALE, Arm.COMMAND_INVALID, Arm.JOINT_STATES_STALE), faults.heal_relay),
-    Fault("/clock jumps back", "use_sim_time: - 4 s", clock(-4), f"camera period + control_period + {HOLD}",
-          (Arm.NO_COMMAND, Arm.COMMAND_INVALID, Arm.JOINT_STATES_STALE),
-          (Goal.IMAGE_STALE, Goal.JOINT_STATES_STALE, Arm.COMMAND_INVALID, Arm.JOINT_STATES_STALE),
-          faults.heal_relay),
+    Fault(
+        "/clock jumps ahead",
+        "use_sim_time: + 10 s",
+        clock(10),
+        HOLD,
+        (Arm.NO_COMMAND, Arm.COMMAND_INVALID, Arm.JOINT_STATES_STALE),
+        (Goal.IMAGE_STALE, Goal.JOINT_STATES_STALE, Arm.COMMAND_INVALID, Arm.JOINT_STATES_STALE),
+        faults.heal_relay,
+    ),
+    Fault(
+        "/clock jumps back",
+        "use_sim_time: - 4 s",
+        clock(-4),
+        f"camera period + control_period + {HOLD}",
+        (Arm.NO_COMMAND, Arm.COMMAND_INVALID, Arm.JOINT_STATES_STALE),
+        (Goal.IMAGE_STALE, Goal.JOINT_STATES_STALE, Arm.COMMAND_INVALID, Arm.JOINT_STATES_STALE),
+        faults.heal_relay,
+    ),
 )
 
 
 # The robot's side.
+
 
 class ServoStandIn:
     """MoveIt Servo as documented: it must be told the kind of command first, moves the arm, and tells in ~/status how."""
@@ -95,8 +108,9 @@ class StuckGripper:
         async def never(handle):
             await Future()
 
-        self._server = ActionServer(system.ros.node, GripperCommand, "stuck_gripper", never,
-                                    callback_group=ReentrantCallbackGroup())
+        self._server = ActionServer(
+            system.ros.node, GripperCommand, "stuck_gripper", never, callback_group=ReentrantCallbackGroup()
+        )
 
 
 def halt(system: System) -> None:
@@ -125,14 +139,44 @@ def switch_on(system: System) -> None:
 
 
 ROBOT_FAULTS = (
-    Fault("the robot's driver refuses", "MoveIt Servo halts before a collision", halt, HOLD + " + tick", (Arm.ROBOT_FAULT,),
-          (Arm.ROBOT_FAULT,), go, sentence="halted before a collision"),
-    Fault("the controller moves another link", "targets are taken for a link 0.1034 m away", move_another_link, HOLD + " + tick",
-          (Arm.ARM_RUNS_AWAY, Arm.ARM_DEVIATES), (Arm.ARM_RUNS_AWAY, Arm.ARM_DEVIATES), go),
-    Fault("the controller is switched off", "controller_manager has it inactive, as after a reflex", switch_off,
-          f"controller look + {HOLD}", (Arm.ROBOT_FAULT,), (Arm.ROBOT_FAULT,), switch_on, sentence="arm_controller"),
-    Fault("the gripper's action never returns", "its server accepts goals and is silent", lambda system: None, "", (),
-          (faults.GOES_ON,), warning="did not return"),
+    Fault(
+        "the robot's driver refuses",
+        "MoveIt Servo halts before a collision",
+        halt,
+        HOLD + " + tick",
+        (Arm.ROBOT_FAULT,),
+        (Arm.ROBOT_FAULT,),
+        go,
+        sentence="halted before a collision",
+    ),
+    Fault(
+        "the controller moves another link",
+        "targets are taken for a link 0.1034 m away",
+        move_another_link,
+        HOLD + " + tick",
+        (Arm.ARM_RUNS_AWAY, Arm.ARM_DEVIATES),
+        (Arm.ARM_RUNS_AWAY, Arm.ARM_DEVIATES),
+        go,
+    ),
+    Fault(
+        "the controller is switched off",
+        "controller_manager has it inactive, as after a reflex",
+        switch_off,
+        f"controller look + {HOLD}",
+        (Arm.ROBOT_FAULT,),
+        (Arm.ROBOT_FAULT,),
+        switch_on,
+        sentence="arm_controller",
+    ),
+    Fault(
+        "the gripper's action never returns",
+        "its server accepts goals and is silent",
+        lambda system: None,
+        "",
+        (),
+        (faults.GOES_ON,),
+        warning="did not return",
+    ),
 )
 
 
@@ -173,38 +217,64 @@ def change_of_mind() -> list[dict]:
         slowest = max(slowest, time.monotonic() - begin)
     tried = HANDS * len(MOMENTS)
     print(f"the gripper changes its mind: open {opened} of {tried}", flush=True)
-    return [{"fault": "the gripper changes its mind", "system": "gripper", "trials": [], "open": opened, "tried": tried,
-             "slowest": slowest, "how": "wanted open 0.2, 0.4, 0.6 s after it began to close, half of them on an object; "
-                                        "20 hands behind a model of franka_gripper"}]
+    return [
+        {
+            "fault": "the gripper changes its mind",
+            "system": "gripper",
+            "trials": [],
+            "open": opened,
+            "tried": tried,
+            "slowest": slowest,
+            "how": "wanted open 0.2, 0.4, 0.6 s after it began to close, half of them on an object; "
+            "20 hands behind a model of franka_gripper",
+        }
+    ]
 
 
 # Two machines.
+
 
 def link(state: str):
     return lambda system: ip("-n", "vla_robot", "link", "set", "robot0", state)
 
 
 NETWORK_FAULTS = (
-    Fault("the network parts", "two network namespaces, arm_node and vla_node; the link goes down", link("down"),
-          f"command_timeout + {HOLD}", (Arm.COMMAND_STALE,), (Goal.ARM_FAULT,), link("up"),
-          sentence="arm_node has been silent", heal_after=4.0),
+    Fault(
+        "the network parts",
+        "two network namespaces, arm_node and vla_node; the link goes down",
+        link("down"),
+        f"command_timeout + {HOLD}",
+        (Arm.COMMAND_STALE,),
+        (Goal.ARM_FAULT,),
+        link("up"),
+        sentence="arm_node has been silent",
+        heal_after=4.0,
+    ),
 )
 
 
 @contextlib.contextmanager
 def network_system(folder: Path, **options) -> Iterator[System]:
-    with two_machines(), System(folder, "scene", wrap={"vla_node": ["ip", "netns", "exec", "vla_gpu"]},
-                                discovery="SUBNET", **options) as system:
+    with (
+        two_machines(),
+        System(folder, "scene", wrap={"vla_node": ["ip", "netns", "exec", "vla_gpu"]}, discovery="SUBNET", **options) as system,
+    ):
         yield system
 
 
 @contextlib.contextmanager
 def robot_system(folder: Path, **options) -> Iterator[System]:
     standins.use()
-    parameters = {"arm.interface": "servo_pose", "arm.tip_link": "panda_hand_tcp", "servo.node": "servo_node",
-                  "gripper.interface": "gripper_command", "gripper.action": "stuck_gripper", "gripper.timeout": 1.0,
-                  "controller.name": "arm_controller",
-                  "action_scale": 0.3}  # no physics: the policy does not see what its motion does, and would reach a limit
+    parameters = {
+        "arm.interface": "servo_pose",
+        "arm.tip_link": "panda_hand_tcp",
+        "servo.node": "servo_node",
+        "gripper.interface": "gripper_command",
+        "gripper.action": "stuck_gripper",
+        "gripper.timeout": 1.0,
+        "controller.name": "arm_controller",
+        "action_scale": 0.3,
+    }  # no physics: the policy does not see what its motion does, and would reach a limit
     system = System(folder, "arm", arm=parameters, target="servo_node/pose_target_cmds", **options)
     system.servo, system.gripper = ServoStandIn(system), StuckGripper(system)
     system.manager = ControllerManager(system.ros.node, "arm_controller")
@@ -230,8 +300,19 @@ def attempt(system: System, fault: Fault) -> Trial:
     try:
         return faults.run(system, fault)
     except (AssertionError, TimeoutError, ConnectionError) as error:
-        return Trial(math.nan, faults.bound(system, fault), 0.0, 0.0, "unknown", [], "", 0, "", math.nan,
-                     [f"the trial was not made: {error}"])
+        return Trial(
+            math.nan,
+            faults.bound(system, fault),
+            0.0,
+            0.0,
+            "unknown",
+            [],
+            "",
+            0,
+            "",
+            math.nan,
+            [f"the trial was not made: {error}"],
+        )
 
 
 def measure(kind: str, only: str, trials: int, checkpoint: str) -> list[dict]:
@@ -240,8 +321,15 @@ def measure(kind: str, only: str, trials: int, checkpoint: str) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder, SYSTEMS[kind][0](Path(folder), checkpoint=checkpoint) as system:
         for fault in chosen:
             done = [attempt(system, fault) for _ in range(trials)]
-            rows.append({"fault": fault.name, "how": fault.how, "system": kind, "bound_terms": fault.bound,
-                         "trials": [asdict(trial) for trial in done]})
+            rows.append(
+                {
+                    "fault": fault.name,
+                    "how": fault.how,
+                    "system": kind,
+                    "bound_terms": fault.bound,
+                    "trials": [asdict(trial) for trial in done],
+                }
+            )
             worst = max(trial.rest for trial in done)
             problems = [problem for trial in done for problem in trial.problems]
             print(f"{fault.name}: rest {worst:.3f} s (bound {done[0].bound:.3f})  {'; '.join(problems) or 'ok'}", flush=True)
@@ -259,24 +347,31 @@ def code_name(code: int) -> str:
 
 def table(rows: list[dict]) -> str:
     """The rows as Markdown: the worst of the trials."""
-    lines = ["| fault | injected how | rest after [s] | bound [s] | largest jump, limit [mm] | final state | in `~/status` "
-             "| result of the goal | after [s] |", "|---" * 9 + "|"]
+    lines = [
+        "| fault | injected how | rest after [s] | bound [s] | largest jump, limit [mm] | final state | in `~/status` "
+        "| result of the goal | after [s] |",
+        "|---" * 9 + "|",
+    ]
     for row in rows:
         trials = row["trials"]
         if not trials:
-            lines.append(f"| {row['fault']} | {row['how']} | the motion goes on | - | - | open {row['open']} of {row['tried']} times, "
-                         f"after {row['slowest']:.1f} s at most | - | - | - |")
+            lines.append(
+                f"| {row['fault']} | {row['how']} | the motion goes on | - | - | open {row['open']} of {row['tried']} times, "
+                f"after {row['slowest']:.1f} s at most | - | - | - |"
+            )
             continue
         worst = max(trials, key=lambda trial: trial["rest"])
         jump = max(trials, key=lambda trial: trial["jump"])
         codes = sorted({code for trial in trials for code in trial["codes"]})
         ended = sorted({trial["result"] for trial in trials})
-        rest = (f"{worst['rest']:.2f} | {worst['bound']:.2f} = {row['bound_terms']}" if row["bound_terms"]
-                else "the motion goes on | -")
+        rest = (
+            f"{worst['rest']:.2f} | {worst['bound']:.2f} = {row['bound_terms']}" if row["bound_terms"] else "the motion goes on | -"
+        )
         after = "-" if ended == [faults.GOES_ON] else f"{max(trial['ended'] for trial in trials):.1f}"
         lines.append(
             f"| {row['fault']} | {row['how']} | {rest} | {jump['jump']:.1f}, {jump['jump_bound']:.1f} | {worst['state']} | "
-            f"{', '.join(map(code_name, codes)) or '-'} | {', '.join(map(code_name, ended))} | {after} |")
+            f"{', '.join(map(code_name, codes)) or '-'} | {', '.join(map(code_name, ended))} | {after} |"
+        )
     return "\n".join(lines)
 
 
@@ -299,10 +394,15 @@ def main() -> int:
     if arguments.only in "the gripper changes its mind":
         rows += in_a_process(change_of_mind, timeout=300.0)
     if not arguments.dry_run:
-        safety_page.publish("faults", table(rows), {"command": f"python benchmarks/faults.py --trials {arguments.trials}",
-                                                    "trials": arguments.trials, "faults": rows})
-    return int(any(trial["problems"] for row in rows for trial in row["trials"])
-               or any(row["open"] < row["tried"] for row in rows if not row["trials"]))
+        safety_page.publish(
+            "faults",
+            table(rows),
+            {"command": f"python benchmarks/faults.py --trials {arguments.trials}", "trials": arguments.trials, "faults": rows},
+        )
+    return int(
+        any(trial["problems"] for row in rows for trial in row["trials"])
+        or any(row["open"] < row["tried"] for row in rows if not row["trials"])
+    )
 
 
 if __name__ == "__main__":

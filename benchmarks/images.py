@@ -8,6 +8,7 @@ Sizes, reliable and best-effort drivers, raw images and JPEG, the middleware's o
 config/large_images.xml; between processes, and between two network namespaces. Exit code 1 where a goal lost actions though
 the page's advice was followed: a reliable driver on the same machine, or compressed images, or config/large_images.xml.
 """
+
 import argparse
 import os
 import sys
@@ -19,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 import safety_page  # makes what is imported from test/ros importable
-from machines import two_machines
-
 from camera import message  # noqa: E402
 from filmed import BUFFERS, Filmed  # noqa: E402
+from machines import two_machines
 from processes import in_a_process  # noqa: E402
+
 from vla_sd_ros import policy  # noqa: E402
 
 STEPS, PERIOD = 50, 0.2  # of a goal [s]
@@ -42,8 +43,15 @@ class Group:
     buffers: bool = False
 
 
-GROUPS = (Group(asked="best_effort", drivers=("reliable",)), Group(), Group(buffers=True), Group(compressed=True),
-          Group(network=True), Group(network=True, buffers=True), Group(network=True, compressed=True))
+GROUPS = (
+    Group(asked="best_effort", drivers=("reliable",)),
+    Group(),
+    Group(buffers=True),
+    Group(compressed=True),
+    Group(network=True),
+    Group(network=True, buffers=True),
+    Group(network=True, compressed=True),
+)
 
 
 def measure(group: Group, only: str) -> list[dict]:
@@ -61,9 +69,19 @@ def measure(group: Group, only: str) -> list[dict]:
 
 
 def _film(group: Group, only: str, checkpoint: Path, folder: Path, wrap: tuple, discovery: str) -> list[dict]:
-    vla = Filmed(checkpoint, folder, wrap, discovery, **{
-        "control_period": PERIOD, "image.compressed": group.compressed, "image.qos": group.asked, "image.timeout": 1.0,
-        "image.grace": 60.0})
+    vla = Filmed(
+        checkpoint,
+        folder,
+        wrap,
+        discovery,
+        **{
+            "control_period": PERIOD,
+            "image.compressed": group.compressed,
+            "image.qos": group.asked,
+            "image.timeout": 1.0,
+            "image.grace": 60.0,
+        },
+    )
     try:
         vla.process.wait_for_line("is active", 240.0)
         vla.client.wait_for_node(60.0)
@@ -84,9 +102,18 @@ def _row(vla: Filmed, group: Group, size: str, driver: str) -> dict:
     times = np.array([began, *(when for when, _ in vla.motions()), began + STEPS * PERIOD])
     if camera.terminate():
         raise RuntimeError(camera.log)
-    row = {"size": size, "driver": driver, "asked": group.asked, "network": group.network, "compressed": group.compressed,
-           "buffers": group.buffers, "bytes": len(message(*map(int, size.split("x")), group.compressed).data),
-           "actions": result.steps, "of": STEPS, "longest_gap_s": float(np.diff(times).max())}
+    row = {
+        "size": size,
+        "driver": driver,
+        "asked": group.asked,
+        "network": group.network,
+        "compressed": group.compressed,
+        "buffers": group.buffers,
+        "bytes": len(message(*map(int, size.split("x")), group.compressed).data),
+        "actions": result.steps,
+        "of": STEPS,
+        "longest_gap_s": float(np.diff(times).max()),
+    }
     print(row, flush=True)
     return row
 
@@ -103,9 +130,11 @@ def table(rows: list[dict]) -> str:
         size = f"{row['size'].replace('x', ' x ')}, {'JPEG' if row['compressed'] else 'raw'} ({row['bytes'] / 1e3:.0f} kB)"
         asks = "best effort (`image.qos`)" if row["asked"] == "best_effort" else "what is offered"
         place = "namespaces" if row["network"] else "processes"
-        lines.append(f"| {size} | {place} | {row['driver'].replace('_', ' ')} | {asks} | "
-                     f"{'large_images.xml' if row['buffers'] else 'default'} | {min(row['actions'], row['of'])} of {row['of']} | "
-                     f"{row['longest_gap_s']:.2f} |")
+        lines.append(
+            f"| {size} | {place} | {row['driver'].replace('_', ' ')} | {asks} | "
+            f"{'large_images.xml' if row['buffers'] else 'default'} | {min(row['actions'], row['of'])} of {row['of']} | "
+            f"{row['longest_gap_s']:.2f} |"
+        )
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@
 The poses are those of postures drawn evenly from the joint ranges, 0.05 rad within the limits. `near`: the search starts
 up to 0.2 rad per joint away, as from the measured posture, one attempt. `far`: always from the same posture, 150 attempts.
 """
+
 import argparse
 import json
 import sys
@@ -39,8 +40,12 @@ def measure(chain: Chain, start: str, poses: int, seed: int = 0) -> dict:
             angles.append(np.linalg.norm(log3(turned @ rotation.T)))
     good = np.sum((np.array(distances) < LARGEST[0]) & (np.array(angles) < LARGEST[1]))
     return {
-        "arm": chain.name, "start": start, "poses": poses, "solved": round(float(good) / poses, 6),
-        "largest_mm": round(1e3 * float(max(distances)), 6), "largest_deg": round(float(np.degrees(max(angles))), 6),
+        "arm": chain.name,
+        "start": start,
+        "poses": poses,
+        "solved": round(float(good) / poses, 6),
+        "largest_mm": round(1e3 * float(max(distances)), 6),
+        "largest_deg": round(float(np.degrees(max(angles))), 6),
         **{f"{name}_ms": round(float(np.percentile(times, q)), 4) for name, q in (("median", 50), ("p95", 95), ("p99", 99))},
     }
 
@@ -56,9 +61,12 @@ def main() -> None:
     for chain in (PANDA, WX250S):
         for start in STARTS:
             rows.append(row := measure(chain, start, arguments.poses))
-            print(f"{row['arm']} {start}: {100 * row['solved']:.2f} % within {1e3 * LARGEST[0]:g} mm and 0.01 degrees, "
-                  f"largest {row['largest_mm']:.4f} mm, {row['largest_deg']:.5f} degrees; {row['median_ms']:.3f} ms median, "
-                  f"{row['p95_ms']:.3f} p95", flush=True)
+            print(
+                f"{row['arm']} {start}: {100 * row['solved']:.2f} % within {1e3 * LARGEST[0]:g} mm and 0.01 degrees, "
+                f"largest {row['largest_mm']:.4f} mm, {row['largest_deg']:.5f} degrees; {row['median_ms']:.3f} ms median, "
+                f"{row['p95_ms']:.3f} p95",
+                flush=True,
+            )
     if arguments.json:
         arguments.json.write_text(json.dumps({"device": device_name(), "commit": commit(), "results": rows}, indent=1) + "\n")
 

@@ -8,6 +8,7 @@ Periods are those between header stamps, which arm_node sets when it sends, and 
 middleware of a subscriber noted. Exit code 1 where the 99th percentile of the period's error is 2 ms or more, or two stamps
 lie more than 20 ms apart.
 """
+
 import argparse
 import os
 import sys
@@ -29,15 +30,20 @@ def row(runs: list[list[float]]) -> dict:
     """Of times [s] of one message after the other, by run."""
     periods = np.concatenate([np.diff(times) for times in runs])
     error = 1e3 * np.abs(periods - PERIOD)
-    return {"periods": len(periods), "error_ms": {"median": float(np.median(error)), "p99": float(np.percentile(error, 99)),
-                                                  "max": float(error.max())},
-            "gaps_over_20_ms": int((periods > GAP).sum()), "longest_period_ms": float(1e3 * periods.max())}
+    return {
+        "periods": len(periods),
+        "error_ms": {"median": float(np.median(error)), "p99": float(np.percentile(error, 99)), "max": float(error.max())},
+        "gaps_over_20_ms": int((periods > GAP).sum()),
+        "longest_period_ms": float(1e3 * periods.max()),
+    }
 
 
 def measure(duration: float, priority: int, checkpoint: str, robot: str) -> dict:
     """One goal after the other, from its first motion to its end, until that makes `duration` [s]."""
-    with tempfile.TemporaryDirectory() as folder, System(
-            Path(folder), robot, checkpoint, relay=False, arm={"realtime_priority": priority}) as system:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        System(Path(folder), robot, checkpoint, relay=False, arm={"realtime_priority": priority}) as system,
+    ):
         stamps, arrivals, running = [], [], False
 
         def note(message, info):
@@ -58,24 +64,45 @@ def measure(duration: float, priority: int, checkpoint: str, robot: str) -> dict
             running = False
             measured += time.monotonic() - began
             actions += sum(not c.hold for _, c in system.commands[before:])
-            latency = next((float(v.value) for _, m in reversed(system.diagnostics) for s in m.status for v in s.values
-                            if v.key == "latency p95 [ms]"), latency)
+            latency = next(
+                (
+                    float(v.value)
+                    for _, m in reversed(system.diagnostics)
+                    for s in m.status
+                    for v in s.values
+                    if v.key == "latency p95 [ms]"
+                ),
+                latency,
+            )
             system.end_goal()
-        return {"publisher": row(stamps), "subscriber": row(arrivals), "goals": len(stamps),
-                "actions_per_second": actions / measured, "latency_p95_ms": latency}
+        return {
+            "publisher": row(stamps),
+            "subscriber": row(arrivals),
+            "goals": len(stamps),
+            "actions_per_second": actions / measured,
+            "latency_p95_ms": latency,
+        }
 
 
 def text(report: dict) -> str:
-    lines = ["| period of `target_pose` | periods | error, median [ms] | p99 [ms] | max [ms] | gaps over 20 ms |",
-             "|---|---|---|---|---|---|"]
+    lines = [
+        "| period of `target_pose` | periods | error, median [ms] | p99 [ms] | max [ms] | gaps over 20 ms |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, who in (("publisher", "stamps set by arm_node"), ("subscriber", "arrival at a subscriber's middleware")):
         error = report[name]["error_ms"]
         errors = " | ".join(f"{error[what]:.2f}" for what in ("median", "p99", "max"))
         lines.append(f"| {who} | {report[name]['periods']} | {errors} | {report[name]['gaps_over_20_ms']} |")
     scheduler = f"SCHED_FIFO {report['realtime_priority']}" if report["realtime_priority"] else "the ordinary scheduler"
-    return "\n".join([*lines, "", f"{report['goals']} goals in {report['duration_s']:.0f} s with arm_node under {scheduler}; "
-                      "vla_node decided "
-                      f"{report['actions_per_second']:.1f} actions a second, p95 {report['latency_p95_ms']} ms each."])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{report['goals']} goals in {report['duration_s']:.0f} s with arm_node under {scheduler}; "
+            "vla_node decided "
+            f"{report['actions_per_second']:.1f} actions a second, p95 {report['latency_p95_ms']} ms each.",
+        ]
+    )
 
 
 def main() -> int:
@@ -90,8 +117,9 @@ def main() -> int:
     report |= {"duration_s": arguments.duration, "realtime_priority": arguments.realtime_priority}
     print(text(report), flush=True)
     if not arguments.dry_run:
-        command = "python benchmarks/jitter.py" + (f" --realtime-priority {arguments.realtime_priority}"
-                                                   if arguments.realtime_priority else "")
+        command = "python benchmarks/jitter.py" + (
+            f" --realtime-priority {arguments.realtime_priority}" if arguments.realtime_priority else ""
+        )
         safety_page.publish("jitter", text(report), {"command": command, **report})
     publisher = report["publisher"]
     return int(publisher["error_ms"]["p99"] >= 1e3 * ERROR or publisher["gaps_over_20_ms"] > 0)

@@ -6,6 +6,7 @@
 The files have the published tensors in bfloat16, 15 GB in four parts, but are sparse: all zeros, which take no disk. They
 are read as any checkpoint is; where each tensor would be copied to a GPU, it is copied, summed and dropped.
 """
+
 import argparse
 import json
 import struct
@@ -56,15 +57,23 @@ def main() -> None:
         size = write_sparse(Path(folder))
         weights._assign = lambda model, name, value: value.view(torch.int16).sum()
         weights.check_memory = lambda *_: None
-        Path("/proc/self/clear_refs").write_text("5")   # the peak starts again from here
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
         before = status("VmRSS")
         weights.read(Path(folder), CONFIG, torch.device("cpu"))
         peak = status("VmHWM")
     print(f"{size / 1e9:.1f} GB of weights: {peak / 1e9:.2f} GB of the host at most, {before / 1e9:.2f} GB before loading")
     if arguments.json:
-        results.write(arguments.json, {"device": results.device_name(), "commit": results.commit(),
-                                       "command": f"python benchmarks/loading_memory.py --json {arguments.json}",
-                                       "weights_bytes": size, "before_bytes": before, "peak_bytes": peak})
+        results.write(
+            arguments.json,
+            {
+                "device": results.device_name(),
+                "commit": results.commit(),
+                "command": f"python benchmarks/loading_memory.py --json {arguments.json}",
+                "weights_bytes": size,
+                "before_bytes": before,
+                "peak_bytes": peak,
+            },
+        )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two machines on one: two network namespaces and a link between them. Needs root."""
+
 import contextlib
 import ctypes
 import os

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the results tables of the shipped policy's model card, and that of the README, from benchmarks/results/*.json.
 
-    python benchmarks/model_card.py
+python benchmarks/model_card.py
 """
+
 import json
 from pathlib import Path
 
@@ -10,13 +11,21 @@ ROOT = Path(__file__).parents[1]
 CARD = ROOT / "src" / "vla_sd_ros" / "checkpoints" / "libero" / "README.md"
 RESULTS = ROOT / "benchmarks" / "results"
 MEASURED = {  # what of the policy, by results file
-    "decoders_libero_object": "libero_object", "decoders_libero_spatial": "libero_spatial", "libero_each": "each",
-    "libero_object_swap": "libero_object_swap", "libero_object_task": "libero_object_task",
-    "libero_object_lan": "libero_object_lan", "libero_object_object": "libero_object_object",
-    "libero_spatial_swap": "libero_spatial_swap", "libero_spatial_task": "libero_spatial_task",
-    "libero_spatial_lan": "libero_spatial_lan", "libero_spatial_object": "libero_spatial_object",
-    "decoders_libero_object_seed1": "libero_object, seed 1", "decoders_libero_spatial_seed1": "libero_spatial, seed 1",
-    "libero_object_delay": "libero_object, delay", "libero_spatial_delay": "libero_spatial, delay",
+    "decoders_libero_object": "libero_object",
+    "decoders_libero_spatial": "libero_spatial",
+    "libero_each": "each",
+    "libero_object_swap": "libero_object_swap",
+    "libero_object_task": "libero_object_task",
+    "libero_object_lan": "libero_object_lan",
+    "libero_object_object": "libero_object_object",
+    "libero_spatial_swap": "libero_spatial_swap",
+    "libero_spatial_task": "libero_spatial_task",
+    "libero_spatial_lan": "libero_spatial_lan",
+    "libero_spatial_object": "libero_spatial_object",
+    "decoders_libero_object_seed1": "libero_object, seed 1",
+    "decoders_libero_spatial_seed1": "libero_spatial, seed 1",
+    "libero_object_delay": "libero_object, delay",
+    "libero_spatial_delay": "libero_spatial, delay",
 }
 README_ROWS = (  # results file, decoder, what to call it
     ("decoders_libero_object", "autoregressive", "`autoregressive`: no drafts, the measure of all others"),
@@ -72,13 +81,18 @@ def readme_table() -> str:
             f"| {row['forward_passes_per_action']:.1f} |"
         )
     first = next(iter(reports.values()))
-    return "\n".join([
-        *lines, "",
-        f"Closed loop from initial states that no training has seen, on {first['device']}, no GPU; latency from image to action,",
-        "its ratio to that of `autoregressive` in the same run; passes of the language model for an action.",
-        "Two of the rows again:", "",
-        f"    vla-sd bench libero --checkpoint libero --suite {first['suite']} --workers 2 --settings config/sim.yaml "
-        "--decoder autoregressive,fused"])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Closed loop from initial states that no training has seen, on {first['device']}, no GPU; latency from image to action,",
+            "its ratio to that of `autoregressive` in the same run; passes of the language model for an action.",
+            "Two of the rows again:",
+            "",
+            f"    vla-sd bench libero --checkpoint libero --suite {first['suite']} --workers 2 --settings config/sim.yaml "
+            "--decoder autoregressive,fused",
+        ]
+    )
 
 
 def filled(text: str, results: str) -> str:

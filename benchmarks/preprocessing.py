@@ -5,6 +5,7 @@
 
 The image is the shipped one, so that a JPEG of it is as long as a camera's. The halves of a JPEG are coded by two threads.
 """
+
 import argparse
 import time
 from pathlib import Path
@@ -16,22 +17,27 @@ from vla_sd_ros.bench import results
 from vla_sd_ros.doctor import EXAMPLE
 from vla_sd_ros.policy.preprocessing import ImageSettings, jpeg_round_trip, prepare
 
-SIZE = (640, 480)       # width, height
+SIZE = (640, 480)  # width, height
 CASES = {
-    "resize": ImageSettings(jpeg=False), "resize, crop, mirror": ImageSettings(jpeg=False, centre_crop=True, mirror=True),
-    "JPEG, resize (bridge_orig)": ImageSettings(), "JPEG, resize, crop, mirror (libero)": ImageSettings(True, True, True),
+    "resize": ImageSettings(jpeg=False),
+    "resize, crop, mirror": ImageSettings(jpeg=False, centre_crop=True, mirror=True),
+    "JPEG, resize (bridge_orig)": ImageSettings(),
+    "JPEG, resize, crop, mirror (libero)": ImageSettings(True, True, True),
 }
 
 
 def milliseconds(work, repeats: int) -> dict[str, float]:
     wall, processor = [], []
-    for _ in range(repeats + 5):        # the first ones make the matrices
+    for _ in range(repeats + 5):  # the first ones make the matrices
         began, used = time.perf_counter(), time.process_time()
         work()
         wall.append(1e3 * (time.perf_counter() - began))
         processor.append(1e3 * (time.process_time() - used))
-    return {"median_ms": float(np.median(wall[5:])), "p95_ms": float(np.percentile(wall[5:], 95)),
-            "processor_ms": float(np.median(processor[5:]))}
+    return {
+        "median_ms": float(np.median(wall[5:])),
+        "p95_ms": float(np.percentile(wall[5:], 95)),
+        "processor_ms": float(np.median(processor[5:])),
+    }
 
 
 def main() -> None:
@@ -47,8 +53,16 @@ def main() -> None:
         print(f"{name}: {row['median_ms']:.2f} ms median, {row['p95_ms']:.2f} p95; {row['processor_ms']:.2f} ms of processor")
     if arguments.json:
         command = f"python benchmarks/preprocessing.py --json {arguments.json}"
-        results.write(arguments.json, {"device": results.device_name(), "commit": results.commit(), "command": command,
-                                       "repeats": arguments.repeats, "rows": rows})
+        results.write(
+            arguments.json,
+            {
+                "device": results.device_name(),
+                "commit": results.commit(),
+                "command": command,
+                "repeats": arguments.repeats,
+                "rows": rows,
+            },
+        )
 
 
 if __name__ == "__main__":

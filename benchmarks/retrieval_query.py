@@ -6,6 +6,7 @@
 The vectors are made up like those of episodes: 30 steps that wander from a start of their own, in 16 directions, with noise
 in all.
 """
+
 import argparse
 import json
 import time
@@ -52,8 +53,12 @@ def measure(count: int, size: int, k: int, queries: int) -> dict:
     found, graph_times = timed(lambda query: graph.search(query, k), asked)
     recall = np.mean([len(set(a.tolist()) & set(b.tolist())) / k for a, b in zip(true, found)])
     return {
-        "vectors": count, "size": size, "k": k, "used": "graph" if count * size > EXACT_LIMIT else "exact",
-        "exact": exact_times, "graph": graph_times | {"recall": round(float(recall), 4), "build_s": round(built, 1)},
+        "vectors": count,
+        "size": size,
+        "k": k,
+        "used": "graph" if count * size > EXACT_LIMIT else "exact",
+        "exact": exact_times,
+        "graph": graph_times | {"recall": round(float(recall), 4), "build_s": round(built, 1)},
     }
 
 
@@ -72,10 +77,12 @@ def main() -> None:
         for count in arguments.vectors:
             row = measure(count, size, arguments.k, arguments.queries)
             rows.append(row)
-            print(f"{count} vectors of {size}: exact {row['exact']['median_ms']:.3f} ms median, "
-                  f"{row['exact']['p95_ms']:.3f} p95; graph {row['graph']['median_ms']:.3f}, {row['graph']['p95_ms']:.3f}, "
-                  f"recall {row['graph']['recall']:.3f}, built in {row['graph']['build_s']:.0f} s; used: {row['used']}",
-                  flush=True)
+            print(
+                f"{count} vectors of {size}: exact {row['exact']['median_ms']:.3f} ms median, "
+                f"{row['exact']['p95_ms']:.3f} p95; graph {row['graph']['median_ms']:.3f}, {row['graph']['p95_ms']:.3f}, "
+                f"recall {row['graph']['recall']:.3f}, built in {row['graph']['build_s']:.0f} s; used: {row['used']}",
+                flush=True,
+            )
     if arguments.json:
         report = {"device": device_name(), "commit": commit(), "ef_search": EF_SEARCH, "results": rows}
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")

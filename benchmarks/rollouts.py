@@ -7,6 +7,7 @@
 Run again, it goes on where it ended. The arm is the simulated one of `vla-sd demo`, in real time; states of training, six goals
 for each of ten tasks. Success comes from task_success; goals that fail are recorded too, and left out by adapt.
 """
+
 import argparse
 import json
 import shutil
@@ -38,10 +39,15 @@ class Rollouts(SimulatedSystem):
         from vla_sd_msgs.srv import ResetScene
 
         self._reset = self.client.node.create_client(ResetScene, "sim_node/reset")
-        self._supervisor.start("goal_recorder", node_command(
-            "goal_recorder", self.client.node.get_namespace(), {"folder": self._runs, "patience": 0.0}))
-        results = [self._goal(ResetScene.Request(task=task, initial_state=state))
-                   for state in range(self._goals) for task in range(self._tasks)]
+        self._supervisor.start(
+            "goal_recorder",
+            node_command("goal_recorder", self.client.node.get_namespace(), {"folder": self._runs, "patience": 0.0}),
+        )
+        results = [
+            self._goal(ResetScene.Request(task=task, initial_state=state))
+            for state in range(self._goals)
+            for task in range(self._tasks)
+        ]
         return {"goals": len(results), "successes": sum(results)}
 
     def _goal(self, request) -> bool:
@@ -69,8 +75,16 @@ def roll_out(work: Path, policy: Path, arguments: argparse.Namespace) -> dict:
     done = work / "rollouts.json"
     if not done.exists():
         shutil.rmtree(work / "runs", ignore_errors=True)
-        scene = argparse.Namespace(namespace="vla", suite=arguments.suite, task=0, initial_state=0, seed=0,
-                                   checkpoint=str(policy), adapted=None, instruction=None)
+        scene = argparse.Namespace(
+            namespace="vla",
+            suite=arguments.suite,
+            task=0,
+            initial_state=0,
+            seed=0,
+            checkpoint=str(policy),
+            adapted=None,
+            instruction=None,
+        )
         environment = prepare_environment(None)
         check_environment()
         refuse_wrong(scene, parameter_file(None))
@@ -100,13 +114,30 @@ def main() -> None:
         subprocess.run([*COMMAND, "adapt", "--checkpoint", policy, "--source", a.work / "runs", "--output", adapted], check=True)
     rows = {}
     for name, source in (("shipped", ["--checkpoint", a.checkpoint]), ("adapted", ["--checkpoint", policy, "--adapted", adapted])):
-        for what, more in (("success", ["--episodes-per-task", a.episodes_per_task, "--workers", a.workers]),
-                           ("latency", ["--episodes-per-task", 1, "--workers", 1])):
+        for what, more in (
+            ("success", ["--episodes-per-task", a.episodes_per_task, "--workers", a.workers]),
+            ("latency", ["--episodes-per-task", 1, "--workers", 1]),
+        ):
             path = a.work / f"{name}_{what}.json"
             if not path.exists():
                 settings = ["--settings", parameter_file(None)] if name == "shipped" else []
-                subprocess.run([*COMMAND, "bench", "libero", "--suite", a.suite, "--decoder", "autoregressive,fused", *source,
-                                *settings, *map(str, more), "--json", path], check=True)
+                subprocess.run(
+                    [
+                        *COMMAND,
+                        "bench",
+                        "libero",
+                        "--suite",
+                        a.suite,
+                        "--decoder",
+                        "autoregressive,fused",
+                        *source,
+                        *settings,
+                        *map(str, more),
+                        "--json",
+                        path,
+                    ],
+                    check=True,
+                )
             rows[f"{name}_{what}"] = json.loads(path.read_text())
     if a.json:
         a.json.write_text(json.dumps({"rollouts": told, **rows}, indent=1) + "\n")

@@ -2,6 +2,7 @@
 """What the benchmarks of docs/safety.md and docs/arms.md share: the tests' processes and faults, importable, and
 their parts of the page.
 """
+
 import sys
 from pathlib import Path
 

@@ -9,6 +9,7 @@ tenth of the time more, at the end, so that the memory of one process is seen fo
 fault ended is started again, and noted anew. Exit code 1 where a node grew by more than 20 MB, has more threads, files or
 children than it began with, published /diagnostics late, or where a fault did not end as it must.
 """
+
 import argparse
 import os
 import random
@@ -18,20 +19,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import faults
 import safety_page
 from diagnostic_msgs.msg import DiagnosticArray
 from system import System
 
 from vla_sd_ros.inputs import CHECKPOINT
 
-import faults
-
-GROWTH = 20.0       # MB
-LATE = 2.0          # s between two messages of one node on /diagnostics, which come once a second
-CANCEL = 0.3        # s, for a request on its way, beside the time to brake
-WARM = 60.0         # s, and WARM_ROUNDS, until a process has loaded and allocated what it needs
+GROWTH = 20.0  # MB
+LATE = 2.0  # s between two messages of one node on /diagnostics, which come once a second
+CANCEL = 0.3  # s, for a request on its way, beside the time to brake
+WARM = 60.0  # s, and WARM_ROUNDS, until a process has loaded and allocated what it needs
 WARM_ROUNDS = 4
-ALLOWED = {"threads": 0, "files": 2, "children": 0}     # files: a connection to a node that is being discovered
+ALLOWED = {"threads": 0, "files": 2, "children": 0}  # files: a connection to a node that is being discovered
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,13 @@ def sample(pid: int, now: float) -> Sample:
     folder = Path("/proc", str(pid))
     pages = int((folder / "statm").read_text().split()[1])
     children = sum(len((task / "children").read_text().split()) for task in (folder / "task").iterdir())
-    return Sample(now, pages * os.sysconf("SC_PAGE_SIZE") / 1e6, len(list((folder / "task").iterdir())),
-                  len(list((folder / "fd").iterdir())), children)
+    return Sample(
+        now,
+        pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
+        len(list((folder / "task").iterdir())),
+        len(list((folder / "fd").iterdir())),
+        children,
+    )
 
 
 def cancelled(system: System, chance: random.Random, slack: float) -> list[str]:
@@ -128,8 +133,16 @@ class Soak:
             for what, allowed in ALLOWED.items():
                 more = min(getattr(s, what) for s in settled[-3:]) - max(getattr(s, what) for s in settled[:3])
                 wrong += [f"{name} has {more} more {what} than it began with"] if more > allowed else []
-            rows.append({"node": name, "minutes": (last.time - first.time) / 60.0, "first": first.__dict__,
-                         "last": last.__dict__, "growth_mb": growth, "problems": wrong})
+            rows.append(
+                {
+                    "node": name,
+                    "minutes": (last.time - first.time) / 60.0,
+                    "first": first.__dict__,
+                    "last": last.__dict__,
+                    "growth_mb": growth,
+                    "problems": wrong,
+                }
+            )
         return rows
 
 
@@ -137,14 +150,23 @@ def text(report: dict) -> str:
     lines = ["| node | minutes | memory at first, at last [MB] | threads | open files | children |", "|---" * 6 + "|"]
     for row in report["processes"]:
         first, last = row["first"], row["last"]
-        lines.append(f"| {row['node']} | {row['minutes']:.1f} | {first['memory']:.1f}, {last['memory']:.1f} | "
-                     + " | ".join(f"{first[what]}, {last[what]}" for what in ALLOWED) + " |")
+        lines.append(
+            f"| {row['node']} | {row['minutes']:.1f} | {first['memory']:.1f}, {last['memory']:.1f} | "
+            + " | ".join(f"{first[what]}, {last[what]}" for what in ALLOWED)
+            + " |"
+        )
     rounds = sum(report["rounds"].values())
     count = len(report["problems"])
     wrong = f"{count or 'no'} problem{'s' if count > 1 else ''}."
-    return "\n".join([*lines, "", f"{report['minutes']:g} minutes, {rounds} rounds of {len(report['rounds'])} kinds; "
-                      f"/diagnostics at most {report['latest_diagnostics_s']:.2f} s after the one before; {wrong} Processes "
-                      "that a fault killed early are left out."])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{report['minutes']:g} minutes, {rounds} rounds of {len(report['rounds'])} kinds; "
+            f"/diagnostics at most {report['latest_diagnostics_s']:.2f} s after the one before; {wrong} Processes "
+            "that a fault killed early are left out.",
+        ]
+    )
 
 
 def main() -> int:
@@ -164,12 +186,20 @@ def main() -> int:
     problems = soak.problems + [problem for row in rows for problem in row["problems"]]
     if soak.latest > LATE + arguments.slack:
         problems.append(f"/diagnostics came {soak.latest:.2f} s after the one before")
-    report = {"minutes": arguments.minutes, "rounds": soak.rounds, "latest_diagnostics_s": soak.latest, "processes": rows,
-              "problems": problems}
+    report = {
+        "minutes": arguments.minutes,
+        "rounds": soak.rounds,
+        "latest_diagnostics_s": soak.latest,
+        "processes": rows,
+        "problems": problems,
+    }
     print(text(report), *problems, sep="\n", flush=True)
     if not arguments.dry_run:
-        safety_page.publish("soak", text(report), {"command": f"python benchmarks/soak.py --minutes {arguments.minutes:g} "
-                                                              f"--seed {arguments.seed}", **report})
+        safety_page.publish(
+            "soak",
+            text(report),
+            {"command": f"python benchmarks/soak.py --minutes {arguments.minutes:g} --seed {arguments.seed}", **report},
+        )
     return int(bool(problems))
 
 

@@ -6,6 +6,7 @@
 writes benchmarks/results/sweeps.json, from which benchmarks/decoders.py makes its plots and its table. Open loop: the history
 is the recorded one, so what is told is the passes, the time, and how far the tokens are from the verifier's own.
 """
+
 import argparse
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +60,8 @@ def measure(given: Parts, decoder: str, settings: dict, arguments: argparse.Name
     """The row of one decoder with these settings beside the given ones."""
     changed = tuple((dict(given.settings) | settings).items())
     answers = decode.measure(
-        replace(given, decoders=(decoder,), settings=changed), arguments.observations, arguments.most, arguments.seed)
+        replace(given, decoders=(decoder,), settings=changed), arguments.observations, arguments.most, arguments.seed
+    )
     row = decode.summarise(answers)["decoders"][decoder]
     distance = np.abs(np.array([a.bins - a.plain for a in answers[decoder]]))[:, :6]
     kept = ("forward_passes_per_action", "accepted_length", "paths")
@@ -79,13 +81,19 @@ def main() -> None:
         for value in values:
             row = measure(given, decoder, {setting: value}, arguments)
             report["sweeps"].append({"setting": setting, "value": value, **row})
-            print(f"{decoder}, {setting} = {value}: {row['forward_passes_per_action']:.2f} passes, "
-                  f"{row['latency_ms']['median']:.1f} ms, {row['bins_off']:.1f} bins off", flush=True)
+            print(
+                f"{decoder}, {setting} = {value}: {row['forward_passes_per_action']:.2f} passes, "
+                f"{row['latency_ms']['median']:.1f} ms, {row['bins_off']:.1f} bins off",
+                flush=True,
+            )
     for decoder, without, settings in ABLATIONS:
         row = measure(given, decoder, settings, arguments)
         report["ablations"].append({"without": without, **row})
-        print(f"{decoder} without {without}: {row['forward_passes_per_action']:.2f} passes, "
-              f"{row['latency_ms']['median']:.1f} ms, {row['bins_off']:.1f} bins off", flush=True)
+        print(
+            f"{decoder} without {without}: {row['forward_passes_per_action']:.2f} passes, "
+            f"{row['latency_ms']['median']:.1f} ms, {row['bins_off']:.1f} bins off",
+            flush=True,
+        )
     results.write(OUTPUT, report)
 
 

@@ -8,6 +8,7 @@
 
 A node that ends takes the others with it, unless use_respawn is true, which starts it again.
 """
+
 from vla_sd_ros.launching import description
 
 

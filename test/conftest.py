@@ -4,6 +4,7 @@
 They draw the same examples at each run of one state of the code, so that a failure is of a change, not of luck; with
 --hypothesis-profile nightly they draw others each time, and fifty times as many.
 """
+
 import signal
 import subprocess
 

@@ -9,6 +9,7 @@ definitions in there instead: their own simulated driver needs all of them.
 
     python test/standins.py      # builds, and prints the shell commands that put them on the paths
 """
+
 import ctypes
 import hashlib
 import importlib.util
@@ -45,14 +46,20 @@ def requirements() -> list[str]:
     build = tomllib.loads((HERE.parents[1] / route / "pyproject.toml").read_text())["build-system"]["requires"]
     versions = {line.partition("==")[0]: line.partition("==")[2] for line in build}
     common = versions["ros-std-msgs"]
-    return [*build, f"ros-sensor-msgs=={common}", f"ros-trajectory-msgs=={common}",
-            f"ros-lifecycle-msgs=={versions['ros-action-msgs']}"]
+    return [
+        *build,
+        f"ros-sensor-msgs=={common}",
+        f"ros-trajectory-msgs=={common}",
+        f"ros-lifecycle-msgs=={versions['ros-action-msgs']}",
+    ]
 
 
 def interbotix(package: str) -> Path | None:
     """A package of Interbotix's own, below the folder that INTERBOTIX_SOURCES names."""
     folder = os.environ.get("INTERBOTIX_SOURCES")
-    return next((path.parent for path in Path(folder).rglob("package.xml") if path.parent.name == package), None) if folder else None
+    return (
+        next((path.parent for path in Path(folder).rglob("package.xml") if path.parent.name == package), None) if folder else None
+    )
 
 
 def lay(folder: Path) -> None:

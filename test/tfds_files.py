@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small RLDS datasets, written as TFDS writes them: features.json, dataset_info.json, tfrecords."""
+
 import json
 import struct
 
@@ -13,12 +14,17 @@ CORE = "tensorflow_datasets.core.features."
 
 def tensor(*shape, dtype="float32", encoding="none"):
     dimensions = {"dimensions": [str(size) for size in shape]} if shape else {}
-    return {"pythonClassName": CORE + "tensor_feature.Tensor", "tensor": {"shape": dimensions, "dtype": dtype, "encoding": encoding}}
+    return {
+        "pythonClassName": CORE + "tensor_feature.Tensor",
+        "tensor": {"shape": dimensions, "dtype": dtype, "encoding": encoding},
+    }
 
 
 def image():
-    return {"pythonClassName": CORE + "image_feature.Image",
-            "image": {"shape": {"dimensions": ["8", "8", "3"]}, "dtype": "uint8", "encodingFormat": "png"}}
+    return {
+        "pythonClassName": CORE + "image_feature.Image",
+        "image": {"shape": {"dimensions": ["8", "8", "3"]}, "dtype": "uint8", "encodingFormat": "png"},
+    }
 
 
 def together(**features):
@@ -27,8 +33,13 @@ def together(**features):
 
 def layout(cameras=("image_0",), action=tensor(7), **changes):
     text = {"pythonClassName": CORE + "text_feature.Text", "text": {}}
-    step = {"action": action, "language_instruction": text, "reward": tensor(), "is_last": tensor(dtype="bool"),
-            "observation": together(state=tensor(7), **{name: image() for name in cameras})} | changes
+    step = {
+        "action": action,
+        "language_instruction": text,
+        "reward": tensor(),
+        "is_last": tensor(dtype="bool"),
+        "observation": together(state=tensor(7), **{name: image() for name in cameras}),
+    } | changes
     steps = {"pythonClassName": CORE + "dataset_feature.Dataset", "sequence": {"feature": together(**step), "length": "-1"}}
     return together(steps=steps, episode_metadata=together(file_path=text))
 
@@ -41,9 +52,12 @@ def episode(number, steps=4, **changes):
     """The values of one episode's record: its pictures have the greys 10 * number + step."""
     actions = np.array([[0.01 * step, -0.02, 0.001 * number, 0.1, 0.0, -0.1, step % 2] for step in range(steps)])
     return {
-        "steps/action": actions.ravel(), "steps/observation/image_0": [picture(10 * number + step) for step in range(steps)],
-        "steps/language_instruction": [b"Open the drawer."] * steps, "steps/reward": np.zeros(steps),
-        "steps/is_last": np.arange(steps) == steps - 1, "steps/observation/state": np.zeros(7 * steps),
+        "steps/action": actions.ravel(),
+        "steps/observation/image_0": [picture(10 * number + step) for step in range(steps)],
+        "steps/language_instruction": [b"Open the drawer."] * steps,
+        "steps/reward": np.zeros(steps),
+        "steps/is_last": np.arange(steps) == steps - 1,
+        "steps/observation/state": np.zeros(7 * steps),
         "episode_metadata/file_path": [b"/somewhere"],
     } | changes
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Averages the weights of checkpoints of one training line (Wortsman et al., "Model soups", arXiv 2203.05482).
 
-    python tools/average_checkpoints.py second third --output averaged
+python tools/average_checkpoints.py second third --output averaged
 """
+
 import argparse
 import shutil
 from pathlib import Path

@@ -6,6 +6,7 @@
 
 The reference of parameters is that of the tables from which the nodes declare them, the reference of messages is msg/.
 """
+
 import re
 import sys
 from collections.abc import Iterable
@@ -44,18 +45,26 @@ def parameters() -> str:
     from vla_sd_ros.nodes.wxai_driver import WxaiDriver
 
     tables = {
-        "arm_node": (ManagedNode.AUTOSTART, *ArmNode.TABLE), "vla_node": (ManagedNode.AUTOSTART, *VlaNode.TABLE),
-        "sim_node": SimNode.TABLE, "sim_arm_node": SimArmNode.TABLE,
-        "franka_driver": FrankaDriver.TABLE, "wxai_driver": WxaiDriver.TABLE,
+        "arm_node": (ManagedNode.AUTOSTART, *ArmNode.TABLE),
+        "vla_node": (ManagedNode.AUTOSTART, *VlaNode.TABLE),
+        "sim_node": SimNode.TABLE,
+        "sim_arm_node": SimArmNode.TABLE,
+        "franka_driver": FrankaDriver.TABLE,
+        "wxai_driver": WxaiDriver.TABLE,
     }
-    text = ("# Parameters\n\nThe defaults are those of the nodes. The files of `config/` say for each parameter what it does and when "
-            "to change it,\nand hold what each arm has instead; [Real arms](arms.md) says which value wins. A parameter that "
-            "changes at start is read\nonce; all others can be set at any time, those of `policy.*` (but `policy.unnorm_key`) while "
-            "vla_node is unconfigured.\n")
+    text = (
+        "# Parameters\n\nThe defaults are those of the nodes. The files of `config/` say for each parameter what it does and when "
+        "to change it,\nand hold what each arm has instead; [Real arms](arms.md) says which value wins. A parameter that "
+        "changes at start is read\nonce; all others can be set at any time, those of `policy.*` (but `policy.unnorm_key`) while "
+        "vla_node is unconfigured.\n"
+    )
     for node, table in tables.items():
         text += f"\n## {node}\n\n| parameter | default | values | changes | what it is |\n|---|---|---|---|---|\n"
-        text += "".join(f"| `{spec.name}` | {shown(spec.default)} | {values(spec)} | {'at start' if spec.read_only else ''} "
-                        f"| {cell(spec.description)} |\n" for spec in table)
+        text += "".join(
+            f"| `{spec.name}` | {shown(spec.default)} | {values(spec)} | {'at start' if spec.read_only else ''} "
+            f"| {cell(spec.description)} |\n"
+            for spec in table
+        )
     return text
 
 

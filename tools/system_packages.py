@@ -5,6 +5,7 @@ Needs: a C++ compiler and Python's headers (the messages are compiled), venv, an
 display. Says the exact apt command for what is missing, and runs it where that is allowed (root, or sudo without a
 password). Exits 1 with a sentence otherwise. Standard library only: it runs before the virtual environment exists.
 """
+
 import ctypes
 import importlib.util
 import os
@@ -32,10 +33,10 @@ def missing() -> list[str]:
         "g++": shutil.which("c++"),
         "python3-dev": Path(sysconfig.get_path("include"), "Python.h").exists(),
         "python3-venv": importlib.util.find_spec("ensurepip"),
-        "libglib2.0-0": library("libgthread-2.0.so.0"),                           # OpenCV
-        "libgl1": library("libGL.so.1"),                                          # OpenCV
-        "libegl1": library("libEGL.so.1"),                                        # MuJoCo without a display
-        "libegl-mesa0": library("libEGL_mesa.so.0", "libEGL_nvidia.so.0"),        # its driver: Mesa's, or the GPU's own
+        "libglib2.0-0": library("libgthread-2.0.so.0"),  # OpenCV
+        "libgl1": library("libGL.so.1"),  # OpenCV
+        "libegl1": library("libEGL.so.1"),  # MuJoCo without a display
+        "libegl-mesa0": library("libEGL_mesa.so.0", "libEGL_nvidia.so.0"),  # its driver: Mesa's, or the GPU's own
         "libgl1-mesa-dri": library("libGLX_mesa.so.0", "libEGL_nvidia.so.0"),
     }
     return [package for package, found in present.items() if not found]
@@ -54,8 +55,10 @@ def become_root() -> list[str] | None:
 def main() -> str | None:
     """None when all is there; else the sentence to stop with."""
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-        return (f"The quick start needs Python 3.11, 3.12 or 3.13 (PyPI's ROS 2 wheels and the pinned versions); this is "
-                f"{sys.version.split()[0]}. Name another one: make demo PYTHON=python3.12")
+        return (
+            f"The quick start needs Python 3.11, 3.12 or 3.13 (PyPI's ROS 2 wheels and the pinned versions); this is "
+            f"{sys.version.split()[0]}. Name another one: make demo PYTHON=python3.12"
+        )
     packages = missing()
     if not packages:
         return None

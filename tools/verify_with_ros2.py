@@ -9,6 +9,7 @@ part whose launch file did not come up.
 Needs a sourced ROS installation with launch and ros2cli, and this package. Long outputs are cut in the middle, where
 it says so; nothing else is edited but the machine's own paths. Exit code 1 when a command did not do what it should.
 """
+
 import argparse
 import contextlib
 import math
@@ -32,51 +33,74 @@ MARK = "\n<!-- {} -->\n"  # begins the part of one launch file
 
 # heading, then (command, what its output must contain, seconds it may take before it is interrupted)
 SIM = [
-    ("Interfaces", [
-        (f"ros2 interface show {ACTION}", "string instruction", 20),
-        ("ros2 interface show vla_sd_msgs/srv/ResetScene", "int32 initial_state", 20),
-    ]),
-    ("Lifecycle", [
-        ("ros2 lifecycle nodes", "/vla/vla_node", 20),
-        ("ros2 lifecycle get /vla/vla_node", "unconfigured", 20),
-        (f'{GOAL} "{{instruction: pick up the milk}}"', "error_code: 1015", 20),
-        ("ros2 lifecycle set /vla/vla_node configure", "Transitioning successful", 60),
-        ("ros2 lifecycle set /vla/vla_node activate", "Transitioning successful", 20),
-        ("ros2 lifecycle set /vla/arm_node configure", "Transitioning successful", 20),
-        ("ros2 lifecycle set /vla/arm_node activate", "Transitioning successful", 20),
-        ("ros2 lifecycle get /vla/arm_node", "active", 20),
-    ]),
-    ("Nodes and topics", [
-        ("ros2 node list", "/vla/sim_node", 20),
-        ("ros2 node info /vla/sim_node", "/vla/sim_node/reset: vla_sd_msgs/srv/ResetScene", 20),
-        ("ros2 topic hz --window 300 /vla/joint_states", "average rate", 8),
-        ("ros2 topic hz /vla/image", "average rate", 8),
-        ("ros2 topic echo --once /vla/camera_info", "frame_id: camera_optical_frame", 20),
-        ("ros2 topic echo --once --qos-durability transient_local --qos-reliability reliable /vla/arm_node/status",
-         "code: 1", 20),
-    ]),
-    ("Parameters", [
-        ("ros2 param describe /vla/arm_node limits.linear_velocity", "Max value: 2.0", 20),
-        ("ros2 param get /vla/arm_node limits.linear_velocity", "0.6", 20),
-        ("ros2 param set /vla/arm_node limits.linear_velocity 0.5", "Set parameter successful", 20),
-        ("ros2 param set /vla/arm_node limits.linear_velocity 9.0", "failed", 20),
-        ("ros2 param describe /vla/vla_node decoder.name", "Description", 20),
-        ("ros2 param set /vla/vla_node decoder.name autoregressive", "Set parameter successful", 20),
-        ("ros2 param set /vla/vla_node decoder.name fastest", "failed", 20),
-        ("ros2 param set /vla/vla_node policy.device cuda", "failed", 20),
-    ]),
-    ("An instruction", [
-        ("ros2 action info /vla/execute_instruction", "Action servers: 1", 20),
-        (f'{GOAL} "{{instruction: pick up the alphabet soup and place it in the basket, time_limit: 30.0}}"',
-         "Goal finished with status", 60),
-        (f'{GOAL} "{{instruction: \'\'}}"', "error_code: 1015", 20),
-        ('ros2 service call /vla/sim_node/reset vla_sd_msgs/srv/ResetScene "{task: 3, initial_state: 41}"',
-         "success=True", 60),
-    ]),
-    ("The end", [
-        ("ros2 lifecycle set /vla/vla_node deactivate", "Transitioning successful", 20),
-        ("ros2 lifecycle get /vla/vla_node", "inactive", 20),
-    ]),
+    (
+        "Interfaces",
+        [
+            (f"ros2 interface show {ACTION}", "string instruction", 20),
+            ("ros2 interface show vla_sd_msgs/srv/ResetScene", "int32 initial_state", 20),
+        ],
+    ),
+    (
+        "Lifecycle",
+        [
+            ("ros2 lifecycle nodes", "/vla/vla_node", 20),
+            ("ros2 lifecycle get /vla/vla_node", "unconfigured", 20),
+            (f'{GOAL} "{{instruction: pick up the milk}}"', "error_code: 1015", 20),
+            ("ros2 lifecycle set /vla/vla_node configure", "Transitioning successful", 60),
+            ("ros2 lifecycle set /vla/vla_node activate", "Transitioning successful", 20),
+            ("ros2 lifecycle set /vla/arm_node configure", "Transitioning successful", 20),
+            ("ros2 lifecycle set /vla/arm_node activate", "Transitioning successful", 20),
+            ("ros2 lifecycle get /vla/arm_node", "active", 20),
+        ],
+    ),
+    (
+        "Nodes and topics",
+        [
+            ("ros2 node list", "/vla/sim_node", 20),
+            ("ros2 node info /vla/sim_node", "/vla/sim_node/reset: vla_sd_msgs/srv/ResetScene", 20),
+            ("ros2 topic hz --window 300 /vla/joint_states", "average rate", 8),
+            ("ros2 topic hz /vla/image", "average rate", 8),
+            ("ros2 topic echo --once /vla/camera_info", "frame_id: camera_optical_frame", 20),
+            (
+                "ros2 topic echo --once --qos-durability transient_local --qos-reliability reliable /vla/arm_node/status",
+                "code: 1",
+                20,
+            ),
+        ],
+    ),
+    (
+        "Parameters",
+        [
+            ("ros2 param describe /vla/arm_node limits.linear_velocity", "Max value: 2.0", 20),
+            ("ros2 param get /vla/arm_node limits.linear_velocity", "0.6", 20),
+            ("ros2 param set /vla/arm_node limits.linear_velocity 0.5", "Set parameter successful", 20),
+            ("ros2 param set /vla/arm_node limits.linear_velocity 9.0", "failed", 20),
+            ("ros2 param describe /vla/vla_node decoder.name", "Description", 20),
+            ("ros2 param set /vla/vla_node decoder.name autoregressive", "Set parameter successful", 20),
+            ("ros2 param set /vla/vla_node decoder.name fastest", "failed", 20),
+            ("ros2 param set /vla/vla_node policy.device cuda", "failed", 20),
+        ],
+    ),
+    (
+        "An instruction",
+        [
+            ("ros2 action info /vla/execute_instruction", "Action servers: 1", 20),
+            (
+                f'{GOAL} "{{instruction: pick up the alphabet soup and place it in the basket, time_limit: 30.0}}"',
+                "Goal finished with status",
+                60,
+            ),
+            (f"{GOAL} \"{{instruction: ''}}\"", "error_code: 1015", 20),
+            ('ros2 service call /vla/sim_node/reset vla_sd_msgs/srv/ResetScene "{task: 3, initial_state: 41}"', "success=True", 60),
+        ],
+    ),
+    (
+        "The end",
+        [
+            ("ros2 lifecycle set /vla/vla_node deactivate", "Transitioning successful", 20),
+            ("ros2 lifecycle get /vla/vla_node", "inactive", 20),
+        ],
+    ),
 ]
 
 
@@ -87,38 +111,59 @@ def arm(description: str, joint_states: str, listeners: int) -> list:
     """
     where = "ros2 topic echo --once --qos-reliability reliable /vla/measured_pose geometry_msgs/msg/PoseStamped"
     return [
-        ("Nodes and topics", [
-            ("ros2 node list", "sim_arm_node", 60),
-            ("ros2 lifecycle get /vla/arm_node", "active", 60),
-            ("ros2 lifecycle get /vla/vla_node", "active", 60),
-            (f"ros2 topic info {joint_states}", "Publisher count: 1", 60),
-            (f"ros2 topic info {description}", f"Subscription count: {listeners}", 60),
-        ]),
-        ("Parameters", [
-            ("ros2 param get /vla/arm_node arm.interface", "String value is", 60),
-            ("ros2 param set /vla/arm_node arm.interface servo_pose", "read-only", 60),
-            ("ros2 param set /vla/arm_node limits.linear_velocity 0.2", "Set parameter successful", 60),
-            ("ros2 param set /vla/arm_node limits.linear_velocity 9.0", "failed", 60),
-            ("ros2 param dump /vla/arm_node", "linear_velocity: 0.2", 60),
-        ]),
-        ("An instruction, and the pose of the end effector before and after", [
-            (where, "position:", 60),
-            (f'{GOAL} "{{instruction: pick up the cube, step_limit: 15}}"', "termination_reason: step_limit", 240),
-            (where, "position:", 60),
-        ]),
-        ("The end", [
-            ("ros2 lifecycle set /vla/arm_node deactivate", "Transitioning successful", 60),
-            ("ros2 lifecycle get /vla/arm_node", "inactive", 60),
-        ]),
+        (
+            "Nodes and topics",
+            [
+                ("ros2 node list", "sim_arm_node", 60),
+                ("ros2 lifecycle get /vla/arm_node", "active", 60),
+                ("ros2 lifecycle get /vla/vla_node", "active", 60),
+                (f"ros2 topic info {joint_states}", "Publisher count: 1", 60),
+                (f"ros2 topic info {description}", f"Subscription count: {listeners}", 60),
+            ],
+        ),
+        (
+            "Parameters",
+            [
+                ("ros2 param get /vla/arm_node arm.interface", "String value is", 60),
+                ("ros2 param set /vla/arm_node arm.interface servo_pose", "read-only", 60),
+                ("ros2 param set /vla/arm_node limits.linear_velocity 0.2", "Set parameter successful", 60),
+                ("ros2 param set /vla/arm_node limits.linear_velocity 9.0", "failed", 60),
+                ("ros2 param dump /vla/arm_node", "linear_velocity: 0.2", 60),
+            ],
+        ),
+        (
+            "An instruction, and the pose of the end effector before and after",
+            [
+                (where, "position:", 60),
+                (f'{GOAL} "{{instruction: pick up the cube, step_limit: 15}}"', "termination_reason: step_limit", 240),
+                (where, "position:", 60),
+            ],
+        ),
+        (
+            "The end",
+            [
+                ("ros2 lifecycle set /vla/arm_node deactivate", "Transitioning successful", 60),
+                ("ros2 lifecycle get /vla/arm_node", "inactive", 60),
+            ],
+        ),
     ]
 
 
 # With more patience than 1: a machine that is busy with something else is late, and the arm shall not hold for that here.
-BUSY = ("This machine was busy", [
-    (f"ros2 param set /vla/{parameter}", "Set parameter successful", 60) for parameter in (
-        "arm_node command_timeout 5.0", "arm_node joint_state_timeout 2.0", "arm_node follow.timeout 10.0",
-        "vla_node joint_states.timeout 5.0", "vla_node image.timeout 10.0", "vla_node arm_status.grace 20.0")
-])
+BUSY = (
+    "This machine was busy",
+    [
+        (f"ros2 param set /vla/{parameter}", "Set parameter successful", 60)
+        for parameter in (
+            "arm_node command_timeout 5.0",
+            "arm_node joint_state_timeout 2.0",
+            "arm_node follow.timeout 10.0",
+            "vla_node joint_states.timeout 5.0",
+            "vla_node image.timeout 10.0",
+            "vla_node arm_status.grace 20.0",
+        )
+    ],
+)
 
 LAUNCHES = {
     # launch file: its arguments, what it prints when it is ready, the commands
@@ -144,8 +189,10 @@ def main() -> int:
             parts[name] = Session(name, arguments.checkpoint, arguments.patience, failures).run()
         except TimeoutError as error:
             failures.append(f"{name}.launch.py: {error}")
-    DOCUMENT.write_text(preface(bool(arguments.checkpoint)) + "".join(
-        f"{MARK.format(name)}# {name}.launch.py\n\n{parts[name]}" for name in LAUNCHES if name in parts))
+    DOCUMENT.write_text(
+        preface(bool(arguments.checkpoint))
+        + "".join(f"{MARK.format(name)}# {name}.launch.py\n\n{parts[name]}" for name in LAUNCHES if name in parts)
+    )
     for failure in failures:
         print(f"FAILED {failure}", file=sys.stderr)
     print(f"{DOCUMENT.name}: {len(failures)} failures")
@@ -173,8 +220,7 @@ class Session:
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder, "launch.log")
             with log.open("wb") as output:
-                process = subprocess.Popen(
-                    self.launch.split(), stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+                process = subprocess.Popen(self.launch.split(), stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
             try:
                 wait_for(log, self.ready, 400 * self.patience)
                 wait_for_daemon(self.patience)
@@ -185,7 +231,8 @@ class Session:
                 run("ros2 daemon stop", 20 * self.patience)
             sections.append(
                 f"## What ros2 launch printed\n\nCtrl-C (SIGINT) at the end; {ended}.\n\n"
-                + fenced(f"$ {self.launch}\n{trim(log.read_text(errors='replace'), 45, 15)}"))
+                + fenced(f"$ {self.launch}\n{trim(log.read_text(errors='replace'), 45, 15)}")
+            )
         return "\n".join(sections)
 
     def section(self, heading: str, commands: list) -> str:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one place that knows about the ament index: where this package's launch/ and config/ files are."""
+
 import os
 import sys
 from pathlib import Path
@@ -28,7 +29,8 @@ def share(*parts: str) -> Path:
     except PackageNotFoundError as error:
         raise FileNotFoundError(
             f"{PACKAGE} is not in the ament index: install it with `pip install ./msg '.[sim]'`, "
-            "or build it with colcon and source install/setup.bash") from error
+            "or build it with colcon and source install/setup.bash"
+        ) from error
     if not path.exists():
         raise FileNotFoundError(f"{path} is not installed; reinstall {PACKAGE}, or name an existing file")
     return path

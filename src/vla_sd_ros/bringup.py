@@ -72,8 +72,12 @@ Plan = list[Process | Include]
 NAV2 = (  # the arguments that every launch file has, named as Nav2's
     Argument("namespace", "vla", "Namespace of this package's nodes and of their topics."),
     Argument("params_file", "", "Your parameter file, over the package's own, so that it needs only what differs.", file=True),
-    Argument("autostart", "", "Configure and activate vla_node and arm_node at once; empty: as the parameter file says, and "
-             "the package's says true.", OF_THE_FILE),
+    Argument(
+        "autostart",
+        "",
+        "Configure and activate vla_node and arm_node at once; empty: as the parameter file says, and the package's says true.",
+        OF_THE_FILE,
+    ),
     Argument("use_sim_time", "", "Take time from /clock; empty: as the parameter file says, else false.", OF_THE_FILE),
     Argument("use_respawn", "false", "Start a node that ended again, instead of stopping all.", BOOLEAN),
     Argument("log_level", "info", "Least severe log message of this package's nodes that is shown.", LEVELS),
@@ -88,19 +92,29 @@ NAV2 = (  # the arguments that every launch file has, named as Nav2's
 POLICY = {"checkpoint": "policy.checkpoint", "unnorm_key": "policy.unnorm_key", "adapted": "policy.adapted"}
 
 REAL = (
-    Argument("driver", "real", "real: start the arm's driver of ROS too; direct: the vendor's library instead, by pip; sim: a "
-             "simulated one; none: it runs elsewhere.", DRIVERS),
-    Argument("nodes", "all", "Nodes to start here: all; arm: arm_node, beside the robot; vla: vla_node, beside the GPU.",
-             PARTS),
+    Argument(
+        "driver",
+        "real",
+        "real: start the arm's driver of ROS too; direct: the vendor's library instead, by pip; sim: a "
+        "simulated one; none: it runs elsewhere.",
+        DRIVERS,
+    ),
+    Argument("nodes", "all", "Nodes to start here: all; arm: arm_node, beside the robot; vla: vla_node, beside the GPU.", PARTS),
     Argument("image_topic", "/camera/image_raw", "Topic of the camera's images."),
-    Argument("first_run", "false", "For an arm or a policy that is new to you: config/first_run.yaml over the package's file, slow, "
-             "scaled down, with an enabling switch, and nothing sent before dry_run is set to false.", BOOLEAN),
+    Argument(
+        "first_run",
+        "false",
+        "For an arm or a policy that is new to you: config/first_run.yaml over the package's file, slow, "
+        "scaled down, with an enabling switch, and nothing sent before dry_run is set to false.",
+        BOOLEAN,
+    ),
 )
 
 SIM = (
     *NAV2,
-    Argument("arm", "franka", "franka: a scene of LIBERO; widowx: a simulated WidowX 250 S before its camera.",
-             ("franka", "widowx")),
+    Argument(
+        "arm", "franka", "franka: a scene of LIBERO; widowx: a simulated WidowX 250 S before its camera.", ("franka", "widowx")
+    ),
     Argument("suite", "", "franka: LIBERO suite of the scene; empty: that of the parameter file."),
     Argument("task", "", "franka: index of the task in the suite, 0..9; empty: that of the parameter file."),
     Argument("initial_state", "", "franka: index of the initial state, 0..49; empty: that of the parameter file."),
@@ -121,31 +135,57 @@ MODES_FILE = "config/widowx_modes.yaml"
 WXAI_FINGERS: dict[str, object] = {"gripper.open_position": 0.044, "gripper.closed_position": 0.0}
 
 FRANKA = (
-    *NAV2, *REAL,
+    *NAV2,
+    *REAL,
     Argument("robot_ip", "", "Address of the robot's control box, for driver:=real and direct."),
-    Argument("realtime", "enforce", "driver:=direct: enforce: refuse a kernel that keeps no real time; ignore: for a simulator.",
-             ("enforce", "ignore")),
-    Argument("robot_type", "fr3", "Type of the robot, which its joints and links are named after.",
-             ("fr3", "fr3v2", "fr3v2_1", "fp3", "fer")),
+    Argument(
+        "realtime",
+        "enforce",
+        "driver:=direct: enforce: refuse a kernel that keeps no real time; ignore: for a simulator.",
+        ("enforce", "ignore"),
+    ),
+    Argument(
+        "robot_type",
+        "fr3",
+        "Type of the robot, which its joints and links are named after.",
+        ("fr3", "fr3v2", "fr3v2_1", "fp3", "fer"),
+    ),
     Argument("arm_prefix", "", "What is put before the names of joints and links, without its last underscore."),
     Argument("target_topic", "", "Topic of the targets, of crisp, cartesian, joint_trajectory; empty: the controller's usual."),
     Argument("servo_node", "/servo_node", "Node of MoveIt Servo, of servo_twist and servo_pose."),
-    Argument("controller_tip", "", "Link that the controller moves; empty: link8 of the robot with MoveIt Servo, where the group "
-             "fr3_arm ends, that of the parameter file with the others."),
+    Argument(
+        "controller_tip",
+        "",
+        "Link that the controller moves; empty: link8 of the robot with MoveIt Servo, where the group "
+        "fr3_arm ends, that of the parameter file with the others.",
+    ),
     Argument("load_gripper", "true", "Whether the arm carries Franka's hand; without it the tip is link8.", BOOLEAN),
-    Argument("controller", "crisp", "Controller that takes the targets. MoveIt Servo (servo_...) is yours to start.",
-             tuple(FRANKA_CONTROLLERS)),
-    Argument("controllers_yaml", "", "Parameter file of the driver's controllers; empty: with crisp the package's own, else "
-             "that of franka_bringup.", file=True),
-    Argument("controller_name", "", "Controller to load and activate with the driver, and to watch; empty: crisp's of the package's "
-             "own file; else it is active already, and watched by its usual name (Servo: not watched)."),
+    Argument(
+        "controller",
+        "crisp",
+        "Controller that takes the targets. MoveIt Servo (servo_...) is yours to start.",
+        tuple(FRANKA_CONTROLLERS),
+    ),
+    Argument(
+        "controllers_yaml",
+        "",
+        "Parameter file of the driver's controllers; empty: with crisp the package's own, else that of franka_bringup.",
+        file=True,
+    ),
+    Argument(
+        "controller_name",
+        "",
+        "Controller to load and activate with the driver, and to watch; empty: crisp's of the package's "
+        "own file; else it is active already, and watched by its usual name (Servo: not watched).",
+    ),
     Argument("gripper", "franka_gripper", "What comes before the names of the gripper's actions (gripper.action of arm_node)."),
     Argument("joint_states_topic", "/franka/joint_states", "Joint states: not the merged ones, which come at 30 Hz only."),
     Argument("robot_description_topic", "/robot_description", "Topic of the robot's description."),
 )
 
 WIDOWX = (
-    *NAV2, *REAL,
+    *NAV2,
+    *REAL,
     Argument("model", "wx250s", "wx250s: Interbotix WidowX 250 S; wxai: Trossen WidowX AI.", ("wx250s", "wxai")),
     Argument("ip_address", "192.168.1.2", "Address of the arm's controller (WidowX AI)."),
     Argument("arm_variant", "base", "End effector of the WidowX AI.", ("base", "leader", "follower")),
@@ -177,17 +217,31 @@ def franka(given: Mapping[str, str]) -> Plan:
 
 def _franka_direct(given: Mapping[str, str]) -> Plan:
     """Without ros2_control: the driver has the topics of arm_node, in the same namespace."""
-    _refuse_given(given, FRANKA, "controller", "controllers_yaml", "controller_name", "controller_tip", "target_topic", "gripper",
-                  "servo_node", "joint_states_topic", "robot_description_topic")
+    _refuse_given(
+        given,
+        FRANKA,
+        "controller",
+        "controllers_yaml",
+        "controller_name",
+        "controller_tip",
+        "target_topic",
+        "gripper",
+        "servo_node",
+        "joint_states_topic",
+        "robot_description_topic",
+    )
     if not given["robot_ip"]:
         raise ValueError("driver:=direct needs robot_ip:=ADDRESS of the robot")
     robot = (f"{given['arm_prefix']}_" if given["arm_prefix"] else "") + given["robot_type"]
     hand = given["load_gripper"] == "true"
     names: dict[str, object] = {
-        "base_frame": f"{robot}_link0", "tip_link": f"{robot}_hand_tcp" if hand else f"{robot}_link8",
-        "joint_names": [f"{robot}_joint{i}" for i in range(1, 8)]}
-    driver = Process("franka_driver", {"robot_ip": given["robot_ip"], "realtime": given["realtime"]},
-                     derived=names | {"hand": hand})
+        "base_frame": f"{robot}_link0",
+        "tip_link": f"{robot}_hand_tcp" if hand else f"{robot}_link8",
+        "joint_names": [f"{robot}_joint{i}" for i in range(1, 8)],
+    }
+    driver = Process(
+        "franka_driver", {"robot_ip": given["robot_ip"], "realtime": given["realtime"]}, derived=names | {"hand": hand}
+    )
     return _direct(given, driver, names)
 
 
@@ -218,8 +272,12 @@ def _franka_ros(given: Mapping[str, str]) -> Plan:
     moved = given["controller_tip"] or (f"{robot}_link8" if interface.startswith("servo") else "")  # by the controller
     inputs = {"joint_states": given["joint_states_topic"], "robot_description": given["robot_description_topic"]}
     parameters: dict[str, object] = {
-        "base_frame": base, "tip_link": tip, "joint_names": [f"{robot}_joint{i}" for i in range(1, 8)], "arm.interface": interface,
-        "servo.node": given["servo_node"], "gripper.action": "/" + given["gripper"].lstrip("/"),
+        "base_frame": base,
+        "tip_link": tip,
+        "joint_names": [f"{robot}_joint{i}" for i in range(1, 8)],
+        "arm.interface": interface,
+        "servo.node": given["servo_node"],
+        "gripper.action": "/" + given["gripper"].lstrip("/"),
     }
     if moved:
         parameters["arm.tip_link"] = moved
@@ -227,7 +285,8 @@ def _franka_ros(given: Mapping[str, str]) -> Plan:
         space = f"/{given['arm_prefix']}" if given["arm_prefix"] else ""
         parameters |= ({"controller.name": name} if name else {}) | {
             "controller.hardware": f"{prefix}FrankaHardwareInterface",
-            "controller.recovery_action": f"{space}/action_server/error_recovery"}
+            "controller.recovery_action": f"{space}/action_server/error_recovery",
+        }
     if not hand:
         parameters["gripper.interface"] = "topic"  # of whatever else is there; nobody has to listen
     plan: Plan = []
@@ -235,10 +294,18 @@ def _franka_ros(given: Mapping[str, str]) -> Plan:
         plan += _franka_driver(given, loaded, {"fr3_hand_tcp": tip, "fr3_": f"{robot}_"} if shipped else {})
     elif given["driver"] == "sim":
         topics = inputs | {"target_pose": theirs, "image": given["image_topic"]}
-        plan.append(_simulated_franka(given, interface, topics, {
-            "robot": "franka", "prefix": robot, "gripper_action": parameters["gripper.action"]}))
-    nodes = _nodes(given["nodes"], given, parameters, inputs | ({own: theirs} if own else {}),
-                   {"joint_states": inputs["joint_states"]} | _camera(given))
+        plan.append(
+            _simulated_franka(
+                given, interface, topics, {"robot": "franka", "prefix": robot, "gripper_action": parameters["gripper.action"]}
+            )
+        )
+    nodes = _nodes(
+        given["nodes"],
+        given,
+        parameters,
+        inputs | ({own: theirs} if own else {}),
+        {"joint_states": inputs["joint_states"]} | _camera(given),
+    )
     return plan + nodes + _rviz(given, base, inputs)
 
 
@@ -246,15 +313,22 @@ def _franka_driver(given: Mapping[str, str], loaded: str, names: Mapping[str, st
     """Upstream's driver. loaded: name of the controller to spawn, "" for none; names: of our controllers' file in the arm's own,
     where that file is used."""
     if not given["robot_ip"]:
-        raise ValueError("driver:=real needs robot_ip:=ADDRESS of the robot; give driver:=none where the driver runs "
-                         "elsewhere")
+        raise ValueError("driver:=real needs robot_ip:=ADDRESS of the robot; give driver:=none where the driver runs elsewhere")
     arguments = {name: given[name] for name in ("robot_ip", "robot_type", "arm_prefix", "load_gripper")}
     if file := CRISP_FILE if names else given["controllers_yaml"]:
         arguments["controllers_yaml"] = file
     plan: Plan = [Include("franka_bringup", "franka.launch.py", arguments, names)]
     if loaded:
-        plan.append(Process("spawner", package="controller_manager", namespace="", arguments=(loaded,),
-                            needs=("crisp_controllers",) if names else (), asked=f"controller_name:={loaded}"))
+        plan.append(
+            Process(
+                "spawner",
+                package="controller_manager",
+                namespace="",
+                arguments=(loaded,),
+                needs=("crisp_controllers",) if names else (),
+                asked=f"controller_name:={loaded}",
+            )
+        )
     return plan
 
 
@@ -279,7 +353,10 @@ def _wxai_direct(given: Mapping[str, str]) -> Plan:
         raise ValueError("driver:=direct is for the WidowX AI: give model:=wxai; a WidowX 250 S has no library without ROS")
     _refuse_given(given, WIDOWX, "target_topic", "mode_configs", "arm_side")
     names: dict[str, object] = {
-        "base_frame": "base_link", "tip_link": "ee_gripper_link", "joint_names": [f"joint_{i}" for i in range(6)]}
+        "base_frame": "base_link",
+        "tip_link": "ee_gripper_link",
+        "joint_names": [f"joint_{i}" for i in range(6)],
+    }
     driver = Process("wxai_driver", {"ip_address": given["ip_address"]}, derived=names | {"variant": given["arm_variant"]})
     return _direct(given, driver, names | WXAI_FINGERS)
 
@@ -287,8 +364,10 @@ def _wxai_direct(given: Mapping[str, str]) -> Plan:
 def _wx250s(given: Mapping[str, str]) -> Plan:
     name = given["robot_name"]
     parameters = {"base_frame": f"{name}/base_link", "tip_link": f"{name}/ee_gripper_link"}
-    remaps = {topic: f"/{name}/{topic}" for topic in ("joint_states", "robot_description", "commands/joint_group",
-                                                      "commands/joint_single", "get_robot_info")}
+    remaps = {
+        topic: f"/{name}/{topic}"
+        for topic in ("joint_states", "robot_description", "commands/joint_group", "commands/joint_single", "get_robot_info")
+    }
     remaps["commands/joint_group"] = given["target_topic"] or remaps["commands/joint_group"]
     modes = given["mode_configs"] or MODES_FILE
     plan: Plan = []
@@ -296,10 +375,17 @@ def _wx250s(given: Mapping[str, str]) -> Plan:
         arguments = {"robot_model": given["model"], "robot_name": name, "mode_configs": modes, "use_rviz": "false"}
         plan.append(Include("interbotix_xsarm_control", "xsarm_control.launch.py", arguments))
     elif given["driver"] == "sim":
-        plan.append(Process("sim_arm_node", _clock(given), {"image": given["image_topic"]}, namespace=name,
-                            derived={"robot": "widowx", "prefix": name, "modes": modes}, needs=("interbotix_xs_msgs",)))
-    nodes = _nodes(given["nodes"], given, parameters, remaps,
-                   {"joint_states": remaps["joint_states"]} | _camera(given))
+        plan.append(
+            Process(
+                "sim_arm_node",
+                _clock(given),
+                {"image": given["image_topic"]},
+                namespace=name,
+                derived={"robot": "widowx", "prefix": name, "modes": modes},
+                needs=("interbotix_xs_msgs",),
+            )
+        )
+    nodes = _nodes(given["nodes"], given, parameters, remaps, {"joint_states": remaps["joint_states"]} | _camera(given))
     return plan + nodes + _rviz(given, parameters["base_frame"], remaps)
 
 
@@ -309,19 +395,34 @@ def _wxai(given: Mapping[str, str]) -> Plan:
         raise ValueError("there is no simulated WidowX AI: give driver:=real, driver:=none, or model:=wx250s")
     if given["arm_side"] != "none" and given["arm_variant"] != "follower":
         raise ValueError("of the WidowX AI only arm_variant:=follower has a left and a right side: leave arm_side out")
-    arguments = {"robot_model": "wxai", "arm_variant": given["arm_variant"], "arm_side": given["arm_side"],
-                 "ip_address": given["ip_address"], "use_rviz": "false"}
+    arguments = {
+        "robot_model": "wxai",
+        "arm_variant": given["arm_variant"],
+        "arm_side": given["arm_side"],
+        "ip_address": given["ip_address"],
+        "use_rviz": "false",
+    }
     plan: Plan = [Include("trossen_arm_bringup", "trossen_arm.launch.py", arguments)] if given["driver"] == "real" else []
     parameters = {
-        "base_frame": "base_link", "tip_link": "ee_gripper_link", "joint_names": [f"joint_{i}" for i in range(6)],
-        "arm.interface": "joint_trajectory", "controller.name": "arm_controller", "gripper.interface": "parallel_gripper_command",
-        "gripper.action": "/gripper_controller/gripper_cmd", "gripper.joint": "left_carriage_joint",
-        "gripper.effort": 0.0, **WXAI_FINGERS,
+        "base_frame": "base_link",
+        "tip_link": "ee_gripper_link",
+        "joint_names": [f"joint_{i}" for i in range(6)],
+        "arm.interface": "joint_trajectory",
+        "controller.name": "arm_controller",
+        "gripper.interface": "parallel_gripper_command",
+        "gripper.action": "/gripper_controller/gripper_cmd",
+        "gripper.joint": "left_carriage_joint",
+        "gripper.effort": 0.0,
+        **WXAI_FINGERS,
     }
     inputs = {"joint_states": "/joint_states", "robot_description": "/robot_description"}
-    nodes = _nodes(given["nodes"], given, parameters,
-                   inputs | {"joint_trajectory": given["target_topic"] or "/arm_controller/joint_trajectory"},
-                   {"joint_states": "/joint_states"} | _camera(given))
+    nodes = _nodes(
+        given["nodes"],
+        given,
+        parameters,
+        inputs | {"joint_trajectory": given["target_topic"] or "/arm_controller/joint_trajectory"},
+        {"joint_states": "/joint_states"} | _camera(given),
+    )
     return plan + nodes + _rviz(given, "base_link", inputs)
 
 
@@ -337,8 +438,10 @@ def _nodes(which: str, given: Mapping[str, str], arm: dict, arm_remaps: dict, vl
     frame = {"base_frame": arm["base_frame"]} if "base_frame" in arm else {}
     if given.get("driver") == "sim":
         frame |= {"policy.real_arm": False, "policy.checkpoint": CHECKPOINT}
-    nodes = {"arm": Process("arm_node", common, arm_remaps, derived=arm),
-             "vla": Process("vla_node", common | policy, vla_remaps, derived=frame)}
+    nodes = {
+        "arm": Process("arm_node", common, arm_remaps, derived=arm),
+        "vla": Process("vla_node", common | policy, vla_remaps, derived=frame),
+    }
     recorder: Plan = [Process("goal_recorder", _clock(given), arm_remaps | vla_remaps)] if given["record"] == "true" else []
     return [node for name, node in nodes.items() if which in ("all", name)] + recorder
 
@@ -360,12 +463,17 @@ def _rviz(given: Mapping[str, str], frame: str, topics: Mapping[str, str]) -> Pl
     remaps = {name: topics[name] for name in ("robot_description",) if name in topics}
     if "image_topic" in given:
         remaps["image"] = given["image_topic"]
-    return [Process("rviz2", package="rviz2", remaps=remaps, arguments=("-d", "config/vla_sd_ros.rviz", "-f", frame),
-                    asked="use_rviz:=true")]
+    return [
+        Process(
+            "rviz2", package="rviz2", remaps=remaps, arguments=("-d", "config/vla_sd_ros.rviz", "-f", frame), asked="use_rviz:=true"
+        )
+    ]
 
 
 LAUNCH_FILES: dict[str, tuple[tuple[Argument, ...], Callable[[Mapping[str, str]], Plan]]] = {
-    "sim.launch.py": (SIM, sim), "franka.launch.py": (FRANKA, franka), "widowx.launch.py": (WIDOWX, widowx),
+    "sim.launch.py": (SIM, sim),
+    "franka.launch.py": (FRANKA, franka),
+    "widowx.launch.py": (WIDOWX, widowx),
 }
 
 

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a checkpoint is, and of what kind, found out without torch: for what is checked before anything is loaded."""
+
 import json
 from pathlib import Path
 
 from vla_sd_ros.inputs import BadInput, expanded
 
 SHIPPED = Path(__file__).with_name("checkpoints")
-EMBEDDED, OPENVLA = "vla_sd_embedded", "openvla"    # model_type in config.json
-RANDOM_NAMES = ("random-7b", "random-tiny-openvla")     # stand for a model of OpenVLA's kind whose weights are made when it is loaded
+EMBEDDED, OPENVLA = "vla_sd_embedded", "openvla"  # model_type in config.json
+RANDOM_NAMES = ("random-7b", "random-tiny-openvla")  # stand for a model of OpenVLA's kind whose weights are made when it is loaded
 
 
 class CheckpointError(BadInput):
@@ -43,7 +44,8 @@ def refuse_unusable(checkpoint: str, real_arm: bool) -> None:
         raise CheckpointError(
             f"checkpoint {checkpoint!r} is {'a policy of the simulator' if kind == EMBEDDED else kind}, which a real arm must not "
             "follow: give the policy that was trained for this arm with policy.checkpoint and policy.unnorm_key "
-            "(checkpoint:=DIRECTORY unnorm_key:=KEY of the launch file), or a simulated arm with driver:=sim")
+            "(checkpoint:=DIRECTORY unnorm_key:=KEY of the launch file), or a simulated arm with driver:=sim"
+        )
 
 
 def _kind(config: Path, checkpoint: str) -> str:
@@ -54,6 +56,7 @@ def _kind(config: Path, checkpoint: str) -> str:
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(f"checkpoint {checkpoint!r}: config.json cannot be read, or names no model_type") from error
     if kind not in (EMBEDDED, OPENVLA):
-        raise CheckpointError(f"checkpoint {checkpoint!r}: config.json has model_type {kind!r}; only {OPENVLA!r} and {EMBEDDED!r} "
-                              "can be loaded")
+        raise CheckpointError(
+            f"checkpoint {checkpoint!r}: config.json has model_type {kind!r}; only {OPENVLA!r} and {EMBEDDED!r} can be loaded"
+        )
     return kind

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `vla-sd`. Each subcommand is a module with add_arguments(parser) and run(arguments) -> exit code."""
+
 import argparse
 import signal
 import sys
@@ -77,6 +78,7 @@ def _run(arguments: list[str]) -> int:
 
 def program() -> int:
     """`vla-sd` as a process, which SIGTERM and SIGHUP end as Ctrl-C does."""
+
     def end(number: int, _frame: object) -> None:
         raise Terminated(number)
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sends instructions to vla_node from Python, without the plumbing of actions (as BasicNavigator of Nav2 does).
 
-    rclpy.init()
-    with InstructionClient("vla") as client:
-        client.wait_until_active()
-        client.start("put the bowl on the plate", time_limit=60.0)
-        while not client.is_complete():
-            print(client.feedback.step if client.feedback else "...")
-        print(client.result().termination_reason)
+rclpy.init()
+with InstructionClient("vla") as client:
+    client.wait_until_active()
+    client.start("put the bowl on the plate", time_limit=60.0)
+    while not client.is_complete():
+        print(client.feedback.step if client.feedback else "...")
+    print(client.result().termination_reason)
 """
+
 import math
 import time
 from collections.abc import Callable
@@ -32,9 +33,9 @@ from vla_sd_msgs.action import ExecuteInstruction
 
 from vla_sd_ros.instruction import objection
 
-LOOK_PERIOD = 1.0   # s, between two looks at who offers the action
-MOST_QUESTIONS = 10     # about a goal, to who was not there when it began
-LAST_WAIT = 1.0     # s, for which close() waits for the answer to a goal that was given up
+LOOK_PERIOD = 1.0  # s, between two looks at who offers the action
+MOST_QUESTIONS = 10  # about a goal, to who was not there when it began
+LAST_WAIT = 1.0  # s, for which close() waits for the answer to a goal that was given up
 
 
 class GoalRejected(RuntimeError):
@@ -71,8 +72,8 @@ class InstructionClient:
         self._client: ActionClient = ActionClient(self.node, ExecuteInstruction, "execute_instruction")
         self._cancels: Client = self.node.create_client(CancelGoal, "execute_instruction/_action/cancel_goal")
         self._state: Client = self.node.create_client(GetState, "vla_node/get_state")
-        self._sent: Future | None = None        # the newest goal
-        self._given_up: list[Future] = []       # answers to goals that nobody waits for any more, and to their cancel requests
+        self._sent: Future | None = None  # the newest goal
+        self._given_up: list[Future] = []  # answers to goals that nobody waits for any more, and to their cancel requests
         self._forget()
 
     def wait_for_node(self, timeout: float = 10.0) -> None:
@@ -94,8 +95,10 @@ class InstructionClient:
                 if answer.current_state.id == State.PRIMARY_STATE_ACTIVE:
                     return
             self.spin_until(lambda: False, min(left, 0.2))
-        raise TimeoutError(f"vla_node of {self.node.get_namespace()} is {label} after {timeout:g} s, not active; start it, or "
-                           "configure and activate it")
+        raise TimeoutError(
+            f"vla_node of {self.node.get_namespace()} is {label} after {timeout:g} s, not active; start it, or "
+            "configure and activate it"
+        )
 
     @property
     def action_name(self) -> str:
@@ -111,7 +114,7 @@ class InstructionClient:
         goal, also when this client is gone; where it comes too early, another is sent when the goal is taken, which takes a client
         that is spun (`unanswered`).
         """
-        if not 0 <= step_limit < 2**32:     # rclpy would send another one
+        if not 0 <= step_limit < 2**32:  # rclpy would send another one
             raise ValueError(f"step_limit is {step_limit}, but must be a whole number from 0 to {2**32 - 1}")
         if not 0.0 <= time_limit < math.inf:
             raise ValueError(f"time_limit is {time_limit}, but must be a number of seconds, 0 or more")
@@ -124,9 +127,11 @@ class InstructionClient:
         self._sent = sent = self._client.send_goal_async(goal, self._on_feedback, goal_id)
         try:
             if not self.spin_until(sent.done, timeout):
-                raise TimeoutError(f"vla_node did not answer the goal within {timeout:g} s, so it is given up, and cancelled should "
-                                   "vla_node take it yet")
-        except BaseException:       # also Ctrl-C: nobody waits for the goal any more
+                raise TimeoutError(
+                    f"vla_node did not answer the goal within {timeout:g} s, so it is given up, and cancelled should "
+                    "vla_node take it yet"
+                )
+        except BaseException:  # also Ctrl-C: nobody waits for the goal any more
             self._give_up(sent, goal_id)
             raise
         handle = sent.result()
@@ -143,8 +148,9 @@ class InstructionClient:
         done = self.spin_until(goal.asked.done, timeout)
         goal.lost = goal.lost or self._is_lost(goal)
         if goal.lost:
-            raise ConnectionError("vla_node is gone and took the goal with it; start it, unless that was done already, and send "
-                                  "the goal again")
+            raise ConnectionError(
+                "vla_node is gone and took the goal with it; start it, unless that was done already, and send the goal again"
+            )
         if done and goal.answer.result.error_code == ExecuteInstruction.Result.GOAL_REFUSED:
             raise GoalRejected(goal.answer.result.error_msg)
         return done
@@ -216,7 +222,7 @@ class InstructionClient:
         if handle is not None and handle.accepted:
             self._given_up.append(canceled := handle.cancel_goal_async())
             canceled.add_done_callback(self._given_up.remove)
-            if sent is self._sent:      # no newer goal was sent
+            if sent is self._sent:  # no newer goal was sent
                 self._follow(handle)
         self._given_up.remove(sent)
 
@@ -239,13 +245,15 @@ class InstructionClient:
 
     def _servers_now(self) -> set[bytes]:
         """Who offers the action: what tells them apart is the identity of a publisher, which no restarted node has again."""
-        return {bytes(info.endpoint_gid)
-                for info in self.node.get_publishers_info_by_topic(f"{self.action_name}/_action/status")}
+        return {bytes(info.endpoint_gid) for info in self.node.get_publishers_info_by_topic(f"{self.action_name}/_action/status")}
 
     def _started(self) -> _Goal:
         if self._goal is None:
-            raise RuntimeError("the goal was given up, because vla_node did not answer it, and is cancelled should it be taken yet"
-                               if self.unanswered else "no goal was started; call start() first")
+            raise RuntimeError(
+                "the goal was given up, because vla_node did not answer it, and is cancelled should it be taken yet"
+                if self.unanswered
+                else "no goal was started; call start() first"
+            )
         return self._goal
 
     def _on_feedback(self, message) -> None:

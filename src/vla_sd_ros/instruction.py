@@ -4,6 +4,7 @@
 Policies were trained on plain lower-case sentences without a full stop. To them `"Pick up the milk."` is another sentence,
 and a database would keep it apart.
 """
+
 import unicodedata
 
 import regex
@@ -13,7 +14,9 @@ _CLOSING = regex.compile(r"[\s\p{Sentence_Terminal}\p{Terminal_Punctuation}…]+
 _OPENING = regex.compile(r"^[\s¿¡]+")
 _APOSTROPHE = regex.compile(r"(?<=[\p{L}\p{M}])[’ʼ＇](?=\p{L})")
 _UNPRINTABLE = regex.compile(r"[\p{C}--[\t\n\r\u200c\u200d\ufeff]]", regex.V1)  # all but what lays out, joins, marks UTF-8
-_QUOTES = regex.compile(r"(?<![\p{L}\p{M}])\p{Quotation_Mark}|\p{Quotation_Mark}(?!\p{L})|[\p{Quotation_Mark}--['‘’]]|[`´]", regex.V1)
+_QUOTES = regex.compile(
+    r"(?<![\p{L}\p{M}])\p{Quotation_Mark}|\p{Quotation_Mark}(?!\p{L})|[\p{Quotation_Mark}--['‘’]]|[`´]", regex.V1
+)
 
 
 def objection(instruction: str) -> str:

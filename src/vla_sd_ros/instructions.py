@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sentences that a policy was trained on, as a file in its checkpoint has them: for people to choose from."""
+
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from vla_sd_ros.checkpoint_places import SHIPPED
 from vla_sd_ros.inputs import expanded
 
-NAME = "instructions.json"      # optional; OpenVLA's checkpoints have none
+NAME = "instructions.json"  # optional; OpenVLA's checkpoints have none
 MOST = 200
 
 

@@ -10,21 +10,29 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
-from launch import LaunchContext, LaunchDescription
 from launch.action import Action
-from launch.actions import (DeclareLaunchArgument, GroupAction, IncludeLaunchDescription, LogInfo, OpaqueFunction,
-                            RegisterEventHandler, SetEnvironmentVariable, Shutdown)
+from launch.actions import (
+    DeclareLaunchArgument,
+    GroupAction,
+    IncludeLaunchDescription,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+    Shutdown,
+)
 from launch.event_handlers import OnProcessExit, OnProcessStart, OnShutdown
 from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 
+from launch import LaunchContext, LaunchDescription
 from vla_sd_ros.ament import share
 from vla_sd_ros.bringup import LAUNCH_FILES, PACKAGE, Include, Process
 from vla_sd_ros.prepare import node_name, prepare, rewritten
 
 BEGINNING = 0.3  # s, within which a process that is being started when all end is known
-POLL = 0.05      # s
+POLL = 0.05  # s
 
 
 def description(file: str) -> LaunchDescription:
@@ -44,16 +52,20 @@ def description(file: str) -> LaunchDescription:
             actions.append(_include(part) if isinstance(part, Include) else _node(part, given, end))
         return actions
 
-    return LaunchDescription([
-        *(DeclareLaunchArgument(a.name, default_value=a.default, description=a.description, choices=list(a.choices) or None)
-          for a in arguments),
-        # Inference takes one core; with more threads each, the processes would fight for what is left.
-        SetEnvironmentVariable("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1")),
-        RegisterEventHandler(OnProcessStart(on_start=end.started)),
-        RegisterEventHandler(OnProcessExit(on_exit=end.exited)),
-        RegisterEventHandler(OnShutdown(on_shutdown=end.shutdown)),
-        OpaqueFunction(function=start),
-    ])
+    return LaunchDescription(
+        [
+            *(
+                DeclareLaunchArgument(a.name, default_value=a.default, description=a.description, choices=list(a.choices) or None)
+                for a in arguments
+            ),
+            # Inference takes one core; with more threads each, the processes would fight for what is left.
+            SetEnvironmentVariable("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1")),
+            RegisterEventHandler(OnProcessStart(on_start=end.started)),
+            RegisterEventHandler(OnProcessExit(on_exit=end.exited)),
+            RegisterEventHandler(OnShutdown(on_shutdown=end.shutdown)),
+            OpaqueFunction(function=start),
+        ]
+    )
 
 
 class End:
@@ -126,8 +138,13 @@ def _node(process: Process, given: dict[str, str], end: End) -> Node:
     name, node = process.executable, node_name(process, given)
     if process.package != PACKAGE:
         return Node(
-            package=process.package, executable=name, output="screen", emulate_tty=True, namespace=node.rpartition("/")[0],
-            remappings=list(process.remaps.items()), arguments=[_installed(argument) for argument in process.arguments],
+            package=process.package,
+            executable=name,
+            output="screen",
+            emulate_tty=True,
+            namespace=node.rpartition("/")[0],
+            remappings=list(process.remaps.items()),
+            arguments=[_installed(argument) for argument in process.arguments],
             # RViz shows the arm and does not move it; a controller that cannot be loaded leaves nothing to command.
             on_exit=end.required(name, always=False) if name == "spawner" else None,
         )
@@ -135,11 +152,18 @@ def _node(process: Process, given: dict[str, str], end: End) -> Node:
     level = f"{node.strip('/').replace('/', '.')}:={given['log_level']}"
     parameters = {key: _installed(value) if isinstance(value, str) else value for key, value in process.parameters.items()}
     return Node(
-        package=process.package, executable=name, name=name, namespace=node.rpartition("/")[0], output="screen",
-        emulate_tty=True, parameters=[_written({"/**": {"ros__parameters": parameters}})],
+        package=process.package,
+        executable=name,
+        name=name,
+        namespace=node.rpartition("/")[0],
+        output="screen",
+        emulate_tty=True,
+        parameters=[_written({"/**": {"ros__parameters": parameters}})],
         remappings=list(process.remaps.items()),
         # Without ROS_SECURITY_ENABLE the enclave has no effect.
-        ros_arguments=["--log-level", level, "--enclave", node], respawn=respawn, respawn_delay=2.0,
+        ros_arguments=["--log-level", level, "--enclave", node],
+        respawn=respawn,
+        respawn_delay=2.0,
         on_exit=None if respawn else end.required(name, always=True),
     )
 

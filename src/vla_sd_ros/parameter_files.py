@@ -15,7 +15,14 @@ from typing import Any
 import yaml
 
 NODES = (  # of this package
-    "arm_node", "vla_node", "sim_node", "sim_arm_node", "franka_driver", "wxai_driver", "goal_recorder")
+    "arm_node",
+    "vla_node",
+    "sim_node",
+    "sim_arm_node",
+    "franka_driver",
+    "wxai_driver",
+    "goal_recorder",
+)
 ANY = ("*", "**")
 
 
@@ -30,7 +37,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\
 class Section:
     """The parameters under one name of a parameter file, nested ones with dots."""
 
-    name: str                   # with wildcards, as it is written
+    name: str  # with wildcards, as it is written
     values: Mapping[str, Any]
 
     @property
@@ -56,8 +63,10 @@ def read(path: str | Path) -> list[Section]:
     try:
         _collect(tree, "", sections, str(path))
     except (yaml.YAMLError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is no parameter file: what stands below ros__parameters must be names and plain values "
-                         f"({' '.join(str(error).split())[:120]})") from error
+        raise ValueError(
+            f"{path} is no parameter file: what stands below ros__parameters must be names and plain values "
+            f"({' '.join(str(error).split())[:120]})"
+        ) from error
     return [Section(name, values) for name, values in sections.items()]
 
 
@@ -66,8 +75,9 @@ def _collect(tree: yaml.Node | None, name: str, sections: dict[str, dict], path:
     if not isinstance(tree, yaml.MappingNode):
         if tree is None and not name:
             return  # an empty file
-        raise ValueError(f"{path} is no parameter file: {f'section {name!r}' if name else 'it'} has no ros__parameters "
-                         "below the name of a node")
+        raise ValueError(
+            f"{path} is no parameter file: {f'section {name!r}' if name else 'it'} has no ros__parameters below the name of a node"
+        )
     for key, value in tree.value:
         if key.value == "ros__parameters":
             sections.setdefault(name, {}).update(flat(_plain(value)))
@@ -107,8 +117,10 @@ def refuse_lost(path: str | Path, sections: Sequence[Section], nodes: Iterable[s
         if section.node in full:
             node = full[section.node]
             if not any(s.fits(node) for s in sections if s.node == section.node):
-                raise ValueError(f"{path} has the section '{section.name}', which is not for {node}: write it as "
-                                 f"/**/{section.node}, or with the namespace of the node")
+                raise ValueError(
+                    f"{path} has the section '{section.name}', which is not for {node}: write it as "
+                    f"/**/{section.node}, or with the namespace of the node"
+                )
         elif section.node not in (*NODES, *ANY):
             near = difflib.get_close_matches(section.node, full, n=1, cutoff=0.75)
             if near or not strangers:
@@ -124,8 +136,10 @@ def refuse_unknown(path: str | Path, sections: Iterable[Section], node: str, kno
             if name not in known and name != "use_sim_time" and not name.startswith("qos_overrides."):
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else "write it under the node that has it"
-                raise ValueError(f"{path} gives {node.rpartition('/')[2]} the parameter '{name}' (section "
-                                 f"'{section.name}'), which it does not have: {hint}")
+                raise ValueError(
+                    f"{path} gives {node.rpartition('/')[2]} the parameter '{name}' (section "
+                    f"'{section.name}'), which it does not have: {hint}"
+                )
 
 
 def given(arguments: Sequence[str]) -> list[str]:

@@ -63,8 +63,12 @@ def prepare(file: str, given: Mapping[str, str], share: Path, prefix_of: Callabl
             # vla_node commands in the frame of arm_node, wherever that runs.
             derived = dict(part.derived) | ({"base_frame": frame} if part.executable == "vla_node" and frame else {})
             user = values_of(yours, node)
-            notes += [f"{part.executable}: {name} is {user[name]} as {path} says, not {value} as the arguments of the launch "
-                      "file would have it" for name, value in derived.items() if user.get(name, value) != value]
+            notes += [
+                f"{part.executable}: {name} is {user[name]} as {path} says, not {value} as the arguments of the launch "
+                "file would have it"
+                for name, value in derived.items()
+                if user.get(name, value) != value
+            ]
             part = replace(part, parameters={**values_of(own, node), **derived, **user, **part.parameters}, derived={})
             refuse_wrong(part.executable, part.parameters)
             for theirs in part.remaps.values():
@@ -84,8 +88,10 @@ def located(arguments: Iterable[Argument], given: Mapping[str, str]) -> dict[str
         if argument.file and given[argument.name]:
             path = Path(given[argument.name]).expanduser().absolute()
             if not path.is_file():
-                raise ValueError(f"{argument.name}:={given[argument.name]}: there is no file {path}; without the argument "
-                                 "the package's own is taken")
+                raise ValueError(
+                    f"{argument.name}:={given[argument.name]}: there is no file {path}; without the argument "
+                    "the package's own is taken"
+                )
             found[argument.name] = str(path)
     return found
 
@@ -108,8 +114,12 @@ def rewritten(text: str, renamed: Mapping[str, str]) -> str:
 def _refuse_missing(part: Process | Include, prefix_of: Callable[[str], str]) -> None:
     """ValueError where a package, an executable, a launch file or messages are not installed."""
     if isinstance(part, Include):
-        prefix = _prefix(part.package, prefix_of, "the driver's package {} is not installed: {}, or give driver:=none where "
-                         "the driver runs elsewhere, driver:=sim for a simulated one")
+        prefix = _prefix(
+            part.package,
+            prefix_of,
+            "the driver's package {} is not installed: {}, or give driver:=none where "
+            "the driver runs elsewhere, driver:=sim for a simulated one",
+        )
         file = Path(prefix, "share", part.package, "launch", part.file)
         if not file.is_file():
             raise ValueError(f"the package {part.package} in {prefix} has no launch file {part.file}: {advice(part.package)}")
@@ -145,7 +155,7 @@ def _prefix(package: str, prefix_of: Callable[[str], str], sentence: str) -> str
 
 
 def _refuse_two_frames(plan: Iterable[Process | Include]) -> None:
-    nodes: dict[str, list[str]] = {}   # by their frames
+    nodes: dict[str, list[str]] = {}  # by their frames
     for part in plan:
         if isinstance(part, Process) and _is_ours(part) and "base_frame" in part.parameters:
             nodes.setdefault(str(part.parameters["base_frame"]), []).append(part.executable)
@@ -174,5 +184,7 @@ def _refuse_controllers(plan: Iterable[Process | Include], share: Path) -> None:
             # franka_bringup loads these two itself.
             for name in ("joint_state_broadcaster", "franka_robot_state_broadcaster", *spawned):
                 if f"{name}.type" not in known:
-                    raise ValueError(f"{path} has no {name}.type under controller_manager, which is loaded from it: "
-                                     "config/franka_controllers.yaml of this package has all, as an example")
+                    raise ValueError(
+                        f"{path} has no {name}.type under controller_manager, which is loaded from it: "
+                        "config/franka_controllers.yaml of this package has all, as an example"
+                    )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd record`: record each goal of a running vla_node; s and f judge it. The same as record:=true of the launch files."""
+
 import argparse
 import os
 import sys
@@ -13,10 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", type=inputs.namespace, default="vla", help="namespace of vla_node")
     parser.add_argument("--output-dir", type=inputs.path, default=Path("runs"), help="folder for the runs, one a goal")
     parser.add_argument("--image-topic", type=inputs.topic, help="of the camera, where it is not `image` of the namespace")
-    parser.add_argument("--joint-states-topic", type=inputs.topic,
-                        help="of the driver, where it is not `joint_states` of the namespace")
-    parser.add_argument("--patience", type=inputs.seconds, default=60.0,
-                        help="for a verdict, after a goal [s] (default: %(default)s)")
+    parser.add_argument(
+        "--joint-states-topic", type=inputs.topic, help="of the driver, where it is not `joint_states` of the namespace"
+    )
+    parser.add_argument(
+        "--patience", type=inputs.seconds, default=60.0, help="for a verdict, after a goal [s] (default: %(default)s)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

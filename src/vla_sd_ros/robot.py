@@ -4,6 +4,7 @@
 What franka.launch.py and widowx.launch.py start with driver:=direct, for a machine without `launch`: the same plan, with the
 same parameters.
 """
+
 import argparse
 import json
 import os
@@ -37,9 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         summary = {"franka": "an FR3, with franky-control", "wxai": "a WidowX AI, with trossen-arm"}[arm]
         subparser = arms.add_parser(arm, help=summary, description=f"Drives {summary}. Ctrl-C brings the arm to rest.")
         for argument in _offered(arm):
-            subparser.add_argument(f"--{argument.name.replace('_', '-')}", dest=argument.name, default=argument.default,
-                                   choices=argument.choices or None, help=argument.description,
-                                   type=inputs.namespace if argument.name == "namespace" else str)
+            subparser.add_argument(
+                f"--{argument.name.replace('_', '-')}",
+                dest=argument.name,
+                default=argument.default,
+                choices=argument.choices or None,
+                help=argument.description,
+                type=inputs.namespace if argument.name == "namespace" else str,
+            )
         subparser.add_argument("--domain-id", type=inputs.whole(0, LAST_DOMAIN), help="ROS domain; default: ROS_DOMAIN_ID, or 0")
         subparser.add_argument("--output-dir", type=inputs.path, default=Path("runs"), help="folder for the nodes' logs")
 
@@ -122,8 +128,18 @@ def command(process: Process, namespace: str, folder: Path) -> list[str]:
     file = folder / f"{process.executable}.yaml"
     file.write_text(json.dumps({"/**": {"ros__parameters": _started(process.executable, process.parameters)}}))
     remaps = [word for own, theirs in process.remaps.items() for word in ("-r", f"{own}:={theirs}")]
-    return [sys.executable, "-m", "vla_sd_ros.nodes", process.executable, "--ros-args", "-r", f"__ns:=/{namespace}",
-            "--params-file", str(file), *remaps]
+    return [
+        sys.executable,
+        "-m",
+        "vla_sd_ros.nodes",
+        process.executable,
+        "--ros-args",
+        "-r",
+        f"__ns:=/{namespace}",
+        "--params-file",
+        str(file),
+        *remaps,
+    ]
 
 
 def _started(executable: str, parameters: Mapping[str, object]) -> dict[str, object]:

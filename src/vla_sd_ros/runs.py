@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders of runs, one a goal, named for the time, and what their summaries say."""
+
 import json
 from datetime import datetime
 from pathlib import Path

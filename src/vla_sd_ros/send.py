@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd send`: an instruction for a running vla_node, through the ordinary action, with progress on one line."""
+
 import argparse
 import sys
 import time
@@ -17,10 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("instruction", type=inputs.instruction, help="what the arm shall do, in words")
     parser.add_argument("--namespace", type=inputs.namespace, default="vla", help="namespace of vla_node")
     parser.add_argument("--time-limit", type=inputs.seconds, default=0.0, help="limit [s]; 0: the node's own")
-    parser.add_argument("--step-limit", type=inputs.whole(0, MOST_STEPS), default=0,
-                        help="limit of actions; 0: the node's own")
-    parser.add_argument("--wait", type=inputs.seconds, default=0.0,
-                        help="wait so long for vla_node to be active [s], while it loads")
+    parser.add_argument("--step-limit", type=inputs.whole(0, MOST_STEPS), default=0, help="limit of actions; 0: the node's own")
+    parser.add_argument(
+        "--wait", type=inputs.seconds, default=0.0, help="wait so long for vla_node to be active [s], while it loads"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -84,10 +85,15 @@ def cancel(client, timeout: float = 1.0) -> None:
 def warnings(message) -> list[str]:
     """Sentences about a feedback or a result: what the policy does not know, what nobody can judge, a gripper that fails."""
     words, why, gripper = message.unknown_words, message.not_judged, getattr(message, "gripper_message", "")
-    return [sentence for sentence in (
-        f"The policy was never trained on these words: {', '.join(words)}." if words else "",
-        f"Nobody can tell whether this succeeds: {why}." if why else "", f"The gripper: {gripper}." if gripper else "",
-    ) if sentence]
+    return [
+        sentence
+        for sentence in (
+            f"The policy was never trained on these words: {', '.join(words)}." if words else "",
+            f"Nobody can tell whether this succeeds: {why}." if why else "",
+            f"The gripper: {gripper}." if gripper else "",
+        )
+        if sentence
+    ]
 
 
 class Progress:
@@ -120,8 +126,9 @@ class Progress:
             return
         self.warn(feedback)
         decode = feedback.decode
-        line = (f"step {feedback.step:3d}   {decode.decoder}/{decode.path}   {decode.total_ms:6.1f} ms   "
-                f"{feedback.elapsed_time:5.1f} s")
+        line = (
+            f"step {feedback.step:3d}   {decode.decoder}/{decode.path}   {decode.total_ms:6.1f} ms   {feedback.elapsed_time:5.1f} s"
+        )
         if self._terminal:
             print(f"\r{line}\033[K", end="", flush=True)
         elif force or time.monotonic() >= self._next:

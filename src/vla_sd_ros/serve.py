@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd serve`: a policy and a decoder behind OpenVLA's POST /act and openpi's websocket."""
+
 import argparse
 import logging
 import sys
@@ -7,7 +8,7 @@ from dataclasses import replace
 
 from vla_sd_ros import inputs
 
-MOST = 32       # requests in a batch
+MOST = 32  # requests in a batch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,26 +20,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, cuda:1")
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16, float32; default: as stored")
     parser.add_argument("--quantization", default="none", help="of the language model's layers: int8, int4 or fp8")
-    parser.add_argument("--unnorm-key", default="", help="key of the action statistics for requests that name none; default: "
-                                                         "the only one")
+    parser.add_argument(
+        "--unnorm-key", default="", help="key of the action statistics for requests that name none; default: the only one"
+    )
     inputs.add_largest_step(parser)
-    parser.add_argument("--images", choices=("camera", "turned"), default="camera",
-                        help="OpenVLA checkpoints of LIBERO: images are upright as cameras have them, or the client has "
-                             "turned them as the training data are")
-    parser.add_argument("--database", default="",
-                        help="trajectory database: a directory, or a Qdrant server's URL; default: the checkpoint's own")
+    parser.add_argument(
+        "--images",
+        choices=("camera", "turned"),
+        default="camera",
+        help="OpenVLA checkpoints of LIBERO: images are upright as cameras have them, or the client has "
+        "turned them as the training data are",
+    )
+    parser.add_argument(
+        "--database", default="", help="trajectory database: a directory, or a Qdrant server's URL; default: the checkpoint's own"
+    )
     parser.add_argument("--drafter", default="", help="directory or file of a drafter; default: the checkpoint's own")
-    parser.add_argument("--threads", type=inputs.whole(0, 1024), default=0,
-                        help="CPU threads of the model; default: the library's choice")
-    parser.add_argument("--batch", type=inputs.whole(1, MOST), default=1,
-                        help="clients that share the model's passes, where they ask within 5 ms (default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=inputs.whole(0, 1024), default=0, help="CPU threads of the model; default: the library's choice"
+    )
+    parser.add_argument(
+        "--batch",
+        type=inputs.whole(1, MOST),
+        default=1,
+        help="clients that share the model's passes, where they ask within 5 ms (default: %(default)s)",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need a key")
     parser.add_argument("--port", type=inputs.PORT, default=8000, help="port to listen on; 0: any free one")
     parser.add_argument("--api-key-file", help="file with the key that clients must send")
-    parser.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN",
-                        help="web page that may ask, as http://host:port; without it browsers are refused")
-    parser.add_argument("--drain", type=inputs.seconds, default=60.0, metavar="SECONDS",
-                        help="that running goals have to end after SIGTERM, when no new ones are taken (default: %(default)g)")
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="web page that may ask, as http://host:port; without it browsers are refused",
+    )
+    parser.add_argument(
+        "--drain",
+        type=inputs.seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="that running goals have to end after SIGTERM, when no new ones are taken (default: %(default)g)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -74,7 +96,8 @@ def load(arguments: argparse.Namespace):
     """The service, tested and warm. Raises ValueError with one sentence."""
     from vla_sd_ros.assembly import Choice, Source
     from vla_sd_ros.assembly.bundle import read as read_bundle
-    from vla_sd_ros.assembly.local import LocalBrain, has_database, load as load_model
+    from vla_sd_ros.assembly.local import LocalBrain, has_database
+    from vla_sd_ros.assembly.local import load as load_model
     from vla_sd_ros.decoding import factory
     from vla_sd_ros.decoding.parameter_file import read_settings
     from vla_sd_ros.policy.self_test import self_test
@@ -83,8 +106,17 @@ def load(arguments: argparse.Namespace):
     adapted = read_bundle(arguments.adapted).choice if arguments.adapted else Choice()
     decoder = arguments.decoder or adapted.decoder
     source = Source(
-        arguments.checkpoint, arguments.device, arguments.unnorm_key, arguments.threads, arguments.dtype, arguments.quantization,
-        arguments.drafter, arguments.database, adapted=arguments.adapted, largest_step=tuple(arguments.largest_step))
+        arguments.checkpoint,
+        arguments.device,
+        arguments.unnorm_key,
+        arguments.threads,
+        arguments.dtype,
+        arguments.quantization,
+        arguments.drafter,
+        arguments.database,
+        adapted=arguments.adapted,
+        largest_step=tuple(arguments.largest_step),
+    )
     factory.check(decoder, drafter=True, database=has_database(source))
     choice = Choice(decoder, replace(adapted.settings, **read_settings(arguments.settings)))
     model = load_model(source)
@@ -99,6 +131,6 @@ def load(arguments: argparse.Namespace):
     try:
         service.warm_up()
     except BaseException:
-        service.close()     # its threads would keep the process
+        service.close()  # its threads would keep the process
         raise
     return service

@@ -16,8 +16,12 @@ REPOSITORIES = {
 }
 # The messages of an interface of arm_node (arm.interface, gripper.interface); the others need none but their own.
 MESSAGES = {
-    "servo_twist": "moveit_msgs", "servo_pose": "moveit_msgs", "interbotix_joint_group": "interbotix_xs_msgs",
-    "gripper_command": "control_msgs", "parallel_gripper_command": "control_msgs", "franka": "franka_msgs",
+    "servo_twist": "moveit_msgs",
+    "servo_pose": "moveit_msgs",
+    "interbotix_joint_group": "interbotix_xs_msgs",
+    "gripper_command": "control_msgs",
+    "parallel_gripper_command": "control_msgs",
+    "franka": "franka_msgs",
     "interbotix_joint_single": "interbotix_xs_msgs",
 }
 
@@ -28,8 +32,10 @@ def advice(package: str) -> str:
     if package in REPOSITORIES:
         repository, branch = REPOSITORIES[package]
         other = f", there is none for {distribution}" if branch == "jazzy" and distribution not in ("", branch) else ""
-        return (f"it is in no ROS distribution: clone {GITHUB}{repository} (branch {branch}{other}) into your workspace, "
-                "build and source it")
+        return (
+            f"it is in no ROS distribution: clone {GITHUB}{repository} (branch {branch}{other}) into your workspace, "
+            "build and source it"
+        )
     if distribution:
         return f"sudo apt install ros-{distribution}-{package.replace('_', '-')}"
     return f"there is no wheel of it: an ordinary ROS installation has it as ros-$ROS_DISTRO-{package.replace('_', '-')}"

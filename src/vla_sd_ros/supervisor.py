@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Child processes that never outlive their supervisor: started in groups of their own, watched, stopped in steps."""
+
 import ctypes
 import os
 import re
@@ -36,8 +37,13 @@ class Child:
         self.name, self.log = name, log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment,
-                start_new_session=True, preexec_fn=_end_with_parent,
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
 
     @property

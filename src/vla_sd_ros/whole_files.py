@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A file is whole or not there, whatever interrupts its writing."""
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small policies, recordings and adaptations of them."""
+
 import sys
 from pathlib import Path
 
@@ -15,8 +16,20 @@ from vla_sd_ros.cli import main  # noqa: E402
 
 BRIDGE = Path(__file__).parents[2] / ".." / "shared" / "data" / "bridge_dataset"
 SENTENCES = ("pick up the milk", "pick up the milk and place it in the basket")
-SHORT = ["--head-steps", "20", "--head-batch", "16", "--drafter-steps", "10", "--drafter-batch", "8", "--processes", "1",
-         "--tree-steps", "0"]
+SHORT = [
+    "--head-steps",
+    "20",
+    "--head-batch",
+    "16",
+    "--drafter-steps",
+    "10",
+    "--drafter-batch",
+    "8",
+    "--processes",
+    "1",
+    "--tree-steps",
+    "0",
+]
 
 
 def write_openvla(folder: Path, seed: int = 0) -> Path:
@@ -32,8 +45,7 @@ def write_recordings(folder: Path, count: int = 6, steps: int = 5, size: int = 1
     for i in range(count):
         actions = np.append(rng.uniform(-0.01, 0.01, (steps, 6)), np.ones((steps, 1)), axis=1)
         images = rng.integers(0, 255, (steps, size, size, 3)).astype(np.uint8)
-        demonstration_files.write(folder / f"episode{i:04d}.npz", i, images=images, actions=actions,
-                                  instruction=SENTENCES[i % 2])
+        demonstration_files.write(folder / f"episode{i:04d}.npz", i, images=images, actions=actions, instruction=SENTENCES[i % 2])
     return folder
 
 

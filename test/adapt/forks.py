@@ -6,6 +6,7 @@
 kill_at: the file that is not given its name any more, counted from 1: SIGKILL comes before it. Prints for each the exit status
 and the peak memory [MB].
 """
+
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ def run(job: dict) -> int:
         train_head.SAVE_EVERY = train_drafter.SAVE_EVERY = -1.0
     named = 0
     for method in ("replace", "rename"):
+
         def counted(self, target, original=getattr(Path, method)):
             nonlocal named
             named += 1

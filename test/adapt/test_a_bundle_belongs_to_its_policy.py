@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bundle beside other weights, another key, or with a damaged file is refused in one sentence, by all that take one."""
+
 import json
 import shutil
 
@@ -36,18 +37,28 @@ def truncate(path):
 CASES = {
     "other weights": (lambda root: policy.write_random(root / "policy", seed=1), "was made for the checkpoint policy (weights "),
     "another key": (None, "was made with the action statistics 'mine', not with 'theirs' as they are: choose 'mine'"),
-    "other numbers": (lambda root: (root / "policy/dataset_statistics.json").write_text(
-        (root / "policy/dataset_statistics.json").read_text().replace("0.02", "0.021")), "other numbers under 'mine'"),
+    "other numbers": (
+        lambda root: (root / "policy/dataset_statistics.json").write_text(
+            (root / "policy/dataset_statistics.json").read_text().replace("0.02", "0.021")
+        ),
+        "other numbers under 'mine'",
+    ),
     "a truncated drafter": (lambda root: truncate(root / "adapted/drafter.safetensors"), "drafter.safetensors has changed"),
     "a truncated head": (lambda root: truncate(root / "adapted/draft_head.safetensors"), "draft_head.safetensors has changed"),
     "a truncated database": (lambda root: truncate(root / "adapted/database/entries.npz"), "entries.npz has changed"),
     "no head": (lambda root: (root / "adapted/draft_head.safetensors").unlink(), "is not there any more"),
     "a truncated description": (lambda root: truncate(root / "adapted/bundle.json"), "bundle.json is damaged"),
     "an unfinished bundle": (lambda root: (root / "adapted/bundle.json").unlink(), "there is no whole bundle in"),
-    "a decoder of nonsense": (lambda root: (root / "adapted/decoder.yaml").write_text(
-        "/**/vla_node: {ros__parameters: {decoder: {name: warp}}}"), "names the decoder 'warp', which does not exist"),
-    "settings of nonsense": (lambda root: (root / "adapted/decoder.yaml").write_text(
-        "/**/vla_node: {ros__parameters: {decoder: {relaxed_radius: nine}}}"), "relaxed_radius is 'nine'"),
+    "a decoder of nonsense": (
+        lambda root: (root / "adapted/decoder.yaml").write_text("/**/vla_node: {ros__parameters: {decoder: {name: warp}}}"),
+        "names the decoder 'warp', which does not exist",
+    ),
+    "settings of nonsense": (
+        lambda root: (root / "adapted/decoder.yaml").write_text(
+            "/**/vla_node: {ros__parameters: {decoder: {relaxed_radius: nine}}}"
+        ),
+        "relaxed_radius is 'nine'",
+    ),
 }
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd adapt`, from a checkpoint and recordings alone to a bundle with which every decoder runs, and to a report."""
+
 import time
 
 import numpy as np

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Killed wherever a file gets its name, or out of room, and started again: the same bundle as without an interruption."""
+
 import json
 import os
 import signal
@@ -21,8 +22,13 @@ from vla_sd_ros import policy  # noqa: E402
 def forks():
     """From a job to how it ended; see forks.py."""
     process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("forks.py"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        [sys.executable, str(Path(__file__).with_name("forks.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
 
     def run(arguments, **options) -> dict:
         process.stdin.write(json.dumps({"arguments": arguments, **options}) + "\n")
@@ -54,8 +60,11 @@ def content(bundle):
     rows = json.loads((bundle / "work" / "measured.json").read_text())["rows"]
     settings = json.loads((bundle / "work" / "settings.json").read_text())
     drafting = ("naive_sd", "spec_vla", "kerv", "heisd")
-    return (meta["files"], {name: value for name, value in settings.items() if not name.endswith("_tree")},
-            {row["name"]: (row["passes"], row["agreed"]) for row in rows if not row["name"].startswith(drafting)})
+    return (
+        meta["files"],
+        {name: value for name, value in settings.items() if not name.endswith("_tree")},
+        {row["name"]: (row["passes"], row["agreed"]) for row in rows if not row["name"].startswith(drafting)},
+    )
 
 
 @pytest.mark.parametrize("step", [2, 9])

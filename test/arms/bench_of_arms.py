@@ -15,8 +15,9 @@ class Bench:
 
     def __init__(self, domain):
         from panda import HOME, NAMES, urdf
-        from vla_sd_ros.kinematics.pose import Pose
+
         from vla_sd_ros.kinematics.arm import ArmKinematics
+        from vla_sd_ros.kinematics.pose import Pose
         from vla_sd_ros.nodes.arm_node import ArmNode
 
         self.context = Context()

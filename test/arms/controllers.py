@@ -80,8 +80,13 @@ class TrajectoryController:
 
     def _take(self, message):
         times = [point.time_from_start.sec + 1e-9 * point.time_from_start.nanosec for point in message.points]
-        if (set(message.joint_names) != set(NAMES) or not times or any(message.points[-1].velocities)
-                or any(len(point.positions) != len(NAMES) for point in message.points) or np.any(np.diff(times) <= 0.0)):
+        if (
+            set(message.joint_names) != set(NAMES)
+            or not times
+            or any(message.points[-1].velocities)
+            or any(len(point.positions) != len(NAMES) for point in message.points)
+            or np.any(np.diff(times) <= 0.0)
+        ):
             self.rejected += 1
         else:
             self.received.append(message)
@@ -118,9 +123,11 @@ class ControllerManager:
         self._state, self._result = ControllerState, ErrorRecovery.Result
         self.hardware, self.error, self.recoverable = "active", False, True
         self.states, self.calls = dict.fromkeys(names, "active"), []
-        for kind, name, callback in ((ListControllers, "list_controllers", self._list),
-                                     (SwitchController, "switch_controller", self._switch),
-                                     (SetHardwareComponentState, "set_hardware_component_state", self._set_hardware)):
+        for kind, name, callback in (
+            (ListControllers, "list_controllers", self._list),
+            (SwitchController, "switch_controller", self._switch),
+            (SetHardwareComponentState, "set_hardware_component_state", self._set_hardware),
+        ):
             node.create_service(kind, f"/controller_manager/{name}", callback)
         self.server = ActionServer(node, ErrorRecovery, "/action_server/error_recovery", self._recover)
 
@@ -165,9 +172,14 @@ class GripperServer:
         """result: of each goal; None: goals never return."""
         self.goals, self.cancelled, self.result, self.accepts = [], 0, result, True
         self._server = ActionServer(
-            bench.robot, kind, name, self._execute, callback_group=ReentrantCallbackGroup(),
+            bench.robot,
+            kind,
+            name,
+            self._execute,
+            callback_group=ReentrantCallbackGroup(),
             goal_callback=lambda request: GoalResponse.ACCEPT if self.accepts else GoalResponse.REJECT,
-            cancel_callback=self._cancel)
+            cancel_callback=self._cancel,
+        )
         bench.servers.append(self._server)
 
     def _cancel(self, handle):

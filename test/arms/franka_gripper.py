@@ -18,15 +18,27 @@ class FrankaGripperNode:
         from franka_msgs.action import Grasp, Homing, Move
 
         self.hand, self.server, self.received = hand, Server(hand), []
-        arguments = {"move": lambda goal: (goal.width, goal.speed), "homing": lambda goal: (0.0, 0.2),
-                     "grasp": lambda goal: (goal.width, goal.speed, goal.epsilon.inner, goal.epsilon.outer)}
+        arguments = {
+            "move": lambda goal: (goal.width, goal.speed),
+            "homing": lambda goal: (0.0, 0.2),
+            "grasp": lambda goal: (goal.width, goal.speed, goal.epsilon.inner, goal.epsilon.outer),
+        }
         group = ReentrantCallbackGroup()
         for kind, action in (("move", Move), ("grasp", Grasp), ("homing", Homing)):
+
             async def execute(handle, kind=kind, action=action):
                 return await self._execute(handle, kind, action.Result, arguments[kind](handle.request))
 
-            bench.servers.append(ActionServer(bench.robot, action, f"{name}/{kind}", execute, callback_group=group,
-                                              cancel_callback=lambda handle: CancelResponse.ACCEPT))
+            bench.servers.append(
+                ActionServer(
+                    bench.robot,
+                    action,
+                    f"{name}/{kind}",
+                    execute,
+                    callback_group=group,
+                    cancel_callback=lambda handle: CancelResponse.ACCEPT,
+                )
+            )
         self._at = time.monotonic()
 
     def step(self):
@@ -45,6 +57,7 @@ class FrankaGripperNode:
 
 def serve(bench, *nodes):
     """Let time pass for them whenever the bench spins."""
+
     def step():
         for node in nodes:
             node.step()

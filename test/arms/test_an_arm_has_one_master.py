@@ -17,8 +17,7 @@ def test_a_second_publisher_is_a_fault_for_as_long_as_it_is_there(bench, interfa
     assert rivals.fault(100.0) == ""
     other = bench.robot.create_publisher(publisher.msg_type, publisher.topic_name, 1)
     bench.until(lambda: bench.node.count_publishers(publisher.topic_name) == 2, "the other publisher")
-    assert rivals.fault(100.6) == (
-        f"1 other node publishes on {publisher.topic_name} too: the arm must have one master")
+    assert rivals.fault(100.6) == (f"1 other node publishes on {publisher.topic_name} too: the arm must have one master")
     bench.robot.destroy_publisher(other)
     bench.until(lambda: bench.node.count_publishers(publisher.topic_name) == 1, "the end of the other publisher")
     assert rivals.fault(101.2) == ""

@@ -54,7 +54,7 @@ def test_closed_and_wanted_open_in_the_middle_twenty_times_for_each_moment(bench
 
 
 def test_an_object_of_40_mm_is_held_and_not_grasped_again_by_the_next_goal(bench):
-    (gripper, driver), = grippers(bench, Hand(object=0.04))
+    ((gripper, driver),) = grippers(bench, Hand(object=0.04))
     send(gripper, CLOSE)
     bench.until(lambda: gripper.state() == State.CLOSED, "a closed gripper", 5.0)
     assert driver.hand.holding and driver.hand.width == 0.04
@@ -64,21 +64,20 @@ def test_an_object_of_40_mm_is_held_and_not_grasped_again_by_the_next_goal(bench
 
 
 def test_a_width_that_the_hand_refuses_is_made_narrower_once(bench):
-    (gripper, driver), = grippers(bench, Hand(width=0.0, max_width=0.0795))
+    ((gripper, driver),) = grippers(bench, Hand(width=0.0, max_width=0.0795))
     for opening, state in ((OPEN, State.OPEN), (CLOSE, State.CLOSED), (OPEN, State.OPEN)):
         send(gripper, opening)
         bench.until(lambda: gripper.state() == state, state.name, 5.0)
-    assert [goal[:2] for goal in driver.received] == [
-        ("move", 0.08), ("move", 0.079), ("grasp", 0.0), ("move", 0.079)]
+    assert [goal[:2] for goal in driver.received] == [("move", 0.08), ("move", 0.079), ("grasp", 0.0), ("move", 0.079)]
     assert gripper.problem() == ""
 
 
 def test_a_hand_that_was_not_homed_says_so_and_opens_after_homing(bench):
-    (gripper, driver), = grippers(bench, Hand(width=0.03, max_width=0.0))
+    ((gripper, driver),) = grippers(bench, Hand(width=0.03, max_width=0.0))
     send(gripper, OPEN)
     bench.until(lambda: len(driver.received) == GripperGoals.ATTEMPTS and gripper.state() == State.UNKNOWN, "refusals", 10.0)
     assert "call ~/home_gripper" in gripper.problem()
     assert gripper.home(time.monotonic()) == ""
     bench.until(lambda: gripper.state() == State.OPEN, "an open gripper", 10.0)
     assert driver.hand.width == pytest.approx(0.079) and gripper.problem() == ""
-    assert [goal[0] for goal in driver.received[GripperGoals.ATTEMPTS:]] == ["homing", "move", "move"]
+    assert [goal[0] for goal in driver.received[GripperGoals.ATTEMPTS :]] == ["homing", "move", "move"]

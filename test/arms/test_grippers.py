@@ -103,8 +103,15 @@ def test_a_parallel_gripper_is_told_the_joint(bench):
 
     result = ParallelGripperCommand.Result(reached_goal=True)
     driver = GripperServer(bench, ParallelGripperCommand, "gripper_controller/gripper_cmd", result)
-    closing = gripper(bench, "parallel_gripper_command", action="gripper_controller/gripper_cmd", joint="left",
-                      open_position=0.044, closed_position=0.0, effort=0.0)
+    closing = gripper(
+        bench,
+        "parallel_gripper_command",
+        action="gripper_controller/gripper_cmd",
+        joint="left",
+        open_position=0.044,
+        closed_position=0.0,
+        effort=0.0,
+    )
     bench.until(lambda: not closing.missing(Act.OPEN), "the driver")
     closing.send(bench.now, 1.0)
     bench.until(lambda: driver.goals, "a goal")

@@ -20,8 +20,10 @@ def driver(bench):
     """What the driver answers about its group of motors, and about a single one."""
     from interbotix_xs_msgs.srv import RobotInfo
 
-    says = {"group": RobotInfo.Response(mode="position", joint_names=bench.node.values["joint_names"]),
-            "single": RobotInfo.Response(mode="pwm", joint_names=["left_finger"])}
+    says = {
+        "group": RobotInfo.Response(mode="position", joint_names=bench.node.values["joint_names"]),
+        "single": RobotInfo.Response(mode="pwm", joint_names=["left_finger"]),
+    }
     bench.robot.create_service(RobotInfo, "get_robot_info", lambda request, _: says[request.cmd_type])
     return says
 
@@ -101,8 +103,12 @@ class Fingers:
     def __init__(self, bench, **values):
         from interbotix_xs_msgs.msg import JointSingleCommand
 
-        bench.node.values |= {"gripper.interface": "interbotix_joint_single", "gripper.open_position": 250.0,
-                              "gripper.closed_position": -250.0, "gripper.finger": "left_finger"} | values
+        bench.node.values |= {
+            "gripper.interface": "interbotix_joint_single",
+            "gripper.open_position": 250.0,
+            "gripper.closed_position": -250.0,
+            "gripper.finger": "left_finger",
+        } | values
         self.bench, self.gripper, self.seen = bench, make_gripper(bench.node), []
         assert "nobody listens to /vla/commands/joint_single" in self.gripper.problem()
         bench.robot.create_subscription(JointSingleCommand, "commands/joint_single", self._heard, 10)
@@ -182,13 +188,20 @@ def test_positions_are_not_taken_back(bench, driver):
     assert fingers.seen == [pytest.approx(0.037)] and fingers.gripper.problem() == ""
 
 
-@pytest.mark.parametrize("mode, values, said", [
-    ("linear_position", {}, "is in the mode 'linear_position', in which nothing pushes: leave gripper.finger empty"),
-    ("velocity", {}, "is in the mode 'velocity', in which nothing pushes"),
-    ("pwm", {"gripper.finger": ""}, "is in the mode 'pwm', which takes no positions: name gripper.finger"),
-    ("linear_position", {"gripper.finger": "", "gripper.open_position": 0.07, "gripper.closed_position": 0.015},
-     "gripper.closed_position is 0.015, but in the mode linear_position it is the distance of the two fingers from each other: "
-     "0.030 .. 0.074 m")])
+@pytest.mark.parametrize(
+    "mode, values, said",
+    [
+        ("linear_position", {}, "is in the mode 'linear_position', in which nothing pushes: leave gripper.finger empty"),
+        ("velocity", {}, "is in the mode 'velocity', in which nothing pushes"),
+        ("pwm", {"gripper.finger": ""}, "is in the mode 'pwm', which takes no positions: name gripper.finger"),
+        (
+            "linear_position",
+            {"gripper.finger": "", "gripper.open_position": 0.07, "gripper.closed_position": 0.015},
+            "gripper.closed_position is 0.015, but in the mode linear_position it is the distance of the two fingers from each other: "
+            "0.030 .. 0.074 m",
+        ),
+    ],
+)
 def test_a_wish_that_the_motor_would_take_for_something_else_waits_for_the_mode(bench, driver, mode, values, said):
     driver["single"].mode = mode
     driver["single"].joint_lower_limits, driver["single"].joint_upper_limits = [0.015], [0.037]

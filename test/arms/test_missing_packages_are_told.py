@@ -7,9 +7,15 @@ import pytest
 
 from vla_sd_ros.arms import ARMS, GRIPPERS, make_arm, make_gripper
 
-NEEDS = {"servo_twist": "moveit_msgs", "servo_pose": "moveit_msgs", "interbotix_joint_group": "interbotix_xs_msgs",
-         "gripper_command": "control_msgs", "parallel_gripper_command": "control_msgs", "franka": "franka_msgs",
-         "interbotix_joint_single": "interbotix_xs_msgs"}
+NEEDS = {
+    "servo_twist": "moveit_msgs",
+    "servo_pose": "moveit_msgs",
+    "interbotix_joint_group": "interbotix_xs_msgs",
+    "gripper_command": "control_msgs",
+    "parallel_gripper_command": "control_msgs",
+    "franka": "franka_msgs",
+    "interbotix_joint_single": "interbotix_xs_msgs",
+}
 
 
 @pytest.mark.parametrize("interface", ARMS + GRIPPERS)

@@ -53,7 +53,7 @@ def test_the_stamp_is_of_the_moment_that_the_target_is_for(bench):
     bench.robot.create_subscription(PoseStamped, "target_pose", seen.append, 10)
     bench.until(arm._publisher.get_subscription_count, "the controller")
     moment, stamp = time.monotonic(), bench.node.get_clock().now().nanoseconds
-    time.sleep(0.2)     # the thread waits for its turn
+    time.sleep(0.2)  # the thread waits for its turn
     arm.send(moment, bench.pose, bench.pose, bench.q)
     bench.until(lambda: seen, "a pose")
     sent = seen[0].header.stamp.sec * 10**9 + seen[0].header.stamp.nanosec

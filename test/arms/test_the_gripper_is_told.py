@@ -21,8 +21,12 @@ def arm_node(bench):
     from vla_sd_ros.nodes.arm_node import ArmNode
 
     values = {"gripper.interface": "franka", "gripper.action": "franka_gripper", "gripper.open_position": 0.08}
-    node = ArmNode("arm_node", context=bench.context, namespace="/vla",
-                   parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
+    node = ArmNode(
+        "arm_node",
+        context=bench.context,
+        namespace="/vla",
+        parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
+    )
     bench.executor.add_node(node)
     node.statuses = []
     bench.robot.create_subscription(ArmStatus, "arm_node/status", node.statuses.append, LATCHED)

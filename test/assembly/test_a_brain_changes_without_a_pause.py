@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a brain is to use from now on is accepted at once, made by the thread that decides, and never beside what it replaces."""
+
 import threading
 import time
 import weakref
@@ -63,11 +64,15 @@ def test_nothing_is_made_anew_where_nothing_has_changed(brain):
     assert brain._decoder is decoder
 
 
-@pytest.mark.parametrize("choice, sentence", [
-    (Choice("kerv"), "needs a drafter: set policy.drafter"),
-    (Choice("retrieval_only"), "needs a database: set policy.database"),
-    (Choice("oracle"), "unknown decoder 'oracle': choose one of autoregressive"),
-    (Choice(unnorm_key="bridge_orig"), "bridge_orig")])
+@pytest.mark.parametrize(
+    "choice, sentence",
+    [
+        (Choice("kerv"), "needs a drafter: set policy.drafter"),
+        (Choice("retrieval_only"), "needs a database: set policy.database"),
+        (Choice("oracle"), "unknown decoder 'oracle': choose one of autoregressive"),
+        (Choice(unnorm_key="bridge_orig"), "bridge_orig"),
+    ],
+)
 def test_what_is_known_not_to_work_is_refused_at_once(brain, choice, sentence):
     with pytest.raises(ValueError, match=sentence):
         brain.check(choice, {"decoder.name"})

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policy here, a seat at it beside another client's, and the same policy behind a server: one interface, the same actions."""
+
 import sys
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def test_each_decides_as_the_decoder_alone(brain, local):
     warm_up(brain)
     assert brain.name == "prefill_relaxed" and brain.self_test()
     assert brain.too_long(INSTRUCTION) == "" and isinstance(brain.unknown_words(INSTRUCTION), list)
-    for _ in range(2):      # two goals, each with its own record
+    for _ in range(2):  # two goals, each with its own record
         record, actions = brain.begin(), []
         for image in images(4):
             record.see(None)

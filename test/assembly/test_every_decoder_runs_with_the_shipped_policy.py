@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each decoder that has a name decides with the policy that is taken where none is named, and nothing beside it."""
+
 import cv2
 import numpy as np
 import pytest

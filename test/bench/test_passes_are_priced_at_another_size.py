@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd bench decode` without observations plays forced profiles, or a trace's very passes, on any checkpoint."""
+
 import json
 
 import numpy as np

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`bench decode --project` computes what recorded passes cost on devices that are not here, from sizes that need no memory."""
+
 import json
 
 import pytest
@@ -46,16 +47,18 @@ def test_a_pass_takes_the_longer_of_reading_and_multiplying():
 def test_mean_median_and_p95_are_those_of_all_recorded_steps(sizes):
     actions = [Played("prefill", [("prefill", 6, 6)]), Played("prefill", PLAIN)]
     row = project.project({"prefill": actions[:1] * 90 + actions[1:] * 10}, DEVICES["h100"], sizes)["prefill"]
-    fast, slow = (project.row_of([one], project.roofline(DEVICES["h100"], sizes), 1.0)["latency_ms"]["mean"]
-                  + project.STEP for one in actions)
+    fast, slow = (
+        project.row_of([one], project.roofline(DEVICES["h100"], sizes), 1.0)["latency_ms"]["mean"] + project.STEP for one in actions
+    )
     assert row["latency_ms"] == pytest.approx({"median": fast, "mean": 0.9 * fast + 0.1 * slow, "p95": slow})
 
 
 def test_of_several_trees_the_best_one_on_the_device_is_taken(sizes):
     wide = Played("draft", [("prefill", 0, 0), ("extend", 49, 5)], (50, 5, 8))
     chain = Played("draft", [("prefill", 0, 0), ("extend", 5, 2), ("extend", 2, 2)], (6, 5, 1))
-    rows = project.project({"spec_vla@spec_vla_tree=50+5+8": [wide], "spec_vla@spec_vla_tree=6+5+1": [chain]},
-                           DEVICES["h100"], sizes)
+    rows = project.project(
+        {"spec_vla@spec_vla_tree=50+5+8": [wide], "spec_vla@spec_vla_tree=6+5+1": [chain]}, DEVICES["h100"], sizes
+    )
     assert list(rows) == ["autoregressive", "spec_vla"] and rows["spec_vla"]["tree"] == [50, 5, 8]
 
 
@@ -70,8 +73,11 @@ def test_a_histogram_says_what_a_trace_says(tmp_path):
 def test_the_command_writes_a_row_a_decoder_and_device(tmp_path, capsys):
     steps = [Step("draft", {}, CHAIN)] * 3
     (tmp_path / "r.json").write_text(json.dumps({"decoders": {"kerv": {"sequences": results.sequences(steps)}}}))
-    measured = {"device": "tested", "floor": {"read_gb_per_s": 1000.0, "tflops": 100.0},
-                "decoders": {name: {"latency_ms": {"median": 100.0}} for name in PROFILES}}
+    measured = {
+        "device": "tested",
+        "floor": {"read_gb_per_s": 1000.0, "tflops": 100.0},
+        "decoders": {name: {"latency_ms": {"median": 100.0}} for name in PROFILES},
+    }
     (tmp_path / "m.json").write_text(json.dumps(measured))
     command = ["bench", "decode", "--project", "4090,orin", "--replay", str(tmp_path / "r.json")]
     assert main([*command, "--measured", str(tmp_path / "m.json"), "--json", str(tmp_path / "p.json")]) == 0
@@ -83,12 +89,15 @@ def test_the_command_writes_a_row_a_decoder_and_device(tmp_path, capsys):
     assert "autoregressive: " in (out := capsys.readouterr().out) and "measured: " in out
 
 
-@pytest.mark.parametrize(("options", "sentence"), [
-    (["--project", "abacus", "--replay", "R"], "--project knows no device 'abacus': choose of h100, 4090"),
-    (["--project", "h100"], "--project needs the passes of a closed loop"),
-    (["--project", "h100", "--replay", "OLD"], "does not say which passes were taken"),
-    (["--project", "h100", "--replay", "R", "--measured", "R"], "is no results file of vla-sd bench decode on a device"),
-])
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--project", "abacus", "--replay", "R"], "--project knows no device 'abacus': choose of h100, 4090"),
+        (["--project", "h100"], "--project needs the passes of a closed loop"),
+        (["--project", "h100", "--replay", "OLD"], "does not say which passes were taken"),
+        (["--project", "h100", "--replay", "R", "--measured", "R"], "is no results file of vla-sd bench decode on a device"),
+    ],
+)
 def test_what_cannot_be_projected_is_one_sentence(tmp_path, capsys, options, sentence):
     (tmp_path / "R").write_text(json.dumps({"decoders": {"kerv": {"sequences": results.sequences([Step("draft", {}, CHAIN)])}}}))
     (tmp_path / "OLD").write_text('{"decoders": {"kerv": {}}}')

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """docs/scale.md is what `python benchmarks/scale.py` computes, and its arithmetic is that of the projection and of a queue."""
+
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_a_batch_shares_what_is_read_and_not_what_is_multiplied(scale, sizes):
     gpu = scale.Gpu(DEVICES["h100"], sizes, 0.0, 8)
     one, eight = gpu.round([PLAIN]), gpu.round([PLAIN] * 8)
     later = 6 * gpu.costs.extend(1)
-    assert gpu.costs.extend(8) == gpu.costs.extend(1)       # bound by reading
+    assert gpu.costs.extend(8) == gpu.costs.extend(1)  # bound by reading
     assert eight == pytest.approx(later + gpu.looks[8] + 8 * gpu.costs.prefill(0)) and one < eight < 3 * one
 
 
@@ -49,4 +50,4 @@ def test_the_queue_answers_everybody_and_grows_where_it_must(scale, sizes):
     assert len(alone) == scale.SECONDS * scale.RATE and alone == pytest.approx(gpu.round([PLAIN]))
     in_batches, one_by_one = scale.answers(gpu, [PLAIN], 8, 4), scale.answers(gpu, [PLAIN], 8, 1)
     assert len(in_batches) == len(one_by_one) == 8 * len(alone)
-    assert in_batches.max() < 200.0 < one_by_one.max()      # 40 actions a second, of 37 ms each
+    assert in_batches.max() < 200.0 < one_by_one.max()  # 40 actions a second, of 37 ms each

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """docs/benchmarks.md is what `python benchmarks/decoders.py` makes of benchmarks/results, and so are the projections in there."""
+
 import json
 from pathlib import Path
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """benchmarks/on_gpu.sh runs its parts one after the other, each once, whatever becomes of another; here on a CPU, in miniature."""
+
 import json
 import os
 import re
@@ -22,9 +23,20 @@ def on_gpu(tmp_path):
     trace.write_text(json.dumps({"decoders": {"kerv": {"sequences": sequences(steps), "tree": [6, 5, 1]}}}))
 
     def run(*parts: str, **changed: str) -> subprocess.CompletedProcess:
-        environment = os.environ | {
-            "BIN": str(Path(sys.executable).parent), "DEVICE": "cpu", "CHECKPOINT": "random-tiny-openvla",
-            "OUT": str(tmp_path / "out"), "TRACE": str(trace), "ACTIONS": "2", "REPEATS": "1", "OMP_NUM_THREADS": "1"} | changed
+        environment = (
+            os.environ
+            | {
+                "BIN": str(Path(sys.executable).parent),
+                "DEVICE": "cpu",
+                "CHECKPOINT": "random-tiny-openvla",
+                "OUT": str(tmp_path / "out"),
+                "TRACE": str(trace),
+                "ACTIONS": "2",
+                "REPEATS": "1",
+                "OMP_NUM_THREADS": "1",
+            }
+            | changed
+        )
         command = [ROOT / "benchmarks" / "on_gpu.sh", *parts]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
 
@@ -44,7 +56,9 @@ def test_a_part_is_run_once_and_one_that_fails_is_run_again(on_gpu, tmp_path):
 
 def test_what_has_no_time_left_is_left_for_the_next_run(on_gpu, tmp_path):
     run = on_gpu("price", LIMIT="0")
-    assert run.returncode == 1 and "price: no time left, run it again" in run.stdout and not (tmp_path / "out" / "price.json").exists()
+    assert (
+        run.returncode == 1 and "price: no time left, run it again" in run.stdout and not (tmp_path / "out" / "price.json").exists()
+    )
 
 
 def test_an_unknown_part_is_one_sentence(on_gpu):

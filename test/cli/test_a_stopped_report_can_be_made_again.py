@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SIGTERM while the report is written ends with 143, leaves no half file, and the goal's outcome is there already."""
+
 import json
 import signal
 import subprocess
@@ -32,13 +33,14 @@ sys.exit(cli.program())
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_signal_while_the_report_is_written(number, code, tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", SLOW], cwd=tmp_path, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     while process.stdout.readline() != "writing\n":
         assert process.poll() is None, process.stderr.read()
     process.send_signal(number)
     said = process.communicate(timeout=10.0)[1]
-    run, = (tmp_path / "runs").iterdir()
+    (run,) = (tmp_path / "runs").iterdir()
     assert process.returncode == code and "Traceback" not in said
     assert f"vla-sd report runs/{run.name} makes it" in said
     assert sorted(path.name for path in run.iterdir()) == ["logs", "summary.json"]

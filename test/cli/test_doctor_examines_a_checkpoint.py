@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd doctor --checkpoint` loads a checkpoint, tests it and prints its action for an image, or says what is wrong."""
+
 import os
 import re
-import zlib
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -39,7 +40,7 @@ def test_an_openvla_checkpoint_decides_on_the_shipped_image(capsys, tmp_path):
     for part in ("float32", "MB on cpu", "ms an action when warm", "self-test passed"):
         assert part in text.splitlines()[0]
     x, yaw = (float(re.search(rf"{name} ([+-]\d\.\d+)", text)[1]) for name in ("x", "yaw"))
-    assert -0.0288 < x < 0.0284 and -0.2072 < yaw < 0.2039      # bridge_orig's limits, in metres and radians
+    assert -0.0288 < x < 0.0284 and -0.2072 < yaw < 0.2039  # bridge_orig's limits, in metres and radians
     code, text = examine(capsys, tmp_path / "small", "--unnorm-key", "berkeley_autolab_ur5")
     assert code == 1 and "no statistics 'berkeley_autolab_ur5'" in text and "bridge_orig" in text
 
@@ -73,7 +74,8 @@ def test_a_bad_one_is_one_line_with_the_reason(capsys, tmp_path):
 @pytest.mark.skipif("VLA_SD_OPENVLA_DIR" not in os.environ, reason="VLA_SD_OPENVLA_DIR names no checkpoint")
 def test_a_published_checkpoint(capsys):
     key = os.environ.get("VLA_SD_OPENVLA_KEY", "bridge_orig")
-    code, text = examine(capsys, os.environ["VLA_SD_OPENVLA_DIR"], "--unnorm-key", key,
-                         "--device", os.environ.get("VLA_SD_OPENVLA_DEVICE", "cpu"))
+    code, text = examine(
+        capsys, os.environ["VLA_SD_OPENVLA_DIR"], "--unnorm-key", key, "--device", os.environ.get("VLA_SD_OPENVLA_DEVICE", "cpu")
+    )
     assert code == 0, text
-    assert text.splitlines()[0].endswith("self-test passed")     # an action leads the vocabulary
+    assert text.splitlines()[0].endswith("self-test passed")  # an action leads the vocabulary

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd doctor` prints one line for each part; what is missing comes with what to do, and the exit code says it."""
+
 import argparse
 import os
 import subprocess
@@ -13,9 +14,7 @@ from vla_sd_ros import doctor
 def test_a_line_for_each_part_and_for_rendering_the_packages_to_install():
     pytest.importorskip("mujoco", reason="the simulator is not installed: pip install '.[sim]'")
     environment = os.environ | {"MUJOCO_GL": "glfw", "DISPLAY": ""}  # needs a display
-    done = subprocess.run(
-        [sys.executable, "-m", "vla_sd_ros.cli", "doctor"], capture_output=True, text=True, env=environment
-    )
+    done = subprocess.run([sys.executable, "-m", "vla_sd_ros.cli", "doctor"], capture_output=True, text=True, env=environment)
     lines = {line.split()[1].rstrip(":"): line for line in done.stdout.splitlines()}
     assert list(lines) == list(doctor.CHECKS)
     assert lines["python"].startswith("ok") and lines["ros"].startswith("ok") and lines["messages"].startswith("ok")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every subcommand has a module with add_arguments and run; --help is quick because it imports none of them."""
+
 import subprocess
 import sys
 from importlib import import_module

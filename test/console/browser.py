@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A headless Chromium, and the console as a process before real nodes."""
+
 import re
 import shutil
 import sys
@@ -15,8 +16,15 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 DESKTOP = {"viewport": {"width": 1280, "height": 860}}
 PHONE = {"viewport": {"width": 390, "height": 780}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 # As root there is no sandbox; and nothing is asked of the browser's maker.
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @contextmanager
@@ -61,7 +69,7 @@ class Page:
         self._expect = expect
         self.context = browser.new_context(**look)
         self.page = self.context.new_page()
-        self.asked: list[str] = []          # addresses that it loaded
+        self.asked: list[str] = []  # addresses that it loaded
         self.failures: list[str] = []
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("pageerror", lambda error: self.failures.append(str(error)))
@@ -91,4 +99,3 @@ class Page:
 
     def close(self) -> None:
         self.context.close()
-

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folders whose helpers the tests of the console use."""
+
 import sys
 from pathlib import Path
 

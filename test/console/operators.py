@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The web side of the console before a robot that only notes what it is asked, and what asks it as browsers and others do."""
+
 import http.client
 import json
 from collections.abc import Iterator
@@ -21,18 +22,55 @@ def ready() -> dict:
     """What Robot.state() is of a system that waits for a goal."""
     return {
         "namespace": "/vla",
-        "vla": {"there": True, "problem": "", "state": "active", "level": 0, "message": "active", "decoder": "fused",
-                "checkpoint": "libero"},
-        "arm": {"there": True, "problem": "", "moving": False, "code": 1, "name": "NO_COMMAND", "message": "no goal is running",
-                "held": False, "recover": False, "fault": False, "clipped": 0, "refused": 0, "gripper": "open", "gripper_message": "",
-                "dry_run": False},
-        "camera": {"there": True, "topic": "/vla/image", "problem": ""}, "goal": None, "last": None, "starting": False,
-        "sentences": ["pick up the milk and place it in the basket"], "events": [], "parameters": 1}
+        "vla": {
+            "there": True,
+            "problem": "",
+            "state": "active",
+            "level": 0,
+            "message": "active",
+            "decoder": "fused",
+            "checkpoint": "libero",
+        },
+        "arm": {
+            "there": True,
+            "problem": "",
+            "moving": False,
+            "code": 1,
+            "name": "NO_COMMAND",
+            "message": "no goal is running",
+            "held": False,
+            "recover": False,
+            "fault": False,
+            "clipped": 0,
+            "refused": 0,
+            "gripper": "open",
+            "gripper_message": "",
+            "dry_run": False,
+        },
+        "camera": {"there": True, "topic": "/vla/image", "problem": ""},
+        "goal": None,
+        "last": None,
+        "starting": False,
+        "sentences": ["pick up the milk and place it in the basket"],
+        "events": [],
+        "parameters": 1,
+    }
 
 
 def step(number: int, path: str = "draft") -> dict:
-    return {"number": number, "step": number, "decoder": "fused", "path": path, "accepted": number % 8, "passes": 1,
-            "threshold": 0.0, "metric": None, "stages": [4.0, 3.0, 1.0, 2.0], "total": 11.0 + number % 3, "late": 20.0}
+    return {
+        "number": number,
+        "step": number,
+        "decoder": "fused",
+        "path": path,
+        "accepted": number % 8,
+        "passes": 1,
+        "threshold": 0.0,
+        "metric": None,
+        "stages": [4.0, 3.0, 1.0, 2.0],
+        "total": 11.0 + number % 3,
+        "late": 20.0,
+    }
 
 
 class NotingRobot:
@@ -127,5 +165,6 @@ def console(robot: NotingRobot, runs: Path, key: str = "", port: int = 0) -> Ite
 
 def live(port: int, token: str, **options: Any):
     """The websocket of a page."""
-    return connect(f"ws://127.0.0.1:{port}/live", subprotocols=[PROTOCOL, token] if token else None, compression=None, proxy=None,
-                   **options)
+    return connect(
+        f"ws://127.0.0.1:{port}/live", subprotocols=[PROTOCOL, token] if token else None, compression=None, proxy=None, **options
+    )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a page of another site makes a browser send never reaches the robot; nor what comes without key or token."""
+
 import json
 
 import pytest
@@ -33,8 +34,19 @@ def test_the_own_page_commands(served):
     assert robot.asked == [("hold", True)]
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://127.0.0.1", "http://localhost:1",
-                                    "http://127.0.0.1:{port}.evil.example", "http://evil.example:{port}", "file://"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "",
+        "http://127.0.0.1",
+        "http://localhost:1",
+        "http://127.0.0.1:{port}.evil.example",
+        "http://evil.example:{port}",
+        "file://",
+    ],
+)
 @pytest.mark.parametrize("command", ["start", "stop", "hold", "release", "recover", "mark", "parameter"])
 def test_a_page_of_another_site_is_refused_even_with_the_token(served, origin, command):
     robot, port, operator, _ = served
@@ -109,9 +121,10 @@ def test_other_hosts_than_loopback_need_a_key(capsys, host):
 def test_bad_starts_are_one_sentence(capsys, tmp_path):
     with console(NotingRobot(), tmp_path) as port:
         for arguments, sentence in (
-                (["--port", str(port)], f"cannot listen on 127.0.0.1, port {port}"),
-                (["--port", "0", "--host", "no.such.host.invalid"], "is no address of this machine"),
-                (["--port", "0", "--api-key-file", str(tmp_path / "absent")], "the API key cannot be read")):
+            (["--port", str(port)], f"cannot listen on 127.0.0.1, port {port}"),
+            (["--port", "0", "--host", "no.such.host.invalid"], "is no address of this machine"),
+            (["--port", "0", "--api-key-file", str(tmp_path / "absent")], "the API key cannot be read"),
+        ):
             assert main(["console", *arguments]) == 2
             said = capsys.readouterr().err
             assert sentence in said and said.count("\n") == 1

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unit, range and choices come from a node's own descriptions; what cannot change is left out; a wrong kind is one sentence."""
+
 import math
 
 import pytest
@@ -34,19 +35,38 @@ def test_units_are_those_of_the_description():
     assert known["limits.linear_jerk"] == "m/s^3" and known["workspace.min"] == "m" and known["dry_run"] == ""
 
 
-@pytest.mark.parametrize("default, value, words", [
-    (0.2, "fast", "takes a number, not"), (0.2, math.nan, "takes a number"), (0.2, True, "takes a number"), (0.2, None, "a number"),
-    (5, 0.5, "takes a whole number"), (5, 2**70, "takes a whole number"), (False, 1, "takes true or false"), ("a", 1, "takes text"),
-    ("a", "x" * 2000, "takes text"), ([0.1, 0.2], 0.1, "takes a list, each entry a number"), ([0.1, 0.2], ["x"], "takes a list")])
+@pytest.mark.parametrize(
+    "default, value, words",
+    [
+        (0.2, "fast", "takes a number, not"),
+        (0.2, math.nan, "takes a number"),
+        (0.2, True, "takes a number"),
+        (0.2, None, "a number"),
+        (5, 0.5, "takes a whole number"),
+        (5, 2**70, "takes a whole number"),
+        (False, 1, "takes true or false"),
+        ("a", 1, "takes text"),
+        ("a", "x" * 2000, "takes text"),
+        ([0.1, 0.2], 0.1, "takes a list, each entry a number"),
+        ([0.1, 0.2], ["x"], "takes a list"),
+    ],
+)
 def test_a_value_of_another_kind_is_one_sentence(default, value, words):
     (known,) = shown(ParameterSpec("one", default, "One."))
     with pytest.raises(Refused, match=f"^one .*{words}"):
         parameters.message(known, value)
 
 
-@pytest.mark.parametrize("default, value, kind", [
-    (0.2, 1, ParameterType.PARAMETER_DOUBLE), (5, 7, ParameterType.PARAMETER_INTEGER), (False, True, ParameterType.PARAMETER_BOOL),
-    ([0.1], [1, 2.5], ParameterType.PARAMETER_DOUBLE_ARRAY), (["a"], ["b", "c"], ParameterType.PARAMETER_STRING_ARRAY)])
+@pytest.mark.parametrize(
+    "default, value, kind",
+    [
+        (0.2, 1, ParameterType.PARAMETER_DOUBLE),
+        (5, 7, ParameterType.PARAMETER_INTEGER),
+        (False, True, ParameterType.PARAMETER_BOOL),
+        ([0.1], [1, 2.5], ParameterType.PARAMETER_DOUBLE_ARRAY),
+        (["a"], ["b", "c"], ParameterType.PARAMETER_STRING_ARRAY),
+    ],
+)
 def test_a_value_keeps_the_kind_of_its_parameter(default, value, kind):
     (known,) = shown(ParameterSpec("one", default, "One."))
     message = parameters.message(known, value)

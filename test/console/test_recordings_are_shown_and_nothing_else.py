@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runs of the folder are listed, damaged ones with the reason; their videos can be asked for, no other file can."""
+
 import json
 
 import pytest
@@ -14,8 +15,15 @@ VIDEO = bytes(range(256)) * 8
 def runs(tmp_path):
     """Two runs, the older one damaged; beside them what is none."""
     folder = tmp_path / "runs"
-    for name, summary in (("2026-01-01", "{"), ("2026-01-02", json.dumps({
-            "instruction": "pick up the milk", "success": True, "steps": 31, "elapsed": 6.4, "latency_ms": {"median": 21.3}}))):
+    for name, summary in (
+        ("2026-01-01", "{"),
+        (
+            "2026-01-02",
+            json.dumps(
+                {"instruction": "pick up the milk", "success": True, "steps": 31, "elapsed": 6.4, "latency_ms": {"median": 21.3}}
+            ),
+        ),
+    ):
         (folder / name).mkdir(parents=True)
         (folder / name / "summary.json").write_text(summary)
         (folder / name / "video.mp4").write_bytes(VIDEO)
@@ -29,8 +37,15 @@ def runs(tmp_path):
 
 def test_runs_are_listed_newest_first_and_damaged_ones_with_the_reason(runs):
     newest, damaged = [run for run in recordings.listed(runs) if run["name"].startswith("2026")]
-    assert newest == {"name": "2026-01-02", "files": ["video.mp4", "summary.json"], "problem": "", "success": True, "steps": 31,
-                      "instruction": "pick up the milk", "elapsed": 6.4}
+    assert newest == {
+        "name": "2026-01-02",
+        "files": ["video.mp4", "summary.json"],
+        "problem": "",
+        "success": True,
+        "steps": 31,
+        "instruction": "pick up the milk",
+        "elapsed": 6.4,
+    }
     assert damaged["name"] == "2026-01-01" and damaged["problem"].startswith("its summary cannot be read")
 
 
@@ -51,8 +66,16 @@ def test_videos_are_sent_in_parts_and_no_other_file_is(runs):
         assert operator.ask("GET", address) == (200, VIDEO)
         assert operator.answered["Content-Type"] == "video/mp4"
         assert operator.ask("GET", address, Range="bytes=4-7") == (206, VIDEO[4:8])
-        for path in ("2026-01-02/notes.txt", "empty/video.mp4", "linked/video.mp4", "..%2Fsecret/video.mp4", "../video.mp4",
-                     "2026-01-02/..%2F..%2Fsecret%2Fvideo.mp4", ".%2F2026-01-02/video.mp4", "%00/video.mp4"):
+        for path in (
+            "2026-01-02/notes.txt",
+            "empty/video.mp4",
+            "linked/video.mp4",
+            "..%2Fsecret/video.mp4",
+            "../video.mp4",
+            "2026-01-02/..%2F..%2Fsecret%2Fvideo.mp4",
+            ".%2F2026-01-02/video.mp4",
+            "%00/video.mp4",
+        ):
             status, body = operator.ask("GET", f"/recordings/{path}?token={operator.token}")
             assert status == 404 and b"secret" not in body, path
         operator.close()

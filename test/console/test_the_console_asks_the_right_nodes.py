@@ -5,6 +5,7 @@ a hold that nobody answers stops the goal.
 The nodes are stand-ins in this process, because real ones answer; test/ros/test_an_operator_drives_the_arm_from_the_page.py has
 those.
 """
+
 import asyncio
 import threading
 import time
@@ -30,7 +31,7 @@ from vla_sd_ros.console import Refused
 from vla_sd_ros.console import robot as module
 from vla_sd_ros.console.robot import Robot
 
-CAMERA, ARM = "/camera/image_raw", "/robot/arm_node"      # elsewhere than in the namespace of vla_node
+CAMERA, ARM = "/camera/image_raw", "/robot/arm_node"  # elsewhere than in the namespace of vla_node
 
 
 class Nodes:
@@ -66,9 +67,15 @@ class Nodes:
         node.create_service(GetState, "vla_node/get_state", self._on_state)
         self.goals = node.create_publisher(RunningGoal, "goal", LATCHED)
         self.steps = node.create_publisher(DecodeStep, "decode", 10)
-        self.server = ActionServer(node, ExecuteInstruction, "execute_instruction", self._execute,
-                                   callback_group=ReentrantCallbackGroup(), cancel_callback=self._on_cancel,
-                                   goal_callback=self._on_request)
+        self.server = ActionServer(
+            node,
+            ExecuteInstruction,
+            "execute_instruction",
+            self._execute,
+            callback_group=ReentrantCallbackGroup(),
+            cancel_callback=self._on_cancel,
+            goal_callback=self._on_request,
+        )
         return node
 
     def restart_vla(self) -> None:
@@ -217,11 +224,14 @@ def test_a_goal_that_was_not_answered_is_cancelled_when_it_is_taken(nodes, monke
     try:
         with pytest.raises(Refused, match="did not answer the goal within 0.5 s, so it is given up, and cancelled"):
             asked(nodes.robot.start("close the drawer", 30.0))
-        time.sleep(0.3)     # the first cancel request finds no such goal yet
+        time.sleep(0.3)  # the first cancel request finds no such goal yet
     finally:
         nodes.answering.set()
-    last = nodes.until(lambda state: not state["goal"] and (state["last"] or {}).get("instruction") == "close the drawer" and
-                       state["last"], "its end", 5.0)
+    last = nodes.until(
+        lambda state: not state["goal"] and (state["last"] or {}).get("instruction") == "close the drawer" and state["last"],
+        "its end",
+        5.0,
+    )
     assert last["reason"] == "cancelled"
 
 
@@ -245,6 +255,7 @@ def test_recover_asks_whoever_tells_the_fault(nodes):
             asked_of.append(name)
             response.success, response.message = name != "arm_node", "the switch is open" if name == "arm_node" else ""
             return response
+
         return nodes.others.create_service(Trigger, f"/robot/{name}/recover", answer)
 
     services = [service("arm_node"), service("franka_driver")]
@@ -260,10 +271,11 @@ def test_recover_asks_whoever_tells_the_fault(nodes):
     try:
         code = ArmStatus.NO_COMMAND
         shown(False)
-        say("a reflex; call ~/recover of franka_driver", code)      # which the status may not say any more, after the goal
+        say("a reflex; call ~/recover of franka_driver", code)  # which the status may not say any more, after the goal
         shown(True)
-        nodes.until(lambda state: all(nodes.robot._arm._recovers[name].service_is_ready()
-                                      for name in ("arm_node", "franka_driver")), "both")
+        nodes.until(
+            lambda state: all(nodes.robot._arm._recovers[name].service_is_ready() for name in ("arm_node", "franka_driver")), "both"
+        )
         assert asked(nodes.robot.recover()) == "franka_driver has recovered: the next goal may begin"
         say("", code)
         shown(False)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """In a real browser, before a robot without ROS: each state has its word, HOLD is always in reach, text stays text."""
+
 import json
 import time
 
@@ -41,19 +42,28 @@ GOAL = {"id": "00", "instruction": SENTENCE, "step": 12, "elapsed": 2.4, "warnin
 STATES = (
     ({}, "idle", "READY", "no goal is running"),
     ({"goal": GOAL, "arm": {"moving": True, "code": 0}}, "moving", "MOVING", "step 12"),
-    ({"goal": GOAL, "arm": {"held": True, "fault": True, "code": 1111, "name": "HELD", "message": "the service ~/hold was called"}},
-     "held", "HELD", "the service ~/hold was called"),
+    (
+        {
+            "goal": GOAL,
+            "arm": {"held": True, "fault": True, "code": 1111, "name": "HELD", "message": "the service ~/hold was called"},
+        },
+        "held",
+        "HELD",
+        "the service ~/hold was called",
+    ),
     ({"arm": {"fault": True, "code": 1113, "name": "ROBOT_FAULT", "message": "a reflex"}}, "fault", "ROBOT FAULT", "a reflex"),
     ({"arm": {"there": False, "problem": "arm_node has been silent for 4 s"}}, "lost", "ARM LOST", "use the emergency stop"),
     ({"vla": {"there": False, "problem": "vla_node has been silent for 4 s"}}, "lost", "POLICY LOST", "silent for 4 s"),
-    ({"vla": {"state": "inactive"}}, "lost", "NOT READY", "vla_node is inactive"))
+    ({"vla": {"state": "inactive"}}, "lost", "NOT READY", "vla_node is inactive"),
+)
 
 
 def test_each_state_has_its_word_its_reason_and_its_colour(opened):
     robot, page = opened
     for changes, kind, word, why in STATES:
-        robot.shown = (plain := ready()) | {name: plain[name] | change if plain[name] else change
-                                            for name, change in changes.items()}
+        robot.shown = (plain := ready()) | {
+            name: plain[name] | change if plain[name] else change for name, change in changes.items()
+        }
         page.sees("#word", word)
         page.sees("#why", why)
         page.wait_for(f"document.body.dataset.kind === {json.dumps(kind)}")
@@ -86,7 +96,7 @@ def test_hold_is_in_reach_wherever_the_page_is_scrolled(opened, look):
         page.click("#hold")
         page.sees("#answer", "done: hold")
         page.sees("#word", "READY")
-        for said in ("#answer", "#word"):   # what came of it, and the state, are in sight too
+        for said in ("#answer", "#word"):  # what came of it, and the state, are in sight too
             box = page.page.locator(said).bounding_box()
             assert 0 <= box["y"] and box["y"] + box["height"] <= height
     assert robot.asked == [("hold", True)] * 3
@@ -103,17 +113,38 @@ def test_escape_holds_and_a_second_press_does_not_release(opened):
     assert robot.asked == [("hold", True)] * 3
 
 
-PARAMETER = {"name": "control_period", "kind": "float", "value": 0.2, "description": "Time of one action [s].", "unit": "s",
-             "low": 0.02, "high": 5.0, "choices": []}
+PARAMETER = {
+    "name": "control_period",
+    "kind": "float",
+    "value": 0.2,
+    "description": "Time of one action [s].",
+    "unit": "s",
+    "low": 0.02,
+    "high": 5.0,
+    "choices": [],
+}
 
 
 def test_parameters_have_units_ranges_and_choices(opened):
     robot, page = opened
-    robot.known = {"vla": [
-        PARAMETER, PARAMETER | {"name": "decoder.name", "kind": "str", "value": "fused", "choices": ["fused", "kerv"], "unit": "",
-                                "low": None, "high": None, "description": "Decoder."},
-        PARAMETER | {"name": "workspace.min", "kind": "list of float", "value": [0.1, -0.5, 0.0], "unit": "m"}],
-        "arm": [PARAMETER | {"name": "dry_run", "kind": "bool", "value": False, "unit": "", "low": None, "high": None}]}
+    robot.known = {
+        "vla": [
+            PARAMETER,
+            PARAMETER
+            | {
+                "name": "decoder.name",
+                "kind": "str",
+                "value": "fused",
+                "choices": ["fused", "kerv"],
+                "unit": "",
+                "low": None,
+                "high": None,
+                "description": "Decoder.",
+            },
+            PARAMETER | {"name": "workspace.min", "kind": "list of float", "value": [0.1, -0.5, 0.0], "unit": "m"},
+        ],
+        "arm": [PARAMETER | {"name": "dry_run", "kind": "bool", "value": False, "unit": "", "low": None, "high": None}],
+    }
     robot.shown["parameters"] = 2
     page.sees("[id='group-vla_node: general'] label", "control_period [s]")
     page.page.evaluate("for (const box of document.querySelectorAll('details')) box.open = true")
@@ -127,16 +158,21 @@ def test_parameters_have_units_ranges_and_choices(opened):
     page.page.locator("[id='parameter-arm-dry_run-value']").check()
     page.page.wait_for_timeout(200)
     assert robot.asked == [
-        ("parameter", "vla", "control_period", 0.4), ("parameter", "vla", "decoder.name", "kerv"),
-        ("parameter", "vla", "workspace.min", [0.2, -0.5, 0]), ("parameter", "arm", "dry_run", True)]
+        ("parameter", "vla", "control_period", 0.4),
+        ("parameter", "vla", "decoder.name", "kerv"),
+        ("parameter", "vla", "workspace.min", [0.2, -0.5, 0]),
+        ("parameter", "arm", "dry_run", True),
+    ]
 
 
 def test_what_comes_from_elsewhere_stays_text(opened):
     robot, page = opened
     robot.shown |= {
-        "sentences": [HOSTILE], "events": [{"at": 0, "kind": "goal", "text": HOSTILE}],
+        "sentences": [HOSTILE],
+        "events": [{"at": 0, "kind": "goal", "text": HOSTILE}],
         "last": {"instruction": HOSTILE, "reason": "fault", "message": HOSTILE},
-        "arm": robot.shown["arm"] | {"fault": True, "code": 1113, "name": "ROBOT_FAULT", "message": HOSTILE}}
+        "arm": robot.shown["arm"] | {"fault": True, "code": 1113, "name": "ROBOT_FAULT", "message": HOSTILE},
+    }
     robot.known = {"vla": [PARAMETER | {"name": HOSTILE, "description": HOSTILE}], "arm": []}
     robot.decoded = [step(n, HOSTILE) for n in range(4, 9)]
     robot.shown["parameters"] = 2
@@ -175,7 +211,7 @@ def test_a_lost_console_is_told_and_the_page_comes_back_by_itself(browser, tmp_p
     page.click("#hold")
     page.sees("#answer", "HOLD did nothing. Use the emergency stop.")
     with console(robot, tmp_path, port=port):
-        page.click("#hold")                 # at once, with the token of the console before
+        page.click("#hold")  # at once, with the token of the console before
         page.sees("#answer", "done: hold")
         page.sees("#word", "READY")
     assert page.failures == [] and robot.asked == [("hold", True)]
@@ -187,7 +223,7 @@ def test_a_console_that_falls_silent_is_asked_anew(browser, tmp_path):
     with console(robot, tmp_path) as port:
         page = Page(browser, f"http://127.0.0.1:{port}/", PHONE)
         page.sees("#word", "READY")
-        whole, robot.shown = robot.shown, None          # what tells the page fails
+        whole, robot.shown = robot.shown, None  # what tells the page fails
         page.sees("#word", "NO CONNECTION")
         robot.shown = whole
         page.sees("#word", "READY", 15.0)

@@ -34,8 +34,15 @@ class Plant:
     its last target. sag (3,) [m]: how far below its target a load holds it.
     """
 
-    def __init__(self, frame: Pose = offset((0, 0, 0), (0, 0, 0)), lag=0.07, fastest=(10.0, 30.0), halts=None, sag=np.zeros(3),
-                 start: Pose = HOME):
+    def __init__(
+        self,
+        frame: Pose = offset((0, 0, 0), (0, 0, 0)),
+        lag=0.07,
+        fastest=(10.0, 30.0),
+        halts=None,
+        sag=np.zeros(3),
+        start: Pose = HOME,
+    ):
         self.pose, self._frame, self._lag, self._fastest, self._halts, self._sag = start, frame, lag, fastest, halts, sag
         self._target, self._silence = None, 0.0
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulator that resets its scene says so first: the goal is over, and the leap of the joints accuses nobody."""
+
 from dataclasses import replace
 
 import numpy as np

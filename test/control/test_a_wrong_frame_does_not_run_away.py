@@ -44,8 +44,12 @@ def test_zero_commands_to_a_servo_of_another_tip_are_a_fault_and_the_tip_stays()
     assert servo.sent[-1] is None and "tip_link" in servo.controller.status(servo.now).message
 
 
-directions = st.tuples(*[st.floats(-1.0, 1.0)] * 3).map(np.array).filter(lambda v: np.linalg.norm(v) > 0.1).map(
-    lambda v: v / np.linalg.norm(v))
+directions = (
+    st.tuples(*[st.floats(-1.0, 1.0)] * 3)
+    .map(np.array)
+    .filter(lambda v: np.linalg.norm(v) > 0.1)
+    .map(lambda v: v / np.linalg.norm(v))
+)
 
 
 @settings(max_examples=60)

@@ -17,9 +17,18 @@ from vla_sd_ros.kinematics.pose import Pose
 CALM = replace(CONFIG, blend_in=0.0, workspace_high=np.full(3, 1.0))
 
 
-@pytest.mark.parametrize("error", [ruckig.RuckigError("no\nbrakes"), RuntimeError("r"), ValueError("-101"),
-                                   np.linalg.LinAlgError("singular"), ZeroDivisionError("z"), IndexError("i")],
-                         ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error",
+    [
+        ruckig.RuckigError("no\nbrakes"),
+        RuntimeError("r"),
+        ValueError("-101"),
+        np.linalg.LinAlgError("singular"),
+        ZeroDivisionError("z"),
+        IndexError("i"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 def test_in_motion_it_comes_to_rest_within_the_limits_and_the_goal_is_over(monkeypatch, error):
     rig = Rig(CALM)
     rig.run([(steady(i, translation=(0.05, 0.0, 0.0)), 20) for i in range(3)])

@@ -2,6 +2,7 @@
 """What is wrong with the arm, its joint states or the commands stops the motion, has its code, and ends the goal: no
 command of it moves the arm again. The next goal moves, once all is well.
 """
+
 from dataclasses import replace
 
 import numpy as np
@@ -153,9 +154,15 @@ class Joints:
         return self.watch.check(np.array(q), self.clock, self.now)
 
 
-@pytest.mark.parametrize("q, words", [
-    ([0.0, np.nan], "'b' is not finite"), ([np.inf, 0.5], "'a' is not finite"),
-    ([-2.2, 0.5], "not the joint states of this arm"), ([0.0, 0.8], "'b' jumped from 0.50 to 0.80")])
+@pytest.mark.parametrize(
+    "q, words",
+    [
+        ([0.0, np.nan], "'b' is not finite"),
+        ([np.inf, 0.5], "'a' is not finite"),
+        ([-2.2, 0.5], "not the joint states of this arm"),
+        ([0.0, 0.8], "'b' jumped from 0.50 to 0.80"),
+    ],
+)
 def test_joint_states_of_no_arm_or_another_are_named(q, words):
     fault = Joints().see(q)
     assert fault.code == Code.JOINT_STATES_INVALID and words in fault.message

@@ -118,8 +118,9 @@ def test_the_elbow_of_a_redundant_arm_is_followed():
     elbow = rig.kinematics.inverse(rig.poses[-1].position, rig.poses[-1].rotation, rig.joints[-1] + 0.4 * aside)
     before = np.linalg.norm(elbow - rig.joints[-1])
     for step in range(15):
-        rig.controller.command(Command(b"\x01", "base", False, np.array([0.0, 0.0, 0.005 * (-1) ** step]), np.zeros(3), 1.0,
-                                       0.2), rig.now)
+        rig.controller.command(
+            Command(b"\x01", "base", False, np.array([0.0, 0.0, 0.005 * (-1) ** step]), np.zeros(3), 1.0, 0.2), rig.now
+        )
         for _ in range(20):
             rig.now += TICK
             pose = rig.controller.tick(rig.now)

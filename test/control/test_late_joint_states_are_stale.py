@@ -24,8 +24,9 @@ def test_lateness_that_grows_slowly_is_noticed_though_no_stamp_jumps():
 def test_the_sentence_says_how_late_and_what_to_look_for():
     assert late(0.1, 0.2) == late(-0.1, 0.2) == ""
     assert late(-3.0, 0.2) == "they come, but are stamped 3.00 s in the future: see whether the clocks agree"
-    assert late(4.0, 0.2) == ("they come, but are 4.00 s old by their stamps: see whether their publisher falls behind, and "
-                              "whether the clocks agree")
+    assert late(4.0, 0.2) == (
+        "they come, but are 4.00 s old by their stamps: see whether their publisher falls behind, and whether the clocks agree"
+    )
 
 
 def test_positions_are_those_of_the_names_whatever_else_is_in_the_message():
@@ -33,10 +34,14 @@ def test_positions_are_those_of_the_names_whatever_else_is_in_the_message():
     assert picked(NAMES, ["finger", "finger"], [9.0, 8.0]) is None
 
 
-@pytest.mark.parametrize("names, positions, words", [
-    (["a"], [1.0], "joint_states lacks the position of 'b'"),
-    (["a", "b"], [1.0], "joint_states lacks the position of 'b'"),
-    (["a", "b", "a"], [1.0, 2.0, 3.0], "joint_states names 'a' 2 times in one message")])
+@pytest.mark.parametrize(
+    "names, positions, words",
+    [
+        (["a"], [1.0], "joint_states lacks the position of 'b'"),
+        (["a", "b"], [1.0], "joint_states lacks the position of 'b'"),
+        (["a", "b", "a"], [1.0, 2.0, 3.0], "joint_states names 'a' 2 times in one message"),
+    ],
+)
 def test_what_is_wrong_with_a_message_is_said(names, positions, words):
     with pytest.raises(ValueError) as error:
         picked(NAMES, names, positions)

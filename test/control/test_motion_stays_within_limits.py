@@ -21,10 +21,18 @@ CONFIG = Config(workspace_low=LOW, workspace_high=HIGH)
 SOMETIMES_BROKEN = st.sampled_from([0.0] * 20 + [np.nan, np.inf, -np.inf])
 
 commands = st.builds(
-    lambda goal, frame, hold, translation, rotation, gripper, period, broken:
-        Command(bytes([goal]), frame, hold, translation + broken, rotation, gripper, period),
-    st.integers(1, 2), st.sampled_from(["panda_link0"] * 20 + ["world"]), st.sampled_from([False] * 10 + [True]),
-    vectors(0.15), vectors(0.6), st.floats(-1.0, 2.0), st.sampled_from([0.05, 0.2, 0.2, 0.5]), SOMETIMES_BROKEN)
+    lambda goal, frame, hold, translation, rotation, gripper, period, broken: Command(
+        bytes([goal]), frame, hold, translation + broken, rotation, gripper, period
+    ),
+    st.integers(1, 2),
+    st.sampled_from(["panda_link0"] * 20 + ["world"]),
+    st.sampled_from([False] * 10 + [True]),
+    vectors(0.15),
+    vectors(0.6),
+    st.floats(-1.0, 2.0),
+    st.sampled_from([0.05, 0.2, 0.2, 0.5]),
+    SOMETIMES_BROKEN,
+)
 # A command, and the number of ticks until the next: bursts, the ordinary 0.2 s, and gaps beyond command_timeout.
 scripts = st.lists(st.tuples(commands, st.sampled_from([0, 1, 7, 18, 20, 20, 20, 23, 80])), min_size=1, max_size=10)
 
@@ -109,10 +117,17 @@ def test_a_hold_brings_the_arm_to_rest_within_the_stopping_time(script):
 
 changes = st.builds(
     lambda low, high, speed, acceleration, jerk: replace(
-        CONFIG, workspace_low=low, workspace_high=high,
-        limits=Limits(speed, acceleration, jerk, 4 * speed, 4 * acceleration, 4 * jerk)),
-    st.sampled_from([LOW, LOW / 2]), st.sampled_from([HIGH, HIGH / 2]), st.floats(0.01, 0.6), st.floats(0.5, 5.0),
-    st.floats(20.0, 300.0))
+        CONFIG,
+        workspace_low=low,
+        workspace_high=high,
+        limits=Limits(speed, acceleration, jerk, 4 * speed, 4 * acceleration, 4 * jerk),
+    ),
+    st.sampled_from([LOW, LOW / 2]),
+    st.sampled_from([HIGH, HIGH / 2]),
+    st.floats(0.01, 0.6),
+    st.floats(0.5, 5.0),
+    st.floats(20.0, 300.0),
+)
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -29,39 +29,78 @@ from arms import PANDA, WX250S  # noqa: E402
 
 STEPS_PER_EXAMPLE = 200  # on the average; examples are added until there are as many
 STARTS = [
-    (PANDA, PANDA.home), (PANDA, [0.0, 0.3, 0.0, -0.5, 0.0, 1.0, 0.785]),  # nearly stretched
-    (PANDA, [2.8, -0.2, 0.0, -2.4, 0.0, 2.2, 0.785]), (PANDA, [0.5, 0.4, -0.3, -2.95, 0.2, 3.65, 2.8]),  # near limits
-    (WX250S, WX250S.home), (WX250S, [0.0] * 6), (WX250S, [0.0, -1.8, 1.55, 0.0, 0.8, 0.0]),  # singular; asleep
-    (WX250S, [0.3, 0.4, 0.3, 0.2, -0.3, 0.0]), (WX250S, [3.1, -0.6, 0.5, 0.1, 2.1, 3.1])]
+    (PANDA, PANDA.home),
+    (PANDA, [0.0, 0.3, 0.0, -0.5, 0.0, 1.0, 0.785]),  # nearly stretched
+    (PANDA, [2.8, -0.2, 0.0, -2.4, 0.0, 2.2, 0.785]),
+    (PANDA, [0.5, 0.4, -0.3, -2.95, 0.2, 3.65, 2.8]),  # near limits
+    (WX250S, WX250S.home),
+    (WX250S, [0.0] * 6),
+    (WX250S, [0.0, -1.8, 1.55, 0.0, 0.8, 0.0]),  # singular; asleep
+    (WX250S, [0.3, 0.4, 0.3, 0.2, -0.3, 0.0]),
+    (WX250S, [3.1, -0.6, 0.5, 0.1, 2.1, 3.1]),
+]
 KINEMATICS = {chain.name: chain.kinematics() for chain in (PANDA, WX250S)}
 
 RANDOM = np.random.default_rng(0)
 DIRECTIONS = [np.zeros(3), *np.eye(3), *-np.eye(3), *RANDOM.normal(0.0, 0.6, (40, 3))]
 SIZES = [0.004, 0.02, 0.05, 0.05, 0.1, 3.0]
-BROKEN = [{"translation": np.array([0.0, np.nan, 0.0])}, {"rotation": np.full(3, np.inf)}, {"gripper": np.nan},
-          {"translation": np.full(3, 1e308)}, {"period": 0.0}, {"period": np.nan}, {"frame": "world"}, {"age": -9.0},
-          {"hold": True}]
+BROKEN = [
+    {"translation": np.array([0.0, np.nan, 0.0])},
+    {"rotation": np.full(3, np.inf)},
+    {"gripper": np.nan},
+    {"translation": np.full(3, 1e308)},
+    {"period": 0.0},
+    {"period": np.nan},
+    {"frame": "world"},
+    {"age": -9.0},
+    {"hold": True},
+]
 COMMANDS = [{}] * 24 + BROKEN
-LIMITS = [Limits(0.6, 5.0, 300.0, 2.5, 20.0, 1200.0), Limits(0.4, 2.0, 100.0, 1.5, 8.0, 400.0),
-          Limits(0.05, 1.0, 50.0, 0.2, 4.0, 200.0), Limits(2.0, 12.0, 900.0, 4.0, 30.0, 3000.0)]
-BOXES = [(np.full(3, -2.0), np.full(3, 2.0)), (np.array([0.1, -0.3, 0.05]), np.array([0.6, 0.3, 0.6])),
-         (np.array([0.2, -0.1, 0.1]), np.array([0.5, 0.05, 0.5]))]
+LIMITS = [
+    Limits(0.6, 5.0, 300.0, 2.5, 20.0, 1200.0),
+    Limits(0.4, 2.0, 100.0, 1.5, 8.0, 400.0),
+    Limits(0.05, 1.0, 50.0, 0.2, 4.0, 200.0),
+    Limits(2.0, 12.0, 900.0, 4.0, 30.0, 3000.0),
+]
+BOXES = [
+    (np.full(3, -2.0), np.full(3, 2.0)),
+    (np.array([0.1, -0.3, 0.05]), np.array([0.6, 0.3, 0.6])),
+    (np.array([0.2, -0.1, 0.1]), np.array([0.5, 0.05, 0.5])),
+]
 JOINTS = [JointLimits(), JointLimits(0.2, 0.3, 0.4, 0.12, 0.06), JointLimits(0.0, 0.01, 1.0, 0.02, 0.005)]
-CHANGES = [{"limits": limits} for limits in LIMITS] + [{"joints": joints} for joints in JOINTS] + [
-    {"workspace_low": low, "workspace_high": high} for low, high in BOXES] + [
-    {"action_scale": 0.3}, {"blend_in": 0.0}, {"max_translation": 0.2, "max_rotation": 1.0}]
+CHANGES = (
+    [{"limits": limits} for limits in LIMITS]
+    + [{"joints": joints} for joints in JOINTS]
+    + [{"workspace_low": low, "workspace_high": high} for low, high in BOXES]
+    + [{"action_scale": 0.3}, {"blend_in": 0.0}, {"max_translation": 0.2, "max_rotation": 1.0}]
+)
 EVENTS = [None] * 20 + ["hold", "block", "fault", "forget"]
 ARM = ["follows"] * 8 + ["stands", "strays", "jumps", "slips", "not finite", "silent"]
 TICKS = [0.01] * 10 + [0.005, 0.02, 0.037, 0.0, 0.3]  # of a steady clock
 WINDOW = 1.0  # s: longer than any of these limits takes to stop, for what was adopted before a change
 
 turns = st.tuples(
-    st.sampled_from(COMMANDS), st.booleans(), st.sampled_from(DIRECTIONS), st.sampled_from(SIZES),
-    st.sampled_from(DIRECTIONS), st.sampled_from([0.0, 0.05, 0.25, 2.0]), st.sampled_from([1] * 12 + [2, 3]),
-    st.sampled_from([1, 3, 10, 15, 20, 20, 60]), st.sampled_from(TICKS), st.sampled_from(ARM), st.sampled_from(EVENTS),
-    st.sampled_from([{}] * 40 + CHANGES))
-stories = st.tuples(st.sampled_from(STARTS), st.sampled_from(CHANGES), st.sampled_from(CHANGES), st.sampled_from(CHANGES),
-                    st.integers(0, 9), st.lists(turns, min_size=30, max_size=40))
+    st.sampled_from(COMMANDS),
+    st.booleans(),
+    st.sampled_from(DIRECTIONS),
+    st.sampled_from(SIZES),
+    st.sampled_from(DIRECTIONS),
+    st.sampled_from([0.0, 0.05, 0.25, 2.0]),
+    st.sampled_from([1] * 12 + [2, 3]),
+    st.sampled_from([1, 3, 10, 15, 20, 20, 60]),
+    st.sampled_from(TICKS),
+    st.sampled_from(ARM),
+    st.sampled_from(EVENTS),
+    st.sampled_from([{}] * 40 + CHANGES),
+)
+stories = st.tuples(
+    st.sampled_from(STARTS),
+    st.sampled_from(CHANGES),
+    st.sampled_from(CHANGES),
+    st.sampled_from(CHANGES),
+    st.integers(0, 9),
+    st.lists(turns, min_size=30, max_size=40),
+)
 
 
 class Story:
@@ -173,7 +212,7 @@ def recent(values, dt, choose):
     if (values == values[0]).all():
         return values
     first = np.searchsorted(times, times - WINDOW)
-    return np.array([choose(values[begin:end + 1], axis=0) for end, begin in enumerate(first)])
+    return np.array([choose(values[begin : end + 1], axis=0) for end, begin in enumerate(first)])
 
 
 def assert_motion_within_limits(moved, dt, steps):
@@ -186,7 +225,8 @@ def assert_motion_within_limits(moved, dt, steps):
     for part, kind in ((slice(0, 3), "linear"), (slice(3, 6), "angular")):
         velocity, acceleration, jerk = (
             in_force(moved, dt, lambda config, of=of: getattr(config.limits, f"{kind}_{of}"), np.max)
-            for of in ("velocity", "acceleration", "jerk"))
+            for of in ("velocity", "acceleration", "jerk")
+        )
         speeds = steps[:, part] / dt[:, None]
         assert (np.linalg.norm(speeds, axis=1) <= velocity[1:] * (1 + 1e-6)).all(), f"{kind} velocity"
         # Mean speeds of two steps lie half of each apart, mean accelerations a third of three.
@@ -210,8 +250,15 @@ def assert_joints_within_limits(kinematics, moved, dt):
     singular = [np.linalg.svd(kinematics.jacobian(q), compute_uv=False)[-1] for q in joints]
     room = np.column_stack([joints - lower, upper - joints, singular])
     slack = np.array([SLACK[0]] * (2 * len(lower)) + [SLACK[1]]) + 1e-9
-    floors = [in_force(moved, dt, lambda config: [config.joints.position_margin] * (2 * len(lower))
-                       + [config.joints.singularity_hold_below], choose) for choose in (np.min, np.max)]
+    floors = [
+        in_force(
+            moved,
+            dt,
+            lambda config: [config.joints.position_margin] * (2 * len(lower)) + [config.joints.singularity_hold_below],
+            choose,
+        )
+        for choose in (np.min, np.max)
+    ]
     best = room[0].copy()
     for here, lowest, highest in zip(room, *floors):
         if (lowest != highest).any():  # limits have just been changed

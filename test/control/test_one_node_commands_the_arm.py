@@ -35,8 +35,13 @@ def test_a_publisher_with_a_new_goal_in_each_message_does_not_have_the_arm(rig, 
 def test_beside_a_goal_that_runs_it_moves_the_arm_by_one_command_at_most(rig):
     rig.run([(steady(0), 20)] * 5)
     before = rig.sent[-1].position
-    rig.run([(steady(5 + i, goal=goal, translation=STEP if goal > 1 else (0.03, 0.0, 0.0)), 10)
-             for i in range(50) for goal in (2 + i, 1)])
+    rig.run(
+        [
+            (steady(5 + i, goal=goal, translation=STEP if goal > 1 else (0.03, 0.0, 0.0)), 10)
+            for i in range(50)
+            for goal in (2 + i, 1)
+        ]
+    )
     assert_conflict(rig, "commands of two goals come by turns")
     assert abs(rig.sent[-1].position - before)[1] < 0.05
 

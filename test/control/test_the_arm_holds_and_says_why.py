@@ -29,16 +29,19 @@ def assert_stops(rig, within: float, measure=True):
 STOPPING = CONFIG.limits.stopping_time()
 
 
-@pytest.mark.parametrize("broken, words", [
-    ({"translation": np.array([0.0, np.nan, 0.0])}, "its translation is [ 0. nan  0.], which is not finite"),
-    ({"rotation": np.array([np.inf, 0.0, 0.0])}, "its rotation is"),
-    ({"gripper": float("nan")}, "its gripper is nan, which is not finite"),
-    ({"period": float("inf")}, "its period is inf, which is not finite"),
-    ({"period": 0.0}, "its period is 0 s, but must be positive"),
-    ({"period": 0.8}, "no longer than command_timeout (0.5 s)"),
-    ({"frame": "world"}, "its frame is 'world', but this arm's base frame is 'panda_link0'"),
-    ({"frame": ""}, "its frame is ''"),
-])
+@pytest.mark.parametrize(
+    "broken, words",
+    [
+        ({"translation": np.array([0.0, np.nan, 0.0])}, "its translation is [ 0. nan  0.], which is not finite"),
+        ({"rotation": np.array([np.inf, 0.0, 0.0])}, "its rotation is"),
+        ({"gripper": float("nan")}, "its gripper is nan, which is not finite"),
+        ({"period": float("inf")}, "its period is inf, which is not finite"),
+        ({"period": 0.0}, "its period is 0 s, but must be positive"),
+        ({"period": 0.8}, "no longer than command_timeout (0.5 s)"),
+        ({"frame": "world"}, "its frame is 'world', but this arm's base frame is 'panda_link0'"),
+        ({"frame": ""}, "its frame is ''"),
+    ],
+)
 def test_a_command_that_makes_no_sense_is_refused(rig, broken, words):
     assert rig.controller.command(replace(steady(3, translation=(0.0, 0.0, 0.0)), **broken), rig.now) is None
     status = rig.controller.status(rig.now)

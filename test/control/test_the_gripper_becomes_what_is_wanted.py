@@ -38,8 +38,9 @@ class Bench:
         self.sent.append(act)
         arguments = {Act.OPEN: ("move", 0.078), Act.CLOSE: ("grasp", 0.0, 0.1, 0.08, 0.08), Act.HOME: ("homing",)}[act]
         if not self.silent:
-            self._later(self.server.start, lambda *end: self._later(self._ended, number, *end),
-                        lambda: number in self.cancels, *arguments)
+            self._later(
+                self.server.start, lambda *end: self._later(self._ended, number, *end), lambda: number in self.cancels, *arguments
+            )
         self._number = number
 
     def cancel(self):
@@ -76,8 +77,9 @@ class Bench:
 actions = st.one_of(st.sampled_from([OPEN, CLOSE]), st.sampled_from(["stop", "home", "object", "nothing", "rest"]))
 
 
-@given(st.lists(st.tuples(st.floats(0.0, 1.2), actions), min_size=1, max_size=12), st.floats(0.0, 0.05),
-       st.sampled_from([OPEN, CLOSE]))
+@given(
+    st.lists(st.tuples(st.floats(0.0, 1.2), actions), min_size=1, max_size=12), st.floats(0.0, 0.05), st.sampled_from([OPEN, CLOSE])
+)
 def test_the_last_wish_comes_true_and_one_goal_runs_at_a_time(story, latency, last):
     bench = Bench(latency)
     for pause, action in story:

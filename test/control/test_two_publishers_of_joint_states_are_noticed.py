@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Joint states that come from two publishers by turns are a fault, though no single one of them is a jump; one arm that moves as
 an arm can, at any rate and with delays on the way, is none."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings

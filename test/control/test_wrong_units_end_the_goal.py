@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A goal whose commands are far beyond one step's limits, as those in wrong units are, ends with a code of its own."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -15,12 +16,16 @@ def command(translation=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.0), goal=1):
     return replace(steady(0, goal=goal), translation=np.array(translation, float), rotation=np.array(rotation, float))
 
 
-@pytest.mark.parametrize("wrong, after", [
-    ({"translation": (0.3, -0.2, 0.2)}, FEWEST // 2),     # LIBERO's units
-    ({"translation": (0.3, -0.6, 0.2)}, 0),
-    ({"translation": (20.0, 0.0, -30.0)}, 0),             # millimetres
-    ({"translation": (0.0, 1e300, 0.0)}, 0),
-    ({"rotation": (0.0, 15.0, 0.0)}, 0)])                 # degrees
+@pytest.mark.parametrize(
+    "wrong, after",
+    [
+        ({"translation": (0.3, -0.2, 0.2)}, FEWEST // 2),  # LIBERO's units
+        ({"translation": (0.3, -0.6, 0.2)}, 0),
+        ({"translation": (20.0, 0.0, -30.0)}, 0),  # millimetres
+        ({"translation": (0.0, 1e300, 0.0)}, 0),
+        ({"rotation": (0.0, 15.0, 0.0)}, 0),
+    ],
+)  # degrees
 def test_commands_in_other_units_end_the_goal_before_the_arm_has_gone_far(wrong, after):
     rig = Rig(WIDE)
     signs = np.resize([1.0, -1.0], 40)
@@ -60,6 +65,8 @@ def test_action_scale_counts_and_each_goal_begins_anew():
     assert rig.controller.status(rig.now).code == Code.OK
     rig = Rig(WIDE)
     for goal in range(2, 12):
-        rig.run([(command((sign, 0.0, 0.0), goal=goal), 20) for sign in np.resize([0.4, -0.4], FEWEST // 2)] +
-                [(command(goal=goal), 20)] * 6)
+        rig.run(
+            [(command((sign, 0.0, 0.0), goal=goal), 20) for sign in np.resize([0.4, -0.4], FEWEST // 2)]
+            + [(command(goal=goal), 20)] * 6
+        )
         assert rig.controller.status(rig.now).code == Code.OK

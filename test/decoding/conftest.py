@@ -7,7 +7,6 @@ from vla_sd_ros.decoding.history import History
 from vla_sd_ros.kinematics.pose import Pose
 
 
-
 @pytest.fixture(scope="session")
 def vla(tmp_path_factory):
     directory = tmp_path_factory.mktemp("checkpoint")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An action that is executed unverified costs the vision tower: no projector, no pass of the language model."""
+
 import numpy as np
 
 from vla_sd_ros.decoding.settings import Settings

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A step that was foretold is executed without a look at its image: never two in a row, never when the gripper turns, never at
 the beginning of a goal, after a rejection, or when anything came between; and it costs no pass at all."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each acceptance rule keeps what a plain reading of its definition keeps, on trees of any shape."""
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """NaN logits end a step with one sentence and harm no later one; joint states that jump, and drafts of NaN, cost speed only."""
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +12,9 @@ from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.policy import drafter as drafters
 
-EXACT = Settings(relaxed_radius=0.0, jacobi_radius=0.0, kerv_mode="fixed", skip_run=0, fused_run=0, sequence_largest=0,
-                 sequence_total=0)
+EXACT = Settings(
+    relaxed_radius=0.0, jacobi_radius=0.0, kerv_mode="fixed", skip_run=0, fused_run=0, sequence_largest=0, sequence_total=0
+)
 JUMPS = [np.full(3, 5.0), np.full(3, np.nan), np.zeros(3), np.full(3, np.inf), np.full(3, -9.0)]
 # These execute what was never verified by design, so what they emit depends on the history or the database.
 UNVERIFIED = {"retrieval_only", "kerv", "kerv_repeat", "kerv_reference", "heisd_reference"}

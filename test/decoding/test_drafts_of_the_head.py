@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The draft head's drafts: the median where acceptance is relaxed, the peak where it is exact, and its own doubt about them."""
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Under exact acceptance a decoder emits the very tokens of plain autoregressive decoding, whatever its drafts are."""
+
 import numpy as np
 import pytest
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """HeiSD chooses by the fused metric, skips by similarity for a few steps at most, and does without a database that fails."""
+
 import numpy as np
 import pytest
 
@@ -29,8 +30,12 @@ def database(vla, bins=STORED) -> TrajectoryDatabase:
     features = np.stack([features + 0.001 * i * np.abs(features).max() * np.eye(len(features))[i] for i in range(len(bins))])
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     entries = Entries(
-        features.astype(np.float32), vla.statistics.unnormalise(decode(bins)).astype(np.float32),
-        np.zeros((len(bins), 3, 7), np.float32), np.zeros(len(bins), np.int32), np.arange(len(bins), dtype=np.int32))
+        features.astype(np.float32),
+        vla.statistics.unnormalise(decode(bins)).astype(np.float32),
+        np.zeros((len(bins), 3, 7), np.float32),
+        np.zeros(len(bins), np.int32),
+        np.arange(len(bins), dtype=np.int32),
+    )
     return TrajectoryDatabase({INSTRUCTION: entries}, Origin("random", "0"), ["episode"])
 
 
@@ -70,8 +75,15 @@ def test_groups_are_recombined_across_retrievals(vla):
     """Position of one neighbour, rotation of another: only together they are what the verifier wants."""
     plain = factory.make("autoregressive", vla).decide(IMAGE, INSTRUCTION).bins
     bins = np.stack([np.append(plain[:3], (plain[3:] + 90) % 255), np.append((plain[:3] + 90) % 255, plain[3:])])
-    lengths = [run(factory.make("heisd", vla, Settings(skip_run=0, retrieval_recombine=on, **RULES), NoDrafts(),
-                                database(vla, bins)), vla, 8, FAST)[-1].accepted_length for on in (True, False)]
+    lengths = [
+        run(
+            factory.make("heisd", vla, Settings(skip_run=0, retrieval_recombine=on, **RULES), NoDrafts(), database(vla, bins)),
+            vla,
+            8,
+            FAST,
+        )[-1].accepted_length
+        for on in (True, False)
+    ]
     assert Settings().retrieval_recombine and lengths[0] == 5 and lengths[1] < 5
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """heisd_reference gives what HeiSD's released code gave for the same inputs: metric, verification, and its rhythm."""
+
 import json
 from pathlib import Path
 
@@ -143,8 +144,15 @@ def test_two_steps_of_three_are_skipped_and_a_drafted_one_begins_anew(vla):
 
 
 def test_its_constants_are_its_own(vla):
-    other = Settings(metric_boundary=1.0, metric_window=15, metric_alpha=0.0, relaxed_radius=0.0, retrieval_candidates=1,
-                     sequence_largest=0, skip_run=0)
+    other = Settings(
+        metric_boundary=1.0,
+        metric_window=15,
+        metric_alpha=0.0,
+        relaxed_radius=0.0,
+        retrieval_candidates=1,
+        sequence_largest=0,
+        skip_run=0,
+    )
     speeds = [FAST] * 7 + [SLOW] * 6
     for one, two in zip(run(vla, speeds), run(vla, speeds, other)):
         assert one.path == two.path and np.array_equal(one.bins, two.bins)

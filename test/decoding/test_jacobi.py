@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """prefill_jacobi emits the verifier's tokens under the draft, in one pass within jacobi_radius, and goes on where it is missed."""
+
 import numpy as np
 import pytest
 
@@ -39,7 +40,7 @@ def one_by_one(vla, image, draft: np.ndarray, radius: float) -> list[int]:
     guess = draft.tolist()
     while len(tokens) < 7:
         first, said = len(tokens), []
-        for place in range(first, 7):       # what the verifier says of each place, after the guess so far
+        for place in range(first, 7):  # what the verifier says of each place, after the guess so far
             said.append(int(vla.prefill(prompt, chain([*context, *guess[first:place]])).greedy()[-1]))
         near = [abs(g - s) <= radius for g, s in zip(guess[first:6], said)]
         stands = near.index(False) if False in near else len(near)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """KERV's compensation keeps each dimension in its place, rests after use, and its threshold stays within its limits."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -56,8 +57,10 @@ def test_each_dimension_keeps_its_place(vla, right, seed):
 def test_the_path_says_what_the_rest_was_taken_from(vla):
     drafter = Scripted(vla)
     drafter.right, drafter.image = 2, np.zeros((32, 32, 3), np.uint8)
-    paths = [factory.make(name, vla, REPEAT, drafter).decide(drafter.image, INSTRUCTION, history_of(vla, 3)).path
-             for name in ("kerv", "kerv_repeat")]
+    paths = [
+        factory.make(name, vla, REPEAT, drafter).decide(drafter.image, INSTRUCTION, history_of(vla, 3)).path
+        for name in ("kerv", "kerv_repeat")
+    ]
     assert paths == ["kalman", "last_action"]
 
 

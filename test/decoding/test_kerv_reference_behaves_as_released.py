@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """kerv_reference gives what KERV's released code gave for the same inputs: filter, threshold, completion, and its rhythm."""
+
 import json
 from pathlib import Path
 
@@ -51,8 +52,8 @@ def test_what_is_remembered_is_what_is_executed_one_dimension_late(accepted):
     rng = np.random.default_rng(accepted)
     path, predicted = rng.integers(31744, 32000, 1 + accepted), rng.uniform(31744, 31999, 7)
     executed, remembered = finish(path, predicted)
-    assert executed[:accepted].tolist() == path[1:].tolist()                             # one dimension early
-    assert executed[accepted:].tolist() == np.floor(predicted[accepted:]).tolist()       # cut off, never rounded
+    assert executed[:accepted].tolist() == path[1:].tolist()  # one dimension early
+    assert executed[accepted:].tolist() == np.floor(predicted[accepted:]).tolist()  # cut off, never rounded
     assert remembered.tolist() == [path[0], *executed[:6]]
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings are checked when they are made, and config/decoder.yaml is their manual."""
+
 from dataclasses import MISSING, fields
 from pathlib import Path
 
@@ -10,17 +11,23 @@ from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.settings import DECODERS, Settings
 
 
-@pytest.mark.parametrize(("bad", "sentence"), [
-    ({"relaxed_radius": -1.0}, "relaxed_radius is -1.0, but must lie in 0.0 .. 255.0"),
-    ({"kalman_model": "magic"}, "kalman_model is 'magic', but must be one of constant_velocity, decaying"),
-    ({"prefill_sources": ["head", "crystal"]}, "prefill_sources is 'crystal', but must be one of last_action"),
-    ({"kalman_decay": [0.9]}, "kalman_decay has 1 entries, but needs 6"),
-    ({"metric_radius": [0.5, 0.0]}, r"metric_radius is \[0.5, 0\], but its first value, which becomes 0, must lie below its second"),
-    ({"metric_length": [0.2, 0.2]}, r"metric_length is \[0.2, 0.2\], but its first value"),
-    ({"kerv_tree": [50, 7, 8]}, "kerv_tree has 7 where drafter_depth stands, but must lie in 0 .. 6"),
-    ({"spec_vla_tree": [6, 5]}, "spec_vla_tree has 2 entries, but needs 3"),
-    ({"kerv_radius_min": 20.0}, "kerv_radius_min is larger than kerv_radius_max"),
-])
+@pytest.mark.parametrize(
+    ("bad", "sentence"),
+    [
+        ({"relaxed_radius": -1.0}, "relaxed_radius is -1.0, but must lie in 0.0 .. 255.0"),
+        ({"kalman_model": "magic"}, "kalman_model is 'magic', but must be one of constant_velocity, decaying"),
+        ({"prefill_sources": ["head", "crystal"]}, "prefill_sources is 'crystal', but must be one of last_action"),
+        ({"kalman_decay": [0.9]}, "kalman_decay has 1 entries, but needs 6"),
+        (
+            {"metric_radius": [0.5, 0.0]},
+            r"metric_radius is \[0.5, 0\], but its first value, which becomes 0, must lie below its second",
+        ),
+        ({"metric_length": [0.2, 0.2]}, r"metric_length is \[0.2, 0.2\], but its first value"),
+        ({"kerv_tree": [50, 7, 8]}, "kerv_tree has 7 where drafter_depth stands, but must lie in 0 .. 6"),
+        ({"spec_vla_tree": [6, 5]}, "spec_vla_tree has 2 entries, but needs 3"),
+        ({"kerv_radius_min": 20.0}, "kerv_radius_min is larger than kerv_radius_max"),
+    ],
+)
 def test_a_bad_value_is_one_sentence(bad, sentence):
     with pytest.raises(ValueError, match=sentence):
         Settings(**bad)

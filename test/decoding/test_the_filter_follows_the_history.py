@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A decoder's Kalman filter observes each step once, begins anew with a new goal, and is built only where it is used."""
+
 import numpy as np
 import pytest
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulators of the vendors' protocols are in test/ros/vendors.py."""
+
 import sys
 from pathlib import Path
 

@@ -4,6 +4,7 @@
 Skipped where franka-sim has no environment of its own (FRANKA_SIM_PYTHON). The machine must have nothing else to do: a client
 without real time loses 20 packets soon, and is stopped for it, rightly.
 """
+
 import os
 import subprocess
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A WidowX AI by trossen-arm against trossen-arm-sim, which speaks its wire protocol and rejects nothing."""
+
 import time
 
 import numpy as np
@@ -69,8 +70,10 @@ def test_what_it_does_not_reject_is_rejected_here(driver, robot):
 def test_the_gripper_moves(driver):
     for wish in (0.03, 9.0, -1.0):
         driver.grip(wish)
-        until(lambda: (reading := driver.read()) and abs(reading.fingers[0] - np.clip(wish, 0.0, 0.044)) < 0.003,
-              lambda: f"the fingers do not go to {wish}")
+        until(
+            lambda: (reading := driver.read()) and abs(reading.fingers[0] - np.clip(wish, 0.0, 0.044)) < 0.003,
+            lambda: f"the fingers do not go to {wish}",
+        )
 
 
 def test_an_error_is_told_in_its_words_and_only_recover_ends_it(driver, robot):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An FR3 by franky-control against franky-sim, which speaks its wire protocol (FCI 10)."""
+
 import os
 import threading
 import time
@@ -81,8 +82,9 @@ def test_it_goes_where_it_is_sent_and_holds_on_silence(pair):
     assert distance(driver, target) < 0.02 and not driver.fault
 
 
-@pytest.mark.parametrize("cause, told, still", [("reflex", "cartesian_reflex", "reflex"),
-                                                ("pressed", "stop", "stop button is pressed")])
+@pytest.mark.parametrize(
+    "cause, told, still", [("reflex", "cartesian_reflex", "reflex"), ("pressed", "stop", "stop button is pressed")]
+)
 def test_a_reflex_and_the_stop_button_are_told_and_only_recover_ends_them(pair, cause, told, still):
     driver, robot = pair
     go(driver, [0.0, 0.03, 0.0], 0.5)
@@ -127,7 +129,7 @@ def test_a_way_home_that_is_forbidden_ends_where_the_arm_is(pair):
     rests(robot)
     stopped = robot.where()
     assert np.abs(stopped - before).max() > 0.0 and np.abs(stopped - franka.Settings(address="").home).max() > 0.1
-    time.sleep(0.5)     # on a busy machine the control that was taken again may lag
+    time.sleep(0.5)  # on a busy machine the control that was taken again may lag
     arrives(driver, go(driver, [0.0, 0.03, 0.0]), 0.02)
     assert not driver.fault
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The velocity that goes with a target is that of the stream, within what any arm may go, whatever the stamps are; it ends with
 the stream."""
+
 import time
 
 import numpy as np
@@ -18,8 +19,7 @@ FAR, TURNED = 0.14, 0.8  # m, rad: within the reach of a target
 
 def vectors(longest):
     """(3,) of at most this length."""
-    return st.tuples(*[st.floats(-1.0, 1.0)] * 3).map(
-        lambda v: longest * np.array(v) / max(1.0, float(np.linalg.norm(v))))
+    return st.tuples(*[st.floats(-1.0, 1.0)] * 3).map(lambda v: longest * np.array(v) / max(1.0, float(np.linalg.norm(v))))
 
 
 STAMPS = st.one_of(st.floats(-1.0, 1.0), st.floats(-1e-3, 1e-3), st.sampled_from([0.0, 1e-9, 1e-6, 1e-4, SHORTEST_STEP, 0.01]))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A driver follows targets that begin at the arm and stay near it, and no others."""
+
 import numpy as np
 import pytest
 

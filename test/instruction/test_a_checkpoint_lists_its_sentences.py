@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sentences that a policy knows stand in its checkpoint; one that lists none, or a damaged list, has none."""
+
 import pytest
 
 from vla_sd_ros import instructions
 from vla_sd_ros.instruction import normalized
 
 
-@pytest.mark.parametrize("one", ["pick up the milk and place it in the basket",
-                                 "pick up the black bowl on the stove and place it on the plate"])
+@pytest.mark.parametrize(
+    "one", ["pick up the milk and place it in the basket", "pick up the black bowl on the stove and place it on the plate"]
+)
 def test_the_shipped_policy_lists_its_own(one):
     known = instructions.of("libero")
     assert one in known and len(known) == len(set(known)) >= 10

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The filters predict what seven filters of one dimension each predict, keep the dimensions apart, and forget at events."""
+
 import time
 
 import numpy as np
@@ -45,8 +46,9 @@ def test_decaying_is_filterpys_over_the_window(actions, decay):
     own = ActionFilter(decaying(np.array(decay), noise), window=10)
     for action in actions:
         own.update(np.array(action))
-    expected = [by_filterpy(column, [[d]], [[1.0]], [[1.0]], [[r + 1e-9]])
-                for column, d, r in zip(np.array(actions)[-10:].T, decay, noise)]
+    expected = [
+        by_filterpy(column, [[d]], [[1.0]], [[1.0]], [[r + 1e-9]]) for column, d, r in zip(np.array(actions)[-10:].T, decay, noise)
+    ]
     assert np.allclose(own.predict(), np.clip(expected, -1, 1), atol=1e-6)
 
 

@@ -51,13 +51,16 @@ def test_the_twist_is_the_derivative_of_the_pose_in_base_axes(arm, q, dq):
     np.testing.assert_allclose(arm.twist(q, dq), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("urdf, tip, joints, words", [
-    (URDF, "hand", JOINTS, "no link 'hand'; its links are: base, carriage"),
-    (URDF, "tip", ["wrist"], "no movable joint 'wrist'; its movable joints are: "),
-    (URDF, "tip", ["end"], "no movable joint 'end'"),
-    ("<robot", "tip", JOINTS, "not a valid URDF"),
-    ("", "tip", JOINTS, "not a valid URDF"),
-])
+@pytest.mark.parametrize(
+    "urdf, tip, joints, words",
+    [
+        (URDF, "hand", JOINTS, "no link 'hand'; its links are: base, carriage"),
+        (URDF, "tip", ["wrist"], "no movable joint 'wrist'; its movable joints are: "),
+        (URDF, "tip", ["end"], "no movable joint 'end'"),
+        ("<robot", "tip", JOINTS, "not a valid URDF"),
+        ("", "tip", JOINTS, "not a valid URDF"),
+    ],
+)
 def test_what_is_wrong_is_said_in_one_sentence(urdf, tip, joints, words):
     with pytest.raises(ValueError, match="robot description") as error:
         ArmKinematics(urdf, tip, joints)
@@ -78,10 +81,14 @@ def test_a_link_that_is_fixed_to_the_tip_stays_at_its_offset(arm, q):
     np.testing.assert_allclose(turned @ rotation, axes, atol=1e-12)
 
 
-@pytest.mark.parametrize("link, words", [
-    ("finger", "the link 'finger' is not fixed to the tip 'tip': a joint lies between them; these links are: fore, tip"),
-    ("upper", "is not fixed to the tip"), ("flange", "has no link 'flange'; its links are: base, carriage"),
-])
+@pytest.mark.parametrize(
+    "link, words",
+    [
+        ("finger", "the link 'finger' is not fixed to the tip 'tip': a joint lies between them; these links are: fore, tip"),
+        ("upper", "is not fixed to the tip"),
+        ("flange", "has no link 'flange'; its links are: base, carriage"),
+    ],
+)
 def test_a_link_that_moves_against_the_tip_has_no_offset(arm, link, words):
     with pytest.raises(ValueError, match=words):
         arm.offset(link)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fused metric's parts are what geometry says they are, in any plane, and its value is large when fast and straight."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings

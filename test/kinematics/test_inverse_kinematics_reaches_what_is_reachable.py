@@ -3,6 +3,7 @@
 
 Many more poses, and times: benchmarks/inverse_kinematics.py.
 """
+
 import numpy as np
 import pytest
 from arms import PANDA, WX250S

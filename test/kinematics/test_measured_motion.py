@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the end effector was when an image was taken, and what it did since the image before."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,8 +17,7 @@ SMALL = st.floats(-0.1, 0.1)
 @given(st.lists(SMALL, min_size=6, max_size=6))
 def test_a_motion_is_the_action_that_makes_it(action):
     before = Pose(np.array([0.4, 0.1, 0.2]), Rotation.from_euler("xyz", [3.0, 0.2, 0.5]).as_matrix())
-    after = Pose(
-        before.position + action[:3], Rotation.from_euler("xyz", action[3:]).as_matrix() @ before.rotation)
+    after = Pose(before.position + action[:3], Rotation.from_euler("xyz", action[3:]).as_matrix() @ before.rotation)
     assert np.allclose(motion(before, after), action, atol=1e-9)
 
 

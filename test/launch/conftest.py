@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ros2 launch` as a real process, for the tests that have it."""
+
 import os
 import re
 import shutil
@@ -19,13 +20,16 @@ class Launch:
 
         self.log = folder / "launch.log"
         environment = dict(
-            os.environ, ROS_DOMAIN_ID=str(free_domain()), ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST",
-            ROS_LOG_DIR=str(folder / "log"),
+            os.environ, ROS_DOMAIN_ID=str(free_domain()), ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST", ROS_LOG_DIR=str(folder / "log")
         )
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 ["ros2", "launch", "vla_sd_ros", *arguments],
-                stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True, cwd=folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+                cwd=folder,
                 # Ctrl-C is sent to it, and a shell starts what it runs in the background with that ignored.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """With the real `ros2 launch`: what cannot work is one sentence and exit code 1, and no process is left, whenever it fails."""
+
 import importlib.util
 import os
 import signal
@@ -49,11 +50,14 @@ def ends(process, code: int = 1) -> str:
     return process.said
 
 
-@pytest.mark.parametrize("arguments, sentence", [
-    (("sim.launch.py", "params_file:=typo.yaml"), "params_file:=typo.yaml: there is no file"),
-    (("sim.launch.py", "task:=abc"), "task:=abc is no index"),
-    (("franka.launch.py", "driver:=sim", "load_gripper:=false"), "load_gripper:=false needs driver"),
-])
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (("sim.launch.py", "params_file:=typo.yaml"), "params_file:=typo.yaml: there is no file"),
+        (("sim.launch.py", "task:=abc"), "task:=abc is no index"),
+        (("franka.launch.py", "driver:=sim", "load_gripper:=false"), "load_gripper:=false needs driver"),
+    ],
+)
 def test_what_cannot_work_starts_nothing(launch, arguments, sentence):
     said = ends(launch(*arguments))
     assert sentence in said and "process started" not in said and "Traceback" not in said

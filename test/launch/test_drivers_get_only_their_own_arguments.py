@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("launch_ros", reason="launch is not on PyPI: only an ordinary ROS installation has it")
 
 # The arguments of franka_bringup's franka.launch.py and their defaults, as far as ours could be taken for them.
-DRIVER = '''
+DRIVER = """
 import json, os
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -26,7 +26,7 @@ def note(context):
 def generate_launch_description():
     return LaunchDescription([*(DeclareLaunchArgument(name, default_value=value) for name, value in DEFAULTS.items()),
                               OpaqueFunction(function=note)])
-'''
+"""
 
 
 @pytest.fixture
@@ -43,24 +43,36 @@ def driver(tmp_path, monkeypatch):
 
 
 def test_our_namespace_and_our_empty_arguments_do_not_reach_the_driver(driver):
-    from launch import LaunchDescription, LaunchService
     from launch.actions import OpaqueFunction, SetLaunchConfiguration
 
+    from launch import LaunchDescription, LaunchService
     from vla_sd_ros.bringup import FRANKA, Include, franka
     from vla_sd_ros.launching import _include
 
     given = {argument.name: argument.default for argument in FRANKA} | {
-        "robot_ip": "172.16.0.2", "arm_prefix": "left", "controller": "servo_pose"}
+        "robot_ip": "172.16.0.2",
+        "arm_prefix": "left",
+        "controller": "servo_pose",
+    }
     (include,) = [action for action in franka(given) if isinstance(action, Include)]
     after = {}
     service = LaunchService()
-    service.include_launch_description(LaunchDescription([
-        *(SetLaunchConfiguration(name, value) for name, value in given.items()),
-        _include(include),
-        OpaqueFunction(function=lambda context: after.update(context.launch_configurations)),
-    ]))
+    service.include_launch_description(
+        LaunchDescription(
+            [
+                *(SetLaunchConfiguration(name, value) for name, value in given.items()),
+                _include(include),
+                OpaqueFunction(function=lambda context: after.update(context.launch_configurations)),
+            ]
+        )
+    )
     assert service.run() == 0
     assert json.loads(driver.read_text()) == {
-        "robot_type": "fr3", "arm_prefix": "left", "namespace": "", "robot_ip": "172.16.0.2", "load_gripper": "true",
-        "controllers_yaml": "controllers.yaml"}
+        "robot_type": "fr3",
+        "arm_prefix": "left",
+        "namespace": "",
+        "robot_ip": "172.16.0.2",
+        "load_gripper": "true",
+        "controllers_yaml": "controllers.yaml",
+    }
     assert after["namespace"] == "vla" and after["controllers_yaml"] == "", "the driver's arguments came out of its file"

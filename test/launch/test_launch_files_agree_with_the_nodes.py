@@ -13,8 +13,7 @@ import pytest
 import yaml
 
 from vla_sd_ros.arms import gripper_topic, interbotix, joint_trajectory, pose_target
-from vla_sd_ros.bringup import (FRANKA, FRANKA_CONTROLLERS, LAUNCH_FILES, PACKAGE, WIDOWX, Include, Process,
-                                parameter_files)
+from vla_sd_ros.bringup import FRANKA, FRANKA_CONTROLLERS, LAUNCH_FILES, PACKAGE, WIDOWX, Include, Process, parameter_files
 from vla_sd_ros.nodes import arm_node, driver_node, franka_driver, inputs, sim_arm_node, vla_node, wxai_driver
 from vla_sd_ros.nodes.lifecycle import ManagedNode
 from vla_sd_ros.parameter_files import flat, read, values_of
@@ -28,8 +27,13 @@ SPECS = {
     "wxai_driver": {s.name: s for s in wxai_driver.WxaiDriver.TABLE},
 }
 # The relative names in the source of what a node is made of.
-SOURCES = {"arm_node": (arm_node, pose_target, joint_trajectory, interbotix, gripper_topic), "vla_node": (vla_node, inputs),
-           "sim_arm_node": (sim_arm_node,), "franka_driver": (driver_node,), "wxai_driver": (driver_node,)}
+SOURCES = {
+    "arm_node": (arm_node, pose_target, joint_trajectory, interbotix, gripper_topic),
+    "vla_node": (vla_node, inputs),
+    "sim_arm_node": (sim_arm_node,),
+    "franka_driver": (driver_node,),
+    "wxai_driver": (driver_node,),
+}
 NAV2 = {"namespace", "params_file", "autostart", "use_sim_time", "use_respawn", "log_level"}
 CASES = [
     *(("franka.launch.py", {"driver": "none", "controller": name}) for name in FRANKA_CONTROLLERS),
@@ -37,11 +41,14 @@ CASES = [
     ("franka.launch.py", {"robot_ip": "172.16.0.2", "controller_name": "cartesian", "arm_prefix": "left"}),
     ("franka.launch.py", {"nodes": "arm", "driver": "none", "robot_type": "fer"}),
     ("franka.launch.py", {"nodes": "vla", "driver": "none", "checkpoint": "libero"}),
-    ("widowx.launch.py", {}), ("widowx.launch.py", {"driver": "sim", "robot_name": "left"}),
-    ("widowx.launch.py", {"model": "wxai", "driver": "none"}), ("widowx.launch.py", {"model": "wxai"}),
+    ("widowx.launch.py", {}),
+    ("widowx.launch.py", {"driver": "sim", "robot_name": "left"}),
+    ("widowx.launch.py", {"model": "wxai", "driver": "none"}),
+    ("widowx.launch.py", {"model": "wxai"}),
     ("franka.launch.py", {"driver": "direct", "robot_ip": "172.16.0.2", "arm_prefix": "left", "load_gripper": "false"}),
     ("widowx.launch.py", {"model": "wxai", "driver": "direct", "arm_variant": "follower"}),
-    ("sim.launch.py", {}), ("sim.launch.py", {"arm": "widowx"}),
+    ("sim.launch.py", {}),
+    ("sim.launch.py", {"arm": "widowx"}),
 ]
 
 
@@ -120,11 +127,18 @@ def test_driver_and_nodes_meet_on_the_same_topics(file, given):
         assert arm.derived["base_frame"] == vla.derived["base_frame"]
         assert arm.remaps.get("joint_states") == vla.remaps.get("joint_states")
     if driver:
+
         def of(name):
             return driver.remaps.get(name, f"/{driver.namespace}/{name}")
 
-        for name in ("joint_states", "robot_description", "target_pose", "commands/joint_group", "commands/joint_single",
-                     "get_robot_info"):
+        for name in (
+            "joint_states",
+            "robot_description",
+            "target_pose",
+            "commands/joint_group",
+            "commands/joint_single",
+            "get_robot_info",
+        ):
             if name in arm.remaps:
                 assert arm.remaps[name] == of(name)
         assert vla.remaps["image"] == of("image")
@@ -160,8 +174,13 @@ def test_what_is_recorded_are_the_topics_that_the_nodes_use(file, given):
 def test_drivers_get_the_arguments_that_they_document():
     franka = plan("franka.launch.py", {"robot_ip": "172.16.0.2"})[0]
     assert isinstance(franka, Include) and (franka.package, franka.file) == ("franka_bringup", "franka.launch.py")
-    assert franka.arguments == {"robot_ip": "172.16.0.2", "robot_type": "fr3", "arm_prefix": "", "load_gripper": "true",
-                                "controllers_yaml": "config/franka_controllers.yaml"}
+    assert franka.arguments == {
+        "robot_ip": "172.16.0.2",
+        "robot_type": "fr3",
+        "arm_prefix": "",
+        "load_gripper": "true",
+        "controllers_yaml": "config/franka_controllers.yaml",
+    }
     bare = plan("franka.launch.py", {"robot_ip": "172.16.0.2", "load_gripper": "false", "controller": "servo_twist"})[0]
     assert bare.arguments == {"robot_ip": "172.16.0.2", "robot_type": "fr3", "arm_prefix": "", "load_gripper": "false"}
     widowx = plan("widowx.launch.py", {})[0]
@@ -169,17 +188,25 @@ def test_drivers_get_the_arguments_that_they_document():
     assert {"robot_model": "wx250s", "robot_name": "wx250s"}.items() <= widowx.arguments.items()
     wxai = plan("widowx.launch.py", {"model": "wxai", "ip_address": "192.168.1.4"})[0]
     assert (wxai.package, wxai.file) == ("trossen_arm_bringup", "trossen_arm.launch.py")
-    assert wxai.arguments == {"robot_model": "wxai", "arm_variant": "base", "arm_side": "none", "ip_address": "192.168.1.4",
-                              "use_rviz": "false"}
+    assert wxai.arguments == {
+        "robot_model": "wxai",
+        "arm_variant": "base",
+        "arm_side": "none",
+        "ip_address": "192.168.1.4",
+        "use_rviz": "false",
+    }
 
 
-@pytest.mark.parametrize("file, given, frame, image", [
-    ("sim.launch.py", {}, "panda_link0", "image"),
-    ("sim.launch.py", {"arm": "widowx"}, "wx250s/base_link", "/camera/image_raw"),
-    ("franka.launch.py", {"driver": "sim"}, "fr3_link0", "/camera/image_raw"),
-    ("widowx.launch.py", {"driver": "none", "image_topic": "/cam"}, "wx250s/base_link", "/cam"),
-    ("widowx.launch.py", {"model": "wxai", "driver": "none"}, "base_link", "/camera/image_raw"),
-])
+@pytest.mark.parametrize(
+    "file, given, frame, image",
+    [
+        ("sim.launch.py", {}, "panda_link0", "image"),
+        ("sim.launch.py", {"arm": "widowx"}, "wx250s/base_link", "/camera/image_raw"),
+        ("franka.launch.py", {"driver": "sim"}, "fr3_link0", "/camera/image_raw"),
+        ("widowx.launch.py", {"driver": "none", "image_topic": "/cam"}, "wx250s/base_link", "/cam"),
+        ("widowx.launch.py", {"model": "wxai", "driver": "none"}, "base_link", "/camera/image_raw"),
+    ],
+)
 def test_rviz_is_started_where_it_is_asked_for_with_the_frame_and_the_camera_of_the_arm(file, given, frame, image):
     assert not [p for p in plan(file, given) if isinstance(p, Process) and p.executable == "rviz2"]
     (rviz,) = [p for p in plan(file, given | {"use_rviz": "true"}) if isinstance(p, Process) and p.executable == "rviz2"]
@@ -189,16 +216,19 @@ def test_rviz_is_started_where_it_is_asked_for_with_the_frame_and_the_camera_of_
     assert rviz.remaps.get("robot_description") == arm.remaps.get("robot_description")
 
 
-@pytest.mark.parametrize("file, given, sentence", [
-    ("franka.launch.py", {}, "needs robot_ip"),
-    ("franka.launch.py", {"driver": "sim", "controller": "servo_twist"}, "needs controller:=crisp"),
-    ("franka.launch.py", {"driver": "sim", "load_gripper": "false"}, "load_gripper:=false needs driver"),
-    ("widowx.launch.py", {"model": "wxai", "driver": "sim"}, "no simulated WidowX AI"),
-    ("widowx.launch.py", {"model": "wxai", "arm_side": "left"}, "only arm_variant:=follower"),
-    ("sim.launch.py", {"task": "abc"}, "task:=abc is no index: give a whole number"),
-    ("sim.launch.py", {"initial_state": "-1"}, "initial_state:=-1 is no index"),
-    ("sim.launch.py", {"arm": "widowx", "task": "3"}, "task is of LIBERO's scenes"),
-])
+@pytest.mark.parametrize(
+    "file, given, sentence",
+    [
+        ("franka.launch.py", {}, "needs robot_ip"),
+        ("franka.launch.py", {"driver": "sim", "controller": "servo_twist"}, "needs controller:=crisp"),
+        ("franka.launch.py", {"driver": "sim", "load_gripper": "false"}, "load_gripper:=false needs driver"),
+        ("widowx.launch.py", {"model": "wxai", "driver": "sim"}, "no simulated WidowX AI"),
+        ("widowx.launch.py", {"model": "wxai", "arm_side": "left"}, "only arm_variant:=follower"),
+        ("sim.launch.py", {"task": "abc"}, "task:=abc is no index: give a whole number"),
+        ("sim.launch.py", {"initial_state": "-1"}, "initial_state:=-1 is no index"),
+        ("sim.launch.py", {"arm": "widowx", "task": "3"}, "task is of LIBERO's scenes"),
+    ],
+)
 def test_what_does_not_fit_together_is_one_sentence(file, given, sentence):
     with pytest.raises(ValueError, match=sentence):
         plan(file, given)

@@ -10,23 +10,32 @@ from pathlib import Path
 import pytest
 
 from vla_sd_ros.nodes.arm_node import ArmNode
+from vla_sd_ros.nodes.franka_driver import FrankaDriver
 from vla_sd_ros.nodes.lifecycle import ManagedNode
 from vla_sd_ros.nodes.parameters import ParameterSpec
-from vla_sd_ros.nodes.franka_driver import FrankaDriver
 from vla_sd_ros.nodes.sim_arm_node import SimArmNode
 from vla_sd_ros.nodes.vla_node import VlaNode
 from vla_sd_ros.nodes.wxai_driver import WxaiDriver
 
 ROOT = Path(__file__).parents[2]
-TABLES = {"arm_node": (ManagedNode.AUTOSTART, *ArmNode.TABLE), "vla_node": (ManagedNode.AUTOSTART, *VlaNode.TABLE),
-          "sim_arm_node": SimArmNode.TABLE, "franka_driver": FrankaDriver.TABLE, "wxai_driver": WxaiDriver.TABLE}
+TABLES = {
+    "arm_node": (ManagedNode.AUTOSTART, *ArmNode.TABLE),
+    "vla_node": (ManagedNode.AUTOSTART, *VlaNode.TABLE),
+    "sim_arm_node": SimArmNode.TABLE,
+    "franka_driver": FrankaDriver.TABLE,
+    "wxai_driver": WxaiDriver.TABLE,
+}
 try:
     from vla_sd_ros.nodes.sim_node import SimNode
+
     TABLES["sim_node"] = SimNode.TABLE
 except ImportError:  # without the simulator
     pass
-FILES = {"sim.yaml": ("arm_node", "vla_node", "sim_node"), "franka.yaml": ("arm_node", "vla_node", "sim_arm_node", "franka_driver"),
-         "widowx.yaml": ("arm_node", "vla_node", "sim_arm_node", "wxai_driver")}
+FILES = {
+    "sim.yaml": ("arm_node", "vla_node", "sim_node"),
+    "franka.yaml": ("arm_node", "vla_node", "sim_arm_node", "franka_driver"),
+    "widowx.yaml": ("arm_node", "vla_node", "sim_arm_node", "wxai_driver"),
+}
 EXPLAINED_ONCE = "decoder.yaml"  # the settings that the file of each arm may have otherwise
 CASES = [(file, node) for file, nodes in FILES.items() for node in nodes if node in TABLES]
 LINE = re.compile(r"( *)([\w/*.]+):(.*)")

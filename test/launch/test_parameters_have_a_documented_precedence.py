@@ -17,17 +17,24 @@ from vla_sd_ros.prepare import node_name, prepare
 ROOT = Path(__file__).parents[2]
 # Every launch file with every driver of ours and every kind of arm.
 CASES = [
-    ("sim.launch.py", {}), ("sim.launch.py", {"arm": "widowx"}),
-    ("franka.launch.py", {"driver": "sim"}), ("franka.launch.py", {"driver": "none", "load_gripper": "false"}),
+    ("sim.launch.py", {}),
+    ("sim.launch.py", {"arm": "widowx"}),
+    ("franka.launch.py", {"driver": "sim"}),
+    ("franka.launch.py", {"driver": "none", "load_gripper": "false"}),
     ("franka.launch.py", {"driver": "none", "controller": "joint_trajectory", "robot_type": "fer", "gripper": "/mine"}),
-    ("widowx.launch.py", {"driver": "none"}), ("widowx.launch.py", {"driver": "none", "model": "wxai"}),
+    ("widowx.launch.py", {"driver": "none"}),
+    ("widowx.launch.py", {"driver": "none", "model": "wxai"}),
 ]
 # Arguments that are for one parameter alone.
 ARGUMENTS = {
-    "autostart": ("autostart", "false", False), "use_sim_time": ("use_sim_time", "true", True),
-    "checkpoint": ("policy.checkpoint", "mine", "mine"), "unnorm_key": ("policy.unnorm_key", "mine", "mine"),
-    "adapted": ("policy.adapted", "mine", "mine"), "suite": ("suite", "libero_spatial", "libero_spatial"),
-    "task": ("task", "7", 7), "initial_state": ("initial_state", "41", 41),
+    "autostart": ("autostart", "false", False),
+    "use_sim_time": ("use_sim_time", "true", True),
+    "checkpoint": ("policy.checkpoint", "mine", "mine"),
+    "unnorm_key": ("policy.unnorm_key", "mine", "mine"),
+    "adapted": ("policy.adapted", "mine", "mine"),
+    "suite": ("suite", "libero_spatial", "libero_spatial"),
+    "task": ("task", "7", 7),
+    "initial_state": ("initial_state", "41", 41),
 }
 
 
@@ -50,8 +57,13 @@ def other(value):
     """Another value of the same type, of a suite another suite: it is one of a few."""
     if value == "libero_spatial":
         return "libero_object"
-    return {bool: lambda: not value, int: lambda: value + 1, float: lambda: value + 0.001, str: lambda: f"{value}_of_mine",
-            list: lambda: [other(entry) for entry in value]}[type(value)]()
+    return {
+        bool: lambda: not value,
+        int: lambda: value + 1,
+        float: lambda: value + 0.001,
+        str: lambda: f"{value}_of_mine",
+        list: lambda: [other(entry) for entry in value],
+    }[type(value)]()
 
 
 def written(path, parameters):
@@ -71,9 +83,10 @@ def test_what_is_derived_wins_over_the_packages_file_alone(file, given, tmp_path
     assert not notes
     for node, values in derived(file, given).items():
         assert values.items() <= taken[node].items()
-    mine = {node: {name: other(value) for name, value in values.items() if name not in ("arm.interface", "gripper.interface",
-                                                                                        "robot")}
-            for node, values in derived(file, given).items()}
+    mine = {
+        node: {name: other(value) for name, value in values.items() if name not in ("arm.interface", "gripper.interface", "robot")}
+        for node, values in derived(file, given).items()
+    }
     if not mine:
         return
     taken, notes = nodes(file, given, params_file=written(tmp_path / "mine.yaml", mine))
@@ -105,8 +118,9 @@ def test_two_base_frames_are_refused(tmp_path):
         nodes("franka.launch.py", {"driver": "none"}, params_file=mine)
 
 
-@pytest.mark.parametrize("file, argument", [(file, a.name) for file, (arguments, _) in LAUNCH_FILES.items()
-                                            for a in arguments if a.name in ARGUMENTS])
+@pytest.mark.parametrize(
+    "file, argument", [(file, a.name) for file, (arguments, _) in LAUNCH_FILES.items() for a in arguments if a.name in ARGUMENTS]
+)
 def test_an_argument_for_one_parameter_wins_where_it_is_given_and_only_there(file, argument, tmp_path):
     given = {} if file == "sim.launch.py" else {"driver": "none"}
     parameter, text, value = ARGUMENTS[argument]
@@ -114,8 +128,10 @@ def test_an_argument_for_one_parameter_wins_where_it_is_given_and_only_there(fil
     having = [node for node, values in before.items() if parameter in values or parameter == "use_sim_time"]
     mine = {node: {parameter: other(value)} for node in having}
     path = written(tmp_path / "mine.yaml", mine)
-    assert all(values[parameter] == other(value) for node, values in nodes(file, given, params_file=path)[0].items()
-               if node in having) and having
+    assert (
+        all(values[parameter] == other(value) for node, values in nodes(file, given, params_file=path)[0].items() if node in having)
+        and having
+    )
     taken, _ = nodes(file, given | {argument: text}, params_file=path)
     assert all(taken[node][parameter] == value for node in having)
 
@@ -123,14 +139,14 @@ def test_an_argument_for_one_parameter_wins_where_it_is_given_and_only_there(fil
 @pytest.mark.parametrize("file, given", CASES)
 def test_a_file_with_one_limit_leaves_all_others_as_in_the_packages_file(file, given, tmp_path):
     before, _ = nodes(file, given)
-    after, _ = nodes(file, given, params_file=written(tmp_path / "mine.yaml", {
-        "/vla/arm_node": {"limits.linear_velocity": 0.05}}))
+    after, _ = nodes(file, given, params_file=written(tmp_path / "mine.yaml", {"/vla/arm_node": {"limits.linear_velocity": 0.05}}))
     assert after["/vla/arm_node"] == before["/vla/arm_node"] | {"limits.linear_velocity": 0.05}
     assert after["/vla/vla_node"] == before["/vla/vla_node"]
 
 
-@pytest.mark.parametrize("file, name", [("sim.launch.py", "sim.yaml"), ("franka.launch.py", "franka.yaml"),
-                                        ("widowx.launch.py", "widowx.yaml")])
+@pytest.mark.parametrize(
+    "file, name", [("sim.launch.py", "sim.yaml"), ("franka.launch.py", "franka.yaml"), ("widowx.launch.py", "widowx.yaml")]
+)
 def test_a_config_folder_here_replaces_nothing(file, name, tmp_path, monkeypatch):
     (tmp_path / "config").mkdir()
     written(tmp_path / "config" / name, {"/**/arm_node": {"limits.linear_velocity": 1.9}})
@@ -150,4 +166,5 @@ def test_the_file_of_the_arm_and_then_yours_lie_over_the_settings_of_the_decoder
     mine = {"decoder.kalman_gate": 0.7, "decoder.name": "prefill"}
     taken, _ = nodes(file, given, params_file=written(tmp_path / "mine.yaml", {"/vla/vla_node": mine}))
     assert {name: taken["/vla/vla_node"][name] for name in shared} == shared | {
-        name: value for name, value in arm.items() if name in shared} | mine
+        name: value for name, value in arm.items() if name in shared
+    } | mine

@@ -22,9 +22,21 @@ for folder in ("", "ros"):
 
 FOLDER = Path(__file__).parents[2] / "config" / "security"
 INCLUDE = "{http://www.w3.org/2001/XInclude}include"
-OTHERS = ("/camera/", "/franka", "/wx250s/", "/joint_states", "/robot_description", "/target_pose", "/servo_node/",
-          "/cartesian_motion_controller/", "/fr3_arm_controller/", "/arm_controller/", "/gripper_controller/",
-          "/controller_manager/", "/action_server/")
+OTHERS = (
+    "/camera/",
+    "/franka",
+    "/wx250s/",
+    "/joint_states",
+    "/robot_description",
+    "/target_pose",
+    "/servo_node/",
+    "/cartesian_motion_controller/",
+    "/fr3_arm_controller/",
+    "/arm_controller/",
+    "/gripper_controller/",
+    "/controller_manager/",
+    "/action_server/",
+)
 
 
 def rules(element) -> list:
@@ -51,7 +63,8 @@ def policy() -> dict:
                 for direction, verdict in rule.items():
                     assert verdict == "ALLOW"
                     of.setdefault(f"{rule.tag} {direction}", set()).update(
-                        full(entry.text, profile.get("ns"), profile.get("node")) for entry in rule)
+                        full(entry.text, profile.get("ns"), profile.get("node")) for entry in rule
+                    )
     return allowed
 
 
@@ -89,9 +102,11 @@ def observed_graph() -> dict:
     seen, deadline = {}, time.monotonic() + 15.0
     while time.monotonic() < deadline:
         seen = {node: used(arm, node) for node in ENCLAVES}
-        if ("/vla/execute_instruction" in seen["instruction_client"]["actions call"] & seen["vla_sd_console"]["actions call"]
-                and "/vla/enable" in seen["arm_node"]["topics subscribe"]
-                and "/vla/image" in seen["vla_sd_console"]["topics subscribe"]):
+        if (
+            "/vla/execute_instruction" in seen["instruction_client"]["actions call"] & seen["vla_sd_console"]["actions call"]
+            and "/vla/enable" in seen["arm_node"]["topics subscribe"]
+            and "/vla/image" in seen["vla_sd_console"]["topics subscribe"]
+        ):
             break
         time.sleep(0.05)
     console.close()
@@ -102,10 +117,11 @@ def observed_graph() -> dict:
 def used(observer, name: str) -> dict:
     found = {}
     for kind, listing in (
-            ("topics publish", observer.get_publisher_names_and_types_by_node),
-            ("topics subscribe", observer.get_subscriber_names_and_types_by_node),
-            ("services reply", observer.get_service_names_and_types_by_node),
-            ("services request", observer.get_client_names_and_types_by_node)):
+        ("topics publish", observer.get_publisher_names_and_types_by_node),
+        ("topics subscribe", observer.get_subscriber_names_and_types_by_node),
+        ("services reply", observer.get_service_names_and_types_by_node),
+        ("services request", observer.get_client_names_and_types_by_node),
+    ):
         names = {topic for topic, _ in listing(name, "/vla")}
         actions = {topic.split("/_action/")[0] for topic in names if "/_action/" in topic}
         found[kind] = {topic for topic in names if "/_action/" not in topic}
@@ -114,8 +130,14 @@ def used(observer, name: str) -> dict:
     return found
 
 
-ENCLAVES = {"arm_node": "/vla/arm_node", "vla_node": "/vla/vla_node", "goal_recorder": "/vla/goal_recorder",
-            "instruction_client": "/vla/client", "vla_sd_console": "/vla/console", "vla_sd_console_goals": "/vla/console"}
+ENCLAVES = {
+    "arm_node": "/vla/arm_node",
+    "vla_node": "/vla/vla_node",
+    "goal_recorder": "/vla/goal_recorder",
+    "instruction_client": "/vla/client",
+    "vla_sd_console": "/vla/console",
+    "vla_sd_console_goals": "/vla/console",
+}
 
 
 @pytest.mark.parametrize("node", ENCLAVES)
@@ -142,9 +164,14 @@ def test_a_driver_by_pip_may_do_what_its_source_says(node):
     for kind in ("topics publish", "topics subscribe", "services reply"):
         names = {name.removeprefix("/vla/").replace(f"{node}/", "~/") for name in allowed[kind]}
         own = {name for name in names if not name.startswith("/") and f'"{name}"' in source}
-        assert own >= {"topics publish": {"joint_states", "robot_description", "robot_fault"},
-                       "topics subscribe": {"target_pose", "gripper_command", "arm_node/motion_forbidden"},
-                       "services reply": {"~/home", "~/home_gripper", "~/recover"}}[kind]
+        assert (
+            own
+            >= {
+                "topics publish": {"joint_states", "robot_description", "robot_fault"},
+                "topics subscribe": {"target_pose", "gripper_command", "arm_node/motion_forbidden"},
+                "services reply": {"~/home", "~/home_gripper", "~/recover"},
+            }[kind]
+        )
 
 
 def test_sim_node_may_do_what_its_source_says():

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """launch/sim.launch.py with the real launch: its arguments, its nodes, either arm, and that a dead node ends the whole."""
+
 import os
 import re
 import signal
@@ -31,16 +32,29 @@ def test_it_has_the_arguments_of_nav2_and_those_of_the_scene():
 
     description = get_launch_description_from_python_launch_file(str(LAUNCH_FILE))
     arguments = {argument.name: argument for argument in description.get_launch_arguments()}
-    assert set(arguments) == NAV2 | {"arm", "suite", "task", "initial_state", "checkpoint", "unnorm_key", "adapted", "record",
-                                     "use_rviz"}
+    assert set(arguments) == NAV2 | {
+        "arm",
+        "suite",
+        "task",
+        "initial_state",
+        "checkpoint",
+        "unnorm_key",
+        "adapted",
+        "record",
+        "use_rviz",
+    }
     assert all(argument.description for argument in arguments.values())
 
 
 def test_it_activates_the_nodes_in_the_namespace_and_ends_with_any_of_them(launch, policy, tmp_path):
     (tmp_path / "mine.yaml").write_text("/cell/arm_node: {ros__parameters: {tip_link: nowhere}}\n")
     process = launch("sim.launch.py", "namespace:=cell", "task:=3", "params_file:=mine.yaml", policy)
-    for line in ("arm_node is active", "vla_node is active", "simulating libero_object task 3",
-                 "arm_node cannot use robot_description: .*nowhere"):
+    for line in (
+        "arm_node is active",
+        "vla_node is active",
+        "simulating libero_object task 3",
+        "arm_node cannot use robot_description: .*nowhere",
+    ):
         process.wait_for(rf"\[cell\.\w+\]: {line}")
     os.kill(process.pid("vla_node"), signal.SIGKILL)
     assert process.process.wait(15.0) == 1

@@ -48,14 +48,17 @@ def observed_topics() -> dict:
     overrides = [Parameter("robot", value="franka"), Parameter("prefix", value="fr3")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SimArmNode, "_film", lambda node: None)  # needs a GPU or EGL, and nothing here is drawn
-        nodes = [ArmNode("arm_node", context=context, namespace="/vla"),
-                 VlaNode("vla_node", context=context, namespace="/vla"),
-                 SimArmNode(context=context, namespace="/vla", parameter_overrides=overrides)]
+        nodes = [
+            ArmNode("arm_node", context=context, namespace="/vla"),
+            VlaNode("vla_node", context=context, namespace="/vla"),
+            SimArmNode(context=context, namespace="/vla", parameter_overrides=overrides),
+        ]
     nodes[0].configure()
     found, deadline = {}, time.monotonic() + 10.0
     while "/vla/measured_path" not in found and time.monotonic() < deadline:
-        found = {name: types for node in nodes for name, types in nodes[0].get_publisher_names_and_types_by_node(
-            node.get_name(), "/vla")}
+        found = {
+            name: types for node in nodes for name, types in nodes[0].get_publisher_names_and_types_by_node(node.get_name(), "/vla")
+        }
         time.sleep(0.05)
     context.try_shutdown()
     return found
@@ -100,8 +103,9 @@ def test_the_3d_panel_shows_target_and_measured_path(published):
     assert {name: published[name] for name in topics} == {name: [POSES if name.endswith("path") else POSE] for name in topics}
     assert {"/vla/commanded_pose", "/vla/measured_path"} <= set(topics)
     # Poses are drawn as axes or arrows, arrays of poses also as lines.
-    assert all(config["type"] in {"axis", "arrow"} | ({"line"} if name.endswith("path") else set())
-               for name, config in topics.items())
+    assert all(
+        config["type"] in {"axis", "arrow"} | ({"line"} if name.endswith("path") else set()) for name, config in topics.items()
+    )
 
 
 def test_there_is_a_picture_of_the_simulated_and_of_a_real_camera(published):
@@ -118,7 +122,12 @@ def test_every_panel_of_the_layout_is_configured_and_placed_once():
     for name in list(tree):
         tree += [panel for tab in PANELS[name].get("tabs", []) for panel in placed(tab["layout"])]
     assert sorted(tree) == sorted(PANELS) and set(LAYOUT) == {
-        "configById", "globalVariables", "userNodes", "playbackConfig", "layout"}
+        "configById",
+        "globalVariables",
+        "userNodes",
+        "playbackConfig",
+        "layout",
+    }
 
 
 def test_rviz_shows_camera_robot_target_and_path_with_topics_of_the_right_type(published):

@@ -51,23 +51,33 @@ def ready(file, given, installed):
 
 
 def with_driver(installed):
-    return (installed.add("franka_bringup", "share/franka_bringup/launch/franka.launch.py")
-            .add("controller_manager", "lib/controller_manager/spawner").add("crisp_controllers"))
+    return (
+        installed.add("franka_bringup", "share/franka_bringup/launch/franka.launch.py")
+        .add("controller_manager", "lib/controller_manager/spawner")
+        .add("crisp_controllers")
+    )
 
 
 def test_everything_there(installed):
     assert ready("franka.launch.py", FRANKA, with_driver(installed)).plan
 
 
-@pytest.mark.parametrize("file, given, sentence", [
-    ("franka.launch.py", FRANKA, "driver's package franka_bringup is not installed: .*clone https://github.com/"
-                                 "frankarobotics/franka_ros2 .branch jazzy.*driver:=none"),
-    ("widowx.launch.py", {}, "package interbotix_xsarm_control .*Interbotix/interbotix_ros_manipulators .branch jazzy"),
-    ("widowx.launch.py", {"model": "wxai"}, "package trossen_arm_bringup .*TrossenRobotics/trossen_arm_ros .branch jazzy"),
-    ("sim.launch.py", {"use_rviz": "true"}, "use_rviz:=true needs rviz2, which is not installed"),
-    ("sim.launch.py", {"params_file": "typo.yaml"}, "params_file:=typo.yaml: there is no file /.*/typo.yaml; without"),
-    ("widowx.launch.py", {"driver": "none", "mode_configs": "config/widowx_modes.yaml"}, "mode_configs:=.* there is no file"),
-])
+@pytest.mark.parametrize(
+    "file, given, sentence",
+    [
+        (
+            "franka.launch.py",
+            FRANKA,
+            "driver's package franka_bringup is not installed: .*clone https://github.com/"
+            "frankarobotics/franka_ros2 .branch jazzy.*driver:=none",
+        ),
+        ("widowx.launch.py", {}, "package interbotix_xsarm_control .*Interbotix/interbotix_ros_manipulators .branch jazzy"),
+        ("widowx.launch.py", {"model": "wxai"}, "package trossen_arm_bringup .*TrossenRobotics/trossen_arm_ros .branch jazzy"),
+        ("sim.launch.py", {"use_rviz": "true"}, "use_rviz:=true needs rviz2, which is not installed"),
+        ("sim.launch.py", {"params_file": "typo.yaml"}, "params_file:=typo.yaml: there is no file /.*/typo.yaml; without"),
+        ("widowx.launch.py", {"driver": "none", "mode_configs": "config/widowx_modes.yaml"}, "mode_configs:=.* there is no file"),
+    ],
+)
 def test_what_is_not_there_is_one_sentence(installed, file, given, sentence, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=sentence) as error:
@@ -91,14 +101,19 @@ def test_crisp_is_needed_where_its_controller_is_loaded(installed):
     assert ready("franka.launch.py", FRANKA | {"controller": "servo_pose"}, installed).plan
 
 
-@pytest.mark.parametrize("file, given, package", [
-    ("sim.launch.py", {"arm": "widowx"}, "interbotix_xs_msgs"), ("widowx.launch.py", {"driver": "sim"}, "interbotix_xs_msgs"),
-    ("franka.launch.py", {"driver": "sim"}, "franka_msgs"), ("widowx.launch.py", {"driver": "none"}, "interbotix_xs_msgs"),
-    ("franka.launch.py", {"driver": "none", "controller": "servo_pose"}, "moveit_msgs"),
-    ("widowx.launch.py", {"driver": "none", "model": "wxai"}, "control_msgs"),
-    ("widowx.launch.py", {"driver": "none", "model": "wxai"}, "controller_manager_msgs"),
-    ("franka.launch.py", {"driver": "none", "controller": "joint_trajectory"}, "controller_manager_msgs"),
-])
+@pytest.mark.parametrize(
+    "file, given, package",
+    [
+        ("sim.launch.py", {"arm": "widowx"}, "interbotix_xs_msgs"),
+        ("widowx.launch.py", {"driver": "sim"}, "interbotix_xs_msgs"),
+        ("franka.launch.py", {"driver": "sim"}, "franka_msgs"),
+        ("widowx.launch.py", {"driver": "none"}, "interbotix_xs_msgs"),
+        ("franka.launch.py", {"driver": "none", "controller": "servo_pose"}, "moveit_msgs"),
+        ("widowx.launch.py", {"driver": "none", "model": "wxai"}, "control_msgs"),
+        ("widowx.launch.py", {"driver": "none", "model": "wxai"}, "controller_manager_msgs"),
+        ("franka.launch.py", {"driver": "none", "controller": "joint_trajectory"}, "controller_manager_msgs"),
+    ],
+)
 def test_messages_are_needed_where_arm_node_runs(installed, file, given, package):
     assert ready(file, given, installed).plan
     installed.without(package)
@@ -119,21 +134,30 @@ def test_messages_follow_the_interface_of_the_users_file(installed, tmp_path):
 
 
 def test_the_messages_of_each_interface_are_those_that_its_file_imports():
-    rooms = {"servo_twist": servo, "servo_pose": servo, "interbotix_joint_group": interbotix, "franka": gripper_franka,
-             "gripper_command": gripper_action, "parallel_gripper_command": gripper_action,
-             "interbotix_joint_single": interbotix}
+    rooms = {
+        "servo_twist": servo,
+        "servo_pose": servo,
+        "interbotix_joint_group": interbotix,
+        "franka": gripper_franka,
+        "gripper_command": gripper_action,
+        "parallel_gripper_command": gripper_action,
+        "interbotix_joint_single": interbotix,
+    }
     assert set(rooms) == set(sources.MESSAGES)
     for interface, room in rooms.items():
         assert f'required("{sources.MESSAGES[interface]}.' in Path(room.__file__).read_text()
 
 
-@pytest.mark.parametrize("package, distribution, said", [
-    ("control_msgs", "jazzy", "sudo apt install ros-jazzy-control-msgs"),
-    ("moveit_msgs", "", "there is no wheel of it"),
-    ("franka_msgs", "jazzy", "clone https://github.com/frankarobotics/franka_ros2 (branch jazzy) into"),
-    ("franka_msgs", "lyrical", "(branch jazzy, there is none for lyrical)"),
-    ("crisp_controllers", "kilted", "(branch main) into"),
-])
+@pytest.mark.parametrize(
+    "package, distribution, said",
+    [
+        ("control_msgs", "jazzy", "sudo apt install ros-jazzy-control-msgs"),
+        ("moveit_msgs", "", "there is no wheel of it"),
+        ("franka_msgs", "jazzy", "clone https://github.com/frankarobotics/franka_ros2 (branch jazzy) into"),
+        ("franka_msgs", "lyrical", "(branch jazzy, there is none for lyrical)"),
+        ("crisp_controllers", "kilted", "(branch main) into"),
+    ],
+)
 def test_the_advice_is_true_for_the_distribution(package, distribution, said, monkeypatch):
     monkeypatch.setenv("ROS_DISTRO", distribution)
     advice = sources.advice(package)
@@ -161,10 +185,14 @@ def test_a_file_of_controllers_has_both_broadcasters_and_what_is_loaded(installe
             controllers(tmp_path, installed, text.replace(f"    {name}:", "    another:"))
 
 
-@pytest.mark.parametrize("given, robot, tip", [
-    ({}, "fr3", "fr3_hand_tcp"), ({"robot_type": "fer", "arm_prefix": "left"}, "left_fer", "left_fer_hand_tcp"),
-    ({"load_gripper": "false"}, "fr3", "fr3_link8"),
-])
+@pytest.mark.parametrize(
+    "given, robot, tip",
+    [
+        ({}, "fr3", "fr3_hand_tcp"),
+        ({"robot_type": "fer", "arm_prefix": "left"}, "left_fer", "left_fer_hand_tcp"),
+        ({"load_gripper": "false"}, "fr3", "fr3_link8"),
+    ],
+)
 def test_the_shipped_controllers_are_for_the_arm_and_the_tip_of_arm_node(installed, given, robot, tip):
     plan = ready("franka.launch.py", FRANKA | given, with_driver(installed)).plan
     driver = next(part for part in plan if isinstance(part, Include))
@@ -181,8 +209,18 @@ def test_the_shipped_controllers_have_parameters_that_upstream_declares():
     """Those of crisp_controllers 8093548, src/cartesian_impedance_controller.yaml, as far as they are used."""
     file = yaml.safe_load((ROOT / "config" / "franka_controllers.yaml").read_text())
     controller = file["/**/cartesian_impedance_controller"]["ros__parameters"]
-    assert set(controller) <= {"joints", "end_effector_frame", "base_frame", "task", "nullspace", "filter", "use_friction",
-                               "use_coriolis_compensation", "use_gravity_compensation", "use_local_jacobian"}
+    assert set(controller) <= {
+        "joints",
+        "end_effector_frame",
+        "base_frame",
+        "task",
+        "nullspace",
+        "filter",
+        "use_friction",
+        "use_coriolis_compensation",
+        "use_gravity_compensation",
+        "use_local_jacobian",
+    }
     assert set(controller["task"]) == {f"k_{kind}_{axis}" for kind in ("pos", "rot") for axis in "xyz"}
     assert set(controller["nullspace"]) == {"stiffness"} and set(controller["filter"]) == {"q", "dq", "output_torque"}
     numbers = [*controller["task"].values(), *controller["nullspace"].values(), *controller["filter"].values()]

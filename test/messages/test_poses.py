@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages of poses say the pose, and making a hundred of them a second for days takes no memory."""
+
 import os
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from builtin_interfaces.msg import Time
 from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.messages.poses import pose_of, stamped
 
-TIMES = 100_000     # a quarter of an hour at 100 Hz
+TIMES = 100_000  # a quarter of an hour at 100 Hz
 
 
 def resident() -> int:
@@ -35,8 +36,10 @@ def test_there_and_back_it_is_the_same_pose():
         assert np.allclose(pose.position, [0.1, -0.2, 0.3]) and np.allclose(pose.rotation, turn.as_matrix(), atol=1e-12)
 
 
-@pytest.mark.parametrize("field, value, words", [
-    ("position", np.nan, "not finite"), ("orientation", np.inf, "not finite"), ("orientation", 0.5, "length 1")])
+@pytest.mark.parametrize(
+    "field, value, words",
+    [("position", np.nan, "not finite"), ("orientation", np.inf, "not finite"), ("orientation", 0.5, "length 1")],
+)
 def test_what_is_no_pose_is_refused(field, value, words):
     message = stamped(Pose(np.zeros(3), np.eye(3)), "base", Time()).pose
     getattr(message, field).x = value

@@ -216,8 +216,11 @@ def make_driver(domain):
     from vla_sd_ros.nodes.parameters import ParameterSpec
 
     class Driver(DriverNode):
-        TABLE = (ParameterSpec("base_frame", "base", "", read_only=True),
-                 ParameterSpec("joint_names", ["joint"], "", read_only=True), *SHARED)
+        TABLE = (
+            ParameterSpec("base_frame", "base", "", read_only=True),
+            ParameterSpec("joint_names", ["joint"], "", read_only=True),
+            *SHARED,
+        )
 
         def connect(self):
             self.robot = StandinRobot()

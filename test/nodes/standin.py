@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Goals and Inputs see of a node, and a clock that a test sets: no executor, no DDS."""
+
 from collections import deque
 from types import SimpleNamespace
 

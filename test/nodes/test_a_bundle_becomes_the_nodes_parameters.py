@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """policy.adapted gives vla_node decoder, settings and key of a bundle; on a real arm no policy of the simulator is configured."""
+
 import re
 import sys
 from pathlib import Path
@@ -46,8 +47,9 @@ def configured():
         node = VlaNode(context=context, namespace="/vla", parameter_overrides=given)
         made.append((node, context))
         logger = node.get_logger()
-        node.get_logger = lambda: type("Log", (), {
-            "error": lambda self, text: said.append(text), "__getattr__": lambda self, name: getattr(logger, name)})()
+        node.get_logger = lambda: type(
+            "Log", (), {"error": lambda self, text: said.append(text), "__getattr__": lambda self, name: getattr(logger, name)}
+        )()
         node.trigger_configure()
         return node, said
 
@@ -60,28 +62,43 @@ def configured():
 
 
 def test_the_bundle_is_taken_whole(made, configured):
-    node, said = configured(**{"policy.checkpoint": str(made / "openvla"), "policy.adapted": str(made / "adapted"),
-                               "policy.real_arm": True, "decoder.name": "kerv"})
+    node, said = configured(
+        **{
+            "policy.checkpoint": str(made / "openvla"),
+            "policy.adapted": str(made / "adapted"),
+            "policy.real_arm": True,
+            "decoder.name": "kerv",
+        }
+    )
     assert (node.state, said) == ("inactive", [])
     choice = read(made / "adapted").choice
     assert node.get_parameter("decoder.name").value == node.brain.name == choice.decoder
     assert list(node.get_parameter("decoder.metric_length").value) == choice.settings.metric_length
     assert node.get_parameter("policy.unnorm_key").value == "bridge_orig"
     from rclpy.parameter import Parameter
+
     assert node.set_parameters([Parameter("decoder.name", value="heisd")])[0].successful  # it has drafter and database
     assert node.brain.name == "heisd"
 
 
-@pytest.mark.parametrize("parameters, sentence", [
-    ({"policy.checkpoint": "libero"}, "checkpoint 'libero' is a policy of the simulator, which a real arm must not follow: give the "
-                                      "policy that was trained for this arm with policy.checkpoint"),
-    ({"policy.checkpoint": "random-tiny-openvla"}, "is random weights, which a real arm must not follow"),
-    ({"policy.checkpoint": ""}, "no policy is named: give the one that was trained for this arm"),
-    ({"policy.checkpoint": "libero", "policy.real_arm": False, "policy.adapted": "{made}/adapted"},
-     "was made for the checkpoint openvla"),
-    ({"policy.checkpoint": "libero", "policy.adapted": "{made}/nothing"}, "there is no bundle in"),
-    ({"policy.remote": "ws://127.0.0.1:1", "policy.adapted": "{made}/adapted"}, "leave it or policy.remote empty"),
-])
+@pytest.mark.parametrize(
+    "parameters, sentence",
+    [
+        (
+            {"policy.checkpoint": "libero"},
+            "checkpoint 'libero' is a policy of the simulator, which a real arm must not follow: give the "
+            "policy that was trained for this arm with policy.checkpoint",
+        ),
+        ({"policy.checkpoint": "random-tiny-openvla"}, "is random weights, which a real arm must not follow"),
+        ({"policy.checkpoint": ""}, "no policy is named: give the one that was trained for this arm"),
+        (
+            {"policy.checkpoint": "libero", "policy.real_arm": False, "policy.adapted": "{made}/adapted"},
+            "was made for the checkpoint openvla",
+        ),
+        ({"policy.checkpoint": "libero", "policy.adapted": "{made}/nothing"}, "there is no bundle in"),
+        ({"policy.remote": "ws://127.0.0.1:1", "policy.adapted": "{made}/adapted"}, "leave it or policy.remote empty"),
+    ],
+)
 def test_what_a_real_arm_must_not_follow_is_refused_in_one_sentence(made, configured, parameters, sentence):
     given = {name: value.format(made=made) if isinstance(value, str) else value for name, value in parameters.items()}
     node, said = configured(**{"policy.real_arm": True} | given)

@@ -10,13 +10,22 @@ from vla_sd_ros.control.codes import Code
 
 CHANGES = {
     "another tip": ('xyz="0 0 0.2104"', 'xyz="0.1 0 0.3104"'),
-    "another base": ('<link name="panda_link0"/>', '<link name="world"/><link name="panda_link0"/><joint name="mount" type="fixed">'
-                     '<parent link="world"/><child link="panda_link0"/><origin xyz="0.3 0 0.3" rpy="0 0 1"/></joint>'),
+    "another base": (
+        '<link name="panda_link0"/>',
+        '<link name="world"/><link name="panda_link0"/><joint name="mount" type="fixed">'
+        '<parent link="world"/><child link="panda_link0"/><origin xyz="0.3 0 0.3" rpy="0 0 1"/></joint>',
+    ),
     "no such tip": ('"panda_tcp"', '"other_tcp"'),
     "no XML": ("<robot", "robot"),
-    "5000 links": ("</robot>", "".join(f'<link name="l{i}"/><joint name="j{i}" type="fixed"><parent link="'
-                                       f'{f"l{i - 1}" if i else "panda_tcp"}"/><child link="l{i}"/></joint>'
-                                       for i in range(5000)) + "</robot>"),
+    "5000 links": (
+        "</robot>",
+        "".join(
+            f'<link name="l{i}"/><joint name="j{i}" type="fixed"><parent link="'
+            f'{f"l{i - 1}" if i else "panda_tcp"}"/><child link="l{i}"/></joint>'
+            for i in range(5000)
+        )
+        + "</robot>",
+    ),
 }
 
 
@@ -52,4 +61,4 @@ def test_the_new_one_is_taken_at_the_next_activation(arm):
     arm.lifecycle("deactivate", "activate")
     arm.measure()
     moved = arm.node.controller.measured.position - arm.tip
-    np.testing.assert_allclose(np.linalg.norm(moved), 0.1, atol=1e-6)   # in base_frame still, with the longer tip
+    np.testing.assert_allclose(np.linalg.norm(moved), 0.1, atol=1e-6)  # in base_frame still, with the longer tip

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """~/home and ~/home_gripper of a driver move nothing while arm_node is held, in dry_run or without its enabling switch, nor
 without arm_node; what begins meanwhile ends the way home. A fault of the robot forbids nothing, and ~/recover is always there."""
+
 import time
 
 import pytest

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A driver's robot is told that the target stands as soon as no more come, not only when it is to rest."""
+
 from types import SimpleNamespace
 
 import numpy as np

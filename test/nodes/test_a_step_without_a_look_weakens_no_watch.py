@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where steps do without a look at their image, vla_node watches the camera as before: one that stops, freezes or goes dark holds
 the arm and ends the goal at the same time; and after a hold, or an image that comes late, the next image is looked at."""
+
 from types import SimpleNamespace
 
 import numpy as np
@@ -98,8 +99,14 @@ class Robot:
         return held, round(self.clock.time - begin, 3), self.run.ending.code
 
 
-@pytest.mark.parametrize("trouble, code", [
-    ({"camera": False}, GoalCode.IMAGE_STALE), ({"frozen": True}, GoalCode.IMAGE_FROZEN), ({"contrast": 0.0}, GoalCode.IMAGE_BLANK)])
+@pytest.mark.parametrize(
+    "trouble, code",
+    [
+        ({"camera": False}, GoalCode.IMAGE_STALE),
+        ({"frozen": True}, GoalCode.IMAGE_FROZEN),
+        ({"contrast": 0.0}, GoalCode.IMAGE_BLANK),
+    ],
+)
 def test_a_camera_that_fails_ends_the_goal_as_before(vla, trouble, code):
     told = []
     for settings in (LOOKS, AHEAD):

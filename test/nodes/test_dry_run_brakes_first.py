@@ -27,5 +27,5 @@ def test_the_target_comes_to_rest_before_it_is_silent_and_nothing_leaps_when_it_
     arm.drive(2, goal=2, translation=(0.05, 0.0, 0.0))
     assert not arm.status.moving and len(arm.sent) == silent, "nor does it set out on the arm by itself"
     arm.drive(2, goal=3, translation=(0.05, 0.0, 0.0))
-    assert np.linalg.norm(np.diff(arm.path[silent - 1:], axis=0), axis=1).max() < 0.6 * 0.03
+    assert np.linalg.norm(np.diff(arm.path[silent - 1 :], axis=0), axis=1).max() < 0.6 * 0.03
     assert arm.path[-1][0] > arm.path[silent - 1][0] + 0.01

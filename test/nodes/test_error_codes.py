@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The error codes that vla_node decides with are those of the action's definition."""
+
 import pytest
 
 from vla_sd_ros.watching.goal import ARM_FAULTS, GoalCode

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A goal ends once, the arm holds with it, and nothing of it moves the arm afterwards; by a clock that the test sets."""
+
 from types import SimpleNamespace
 
 import numpy as np
@@ -88,11 +89,17 @@ def test_a_cancelled_goal_holds_and_cannot_be_cancelled_again(bench):
     assert bench.answer(handle).error_code == GoalCode.CANCELED and handle.ended == "canceled" and bench.commands[-1].hold
 
 
-@pytest.mark.parametrize("state, sentence, published, ended", [
-    (TaskSuccess.SUCCESS, "", +0.1, GoalCode.NONE), (TaskSuccess.FAILURE, "", +0.1, GoalCode.TASK_FAILED),
-    (TaskSuccess.SUCCESS, "Pick up the milk!", +0.1, GoalCode.NONE),
-    (TaskSuccess.SUCCESS, "", -0.1, None), (TaskSuccess.SUCCESS, "open the drawer", +0.1, None)],
-    ids=["success", "failure", "of this sentence", "from before the goal", "of another sentence"])
+@pytest.mark.parametrize(
+    "state, sentence, published, ended",
+    [
+        (TaskSuccess.SUCCESS, "", +0.1, GoalCode.NONE),
+        (TaskSuccess.FAILURE, "", +0.1, GoalCode.TASK_FAILED),
+        (TaskSuccess.SUCCESS, "Pick up the milk!", +0.1, GoalCode.NONE),
+        (TaskSuccess.SUCCESS, "", -0.1, None),
+        (TaskSuccess.SUCCESS, "open the drawer", +0.1, None),
+    ],
+    ids=["success", "failure", "of this sentence", "from before the goal", "of another sentence"],
+)
 def test_success_is_of_this_goal(bench, state, sentence, published, ended):
     run, _ = bench.accept()
     message = TaskSuccess(state=state, instruction=sentence, message="the butter was moved")
@@ -116,8 +123,9 @@ def test_a_stale_image_holds_and_then_ends_the_goal(bench):
     assert run.ending.code == GoalCode.IMAGE_STALE and len(bench.commands) == 2
 
 
-@pytest.mark.parametrize("state, active, sentence", [
-    ("configuring", False, "still loading the model"), ("inactive", False, "is inactive, not active")])
+@pytest.mark.parametrize(
+    "state, active, sentence", [("configuring", False, "still loading the model"), ("inactive", False, "is inactive, not active")]
+)
 def test_a_node_that_is_not_active_says_so(bench, state, active, sentence):
     bench.node.state, bench.node.active = state, active
     assert sentence in bench.goals.objection(ExecuteInstruction.Goal(instruction="pick up the milk"))
@@ -125,7 +133,7 @@ def test_a_node_that_is_not_active_says_so(bench, state, active, sentence):
 
 def test_a_goal_that_comes_as_the_node_is_deactivated_ends_at_once(bench):
     def unknown_words(instruction: str) -> list[str]:
-        bench.node.active = False       # after the goal was looked at
+        bench.node.active = False  # after the goal was looked at
         return []
 
     bench.node.brain = SimpleNamespace(unknown_words=unknown_words, too_long=lambda sentence: "")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """goal_recorder over DDS: a goal's bag, the service ~/mark, the verdict that ends the goal, and the report."""
+
 import json
 import sys
 import time
@@ -30,8 +31,11 @@ def bench(tmp_path):
 
     class Bench:
         folder = tmp_path / "runs"
-        recorder = GoalRecorder(context=context, namespace="/vla", parameter_overrides=[
-            Parameter("folder", value=str(tmp_path / "runs")), Parameter("patience", value=20.0)])
+        recorder = GoalRecorder(
+            context=context,
+            namespace="/vla",
+            parameter_overrides=[Parameter("folder", value=str(tmp_path / "runs")), Parameter("patience", value=20.0)],
+        )
         other = rclpy.create_node("other", context=context, namespace="/vla")
         goals = other.create_publisher(RunningGoal, "goal", LATCHED)
         images, steps = other.create_publisher(Image, "image", 10), other.create_publisher(DecodeStep, "decode", 10)
@@ -68,8 +72,9 @@ def bench(tmp_path):
     made.other.create_subscription(TaskSuccess, "task_success", made.verdicts.append, LATCHED)
     executor.add_node(made.recorder)
     executor.add_node(made.other)
-    made.spin(lambda: made.marks.service_is_ready() and made.images.get_subscription_count() and
-              made.steps.get_subscription_count())
+    made.spin(
+        lambda: made.marks.service_is_ready() and made.images.get_subscription_count() and made.steps.get_subscription_count()
+    )
     yield made
     made.recorder.stop()
     executor.shutdown()

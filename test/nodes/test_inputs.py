@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What vla_node heard is as old as its stamps and arrivals say, and nothing of it outlives a cleanup; by a clock that the test
 sets."""
+
 import numpy as np
 import pytest
 
@@ -62,9 +63,11 @@ def put(node, topic: str, message, waited: float = 0.0) -> None:
     node.subscriptions[topic].waiting.append((message, round(1e9 * (NOW - waited))))
 
 
-@pytest.mark.parametrize("stamp, waited, age", [
-    (NOW - 0.3, 0.0, 0.3), (NOW - 0.1, 0.5, 0.5), (0.0, 0.2, 0.2), (NOW + 2.0, 0.0, -2.0)],
-    ids=["by its stamp", "by its arrival", "without a stamp", "ahead of the clock"])
+@pytest.mark.parametrize(
+    "stamp, waited, age",
+    [(NOW - 0.3, 0.0, 0.3), (NOW - 0.1, 0.5, 0.5), (0.0, 0.2, 0.2), (NOW + 2.0, 0.0, -2.0)],
+    ids=["by its stamp", "by its arrival", "without a stamp", "ahead of the clock"],
+)
 def test_ages(heard, node, stamp, waited, age):
     put(node, "image", stamped(Image, stamp, encoding="rgb8"), waited)
     put(node, "joint_states", stamped(JointState, stamp, name=["a"], position=[0.5]), waited)
@@ -103,7 +106,7 @@ def test_the_advice_about_silence_is_the_cameras(heard, node):
     assert heard.image_advice() == "nobody publishes /image"
     put(node, "image", stamped(Image, NOW - 30.0, encoding="rgb8"))
     heard.poll()
-    assert heard.image_advice() == "check the publisher and its clock"      # one comes, with the stamps of another clock
+    assert heard.image_advice() == "check the publisher and its clock"  # one comes, with the stamps of another clock
 
 
 def test_nothing_is_left_after_a_close(heard, node):

@@ -40,9 +40,13 @@ def test_a_frame_of_control_characters(arm):
     assert_told(arm, Code.COMMAND_INVALID, r"'panda_link0\n\x1b[2J\x07'")
 
 
-@pytest.mark.parametrize("change, words", [
-    (('velocity="2"', 'velocity="0"'), "allows joint 'panda_joint1' a velocity of 0"),
-    (('"panda_joint4"', '"panda_joint3"'), "2 joints are called 'panda_joint3'")])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (('velocity="2"', 'velocity="0"'), "allows joint 'panda_joint1' a velocity of 0"),
+        (('"panda_joint4"', '"panda_joint3"'), "2 joints are called 'panda_joint3'"),
+    ],
+)
 def test_a_description_in_which_the_arm_cannot_move(make_arm, change, words):
     arm = make_arm().start(urdf().replace(*change))
     arm.run(0.3)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One colour tells nothing, whichever it is, with noise and unevenly lit; scenes do, even dim ones."""
+
 from pathlib import Path
 
 import cv2
@@ -7,13 +8,20 @@ import numpy as np
 import pytest
 
 import vla_sd_ros
-from vla_sd_ros.watching.picture import contrast
 from vla_sd_ros.nodes.vla_node import VlaNode
+from vla_sd_ros.watching.picture import contrast
 
 LIMIT = next(spec.default for spec in VlaNode.TABLE if spec.name == "image.min_contrast")
 SIZES = [(160, 160), (256, 256), (480, 640), (720, 1280)]
-COLOURS = {"green": (0, 255, 0), "blue": (0, 0, 255), "magenta": (255, 0, 255), "skin": (190, 80, 60), "grey": (128, 128, 128),
-           "black": (0, 0, 0), "white": (255, 255, 255)}
+COLOURS = {
+    "green": (0, 255, 0),
+    "blue": (0, 0, 255),
+    "magenta": (255, 0, 255),
+    "skin": (190, 80, 60),
+    "grey": (128, 128, 128),
+    "black": (0, 0, 0),
+    "white": (255, 255, 255),
+}
 SCENE = cv2.imread(str(Path(vla_sd_ros.__file__).with_name("example.jpg")))[..., ::-1]
 
 
@@ -22,7 +30,7 @@ SCENE = cv2.imread(str(Path(vla_sd_ros.__file__).with_name("example.jpg")))[...,
 @pytest.mark.parametrize("noise", [0, 5, 20])
 @pytest.mark.parametrize("vignette", [0.0, 0.3])
 def test_one_colour_with_noise_and_darker_edges_tells_nothing(size, colour, noise, vignette):
-    y, x = np.mgrid[-1:1:size[0] * 1j, -1:1:size[1] * 1j]
+    y, x = np.mgrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j]
     lit = np.array(COLOURS[colour]) * (1.0 - vignette * (x * x + y * y + 0.5 * x) / 2)[..., None]
     noisy = lit + np.random.default_rng(0).normal(0.0, noise, lit.shape)
     assert contrast(np.clip(noisy, 0, 255).astype(np.uint8)) < LIMIT

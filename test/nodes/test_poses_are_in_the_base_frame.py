@@ -4,8 +4,11 @@
 import numpy as np
 from panda import urdf
 
-WORLD = urdf().replace("</robot>", '<link name="world"/><joint name="mount" type="fixed"><parent link="world"/>'
-                       '<child link="panda_link0"/><origin xyz="0.2 0 0.75" rpy="0 0 1.5707963"/></joint></robot>')
+WORLD = urdf().replace(
+    "</robot>",
+    '<link name="world"/><joint name="mount" type="fixed"><parent link="world"/>'
+    '<child link="panda_link0"/><origin xyz="0.2 0 0.75" rpy="0 0 1.5707963"/></joint></robot>',
+)
 
 
 def test_commands_move_the_arm_along_its_base_and_the_box_is_the_bases(make_arm):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A second publisher of the arm's joints near the true ones ends the goal; one of the fingers alone, on the same topic, does not."""
+
 import numpy as np
 
 from vla_sd_ros.control.codes import Code

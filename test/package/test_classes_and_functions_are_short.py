@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """No class is over 250 lines; no function is over 40, unless a comment above it begins with "Longer" and says why."""
+
 import ast
 from pathlib import Path
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each dependency has a line in docs/dependencies.md, a pin in the constraints, and the pin lies in setup.py's range."""
+
 import re
 from importlib.metadata import requires
 from pathlib import Path

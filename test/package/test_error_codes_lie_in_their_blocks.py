@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Error codes are distinct and lie in the reserved blocks that ExecuteInstruction.action names."""
+
 import re
 from pathlib import Path
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each field of each message has a comment, and each message file is built."""
+
 import re
 from pathlib import Path
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """launch/, config/ and the nodes are found through the ament index, as launch and `ros2 run` look for them."""
+
 import os
 import shutil
 import subprocess

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nothing that this package reads can run code of whoever made the file: weights, arrays, parameters, states of trainings."""
+
 import ast
 import os
 import subprocess
@@ -12,8 +13,13 @@ import torch
 from vla_sd_ros.policy import weights
 
 SOURCES = [*(Path(__file__).parents[2] / "src").rglob("*.py"), *(Path(__file__).parents[2] / "benchmarks").rglob("*.py")]
-FORBIDDEN = {"pickle": {"load", "loads", "Unpickler"}, "dill": {"load", "loads"}, "joblib": {"load"}, "marshal": {"load", "loads"},
-             "yaml": {"load", "load_all", "full_load", "unsafe_load"}}
+FORBIDDEN = {
+    "pickle": {"load", "loads", "Unpickler"},
+    "dill": {"load", "loads"},
+    "joblib": {"load"},
+    "marshal": {"load", "loads"},
+    "yaml": {"load", "load_all", "full_load", "unsafe_load"},
+}
 
 
 def objections(tree: ast.AST) -> list[str]:
@@ -23,8 +29,13 @@ def objections(tree: ast.AST) -> list[str]:
             continue
         module, name = call.func.value.id, call.func.attr
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-        if (name in FORBIDDEN.get(module, ()) or (module, name) == ("torch", "load") and given.get("weights_only") != "True"
-                or (module, name) == ("np", "load") and given.get("allow_pickle", "False") != "False"):
+        if (
+            name in FORBIDDEN.get(module, ())
+            or (module, name) == ("torch", "load")
+            and given.get("weights_only") != "True"
+            or (module, name) == ("np", "load")
+            and given.get("allow_pickle", "False") != "False"
+        ):
             found.append(ast.unparse(call))
     return found
 

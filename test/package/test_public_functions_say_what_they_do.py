@@ -3,6 +3,7 @@
 
 That is in a base class, or in the protocol whose methods the class has. Functions and classes are held to it by ruff.
 """
+
 import ast
 from pathlib import Path
 
@@ -11,8 +12,11 @@ SOURCE = Path(__file__).parents[2] / "src" / "vla_sd_ros"
 
 def methods(class_: ast.ClassDef) -> dict[str, bool]:
     """Public methods by name, and whether each has a docstring."""
-    return {node.name: bool(ast.get_docstring(node)) for node in class_.body
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_")}
+    return {
+        node.name: bool(ast.get_docstring(node))
+        for node in class_.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_")
+    }
 
 
 def names_of_bases(class_: ast.ClassDef) -> list[str]:
@@ -37,8 +41,11 @@ def undocumented(modules: dict[str, ast.Module]) -> list[str]:
         has = {name for one in (class_, *above) for name in methods(one)}
         above += [protocol for protocol in protocols if methods(protocol).keys() <= has]
         promised = {name for one in above for name, documented in methods(one).items() if documented}
-        found += [f"{path}:{class_.name}.{name}" for name, documented in methods(class_).items()
-                  if not documented and name not in promised]
+        found += [
+            f"{path}:{class_.name}.{name}"
+            for name, documented in methods(class_).items()
+            if not documented and name not in promised
+        ]
     return found
 
 
@@ -47,8 +54,10 @@ def test_every_public_method_is_documented():
 
 
 def test_the_check_tells_a_kept_promise_from_a_silent_method():
-    source = ('class Arm(Protocol):\n    def send(self):\n        "Sends."\n    def rest(self):\n        "Rests."\n'
-              "class Whole:\n    def send(self): ...\n    def rest(self): ...\n    def more(self): ...\n"
-              "class Half:\n    def send(self): ...\n"
-              "class Heir(Whole):\n    def rest(self): ...\n    def _own(self): ...\n")
+    source = (
+        'class Arm(Protocol):\n    def send(self):\n        "Sends."\n    def rest(self):\n        "Rests."\n'
+        "class Whole:\n    def send(self): ...\n    def rest(self): ...\n    def more(self): ...\n"
+        "class Half:\n    def send(self): ...\n"
+        "class Heir(Whole):\n    def rest(self): ...\n    def _own(self): ...\n"
+    )
     assert undocumented({"a.py": ast.parse(source)}) == ["a.py:Whole.more", "a.py:Half.send"]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rooms that CONTRIBUTING names import nothing of ROS, and no room that does, so that they run and are tested without."""
+
 import ast
 import re
 from pathlib import Path
@@ -10,8 +11,10 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "vla_sd_ros"
 RULE = re.search(r"\*\*Rooms without ROS stay so\*\*: (.+?) import", (ROOT / "CONTRIBUTING.md").read_text(), re.S)[1]
 ROOMS = re.findall(r"`(\w+)`", RULE)
-OF_ROS = re.compile(r"rclpy|ament_index_python|launch\b|"
-                    r"\w+_msgs\b|rosidl|vla_sd_ros\.(nodes|arms|messages(?!\.(images|stamps)\b)|client|bringup|launching)\b")
+OF_ROS = re.compile(
+    r"rclpy|ament_index_python|launch\b|"
+    r"\w+_msgs\b|rosidl|vla_sd_ros\.(nodes|arms|messages(?!\.(images|stamps)\b)|client|bringup|launching)\b"
+)
 DUCKS = "messages/images.py", "messages/stamps.py"  # which take messages as they come, and import none
 
 

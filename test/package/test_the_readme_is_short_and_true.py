@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A reader of two minutes: a picture, a table of measured results, links and paths that lead somewhere, in 150 lines."""
+
 import json
 import re
 import sys
@@ -28,13 +29,20 @@ def test_its_results_are_those_that_were_measured(monkeypatch):
 
     assert model_card.filled(README, model_card.readme_table()) == README
     results = ROOT / "benchmarks" / "results"
-    measured = {decoder: json.loads((results / f"{name}.json").read_text())["decoders"][decoder]
-                for name, decoder, _ in model_card.README_ROWS if name.startswith("decoders_libero_object")}
+    measured = {
+        decoder: json.loads((results / f"{name}.json").read_text())["decoders"][decoder]
+        for name, decoder, _ in model_card.README_ROWS
+        if name.startswith("decoders_libero_object")
+    }
     rows = re.findall(r"^\| libero_object \| `(\w+)`[^|]* \| (\d+)% \| .* \| ([\d.]+) ms \|", README, re.M)
     assert len(rows) >= 3
     assert {name: (float(success) / 100, float(latency)) for name, success, latency in rows} == {
-        name: (pytest.approx(measured[name]["success_rate"], abs=0.005),
-               pytest.approx(measured[name]["latency_ms"]["median"], abs=0.05)) for name, *_ in rows}
+        name: (
+            pytest.approx(measured[name]["success_rate"], abs=0.005),
+            pytest.approx(measured[name]["latency_ms"]["median"], abs=0.05),
+        )
+        for name, *_ in rows
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -50,7 +58,8 @@ def test_every_page_is_in_the_site():
     listed = {page for part in navigation for pages in part.values() for page in ([pages] if isinstance(pages, str) else pages)}
     assert {path.name for path in (ROOT / "docs").glob("*.md")} <= listed
     assert {Path(link).name for link in LINK.findall(README) if link.startswith("docs/") and link.endswith(".md")} == {
-        path.name for path in (ROOT / "docs").glob("*.md")}, "the README links each page"
+        path.name for path in (ROOT / "docs").glob("*.md")
+    }, "the README links each page"
 
 
 def test_the_reference_has_every_parameter_and_every_message(monkeypatch):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One version in package.xml, setup.py, the changelog and the package of the messages."""
+
 import re
 import tomllib
 from importlib.metadata import version
@@ -15,8 +16,10 @@ def test_versions_agree():
         "setup.py": version("vla_sd_ros"),
         "CHANGELOG.rst": re.search(r"^(\d+\.\d+\.\d+) \(.*\)\n-+$", (ROOT / "CHANGELOG.rst").read_text(), re.M)[1],
         "msg/package.xml": ElementTree.parse(ROOT / "msg" / "package.xml").findtext("version"),
-        **{route: tomllib.loads((ROOT / route / "pyproject.toml").read_text())["project"]["version"]
-           for route in ("msg", "msg/kilted")},
+        **{
+            route: tomllib.loads((ROOT / route / "pyproject.toml").read_text())["project"]["version"]
+            for route in ("msg", "msg/kilted")
+        },
     }
     assert len(set(versions.values())) == 1, versions
 

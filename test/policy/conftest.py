@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small OpenVLA checkpoint for the tests of its loading; see openvla_checkpoint.py."""
+
 import sys
 from pathlib import Path
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small OpenVLA checkpoint, written by the layout that published ones have and without any code of the loader."""
+
 import json
 from math import prod
 from pathlib import Path
@@ -10,34 +11,140 @@ from tokenizers import Tokenizer, decoders, models, normalizers, processors
 
 GOLDEN = {
     "pick up the black bowl between the plate and the ramekin and place it on the plate": [
-        1, 512, 29901, 1724, 3158, 881, 278, 19964, 2125, 304, 5839, 701, 278, 4628, 12580, 29880, 1546, 278, 15284, 322, 278,
-        364, 420, 9089, 322, 2058, 372, 373, 278, 15284, 29973, 13, 3744, 29901, 29871],
+        1,
+        512,
+        29901,
+        1724,
+        3158,
+        881,
+        278,
+        19964,
+        2125,
+        304,
+        5839,
+        701,
+        278,
+        4628,
+        12580,
+        29880,
+        1546,
+        278,
+        15284,
+        322,
+        278,
+        364,
+        420,
+        9089,
+        322,
+        2058,
+        372,
+        373,
+        278,
+        15284,
+        29973,
+        13,
+        3744,
+        29901,
+        29871,
+    ],
     "put both the alphabet soup and the tomato sauce in the basket": [
-        1, 512, 29901, 1724, 3158, 881, 278, 19964, 2125, 304, 1925, 1716, 278, 22968, 22300, 322, 278, 6454, 1219, 12507, 346,
-        297, 278, 25972, 29973, 13, 3744, 29901, 29871],
+        1,
+        512,
+        29901,
+        1724,
+        3158,
+        881,
+        278,
+        19964,
+        2125,
+        304,
+        1925,
+        1716,
+        278,
+        22968,
+        22300,
+        322,
+        278,
+        6454,
+        1219,
+        12507,
+        346,
+        297,
+        278,
+        25972,
+        29973,
+        13,
+        3744,
+        29901,
+        29871,
+    ],
 }
 # Llama-2's pieces that these prompts need; ▁ is the space before a word
 PIECES = {
-    "▁In": 512, "▁What": 1724, "▁action": 3158, "▁should": 881, "▁the": 278, "▁robot": 19964, "▁take": 2125, "▁to": 304,
-    "▁pick": 5839, "▁up": 701, "▁black": 4628, "▁bow": 12580, "▁between": 1546, "▁plate": 15284, "▁and": 322, "▁r": 364,
-    "▁place": 2058, "▁it": 372, "▁on": 373, "▁put": 1925, "▁both": 1716, "▁alphabet": 22968, "▁soup": 22300, "▁tom": 6454,
-    "▁sau": 12507, "▁in": 297, "▁basket": 25972, "ame": 420, "kin": 9089, "ato": 1219, "ce": 346, "Out": 3744,
-    ":": 29901, "?": 29973, "l": 29880, "▁": 29871,
+    "▁In": 512,
+    "▁What": 1724,
+    "▁action": 3158,
+    "▁should": 881,
+    "▁the": 278,
+    "▁robot": 19964,
+    "▁take": 2125,
+    "▁to": 304,
+    "▁pick": 5839,
+    "▁up": 701,
+    "▁black": 4628,
+    "▁bow": 12580,
+    "▁between": 1546,
+    "▁plate": 15284,
+    "▁and": 322,
+    "▁r": 364,
+    "▁place": 2058,
+    "▁it": 372,
+    "▁on": 373,
+    "▁put": 1925,
+    "▁both": 1716,
+    "▁alphabet": 22968,
+    "▁soup": 22300,
+    "▁tom": 6454,
+    "▁sau": 12507,
+    "▁in": 297,
+    "▁basket": 25972,
+    "ame": 420,
+    "kin": 9089,
+    "ato": 1219,
+    "ce": 346,
+    "Out": 3744,
+    ":": 29901,
+    "?": 29973,
+    "l": 29880,
+    "▁": 29871,
 }
-Q01 = [-0.0287273, -0.0417035, -0.0260939, -0.0809211, -0.0928870, -0.2071828, 0.0]     # bridge_orig
+Q01 = [-0.0287273, -0.0417035, -0.0260939, -0.0809211, -0.0928870, -0.2071828, 0.0]  # bridge_orig
 Q99 = [0.0283097, 0.0408553, 0.0401616, 0.0819205, 0.0779285, 0.2038257, 1.0]
 BRIDGE = {"action": {"q01": Q01, "q99": Q99, "mask": [True] * 6 + [False], "mean": [0.0] * 7}, "num_transitions": 2}
 DINO = {"width": 32, "depth": 4, "heads": 4, "mlp_width": 48, "prefix": 5, "layer_scale": True}
 SIGLIP = {"width": 24, "depth": 5, "heads": 2, "mlp_width": 40}
 TEXT = {
-    "model_type": "llama", "vocab_size": 32064, "hidden_size": 32, "intermediate_size": 56, "num_hidden_layers": 3,
-    "num_attention_heads": 4, "pad_token_id": 32000, "torch_dtype": "bfloat16",
+    "model_type": "llama",
+    "vocab_size": 32064,
+    "hidden_size": 32,
+    "intermediate_size": 56,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "pad_token_id": 32000,
+    "torch_dtype": "bfloat16",
 }
 SIZE, PATCH = 28, 7
 CONFIG = {
-    "model_type": "openvla", "arch_specifier": "no-align+fused-gelu-mlp", "vision_backbone_id": "dinosiglip-vit-so-224px",
-    "llm_backbone_id": "llama2-7b-pure", "use_fused_vision_backbone": True, "image_resize_strategy": "resize-naive",
-    "pad_token_id": 32000, "pad_to_multiple_of": 64, "n_action_bins": 256, "norm_stats": {"bridge_orig": BRIDGE},
+    "model_type": "openvla",
+    "arch_specifier": "no-align+fused-gelu-mlp",
+    "vision_backbone_id": "dinosiglip-vit-so-224px",
+    "llm_backbone_id": "llama2-7b-pure",
+    "use_fused_vision_backbone": True,
+    "image_resize_strategy": "resize-naive",
+    "pad_token_id": 32000,
+    "pad_to_multiple_of": 64,
+    "n_action_bins": 256,
+    "norm_stats": {"bridge_orig": BRIDGE},
     "text_config": TEXT,
     "vision_config": {"image_size": SIZE, "patch_size": PATCH, "featurizer": DINO, "fused_featurizer": SIGLIP},
 }
@@ -46,13 +153,20 @@ CONFIG = {
 def tower_shapes(width, depth, mlp_width, **_) -> dict:
     """What both of timm's towers have."""
     shapes = {
-        "pos_embed": (1, (SIZE // PATCH) ** 2, width), "patch_embed.proj.weight": (width, 3, PATCH, PATCH),
-        "patch_embed.proj.bias": (width,), "norm.weight": (width,), "norm.bias": (width,),
+        "pos_embed": (1, (SIZE // PATCH) ** 2, width),
+        "patch_embed.proj.weight": (width, 3, PATCH, PATCH),
+        "patch_embed.proj.bias": (width,),
+        "norm.weight": (width,),
+        "norm.bias": (width,),
     }
     for i in range(depth):
         for name, shape in {
-            "norm1": (width,), "attn.qkv": (3 * width, width), "attn.proj": (width, width), "norm2": (width,),
-            "mlp.fc1": (mlp_width, width), "mlp.fc2": (width, mlp_width),
+            "norm1": (width,),
+            "attn.qkv": (3 * width, width),
+            "attn.proj": (width, width),
+            "norm2": (width,),
+            "mlp.fc1": (mlp_width, width),
+            "mlp.fc2": (width, mlp_width),
         }.items():
             shapes[f"blocks.{i}.{name}.weight"], shapes[f"blocks.{i}.{name}.bias"] = shape, shape[:1]
     return shapes
@@ -67,8 +181,12 @@ def shapes(text: dict = TEXT) -> dict:
     width, hidden = SIGLIP["width"], SIGLIP["mlp_width"]
     siglip["attn_pool.latent"] = (1, 1, width)
     for name, shape in {
-        "q": (width, width), "kv": (2 * width, width), "proj": (width, width), "norm": (width,),
-        "mlp.fc1": (hidden, width), "mlp.fc2": (width, hidden),
+        "q": (width, width),
+        "kv": (2 * width, width),
+        "proj": (width, width),
+        "norm": (width,),
+        "mlp.fc1": (hidden, width),
+        "mlp.fc2": (width, hidden),
     }.items():
         siglip[f"attn_pool.{name}.weight"], siglip[f"attn_pool.{name}.bias"] = shape, shape[:1]
     features, size = DINO["width"] + SIGLIP["width"], text["hidden_size"]
@@ -127,7 +245,7 @@ def llama2_tokenizer() -> Tokenizer:
     vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2} | {f"<0x{byte:02X}>": 3 + byte for byte in range(256)} | PIECES
     merges = []
     for piece in PIECES:
-        for end in range(1, len(piece)):    # from left to right; pieces within words come last, so words win
+        for end in range(1, len(piece)):  # from left to right; pieces within words come last, so words win
             merge = piece[:end], piece[end]
             if merge not in merges:
                 merges.append(merge)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A test image that every library makes alike, and the sizes in which TensorFlow has prepared it."""
+
 import numpy as np
 
 SIZES = [(480, 640), (256, 256), (100, 150)]
-SUBSET = np.s_[3::13, 5::11]    # the pixels that are kept
+SUBSET = np.s_[3::13, 5::11]  # the pixels that are kept
 
 
 def pattern(height: int, width: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of a batch, of any prompts, drafts and committed lengths, get what the policy gives each of them alone."""
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ from vla_sd_ros.policy.draft import EMPTY, Draft, below, chain
 INSTRUCTIONS = ["pick up the milk", "put the bowl on the plate", "open the middle drawer of the cabinet and close it again"]
 TREE = Draft(np.array([3, 200, 7, 90, 12]), np.array([-1, 0, 0, -1, 3]))
 DRAFTS = [EMPTY, chain([5]), chain([250, 0, 128, 9, 77, 31]), TREE]
-PATHS = [[], [0], [0, 1], [0, 2]]       # of each draft, what is kept; the last one has to move
+PATHS = [[], [0], [0, 1], [0, 2]]  # of each draft, what is kept; the last one has to move
 
 
 @pytest.fixture(scope="module")

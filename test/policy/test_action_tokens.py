@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bins and values follow OpenVLA's arithmetic, exhaustively, and statistics invert."""
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vla_sd_ros.policy.actions import (ActionStatistics, check_units, decode, encode, read_statistics, statistics_of,
-                                       write_statistics)
+from vla_sd_ros.policy.actions import (
+    ActionStatistics,
+    check_units,
+    decode,
+    encode,
+    read_statistics,
+    statistics_of,
+    write_statistics,
+)
 
 
 def statistics(largest: float, dimension: int, masked: bool = True) -> ActionStatistics:
@@ -20,7 +28,7 @@ def statistics(largest: float, dimension: int, masked: bool = True) -> ActionSta
 
 def test_steps_in_other_units_than_metres_and_radians_are_told():
     check_units({"k": statistics(0.2, 1)}, "k", (0.25, 1.25))
-    check_units({"k": statistics(5.0, 6)}, "k", (0.25, 1.25))          # the gripper has no unit
+    check_units({"k": statistics(5.0, 6)}, "k", (0.25, 1.25))  # the gripper has no unit
     with pytest.raises(ValueError, match="hold steps of 0.94 m in z, more than 0.25 m"):
         check_units({"k": statistics(0.94, 2)}, "k", (0.25, 1.25))
     with pytest.raises(ValueError, match="hold steps of 20 rad in yaw, more than 1.25 rad"):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A checkpoint loads or is refused with one sentence that names what is wrong."""
+
 import json
 
 import pytest

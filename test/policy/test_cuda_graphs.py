@@ -3,6 +3,7 @@
 
 test_cuda_graphs_bookkeeping.py shows the same without a GPU, with a stand-in for the graphs.
 """
+
 import numpy as np
 import pytest
 import torch
@@ -32,7 +33,7 @@ def test_graphs_and_eager_passes_agree(monkeypatch):
     replayed = [passes(vla, *case) for case in cases]
     monkeypatch.setattr(vla, "_run", graphs.eager)
     masked = [passes(vla, *case) for case in cases]
-    vla._captured, vla._cache = False, vla.new_cache(None)      # as on a CPU: a causal pass without a mask
+    vla._captured, vla._cache = False, vla.new_cache(None)  # as on a CPU: a causal pass without a mask
     for case, *found in zip(cases, replayed, masked):
         for ours, others, expected in zip(*found, passes(vla, *case), strict=True):
             torch.testing.assert_close(ours, others, rtol=1e-4, atol=1e-4)

@@ -5,6 +5,7 @@ A stand-in records each operation while a graph is captured, with the very tenso
 again on the same memory: Python is not asked again, a number that it computed at capture stays as it was, outputs of one
 graph are overwritten with NaN when another one runs, and reading a value back on the host during a capture is an error.
 """
+
 import contextlib
 
 import numpy as np
@@ -30,7 +31,7 @@ class FakeGraph:
 
     def replay(self):
         self.replays += 1
-        for other in recorded:              # they share a pool of memory
+        for other in recorded:  # they share a pool of memory
             if other is not self:
                 for tensor in other.made():
                     tensor.fill_(torch.nan if tensor.is_floating_point() else 0)
@@ -41,8 +42,12 @@ class FakeGraph:
 
     def made(self) -> list[torch.Tensor]:
         """What is only this graph's: results that lie in no argument's memory."""
-        given = {t.untyped_storage().data_ptr() for _, arguments, _, _ in self.calls
-                 for t in tree_leaves(arguments) if isinstance(t, torch.Tensor)}
+        given = {
+            t.untyped_storage().data_ptr()
+            for _, arguments, _, _ in self.calls
+            for t in tree_leaves(arguments)
+            if isinstance(t, torch.Tensor)
+        }
         last = [t for *_, results in self.calls for t in tree_leaves(results) if isinstance(t, torch.Tensor)]
         return [t for t in last if t.untyped_storage().data_ptr() not in given]
 
@@ -80,8 +85,12 @@ class Stream:
 def fake_cuda(monkeypatch):
     recorded.clear()
     for name, value in {
-        "graph_pool_handle": lambda: (0, 1), "Stream": Stream, "current_stream": Stream, "CUDAGraph": FakeGraph,
-        "graph": capture, "stream": lambda stream: contextlib.nullcontext(),
+        "graph_pool_handle": lambda: (0, 1),
+        "Stream": Stream,
+        "current_stream": Stream,
+        "CUDAGraph": FakeGraph,
+        "graph": capture,
+        "stream": lambda stream: contextlib.nullcontext(),
         "device": lambda device: contextlib.nullcontext(),
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
@@ -115,8 +124,14 @@ def passes(vla, seed: int, instruction: str) -> list[torch.Tensor]:
     return [part for one in out for part in (one.logits, one.hidden)]
 
 
-CASES = [(0, "pick up the milk"), (1, "pick up the milk"), (2, "put the bowl on the plate"), (0, "pick up the milk"),
-         (3, "put both the alphabet soup and the tomato sauce in the basket"), (1, "pick up the milk")]
+CASES = [
+    (0, "pick up the milk"),
+    (1, "pick up the milk"),
+    (2, "put the bowl on the plate"),
+    (0, "pick up the milk"),
+    (3, "put both the alphabet soup and the tomato sauce in the basket"),
+    (1, "pick up the milk"),
+]
 
 
 def test_replays_agree_with_eager_passes(captured, plain):
@@ -129,11 +144,11 @@ def test_replays_agree_with_eager_passes(captured, plain):
 def test_a_pass_is_captured_once_for_all_places_in_the_cache(captured):
     passes(captured, *CASES[0])
     known = len(recorded)
-    assert known == 5           # vision; projector; prefill with six drafted; a tree of six; one token, which comes at two places
+    assert known == 5  # vision; projector; prefill with six drafted; a tree of six; one token, which comes at two places
     passes(captured, *CASES[1])
     assert len(recorded) == known and max(graph.replays for graph in recorded) == 4
     passes(captured, *CASES[2])
-    assert len(recorded) == known + 1       # a longer prompt: its prefill alone is new
+    assert len(recorded) == known + 1  # a longer prompt: its prefill alone is new
 
 
 def test_the_self_test_captures_what_a_motion_may_need(captured):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One pass over a draft tree gives each node what a pass over its own path alone would, and dropped nodes leave no trace."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A released drafter's file does what its authors' network does, written down here again; a wrong one is one sentence."""
+
 import math
 import os
 
@@ -13,11 +14,16 @@ from vla_sd_ros.policy.drafter import Budget, load_drafter
 
 HIDDEN, FEED_FORWARD, HEADS = 32, 64, 2  # of policy.write_random
 SHAPES = {
-    "fc.weight": (HIDDEN, 2 * HIDDEN), "fc.bias": (HIDDEN,),
-    "layers.0.self_attn.q_proj.weight": (HIDDEN, HIDDEN), "layers.0.self_attn.k_proj.weight": (HIDDEN, HIDDEN),
-    "layers.0.self_attn.v_proj.weight": (HIDDEN, HIDDEN), "layers.0.self_attn.o_proj.weight": (HIDDEN, HIDDEN),
-    "layers.0.mlp.gate_proj.weight": (FEED_FORWARD, HIDDEN), "layers.0.mlp.up_proj.weight": (FEED_FORWARD, HIDDEN),
-    "layers.0.mlp.down_proj.weight": (HIDDEN, FEED_FORWARD), "layers.0.post_attention_layernorm.weight": (HIDDEN,),
+    "fc.weight": (HIDDEN, 2 * HIDDEN),
+    "fc.bias": (HIDDEN,),
+    "layers.0.self_attn.q_proj.weight": (HIDDEN, HIDDEN),
+    "layers.0.self_attn.k_proj.weight": (HIDDEN, HIDDEN),
+    "layers.0.self_attn.v_proj.weight": (HIDDEN, HIDDEN),
+    "layers.0.self_attn.o_proj.weight": (HIDDEN, HIDDEN),
+    "layers.0.mlp.gate_proj.weight": (FEED_FORWARD, HIDDEN),
+    "layers.0.mlp.up_proj.weight": (FEED_FORWARD, HIDDEN),
+    "layers.0.mlp.down_proj.weight": (HIDDEN, FEED_FORWARD),
+    "layers.0.post_attention_layernorm.weight": (HIDDEN,),
 }
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The drafter's tree is the one that its rule names, found by plain enumeration; its cache always equals a fresh start."""
+
 import numpy as np
 import pytest
 import torch

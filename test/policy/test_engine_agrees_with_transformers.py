@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lean passes over the static cache give what transformers' own Llama gives, however the passes are cut."""
+
 import pytest
 import torch
 from hypothesis import given, settings

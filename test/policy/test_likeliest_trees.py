@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tree of the most probable beginnings is what sorting all of them gives, each after its parent."""
+
 import itertools
 
 import numpy as np

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loading takes the weights' size and one tensor more; of the host, for another device, only that one tensor."""
+
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ import torch
 from openvla_checkpoint import CONFIG, TEXT, random_tensors, shapes, write
 
 LARGE = TEXT | {"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 24}
-SLACK = 24e6    # allocator, headers, modules
+SLACK = 24e6  # allocator, headers, modules
 # In a process of its own: the highest resident memory during each load, beyond that before it [bytes].
 MEASURE = """
 import gc, json, sys, torch
@@ -55,7 +56,7 @@ def sizes_and_peaks(tmp_path_factory) -> tuple[int, int, dict]:
 
 def test_on_the_cpu_the_weights_and_one_tensor(sizes_and_peaks):
     total, largest, peaks = sizes_and_peaks
-    assert total > 2 * largest + 2 * SLACK      # or the bounds would prove nothing
+    assert total > 2 * largest + 2 * SLACK  # or the bounds would prove nothing
     assert total < peaks["as stored"] < total + largest + SLACK
     assert 2 * total < peaks["in single precision"] < 2 * total + 2 * largest + SLACK
 
@@ -63,4 +64,4 @@ def test_on_the_cpu_the_weights_and_one_tensor(sizes_and_peaks):
 def test_for_another_device_little_more_than_one_tensor(sizes_and_peaks):
     total, largest, peaks = sizes_and_peaks
     assert peaks["elsewhere"] < 2 * largest + SLACK
-    assert peaks.get("for a GPU", 0) < 3e9      # its driver's own memory is the most of it
+    assert peaks.get("for a GPU", 0) < 3e9  # its driver's own memory is the most of it

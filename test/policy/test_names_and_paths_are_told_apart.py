@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policy's name is one that is shipped, whatever lies in the current folder; a path has a / in it."""
+
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ def test_a_path_is_the_folder(here, path):
 
 
 def test_a_name_that_is_not_shipped_says_how_the_folder_is_given(here):
-    with pytest.raises(policy.CheckpointError, match="'mine' was not found: .*libero.*; for the directory that is here give ./mine"):
+    with pytest.raises(
+        policy.CheckpointError, match="'mine' was not found: .*libero.*; for the directory that is here give ./mine"
+    ):
         policy.load("mine")
     assert policy.load("./mine").unnorm_key == "random"

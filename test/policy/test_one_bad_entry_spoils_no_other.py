@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Of a checkpoint's statistics each entry stands for itself; a checkpoint may lie at home, and its units are checked."""
+
 import json
 
 import pytest
@@ -20,11 +21,16 @@ def write(checkpoint, **entries) -> None:
     (checkpoint / "dataset_statistics.json").write_text(json.dumps(entries))
 
 
-@pytest.mark.parametrize(("bad", "sentence"), [
-    ({"action": {"q01": [0.0] * 14, "q99": [1.0] * 14}}, "under 'bad' are not of seven numbers"),
-    ({"action": {"q01": [float("nan")] * 7, "q99": [1.0] * 7}}, "under 'bad' is not finite"),
-    ({"proprio": {}}, "no q01 and q99 of seven numbers under 'bad'"), (None, "no q01 and q99 of seven numbers under 'bad'"),
-    ({"action": {"q01": [1.0] * 7, "q99": [0.0] * 7}}, "q01 under 'bad' lies above q99 in x")])
+@pytest.mark.parametrize(
+    ("bad", "sentence"),
+    [
+        ({"action": {"q01": [0.0] * 14, "q99": [1.0] * 14}}, "under 'bad' are not of seven numbers"),
+        ({"action": {"q01": [float("nan")] * 7, "q99": [1.0] * 7}}, "under 'bad' is not finite"),
+        ({"proprio": {}}, "no q01 and q99 of seven numbers under 'bad'"),
+        (None, "no q01 and q99 of seven numbers under 'bad'"),
+        ({"action": {"q01": [1.0] * 7, "q99": [0.0] * 7}}, "q01 under 'bad' lies above q99 in x"),
+    ],
+)
 def test_the_others_load_and_the_bad_one_says_what_it_is(checkpoint, bad, sentence):
     write(checkpoint, good=GOOD, bad=bad)
     vla = policy.load(checkpoint, unnorm_key="good")
@@ -33,7 +39,7 @@ def test_the_others_load_and_the_bad_one_says_what_it_is(checkpoint, bad, senten
         vla.key_of("bad")
     with pytest.raises(policy.CheckpointError, match=sentence):
         policy.load(checkpoint, unnorm_key="bad")
-    with pytest.raises(policy.CheckpointError, match="set policy.unnorm_key"):   # which of the two is not said
+    with pytest.raises(policy.CheckpointError, match="set policy.unnorm_key"):  # which of the two is not said
         policy.load(checkpoint)
 
 

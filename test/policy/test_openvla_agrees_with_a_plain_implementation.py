@@ -4,6 +4,7 @@
 The plain one follows timm's vision transformers and Llama's paper, shares no code with the package and knows neither a
 cache nor fused kernels. transformers' own DINOv2 and SigLIP are a second opinion on the towers.
 """
+
 import math
 import shutil
 
@@ -19,7 +20,7 @@ from vla_sd_ros.policy.draft import chain, merge
 INSTRUCTION, IDS = next(iter(GOLDEN.items()))
 STAND = policy.ImageSettings(jpeg=False)
 IMAGE = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3)).astype(np.uint8)
-NORMALISATION = {   # bfloat16 of ImageNet's for DINOv2
+NORMALISATION = {  # bfloat16 of ImageNet's for DINOv2
     "featurizer": ((0.484375, 0.455078125, 0.40625), (0.228515625, 0.2236328125, 0.224609375)),
     "fused_featurizer": ((0.5,) * 3, (0.5,) * 3),
 }
@@ -87,9 +88,7 @@ def rotary(x, heads):
 
 def plain_logits(tensors, image, ids):
     """Logits (n, vocabulary) at all positions of BOS, image, rest of the ids."""
-    features = torch.cat(
-        (tower(tensors, "featurizer", image, **DINO), tower(tensors, "fused_featurizer", image, **SIGLIP)), dim=-1
-    )
+    features = torch.cat((tower(tensors, "featurizer", image, **DINO), tower(tensors, "fused_featurizer", image, **SIGLIP)), dim=-1)
     hidden = gelu(linear(tensors, "projector.fc1", features))
     image_tokens = linear(tensors, "projector.fc3", gelu(linear(tensors, "projector.fc2", hidden)))
     text = tensors["language_model.model.embed_tokens.weight"][torch.tensor(ids)]
@@ -175,37 +174,71 @@ def test_the_towers_are_those_of_transformers(vla, openvla_tensors):
                 result |= dict(zip(names, value.chunk(len(names))))
         return result
 
-    dino = Dinov2WithRegistersModel(Dinov2WithRegistersConfig(
-        hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48, mlp_ratio=1, image_size=SIZE,
-        patch_size=PATCH))
+    dino = Dinov2WithRegistersModel(
+        Dinov2WithRegistersConfig(
+            hidden_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            intermediate_size=48,
+            mlp_ratio=1,
+            image_size=SIZE,
+            patch_size=PATCH,
+        )
+    )
     if "encoder.layer.0.attention.q_proj.weight" not in dino.state_dict():
         pytest.skip("this version of transformers names the parts of DINOv2 differently")
-    for layer in dino.encoder.layer:    # transformers' ratio of widths is an integer
+    for layer in dino.encoder.layer:  # transformers' ratio of widths is an integer
         layer.mlp.fc1, layer.mlp.fc2 = torch.nn.Linear(32, 48), torch.nn.Linear(48, 32)
-    weights = part("featurizer", {
-        "patch_embed.proj": "embeddings.patch_embeddings.projection", "cls_token": "embeddings.cls_token",
-        "reg_token": "embeddings.register_tokens", "blocks.": "encoder.layer.", "attn.qkv": "attention.qkv_proj",
-        "attn.proj": "attention.o_proj", "ls1.scale_factor": "layer_scale1.lambda1",
-        "ls2.scale_factor": "layer_scale2.lambda1"})
-    position = weights.pop("pos_embed")     # timm's class token has no position
+    weights = part(
+        "featurizer",
+        {
+            "patch_embed.proj": "embeddings.patch_embeddings.projection",
+            "cls_token": "embeddings.cls_token",
+            "reg_token": "embeddings.register_tokens",
+            "blocks.": "encoder.layer.",
+            "attn.qkv": "attention.qkv_proj",
+            "attn.proj": "attention.o_proj",
+            "ls1.scale_factor": "layer_scale1.lambda1",
+            "ls2.scale_factor": "layer_scale2.lambda1",
+        },
+    )
+    position = weights.pop("pos_embed")  # timm's class token has no position
     weights["embeddings.position_embeddings"] = torch.cat((torch.zeros(1, 1, 32), position), dim=1)
     missing = dino.load_state_dict(weights, strict=False).missing_keys
     assert missing == ["embeddings.mask_token", "layernorm.weight", "layernorm.bias"]
     dino.layernorm = torch.nn.Identity()
 
-    siglip = SiglipVisionModel(SiglipVisionConfig(
-        hidden_size=24, num_hidden_layers=4, num_attention_heads=2, intermediate_size=40, image_size=SIZE, patch_size=PATCH,
-        hidden_act="gelu", vision_use_head=False))
-    weights = part("fused_featurizer", {
-        "patch_embed.proj": "embeddings.patch_embedding", "blocks.": "encoder.layers.", "attn.qkv": "self_attn.qkv_proj",
-        "attn.proj": "self_attn.out_proj", "norm1": "layer_norm1", "norm2": "layer_norm2"})
+    siglip = SiglipVisionModel(
+        SiglipVisionConfig(
+            hidden_size=24,
+            num_hidden_layers=4,
+            num_attention_heads=2,
+            intermediate_size=40,
+            image_size=SIZE,
+            patch_size=PATCH,
+            hidden_act="gelu",
+            vision_use_head=False,
+        )
+    )
+    weights = part(
+        "fused_featurizer",
+        {
+            "patch_embed.proj": "embeddings.patch_embedding",
+            "blocks.": "encoder.layers.",
+            "attn.qkv": "self_attn.qkv_proj",
+            "attn.proj": "self_attn.out_proj",
+            "norm1": "layer_norm1",
+            "norm2": "layer_norm2",
+        },
+    )
     weights["embeddings.position_embedding.weight"] = weights.pop("pos_embed")[0]
     assert siglip.load_state_dict(weights, strict=False).missing_keys == ["post_layernorm.weight", "post_layernorm.bias"]
     siglip.post_layernorm = torch.nn.Identity()
 
     pixels = torch.randn(2, 6, SIZE, SIZE)
     with torch.inference_mode():
-        expected = torch.cat((
-            dino.eval()(pixels[:, :3]).last_hidden_state[:, 5:], siglip.eval()(pixels[:, 3:]).last_hidden_state), dim=-1)
+        expected = torch.cat(
+            (dino.eval()(pixels[:, :3]).last_hidden_state[:, 5:], siglip.eval()(pixels[:, 3:]).last_hidden_state), dim=-1
+        )
         given = vla._model.vision_backbone(pixels)
     assert torch.allclose(given, expected, atol=1e-4)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A published checkpoint loads; one that is damaged or something else is refused with a sentence that names the fault."""
+
 import json
 import shutil
 
@@ -101,16 +102,24 @@ def test_the_unused_tensors_may_have_been_stripped(checkpoint):
     assert decide(policy.load(checkpoint)) == before
 
 
-@pytest.mark.parametrize("name", [
-    f"vision_backbone.featurizer.blocks.{DINO['depth'] - 2}.ls2.scale_factor", "vision_backbone.fused_featurizer.pos_embed",
-    "projector.fc3.bias", "language_model.model.layers.2.mlp.up_proj.weight", "language_model.lm_head.weight"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"vision_backbone.featurizer.blocks.{DINO['depth'] - 2}.ls2.scale_factor",
+        "vision_backbone.fused_featurizer.pos_embed",
+        "projector.fc3.bias",
+        "language_model.model.layers.2.mlp.up_proj.weight",
+        "language_model.lm_head.weight",
+    ],
+)
 def test_a_missing_tensor_is_named(checkpoint, name):
     change(checkpoint, lambda tensors: tensors.pop(name, None))
     assert f"lacks tensor {name} (1 in all)" in refusal(checkpoint)
 
 
-@pytest.mark.parametrize("name", [
-    "language_model.model.layers.3.input_layernorm.weight", "vision_backbone.featurizer.blocks.3.extra", "action_queries"])
+@pytest.mark.parametrize(
+    "name", ["language_model.model.layers.3.input_layernorm.weight", "vision_backbone.featurizer.blocks.3.extra", "action_queries"]
+)
 def test_an_unknown_tensor_is_named(checkpoint, name):
     change(checkpoint, lambda tensors: "projector.fc1.bias" in tensors and tensors.update({name: torch.zeros(2)}))
     assert f"has an unknown tensor {name} (1 in all)" in refusal(checkpoint)
@@ -127,9 +136,14 @@ def test_a_renamed_tensor_is_named(checkpoint):
     assert f"lacks tensor {old}" in refusal(checkpoint)
 
 
-@pytest.mark.parametrize("name, shape", [
-    ("vision_backbone.featurizer.pos_embed", (1, 17, 32)), ("projector.fc1.weight", (224, 55)),
-    ("language_model.model.embed_tokens.weight", (32000, 32))])
+@pytest.mark.parametrize(
+    "name, shape",
+    [
+        ("vision_backbone.featurizer.pos_embed", (1, 17, 32)),
+        ("projector.fc1.weight", (224, 55)),
+        ("language_model.model.embed_tokens.weight", (32000, 32)),
+    ],
+)
 def test_a_misshapen_tensor_is_named_with_both_shapes(checkpoint, name, shape):
     change(checkpoint, lambda tensors: name in tensors and tensors.update({name: torch.zeros(shape)}))
     sentence = refusal(checkpoint)
@@ -182,23 +196,37 @@ def test_quantised_weights_are_refused(checkpoint):
     assert "quantization_config" in refusal(checkpoint)
 
 
-@pytest.mark.parametrize("field, value, says", [
-    ("vision_backbone_id", "siglip-vit-so400m", "SigLIP-only"), ("vision_backbone_id", "dinosiglip-vit-so-384px", "224px"),
-    ("vision_backbone_id", None, "dinosiglip"), ("llm_backbone_id", "vicuna-v15-7b", "llama2-7b-pure"),
-    ("llm_backbone_id", "mistral-v0.1-7b-pure", "llama2-7b-pure"), ("arch_specifier", "no-align+gelu-mlp", "fused-gelu"),
-    ("image_resize_strategy", "letterbox", "resize-naive"), ("n_action_bins", 128, "256"),
-    ("model_type", "prismatic", "openvla"), ("text_config", TEXT | {"model_type": "mistral"}, "llama"),
-    ("text_config", TEXT | {"num_key_value_heads": 2}, "num_key_value_heads"),
-    ("text_config", TEXT | {"rope_scaling": {"type": "linear", "factor": 2.0}}, "linear")])
+@pytest.mark.parametrize(
+    "field, value, says",
+    [
+        ("vision_backbone_id", "siglip-vit-so400m", "SigLIP-only"),
+        ("vision_backbone_id", "dinosiglip-vit-so-384px", "224px"),
+        ("vision_backbone_id", None, "dinosiglip"),
+        ("llm_backbone_id", "vicuna-v15-7b", "llama2-7b-pure"),
+        ("llm_backbone_id", "mistral-v0.1-7b-pure", "llama2-7b-pure"),
+        ("arch_specifier", "no-align+gelu-mlp", "fused-gelu"),
+        ("image_resize_strategy", "letterbox", "resize-naive"),
+        ("n_action_bins", 128, "256"),
+        ("model_type", "prismatic", "openvla"),
+        ("text_config", TEXT | {"model_type": "mistral"}, "llama"),
+        ("text_config", TEXT | {"num_key_value_heads": 2}, "num_key_value_heads"),
+        ("text_config", TEXT | {"rope_scaling": {"type": "linear", "factor": 2.0}}, "linear"),
+    ],
+)
 def test_other_variants_are_refused_by_name(checkpoint, field, value, says):
     configure(checkpoint, **{field: value})
     sentence = refusal(checkpoint)
     assert says in sentence and (field in sentence or field == "text_config") and "config.json" in sentence
 
 
-@pytest.mark.parametrize("file, says", [
-    ("action_head--150000_checkpoint.pt", "OpenVLA-OFT"), ("proprio_projector--150000_checkpoint.pt", "OpenVLA-OFT"),
-    ("adapter_model.safetensors", "LoRA")])
+@pytest.mark.parametrize(
+    "file, says",
+    [
+        ("action_head--150000_checkpoint.pt", "OpenVLA-OFT"),
+        ("proprio_projector--150000_checkpoint.pt", "OpenVLA-OFT"),
+        ("adapter_model.safetensors", "LoRA"),
+    ],
+)
 def test_checkpoints_with_parts_of_something_else_are_refused(checkpoint, file, says):
     (checkpoint / file).write_bytes(b"")
     sentence = refusal(checkpoint)
@@ -282,7 +310,7 @@ def test_the_self_test_says_what_was_loaded_and_whether_actions_lead(openvla_dir
     line = self_test(policy.load(openvla_directory))
     for part in ("small: ", "float32", "MB on cpu", "ms an action", "self-test passed"):
         assert part in line
-    assert "no action, is likelier" in line     # random weights
+    assert "no action, is likelier" in line  # random weights
     trained = dict(openvla_tensors)
     head = trained["language_model.lm_head.weight"].clone()
     head[:31744] = head[32000:] = 0.0

@@ -3,6 +3,7 @@
 
 data/tensorflow_images.npz holds what TensorFlow made of a pattern; data/make_tensorflow_images.py says how.
 """
+
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,35 @@ from pattern import SIZES, SUBSET, pattern
 from PIL import Image
 
 from vla_sd_ros.policy.config import VlaConfig, openvla_config
-from vla_sd_ros.policy.preprocessing import (ImageSettings, _coded, crop_positions, jpeg_round_trip, lanczos3, normalise_pixels,
-                                              parse_settings, prepare, resize_on_device, settings_of, shrink, turn)
+from vla_sd_ros.policy.preprocessing import (
+    ImageSettings,
+    _coded,
+    crop_positions,
+    jpeg_round_trip,
+    lanczos3,
+    normalise_pixels,
+    parse_settings,
+    prepare,
+    resize_on_device,
+    settings_of,
+    shrink,
+    turn,
+)
 
 TENSORFLOW = np.load(Path(__file__).parent / "data" / "tensorflow_images.npz")
 PLAIN = ImageSettings(jpeg=False)
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name, settings", [
-    ("plain", PLAIN), ("jpeg", ImageSettings()), ("cropped", ImageSettings(jpeg=False, centre_crop=True)),
-    ("all", ImageSettings(centre_crop=True, rotate_180=True))])
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        ("plain", PLAIN),
+        ("jpeg", ImageSettings()),
+        ("cropped", ImageSettings(jpeg=False, centre_crop=True)),
+        ("all", ImageSettings(centre_crop=True, rotate_180=True)),
+    ],
+)
 def test_pixels_are_tensorflows(size, name, settings):
     expected = TENSORFLOW[f"{name}_{size[0]}x{size[1]}"].astype(int)
     difference = np.abs(prepare(pattern(*size), 224, settings)[SUBSET].astype(int) - expected)
@@ -33,8 +52,7 @@ def test_pixels_are_tensorflows(size, name, settings):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name, settings", [
-    ("jpeg", ImageSettings()), ("all", ImageSettings(centre_crop=True, rotate_180=True))])
+@pytest.mark.parametrize("name, settings", [("jpeg", ImageSettings()), ("all", ImageSettings(centre_crop=True, rotate_180=True))])
 def test_pixels_that_a_gpu_resizes_are_tensorflows_too(size, name, settings):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     turned = torch.from_numpy(turn(pattern(*size), settings)).to(device)
@@ -97,7 +115,7 @@ def test_halves_of_a_jpeg_are_the_whole(height, width, seed):
 
 def test_mirrored_upright_images_are_robosuites_rotated_by_180_degrees():
     upright = pattern(224, 224)
-    robosuite = upright[::-1]   # its bottom row comes first
+    robosuite = upright[::-1]  # its bottom row comes first
     mirrored = prepare(upright, 224, ImageSettings(jpeg=False, mirror=True))
     assert np.array_equal(mirrored, prepare(robosuite, 224, ImageSettings(jpeg=False, rotate_180=True)))
     assert np.array_equal(mirrored, upright[:, ::-1])
@@ -126,14 +144,16 @@ def test_how_pictures_of_unknown_data_of_libero_are_turned_is_not_guessed():
 
 @pytest.mark.parametrize("entries", [[1], {"kitchen": True}, {"kitchen": {"mirror": 1}}, {"kitchen": {"flip": True}}])
 def test_settings_that_make_no_sense_are_one_sentence(entries):
-    with pytest.raises(ValueError, match="must be an object with some of centre_crop, jpeg, mirror, rotate_180, each true or false"):
+    with pytest.raises(
+        ValueError, match="must be an object with some of centre_crop, jpeg, mirror, rotate_180, each true or false"
+    ):
         parse_settings(entries)
 
 
 def test_each_tower_has_its_own_normalisation():
     image = pattern(224, 224)
     pixels = normalise_pixels(torch.from_numpy(image)[None], openvla_config())[0].numpy()
-    mean = np.array([0.484375, 0.455078125, 0.40625], np.float32)   # 0.485, 0.456, 0.406 in bfloat16
+    mean = np.array([0.484375, 0.455078125, 0.40625], np.float32)  # 0.485, 0.456, 0.406 in bfloat16
     std = np.array([0.228515625, 0.2236328125, 0.224609375], np.float32)
     assert np.array_equal(torch.tensor([0.485, 0.456, 0.406]).bfloat16().float().numpy(), mean)
     assert np.array_equal(torch.tensor([0.229, 0.224, 0.225]).bfloat16().float().numpy(), std)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prompts become the ids that OpenVLA was trained on, and its action ids become the right actions and back."""
+
 import json
 import os
 from pathlib import Path
@@ -69,9 +70,9 @@ def entry(**action) -> dict:
 
 
 def test_unnormalising_with_each_key_and_each_mask():
-    statistics = parse_statistics({
-        "bridge_orig": entry(mask=[True] * 6 + [False]), "no_mask": entry(),
-        "roll_raw": entry(mask=[True] * 3 + [False] * 4)})
+    statistics = parse_statistics(
+        {"bridge_orig": entry(mask=[True] * 6 + [False]), "no_mask": entry(), "roll_raw": entry(mask=[True] * 3 + [False] * 4)}
+    )
     low, high, a = np.array(Q01), np.array(Q99), decode(np.array([0, 254, 127, 3, 99, 200, 255]))
     scaled = 0.5 * (a + 1) * (high - low) + low
     assert np.allclose(statistics["bridge_orig"].unnormalise(a), [*scaled[:6], a[6]])
@@ -98,9 +99,16 @@ def test_keys_of_libero_are_found_by_their_plain_names_and_others_are_listed():
     assert choose_statistics({"only": statistics["bridge_orig"]}, "") == "only"
 
 
-@pytest.mark.parametrize("action, sentence", [
-    ({"q01": Q01[:6]}, "seven numbers"), ({"q99": [float("nan")] * 7}, "not finite"), ({"q01": None}, "'mine'"),
-    ({"mask": [True] * 6}, "seven numbers"), ({"q01": "abcdefg"}, "'mine'")])
+@pytest.mark.parametrize(
+    "action, sentence",
+    [
+        ({"q01": Q01[:6]}, "seven numbers"),
+        ({"q99": [float("nan")] * 7}, "not finite"),
+        ({"q01": None}, "'mine'"),
+        ({"mask": [True] * 6}, "seven numbers"),
+        ({"q01": "abcdefg"}, "'mine'"),
+    ],
+)
 def test_damaged_statistics_name_their_key(action, sentence):
     with pytest.raises(ValueError, match=sentence) as error:
         parse_statistics({"mine": entry(**action)})

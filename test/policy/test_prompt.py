@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The prompt is OpenVLA's, and the word tokenizer keeps every known word apart."""
+
 import pytest
 
 from vla_sd_ros.policy.prompt import prompt_ids, prompt_text, word_tokenizer
@@ -31,8 +32,9 @@ def test_upper_case_makes_no_difference():
     assert prompt_ids(tokenizer, "TURN ON the Stove", None) == prompt_ids(tokenizer, "turn on the stove", None)
 
 
-@pytest.mark.parametrize("written", ['"Pick up the milk and place it in the basket."',
-                                     "pick up  the milk and place it in the basket。"])
+@pytest.mark.parametrize(
+    "written", ['"Pick up the milk and place it in the basket."', "pick up  the milk and place it in the basket。"]
+)
 def test_however_it_is_written_the_policy_reads_the_same(written):
     tokenizer = word_tokenizer(SENTENCES)
     assert prompt_ids(tokenizer, written, None) == prompt_ids(tokenizer, SENTENCES[0], None)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weight-only quantisation takes the memory that it says, changes little, and is refused with a sentence where it cannot."""
+
 import numpy as np
 import pytest
 import torch
@@ -33,7 +34,7 @@ def test_logits_change_little_and_the_layers_take_a_byte_a_weight(torchao, kind,
     rows = 2 * (3 * 64 + 64 + 2 * 128 + 64)
     layers = 2 * (4 * 64 * 64 + 3 * 64 * 128)
     overhead = layers * (plain.lm_head.dtype.itemsize - 1) - (before - after)
-    assert overhead / rows in (4, 5)        # a scale of four bytes a row, int8 also a zero
+    assert overhead / rows in (4, 5)  # a scale of four bytes a row, int8 also a zero
     assert small.size()[0] == plain.size()[0] and f"with layers of {kind}" in self_test(small)
 
 
@@ -47,9 +48,13 @@ def test_a_quantised_checkpoint_decides_and_nothing_else_is_quantised(torchao, o
         _ = small.llama
 
 
-@pytest.mark.parametrize("kind, sentence", [
-    ("int2", "there is no quantization 'int2': choose one of none, int8, fp8, int4"),
-    ("int4", "quantization int4 needs a CUDA device of compute capability 8.0 or newer, not cpu: use int8")])
+@pytest.mark.parametrize(
+    "kind, sentence",
+    [
+        ("int2", "there is no quantization 'int2': choose one of none, int8, fp8, int4"),
+        ("int4", "quantization int4 needs a CUDA device of compute capability 8.0 or newer, not cpu: use int8"),
+    ],
+)
 def test_what_cannot_work_is_one_sentence(torchao, kind, sentence):
     with pytest.raises(policy.CheckpointError, match=sentence):
         policy.load("random-tiny-openvla", quantization=kind)
@@ -59,7 +64,7 @@ def test_a_missing_library_is_told(monkeypatch):
     monkeypatch.setattr(quantization, "find_spec", lambda name: None)
     with pytest.raises(policy.CheckpointError, match=r"needs torchao: pip install 'vla_sd_ros\[quantization\]'"):
         policy.load("random-tiny-openvla", quantization="int8")
-    assert policy.load("random-tiny-openvla")       # nothing else needs it
+    assert policy.load("random-tiny-openvla")  # nothing else needs it
 
 
 @pytest.mark.parametrize("kind, gigabytes", [("none", 16.0), ("int8", 9.7), ("int4", 6.3)])
@@ -82,8 +87,12 @@ def test_too_little_memory_names_what_would_fit(monkeypatch):
     cpu, gpu = 20e9, 11e9
     said = refusal(monkeypatch, "cuda", {"cpu": cpu, "cuda": gpu}, dtype=torch.bfloat16)
     assert "it needs 16.0 GB in bfloat16, but cuda has 11.0 GB free" in said
-    for part in ("here in bfloat16 with quantization int8", "here in bfloat16 with quantization int4",
-                 "on a GPU with 24 GB in bfloat16", "on this machine's CPU, slowly"):
+    for part in (
+        "here in bfloat16 with quantization int8",
+        "here in bfloat16 with quantization int4",
+        "on a GPU with 24 GB in bfloat16",
+        "on this machine's CPU, slowly",
+    ):
         assert part in said
     said = refusal(monkeypatch, "cuda", {"cpu": 4e9, "cuda": gpu}, dtype=torch.float32)
     assert "it needs 32.1 GB in float32" in said and "machine's CPU" not in said and "here in bfloat16 (" not in said

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policy of OpenVLA's structure with random weights needs no file and runs every decoder's contract."""
+
 import numpy as np
 import torch
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """On a CPU the draft head runs in numpy: its probabilities are torch's but for rounding, whatever is asked."""
+
 import numpy as np
 import pytest
 import torch

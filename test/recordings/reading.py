@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recordings as a test reads them."""
+
 import pytest
 
 from vla_sd_ros.recordings import Inventory, Options, RecordingError, Recordings

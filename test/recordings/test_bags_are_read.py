@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags of our recorder and of `ros2 bag record` become episodes, one a goal: each action with the image it came from."""
+
 import json
 import sqlite3
 
@@ -49,8 +50,17 @@ class Messages:
 
     def image(self, time, value, delay=0.01, stamped=None, encoding="rgb8", channels=3):
         pixels = np.full((8, 10, channels), value, np.uint8)
-        self.add("image", time + delay, header=self.header(time if stamped is None else stamped), height=8, width=10,
-                 encoding=encoding, is_bigendian=0, step=10 * channels, data=pixels.ravel())
+        self.add(
+            "image",
+            time + delay,
+            header=self.header(time if stamped is None else stamped),
+            height=8,
+            width=10,
+            encoding=encoding,
+            is_bigendian=0,
+            step=10 * channels,
+            data=pixels.ravel(),
+        )
 
     def compressed(self, time, value):
         data = cv2.imencode(".png", picture(value))[1].ravel()
@@ -67,17 +77,37 @@ class Messages:
         vector = [dict(zip("xyz", values[i : i + 3])) for i in (0, 3)]
         translation, rotation = (self.make("geometry_msgs/msg/Vector3", **v) for v in vector)
         self.add(
-            "command", time + 0.05, header=self.header(time if stamped is None else stamped), goal_id=self.goal_id(goal),
-            step=step, hold=hold,
-            translation=translation, rotation=rotation, gripper=values[6],
+            "command",
+            time + 0.05,
+            header=self.header(time if stamped is None else stamped),
+            goal_id=self.goal_id(goal),
+            step=step,
+            hold=hold,
+            translation=translation,
+            rotation=rotation,
+            gripper=values[6],
             period=self.make("builtin_interfaces/msg/Duration", sec=0, nanosec=200_000_000),
         )
 
     def decode(self, time, goal, step, decided=None):
         self.add(
-            "decode", time + 0.05, header=self.header(time), goal_id=self.goal_id(goal), step=step, decoder="", path="",
-            bins=np.zeros(7, np.uint8), action=action(goal, step) if decided is None else decided, accepted_length=0,
-            forward_passes=7, threshold=0.0, fused_metric=0.0, vision_ms=0.0, prefill_ms=0.0, draft_ms=0.0, decode_ms=0.0,
+            "decode",
+            time + 0.05,
+            header=self.header(time),
+            goal_id=self.goal_id(goal),
+            step=step,
+            decoder="",
+            path="",
+            bins=np.zeros(7, np.uint8),
+            action=action(goal, step) if decided is None else decided,
+            accepted_length=0,
+            forward_passes=7,
+            threshold=0.0,
+            fused_metric=0.0,
+            vision_ms=0.0,
+            prefill_ms=0.0,
+            draft_ms=0.0,
+            decode_ms=0.0,
             total_ms=0.0,
             image_to_command_ms=0.0,
         )
@@ -135,9 +165,7 @@ def test_a_bag_of_ros2_bag_with_other_names_and_compressed_images(folder, storag
     folder.parent.mkdir()
     names = {"image/compressed": "/wrist/image/compressed", "decode": "/arm2/decode"}
     with Writer(folder, version=9, storage_plugin=storage) as writer:
-        connections = {
-            name: writer.add_connection(topic, KINDS[name], typestore=STORE) for name, topic in names.items()
-        }
+        connections = {name: writer.add_connection(topic, KINDS[name], typestore=STORE) for name, topic in names.items()}
         messages = Messages(lambda name, stamp, data: writer.write(connections[name], stamp, data))
         for step in range(4):
             messages.compressed(0.2 * step, 50 + step)
@@ -221,7 +249,7 @@ def test_a_bag_without_its_end_or_its_metadata_or_its_storage_is_read_as_far_as_
     expected = read(recorded)[1][0][0].actions
 
     def same():
-        (episode, images), = read(recorded)[1]
+        ((episode, images),) = read(recorded)[1]
         np.testing.assert_array_equal(episode.actions, expected)
         assert int(images[2][0, 0, 0]) == 14
 
@@ -255,16 +283,19 @@ def test_a_sqlite_bag_without_definitions_of_its_messages_is_read_by_those_that_
         database.execute("DELETE FROM message_definitions")
     database.close()
     for _ in range(2):
-        (_, images), = read(folder, **known)[1]
+        ((_, images),) = read(folder, **known)[1]
         assert int(images[0][0, 0, 0]) == 7
         (folder / "metadata.yaml").unlink(missing_ok=True)  # and without its metadata
 
 
-@pytest.mark.parametrize("moment, said", [
-    (lambda time: -START * 1e-9, "all have the stamp 0: let the camera's driver stamp"),
-    (lambda time: 0.0, "several images of /image have one stamp: let the camera's driver stamp"),
-    (lambda time: time + 0.05, "no image of /image has the stamp of a step: name the policy's camera"),
-])
+@pytest.mark.parametrize(
+    "moment, said",
+    [
+        (lambda time: -START * 1e-9, "all have the stamp 0: let the camera's driver stamp"),
+        (lambda time: 0.0, "several images of /image have one stamp: let the camera's driver stamp"),
+        (lambda time: time + 0.05, "no image of /image has the stamp of a step: name the policy's camera"),
+    ],
+)
 def test_steps_are_never_paired_with_another_picture(folder, moment, said):
     def fill(messages):
         for step in range(4):
@@ -295,8 +326,17 @@ def test_an_encoding_that_nobody_reads_is_told(folder):
     assert skipped(folder, "#0", said) == []
 
 
-@pytest.mark.parametrize("content", [b"[1]", b'{"instruction": null}', '{"instruction": "öffne", "a": "ä"}'.encode("latin-1"),
-                                     b'{"instruction": 3}', b"{", b"[" * 100000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[1]",
+        b'{"instruction": null}',
+        '{"instruction": "öffne", "a": "ä"}'.encode("latin-1"),
+        b'{"instruction": 3}',
+        b"{",
+        b"[" * 100000,
+    ],
+)
 def test_a_summary_that_is_not_ours_ends_nothing(recorded, content):
     (recorded.parent / "summary.json").write_bytes(content)
     assert len(read(recorded)[1]) == 1

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Episodes that `vla-sd collect` left are read: the labels, successes only, unless asked."""
+
 import numpy as np
 import pytest
 from demonstration_files import write

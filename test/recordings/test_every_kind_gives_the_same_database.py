@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same episodes as our own files, as a bag, as LeRobot and as RLDS datasets make the same database to the last bit."""
+
 import json
 import pickle
 
@@ -47,8 +48,17 @@ def as_bag(folder):
         for goal, (actions, images) in enumerate(episodes(), start=1):
             for step in range(STEPS):
                 time = 10.0 * goal + 0.2 * step
-                messages.add("image", time, header=messages.header(time), height=8, width=10, encoding="rgb8", is_bigendian=0,
-                             step=30, data=images[step].ravel())
+                messages.add(
+                    "image",
+                    time,
+                    header=messages.header(time),
+                    height=8,
+                    width=10,
+                    encoding="rgb8",
+                    is_bigendian=0,
+                    step=30,
+                    data=images[step].ravel(),
+                )
                 messages.decode(time, goal, step, actions[step])
             messages.success(10.0 * goal + 5.0, 2)
 
@@ -57,9 +67,16 @@ def as_bag(folder):
 
 def as_lerobot(folder):
     rows = [
-        {"action": actions[i].tolist(), "timestamp": i / 5, "frame_index": i, "episode_index": number, "task_index": 0,
-         "camera": {"bytes": png(images[i]), "path": None}}
-        for number, (actions, images) in enumerate(episodes()) for i in range(STEPS)
+        {
+            "action": actions[i].tolist(),
+            "timestamp": i / 5,
+            "frame_index": i,
+            "episode_index": number,
+            "task_index": 0,
+            "camera": {"bytes": png(images[i]), "path": None},
+        }
+        for number, (actions, images) in enumerate(episodes())
+        for i in range(STEPS)
     ]
     (folder / "meta").mkdir(parents=True)
     (folder / "data").mkdir()
@@ -71,10 +88,21 @@ def as_lerobot(folder):
 
 
 def as_rlds(folder):
-    tfds_files.write(folder, [tfds_files.episode(i, STEPS, **{
-        "steps/action": actions.ravel(), "steps/observation/image_0": [png(image) for image in images],
-        "steps/language_instruction": [SENTENCE.encode()] * STEPS,
-    }) for i, (actions, images) in enumerate(episodes())])
+    tfds_files.write(
+        folder,
+        [
+            tfds_files.episode(
+                i,
+                STEPS,
+                **{
+                    "steps/action": actions.ravel(),
+                    "steps/observation/image_0": [png(image) for image in images],
+                    "steps/language_instruction": [SENTENCE.encode()] * STEPS,
+                },
+            )
+            for i, (actions, images) in enumerate(episodes())
+        ],
+    )
 
 
 def embed(image, instruction):

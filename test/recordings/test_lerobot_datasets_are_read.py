@@ -3,6 +3,7 @@
 
 The datasets are written here after the published layout, with pyarrow and PyAV alone.
 """
+
 import json
 import os
 
@@ -52,8 +53,10 @@ def frames(episode, images, columns):
     table = {
         "action": pa.array([action(episode, i) for i in range(count)], pa.list_(pa.float32(), 7)),
         "timestamp": pa.array([i / FPS for i in range(count)], pa.float32()),
-        "frame_index": list(range(count)), "episode_index": [episode] * count,
-        "index": [sum(LENGTHS[:episode]) + i for i in range(count)], "task_index": [episode % 2] * count,
+        "frame_index": list(range(count)),
+        "episode_index": [episode] * count,
+        "index": [sum(LENGTHS[:episode]) + i for i in range(count)],
+        "task_index": [episode % 2] * count,
     }
     if images:
         encoded = [cv2.imencode(".png", np.full((48, 64, 3), level(episode, i), np.uint8))[1] for i in range(count)]
@@ -65,10 +68,17 @@ def write_info(root, version, images, **changes):
     shape = {"dtype": "image" if images else "video", "shape": [48, 64, 3], "names": ["height", "width", "channels"]}
     scalars = {name: {"dtype": "int64", "shape": [1]} for name in ("frame_index", "episode_index", "index", "task_index")}
     info = {
-        "codebase_version": version, "fps": FPS, "total_episodes": 3, "total_frames": sum(LENGTHS), "total_tasks": 2,
-        "chunks_size": 2, "features": {
+        "codebase_version": version,
+        "fps": FPS,
+        "total_episodes": 3,
+        "total_frames": sum(LENGTHS),
+        "total_tasks": 2,
+        "chunks_size": 2,
+        "features": {
             "action": {"dtype": "float32", "shape": [7], "names": ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]},
-            CAMERA: shape, "timestamp": {"dtype": "float32", "shape": [1]}, **scalars,
+            CAMERA: shape,
+            "timestamp": {"dtype": "float32", "shape": [1]},
+            **scalars,
         },
     }
     if version.startswith("v2"):
@@ -98,13 +108,12 @@ def write_v21(root, images=False, codec="libx264", **columns):
 def write_v30(root, images=False, codec="libx264", **columns):
     """Episodes 0 and 1 share a data file, 1 and 2 a video."""
     write_info(root, "v3.0", images)
-    parquet.write_table(
-        pa.table({"task_index": [1, 0], "__index_level_0__": TASKS[::-1]}), root / "meta" / "tasks.parquet"
-    )
+    parquet.write_table(pa.table({"task_index": [1, 0], "__index_level_0__": TASKS[::-1]}), root / "meta" / "tasks.parquet")
     where = {"episode_index": [0, 1, 2], "length": LENGTHS, "data/chunk_index": [0] * 3, "data/file_index": [0, 0, 1]}
     if not images:
         where |= {
-            f"videos/{CAMERA}/chunk_index": [0] * 3, f"videos/{CAMERA}/file_index": [0, 1, 1],
+            f"videos/{CAMERA}/chunk_index": [0] * 3,
+            f"videos/{CAMERA}/file_index": [0, 1, 1],
             f"videos/{CAMERA}/from_timestamp": [0.0, 0.0, LENGTHS[1] / FPS],
             f"videos/{CAMERA}/to_timestamp": [LENGTHS[0] / FPS, LENGTHS[1] / FPS, (LENGTHS[1] + LENGTHS[2]) / FPS],
         }
@@ -199,10 +208,17 @@ def test_what_is_missing_of_a_dataset_is_named_and_the_rest_is_read(tmp_path):
     assert skipped(tmp_path, "#1", "cannot be decoded") == whole[:1]
     video.unlink()
     assert skipped(tmp_path, "#2", "has no video videos/observation.images.front/chunk-000/file-001.mp4") == whole[:1]
-    parquet.write_table(pa.table({
-        "episode_index": [0], f"videos/{CAMERA}/chunk_index": [0], f"videos/{CAMERA}/file_index": [0],
-        f"videos/{CAMERA}/from_timestamp": [0.0],
-    }), tmp_path / "meta" / "episodes" / "chunk-000" / "file-000.parquet")
+    parquet.write_table(
+        pa.table(
+            {
+                "episode_index": [0],
+                f"videos/{CAMERA}/chunk_index": [0],
+                f"videos/{CAMERA}/file_index": [0],
+                f"videos/{CAMERA}/from_timestamp": [0.0],
+            }
+        ),
+        tmp_path / "meta" / "episodes" / "chunk-000" / "file-000.parquet",
+    )
     assert skipped(tmp_path, "#1", "has no video in the dataset's meta/episodes") == whole[:1]
     data = tmp_path / "data" / "chunk-000" / "file-001.parquet"
     data.write_bytes(data.read_bytes()[:100])

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd export`: what it writes reads back as what it was, by our reader and by lerobot's own."""
+
 import json
 
 import numpy as np

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """RLDS datasets in tfrecords are read without TensorFlow: a real shard of BridgeData V2, and small ones made here."""
+
 import sys
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def test_images_actions_and_sentences_are_those_written(tmp_path):
     root = write(tmp_path / "mine" / "1.0.0", [episode(i) for i in range(4)], shards=2)
     _, episodes = read(tmp_path)
     assert [e.name.rsplit("/", 1)[-1] for e, _ in episodes] == [
-        f"mine-train.tfrecord-0000{shard}-of-00002#{i}" for shard in range(2) for i in range(2)]
+        f"mine-train.tfrecord-0000{shard}-of-00002#{i}" for shard in range(2) for i in range(2)
+    ]
     found, images = episodes[1]
     assert found.name.startswith(str(root)) and found.instruction == "open the drawer" and found.success is None
     assert found.period is None and found.stamps is None
@@ -33,7 +35,7 @@ def test_images_actions_and_sentences_are_those_written(tmp_path):
 
 def test_units_rate_and_stride_are_those_of_the_options(tmp_path):
     write(tmp_path, [episode(0)])
-    (found, images), = read(tmp_path, stride=2, rate=10.0, action_scale=(0.5, 0.5), gripper=(1.0, 0.0))[1]
+    ((found, images),) = read(tmp_path, stride=2, rate=10.0, action_scale=(0.5, 0.5), gripper=(1.0, 0.0))[1]
     np.testing.assert_allclose(found.actions[:, 0], [0.005, 0.025], atol=1e-7)
     assert found.actions[:, 6].tolist() == [0.0, 0.0] and [int(image[0, 0, 0]) for image in images] == [0, 2]
     assert found.period == 0.2 and found.stamps.tolist() == [0.0, 0.2]
@@ -44,16 +46,19 @@ def test_a_reward_is_success(tmp_path):
     assert read(tmp_path)[1][0][0].success is True
 
 
-@pytest.mark.parametrize("changes, said", [
-    ({"steps/action": np.zeros(27)}, "has 27 numbers as actions, which are not seven a step"),
-    ({"steps/action": np.zeros(0)}, "has 0 actions, but 4 images"),
-    ({"steps/action": np.full(28, np.nan)}, "has an action that is not finite, at step 0"),
-    ({"steps/observation/image_0": [picture(1)]}, "has 4 actions, but 1 images of steps/observation/image_0"),
-    ({"steps/observation/image_0": [picture(1)] * 4}, "has one and the same picture in all steps"),
-    ({"steps/observation/image_0": [picture(1), b"none", b"no", b"nono"]}, "has a picture that cannot be read"),
-    ({"steps/language_instruction": [b""] * 4}, "has no instruction, which says what it demonstrates: give --instruction"),
-    ({"steps/language_instruction": []}, "has no instruction"),
-])
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"steps/action": np.zeros(27)}, "has 27 numbers as actions, which are not seven a step"),
+        ({"steps/action": np.zeros(0)}, "has 0 actions, but 4 images"),
+        ({"steps/action": np.full(28, np.nan)}, "has an action that is not finite, at step 0"),
+        ({"steps/observation/image_0": [picture(1)]}, "has 4 actions, but 1 images of steps/observation/image_0"),
+        ({"steps/observation/image_0": [picture(1)] * 4}, "has one and the same picture in all steps"),
+        ({"steps/observation/image_0": [picture(1), b"none", b"no", b"nono"]}, "has a picture that cannot be read"),
+        ({"steps/language_instruction": [b""] * 4}, "has no instruction, which says what it demonstrates: give --instruction"),
+        ({"steps/language_instruction": []}, "has no instruction"),
+    ],
+)
 def test_an_episode_that_cannot_be_right_is_named_and_the_others_are_read(tmp_path, changes, said):
     write(tmp_path, [episode(0), episode(1, **changes), episode(2)])
     assert [name[-2:] for name in skipped(tmp_path, "00001#1", said)] == ["#0", "#2"]
@@ -79,8 +84,12 @@ def test_cameras_and_actions_must_be_named_where_there_are_several_or_none_fits(
     write(tmp_path, [episode(0)], layout(("image_0", "wrist")))
     refused(tmp_path, "the cameras image_0, wrist: name the one that the policy is used to with --camera")
     assert len(read(tmp_path, camera="image_0")[1]) == 1
-    refused(tmp_path, "actions 'actions' are not there.*--action; of shape .7,. are action, observation/state", camera="image_0",
-            action="actions")
+    refused(
+        tmp_path,
+        "actions 'actions' are not there.*--action; of shape .7,. are action, observation/state",
+        camera="image_0",
+        action="actions",
+    )
     write(tmp_path, [episode(0)], layout(action=tensor(8)))
     refused(tmp_path, r"actions 'action' are of shape \(8,\), and end-effector deltas .* are needed")
     write(tmp_path, [episode(0)], layout(action=tensor(7, encoding="zlib")))
@@ -117,8 +126,11 @@ def test_the_real_shard_of_bridge_is_25_episodes_of_4_sentences():
     assert len(episodes) == 25 and recordings.skipped == {}
     assert {len(images) for _, images in episodes} == {10} and {images[0].shape for _, images in episodes} == {(64, 64, 3)}
     assert {e.instruction for e, _ in episodes} == {
-        "put carrot on plate", "turn lever vertical to front", "flip pot upright which is in sink",
-        "put cup from counter or drying rack into sink"}
+        "put carrot on plate",
+        "turn lever vertical to front",
+        "flip pot upright which is in sink",
+        "put cup from counter or drying rack into sink",
+    }
     assert all(np.std([image.mean() for image in images]) > 0 for _, images in episodes)
 
 
@@ -133,5 +145,8 @@ def test_the_real_shards_units_are_those_of_bridge_orig():
 
 @real
 def test_a_camera_that_was_not_there_is_told():
-    refused(BRIDGE, "none .* 25 skipped: .*: each has one and the same picture in all steps of .*image_3, a placeholder",
-            camera="image_3")
+    refused(
+        BRIDGE,
+        "none .* 25 skipped: .*: each has one and the same picture in all steps of .*image_3, a placeholder",
+        camera="image_3",
+    )

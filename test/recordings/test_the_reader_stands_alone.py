@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recordings are read without ROS, torch or TensorFlow, and by what lies below all that uses them."""
+
 import subprocess
 import sys
 

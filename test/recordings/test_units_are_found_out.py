@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Units of a data set's actions are told by their size, their rate by their stamps, before anything long begins."""
+
 import numpy as np
 import pytest
 from demonstration_files import write
@@ -8,8 +9,12 @@ from vla_sd_ros.recordings import Inventory, Options, RecordingError, Recordings
 from vla_sd_ros.recordings.units import whole_objection
 
 STEPS = 400
-BRIDGE = np.array([[-0.0287, -0.0417, -0.0261, -0.0809, -0.0929, -0.2072, 0.0],  # bridge_orig's 1st and 99th percentile
-                   [0.0283, 0.0409, 0.0402, 0.0819, 0.0779, 0.2038, 1.0]])
+BRIDGE = np.array(
+    [
+        [-0.0287, -0.0417, -0.0261, -0.0809, -0.0929, -0.2072, 0.0],  # bridge_orig's 1st and 99th percentile
+        [0.0283, 0.0409, 0.0402, 0.0819, 0.0779, 0.2038, 1.0],
+    ]
+)
 
 
 def deltas(rng):
@@ -49,11 +54,14 @@ def test_steps_in_metres_and_radians_pass(tmp_path):
     assert inventory.episodes == 10 and inventory.actions.shape == (STEPS, 7) and inventory.sentences == {"pick up the milk": STEPS}
 
 
-@pytest.mark.parametrize("make, said", [
-    (joints, r"rest at .* they are positions, of joints or of the end effector, .*--action"),
-    (poses, r"rest at .* they are positions, of joints or of the end effector"),
-    (robosuite, r"hold steps of 0.9\d m in . as a matter of course, .*--action-scale .robosuite's units: 0.05 0.5"),
-])
+@pytest.mark.parametrize(
+    "make, said",
+    [
+        (joints, r"rest at .* they are positions, of joints or of the end effector, .*--action"),
+        (poses, r"rest at .* they are positions, of joints or of the end effector"),
+        (robosuite, r"hold steps of 0.9\d m in . as a matter of course, .*--action-scale .robosuite's units: 0.05 0.5"),
+    ],
+)
 def test_positions_and_normalised_actions_are_refused_with_what_mends_them(tmp_path, make, said):
     with pytest.raises(RecordingError, match=f"the actions of .* {said}"):
         Inventory.of(recorded(tmp_path, make(np.random.default_rng(0))))

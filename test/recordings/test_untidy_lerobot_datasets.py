@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is out of order in a LeRobot dataset is put in order, or named with what mends it; the other episodes are read."""
+
 import json
 
 import numpy as np
@@ -10,8 +11,7 @@ pa = pytest.importorskip("pyarrow", reason="needs the extra [data]")
 pytest.importorskip("av", reason="needs the extra [data]")
 
 from pyarrow import parquet  # noqa: E402
-from test_lerobot_datasets_are_read import (  # noqa: E402
-    CAMERA, FPS, LENGTHS, TASKS, action, level, write_info, write_v21, write_v30)
+from test_lerobot_datasets_are_read import CAMERA, FPS, LENGTHS, TASKS, action, level, write_info, write_v21, write_v30  # noqa: E402
 
 FIRST = "data/chunk-000/file-000.parquet"
 
@@ -27,6 +27,7 @@ def set_cell(row, column, value):
     def edit(rows):
         rows[row][column] = value
         return rows
+
     return edit
 
 
@@ -58,11 +59,17 @@ def test_an_episode_may_lie_in_several_files(tmp_path):
 def test_indices_as_floats_are_whole_numbers_all_the_same(tmp_path):
     write_v30(tmp_path)
     names = [f"videos/{CAMERA}/chunk_index", f"videos/{CAMERA}/file_index", "episode_index"]
-    change(tmp_path / "meta/episodes/chunk-000/file-000.parquet",
-           lambda rows: [row | {name: float(row[name]) for name in names} for row in rows])
+    change(
+        tmp_path / "meta/episodes/chunk-000/file-000.parquet",
+        lambda rows: [row | {name: float(row[name]) for name in names} for row in rows],
+    )
     for path in (FIRST, "data/chunk-000/file-001.parquet"):
-        change(tmp_path / path, lambda rows: [
-            row | {name: float(row[name]) for name in ("episode_index", "task_index", "frame_index")} for row in rows])
+        change(
+            tmp_path / path,
+            lambda rows: [
+                row | {name: float(row[name]) for name in ("episode_index", "task_index", "frame_index")} for row in rows
+            ],
+        )
     check(tmp_path)
 
 
@@ -87,17 +94,20 @@ def test_stamps_that_tell_nothing_are_replaced_by_the_rate(tmp_path, stamps):
     assert episode.period == 1 / FPS
 
 
-@pytest.mark.parametrize("column, value, said", [
-    ("action", None, "has no action in frame 2, where seven numbers are needed"),
-    ("action", [0.0] * 6, "has an action of 6 numbers in frame 2"),
-    ("action", [0.0] * 6 + [None], "in frame 2"),
-    ("action", [float("nan")] * 7, "has an action that is not finite, at step 2"),
-    ("frame_index", 1, "has frame 1 twice"),
-    ("frame_index", None, "has a frame without a number"),
-    ("frame_index", 60, "lacks what is between frames 1 and 3: download it again"),
-    (CAMERA, {"bytes": b"no picture", "path": None}, "has a picture that cannot be read"),
-    (CAMERA, {"bytes": None, "path": "images/gone.png"}, "has a picture that cannot be read"),
-])
+@pytest.mark.parametrize(
+    "column, value, said",
+    [
+        ("action", None, "has no action in frame 2, where seven numbers are needed"),
+        ("action", [0.0] * 6, "has an action of 6 numbers in frame 2"),
+        ("action", [0.0] * 6 + [None], "in frame 2"),
+        ("action", [float("nan")] * 7, "has an action that is not finite, at step 2"),
+        ("frame_index", 1, "has frame 1 twice"),
+        ("frame_index", None, "has a frame without a number"),
+        ("frame_index", 60, "lacks what is between frames 1 and 3: download it again"),
+        (CAMERA, {"bytes": b"no picture", "path": None}, "has a picture that cannot be read"),
+        (CAMERA, {"bytes": None, "path": "images/gone.png"}, "has a picture that cannot be read"),
+    ],
+)
 def test_a_frame_that_cannot_be_right_costs_its_episode_alone(tmp_path, column, value, said):
     write_v30(tmp_path, images=True)
     change(tmp_path / FIRST, set_cell(2, column, value))
@@ -114,8 +124,10 @@ def test_an_image_cell_may_be_empty_or_the_file_itself(tmp_path):
 
 def test_a_begin_in_the_video_that_is_one_frame_late_costs_its_episode_alone(tmp_path):
     write_v30(tmp_path)
-    change(tmp_path / "meta/episodes/chunk-000/file-000.parquet",
-           set_cell(2, f"videos/{CAMERA}/from_timestamp", (LENGTHS[1] + 1) / FPS))
+    change(
+        tmp_path / "meta/episodes/chunk-000/file-000.parquet",
+        set_cell(2, f"videos/{CAMERA}/from_timestamp", (LENGTHS[1] + 1) / FPS),
+    )
     others = skipped(tmp_path, "#2", "the file is cut short, or the episode's from_timestamp in meta/episodes is wrong")
     assert others == [f"{tmp_path}#0", f"{tmp_path}#1"]
 
@@ -125,17 +137,24 @@ def test_sentences_are_found_beside_the_episodes_where_the_tasks_have_none(tmp_p
     parquet.write_table(pa.table({"task_index": [0, 1]}), tmp_path / "meta" / "tasks.parquet")
     assert skipped(tmp_path, "#0", "does not name: give --instruction") == []
     assert len(read(tmp_path, instruction="open the drawer")[1]) == 3
-    change(tmp_path / "meta/episodes/chunk-000/file-000.parquet",
-           lambda rows: [row | {"tasks": [TASKS[i % 2]]} for i, row in enumerate(rows)])
+    change(
+        tmp_path / "meta/episodes/chunk-000/file-000.parquet",
+        lambda rows: [row | {"tasks": [TASKS[i % 2]]} for i, row in enumerate(rows)],
+    )
     check(tmp_path)
 
 
-@pytest.mark.parametrize("names", [
-    ["waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate", "gripper"],
-    {"motors": ["shoulder_pan", "shoulder_lift", "elbow_flex", "roll", "yaw", "pitch", "gripper"]},
-    [["j1", "j2", "j3", "j4", "j5", "j6", "gripper"]], [f"main_axis_{i}" for i in range(7)],
-    ["q0", "q1", "q2", "q3", "q4", "q5", "q6"], [f"panda_joint{i}" for i in range(7)],
-])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate", "gripper"],
+        {"motors": ["shoulder_pan", "shoulder_lift", "elbow_flex", "roll", "yaw", "pitch", "gripper"]},
+        [["j1", "j2", "j3", "j4", "j5", "j6", "gripper"]],
+        [f"main_axis_{i}" for i in range(7)],
+        ["q0", "q1", "q2", "q3", "q4", "q5", "q6"],
+        [f"panda_joint{i}" for i in range(7)],
+    ],
+)
 def test_joints_are_known_by_their_names(tmp_path, names):
     write_v21(tmp_path, images=True)
     features = json.loads((tmp_path / "meta" / "info.json").read_text())["features"]
@@ -144,10 +163,16 @@ def test_joints_are_known_by_their_names(tmp_path, names):
     refused(tmp_path, "joint positions cannot be used")
 
 
-@pytest.mark.parametrize("names", [
-    None, ["x", "y", "z", "roll", "pitch", "yaw", "gripper"], {"motors": [f"motor_{i}" for i in range(7)]}, ["actions"],
-    ["delta_x", "delta_y", "delta_z", "delta_rx", "delta_ry", "delta_rz", "gripper_position"],
-])
+@pytest.mark.parametrize(
+    "names",
+    [
+        None,
+        ["x", "y", "z", "roll", "pitch", "yaw", "gripper"],
+        {"motors": [f"motor_{i}" for i in range(7)]},
+        ["actions"],
+        ["delta_x", "delta_y", "delta_z", "delta_rx", "delta_ry", "delta_rz", "gripper_position"],
+    ],
+)
 def test_names_of_an_end_effector_or_of_nothing_are_no_joints(tmp_path, names):
     write_v21(tmp_path, images=True)
     features = json.loads((tmp_path / "meta" / "info.json").read_text())["features"]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Episodes written as a recorder writes them: serialized messages of the real types."""
+
 import numpy as np
 
 from vla_sd_ros.recordings import rosbag
@@ -35,8 +36,17 @@ class Recording:
 
     def image(self, time, value, size=32):
         pixels = np.full(size * size * 3, value, np.uint8)
-        self.add("image", time, header=self.header(time), height=size, width=size, encoding="rgb8", is_bigendian=0,
-                 step=3 * size, data=pixels)
+        self.add(
+            "image",
+            time,
+            header=self.header(time),
+            height=size,
+            width=size,
+            encoding="rgb8",
+            is_bigendian=0,
+            step=3 * size,
+            data=pixels,
+        )
 
     def success(self, time, state):
         self.add("task_success", time, header=self.header(time), instruction="pick up the milk", state=state, message="")
@@ -49,9 +59,23 @@ class Recording:
 
     def step(self, time, step, total_ms=20.0, path="autoregressive"):
         self.add(
-            "decode", time, header=self.header(time),
-            goal_id=self.make("unique_identifier_msgs/msg/UUID", uuid=np.arange(16, dtype=np.uint8)), step=step,
-            decoder="autoregressive", path=path, bins=np.full(7, 128, np.uint8), action=np.zeros(7, np.float32),
-            accepted_length=step % 8, forward_passes=7, threshold=0.0, fused_metric=float("nan"),
-            vision_ms=4.0, prefill_ms=5.0, draft_ms=0.0, decode_ms=11.0, total_ms=total_ms, image_to_command_ms=30.0,
+            "decode",
+            time,
+            header=self.header(time),
+            goal_id=self.make("unique_identifier_msgs/msg/UUID", uuid=np.arange(16, dtype=np.uint8)),
+            step=step,
+            decoder="autoregressive",
+            path=path,
+            bins=np.full(7, 128, np.uint8),
+            action=np.zeros(7, np.float32),
+            accepted_length=step % 8,
+            forward_passes=7,
+            threshold=0.0,
+            fused_metric=float("nan"),
+            vision_ms=4.0,
+            prefill_ms=5.0,
+            draft_ms=0.0,
+            decode_ms=11.0,
+            total_ms=total_ms,
+            image_to_command_ms=30.0,
         )

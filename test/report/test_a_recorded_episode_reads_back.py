@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An episode written as raw serialized messages reads back with the same content, types and type hashes."""
+
 import json
 
 import pytest

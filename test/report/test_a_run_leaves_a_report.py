@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a recorded episode come a video that plays, a figure and a summary whose figures are those of the episode."""
+
 import json
 import subprocess
 
@@ -64,16 +65,27 @@ def stamped(recording, stamp, encodings=("rgb8",) * 10):
     recording.header = lambda time, header=recording.header: header(stamp(time))
     for i, encoding in enumerate(encodings):
         channels = {"rgb8": 3, "bgra8": 4, "mono8": 1}.get(encoding, 1)
-        recording.add("image", 0.2 * i, header=recording.header(0.2 * i), height=32, width=32, encoding=encoding, is_bigendian=0,
-                      step=32 * channels, data=np.full(32 * 32 * channels, 10 * i, np.uint8))
+        recording.add(
+            "image",
+            0.2 * i,
+            header=recording.header(0.2 * i),
+            height=32,
+            width=32,
+            encoding=encoding,
+            is_bigendian=0,
+            step=32 * channels,
+            data=np.full(32 * 32 * channels, 10 * i, np.uint8),
+        )
         recording.step(0.2 * i + 0.05, i)
     recording.writer.close()
     return write_report(recording.folder.parent, {"instruction": INSTRUCTION, "success": False}), bag.read_episode(recording.folder)
 
 
-@pytest.mark.parametrize("stamp", [
-    lambda time: -START * 1e-9, lambda time: 0.0, lambda time: time - START * 1e-9, lambda time: time + 1e7,
-], ids=["zero", "equal", "of simulated time", "of another clock"])
+@pytest.mark.parametrize(
+    "stamp",
+    [lambda time: -START * 1e-9, lambda time: 0.0, lambda time: time - START * 1e-9, lambda time: time + 1e7],
+    ids=["zero", "equal", "of simulated time", "of another clock"],
+)
 def test_where_stamps_tell_no_time_the_arrival_counts(recording, stamp):
     summary, episode = stamped(recording, stamp)
     assert summary["missing"] == [] and summary["latency_ms"]["median"] == 20.0
@@ -83,14 +95,17 @@ def test_where_stamps_tell_no_time_the_arrival_counts(recording, stamp):
 
 def test_images_that_cannot_be_shown_are_counted_and_the_rest_of_the_report_is_made(recording):
     summary, episode = stamped(recording, lambda time: time, ["bgra8", "mono8", "bayer_rggb8", "bayer_rggb8", *["rgb8"] * 6])
-    assert summary["missing"] == ["video.mp4: 2 images are left out: image encoding 'bayer_rggb8' is not supported: run image_proc's "
-                                  "debayer node between, or use one of " + summary["missing"][0].split("use one of ")[1]]
+    assert summary["missing"] == [
+        "video.mp4: 2 images are left out: image encoding 'bayer_rggb8' is not supported: run image_proc's "
+        "debayer node between, or use one of " + summary["missing"][0].split("use one of ")[1]
+    ]
     assert len(episode.images) == 8 and len(episode.steps) == 10 and summary["latency_ms"]["median"] == 20.0
     assert (recording.folder.parent / "video.mp4").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("content", [b"[1]", b"3", b"null", b'"x"', b"{", '{"instruction": "öffne"}'.encode("latin-1"),
-                                     b"[" * 100_000 + b"]" * 100_000])
+@pytest.mark.parametrize(
+    "content", [b"[1]", b"3", b"null", b'"x"', b"{", '{"instruction": "öffne"}'.encode("latin-1"), b"[" * 100_000 + b"]" * 100_000]
+)
 def test_a_summary_that_is_not_ours_is_made_anew(recording, content, capsys):
     recording.writer.close()
     run = recording.folder.parent

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever an instruction is made of, it stands in video and figure, or one sentence says that no font has it."""
+
 import warnings
 
 import numpy as np
@@ -72,4 +73,4 @@ def test_the_font_that_has_it_is_taken(run_folder, episode_folder, tmp_path, mon
 
 def test_a_line_without_spaces_stays_within_the_picture():
     frame = video.draw_frame(np.zeros((8, 8, 3), np.uint8), "籠" * 200, "")
-    assert (frame[video.SIZE:, -6:] == 255).all()
+    assert (frame[video.SIZE :, -6:] == 255).all()

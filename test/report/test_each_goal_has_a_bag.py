@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """vla-sd record: a bag a goal, that can be learnt from, with the operator's verdict; full disks and kills lose nothing written."""
+
 import json
 import os
 import shutil
@@ -39,8 +40,9 @@ class Scene:
     def goal(self, number, sentence, steps=4):
         """The first step is decided on the picture before the goal."""
         first, self.now = self.now, self.now + 0.01
-        self.messages.add("goal", self.now, header=self.messages.header(self.now), goal_id=self.messages.goal_id(number),
-                          instruction=sentence)
+        self.messages.add(
+            "goal", self.now, header=self.messages.header(self.now), goal_id=self.messages.goal_id(number), instruction=sentence
+        )
         self.bags.begin(sentence, START + round(self.now * 1e9), self.now)
         for step in range(steps):
             self.messages.decode(first, number, step, action(number, step % 10))
@@ -72,7 +74,10 @@ def test_each_goal_is_an_episode_with_the_picture_that_its_first_step_was_decide
     assert episodes(tmp_path / "runs", include_failed=True) == [("open the drawer", 4, 4, True), ("close it", 3, 3, False)]
     assert episodes(tmp_path / "runs") == [("open the drawer", 4, 4, True)]
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in scene.done]
-    assert [(s["instruction"], s["success"], s["steps"]) for s in summaries] == [("open the drawer", True, 4), ("close it", False, 3)]
+    assert [(s["instruction"], s["success"], s["steps"]) for s in summaries] == [
+        ("open the drawer", True, 4),
+        ("close it", False, 3),
+    ]
 
 
 def test_an_operator_may_judge_later_and_change_their_mind(tmp_path):
@@ -122,9 +127,14 @@ def test_a_full_disk_keeps_what_was_written_and_the_next_goal_is_tried_again(sma
     assert len(scene.told) == 1 and [e[0] for e in episodes(small_disk / "runs", include_failed=True)] == ["close it"]
 
 
-@pytest.mark.parametrize("removed, sentence", [
-    ("", "is gone, and with it what was recorded of this goal"), ("*", "is gone, and with it"),
-    ("*/episode", "cannot be completed (No such file or directory)")])
+@pytest.mark.parametrize(
+    "removed, sentence",
+    [
+        ("", "is gone, and with it what was recorded of this goal"),
+        ("*", "is gone, and with it"),
+        ("*/episode", "cannot be completed (No such file or directory)"),
+    ],
+)
 def test_a_folder_that_is_removed_costs_one_goal(tmp_path, removed, sentence):
     scene = Scene(tmp_path / "runs")
     scene.goal(1, "open the drawer")
@@ -143,8 +153,10 @@ def test_a_folder_that_is_removed_costs_one_goal(tmp_path, removed, sentence):
 def test_a_killed_recorder_leaves_what_it_had_written(tmp_path):
     if not (child := os.fork()):
         scene = Scene(tmp_path / "runs")
-        scene.pictures = lambda count, plain=scene.pictures: (plain(count), scene.messages.add(
-            "robot_description", scene.now, data="x" * 20_000))  # as much as a small picture
+        scene.pictures = lambda count, plain=scene.pictures: (
+            plain(count),
+            scene.messages.add("robot_description", scene.now, data="x" * 20_000),
+        )  # as much as a small picture
         scene.goal(1, "open the drawer", steps=200)
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)

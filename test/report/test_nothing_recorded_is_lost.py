@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A disk, quota or file at its limit ends a recording with a whole bag; a killed recorder leaves what had been written."""
+
 import os
 import resource
 import shutil
@@ -37,8 +38,13 @@ RECORD = """
 
 
 def record(folder: Path, **options) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(RECORD), str(folder)], stdout=subprocess.PIPE, text=True,
-                            env=dict(os.environ, PYTHONPATH=FOLDERS), **options)
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(RECORD), str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=FOLDERS),
+        **options,
+    )
 
 
 def whole(folder: Path, count: int) -> None:

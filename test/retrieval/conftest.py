@@ -11,9 +11,7 @@ from vla_sd_ros.retrieval import TrajectoryDatabase
 def database():
     """Two partitions of 40 and 30 entries of size 12, seven episodes."""
     rng = np.random.default_rng(0)
-    partitions = {
-        SENTENCES[0]: entries(rng.normal(size=(40, 12)), rng), SENTENCES[1]: entries(rng.normal(size=(30, 12)), rng, 4)
-    }
+    partitions = {SENTENCES[0]: entries(rng.normal(size=(40, 12)), rng), SENTENCES[1]: entries(rng.normal(size=(30, 12)), rng, 4)}
     return TrajectoryDatabase(partitions, ORIGIN, [f"episode{i}" for i in range(7)])
 
 

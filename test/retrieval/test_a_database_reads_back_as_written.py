@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is saved is loaded: entries, partitions, origin, names of the episodes, and the graphs, which are not built again."""
+
 import json
 
 import numpy as np
@@ -19,9 +20,7 @@ def test_entries_and_origin_come_back(database, tmp_path):
         for name in Entries.__dataclass_fields__:
             np.testing.assert_array_equal(getattr(loaded.partitions[key], name), getattr(part, name))
     features = np.arange(12) + 1.0
-    np.testing.assert_array_equal(
-        loaded.query(features, SENTENCES[1]).actions, database.query(features, SENTENCES[1]).actions
-    )
+    np.testing.assert_array_equal(loaded.query(features, SENTENCES[1]).actions, database.query(features, SENTENCES[1]).actions)
 
 
 def test_a_location_without_a_scheme_is_a_directory(database, tmp_path):

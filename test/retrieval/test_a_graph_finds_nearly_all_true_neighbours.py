@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Above the size of an exact product a graph answers; at least 95 % of what it finds are the true nearest neighbours."""
+
 import numpy as np
 from trajectories import ORIGIN, entries, walks
 

@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """A query gives the entries of the largest cosine, in descending order, whatever the length of the vector asked with."""
+
 import numpy as np
 import pytest
-from trajectories import ORIGIN, SENTENCES, entries
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trajectories import ORIGIN, SENTENCES, entries
 
 from vla_sd_ros.retrieval import DatabaseError, TrajectoryDatabase
 
 
 @settings(deadline=None, max_examples=60)
-@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 60), size=st.integers(2, 24), k=st.integers(1, 70),
-       length=st.floats(1e-3, 1e3), repeated=st.booleans())
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(1, 60),
+    size=st.integers(2, 24),
+    k=st.integers(1, 70),
+    length=st.floats(1e-3, 1e3),
+    repeated=st.booleans(),
+)
 def test_a_query_equals_brute_force(seed, count, size, k, length, repeated):
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(count, size))
@@ -45,10 +52,15 @@ def test_an_entry_finds_itself_first(database):
         assert found.actions.shape == (3, 7) and found.upcoming.shape == (3, 3, 7)
 
 
-@pytest.mark.parametrize("features, said", [
-    (np.ones(11), r"shape \(11,\).* vectors of 12"), (np.zeros(12), "zero or not finite"),
-    (np.full(12, np.nan), "zero or not finite"), (np.full(12, np.inf), "zero or not finite"),
-])
+@pytest.mark.parametrize(
+    "features, said",
+    [
+        (np.ones(11), r"shape \(11,\).* vectors of 12"),
+        (np.zeros(12), "zero or not finite"),
+        (np.full(12, np.nan), "zero or not finite"),
+        (np.full(12, np.inf), "zero or not finite"),
+    ],
+)
 def test_features_that_cannot_be_compared_are_refused(database, features, said):
     with pytest.raises(DatabaseError, match=said):
         database.query(features, SENTENCES[0])

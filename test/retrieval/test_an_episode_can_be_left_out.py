@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Leave-one-out: with an episode excluded, a query finds what it would find had the episode never been there."""
+
 import numpy as np
 import pytest
 from trajectories import ORIGIN, SENTENCES, entries, walks

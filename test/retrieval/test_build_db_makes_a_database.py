@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd build-db` makes a database for a checkpoint's own features; what is wrong it says in one sentence."""
+
 import json
 import sys
 from pathlib import Path
@@ -39,11 +40,15 @@ def test_the_database_knows_what_the_policy_sees(checkpoint, demonstrations, tmp
     assert meta["checkpoint"] == "tiny" and meta["sources"] == [str(demonstrations)]
 
 
-@pytest.mark.parametrize("arguments, said", [
-    ([], "nothing to do"), (["--source", "nowhere"], "nowhere does not exist"),
-    (["--source", ".", "--gripper", "1", "1"], "two different values"),
-    (["--qdrant", "http://127.0.0.1:9"], "there is no trajectory database"),
-])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ([], "nothing to do"),
+        (["--source", "nowhere"], "nowhere does not exist"),
+        (["--source", ".", "--gripper", "1", "1"], "two different values"),
+        (["--qdrant", "http://127.0.0.1:9"], "there is no trajectory database"),
+    ],
+)
 def test_what_cannot_be_done_is_said_in_one_sentence(checkpoint, tmp_path, capsys, arguments, said):
     assert build(checkpoint, tmp_path / "db", *arguments) == 2
     lines = capsys.readouterr().err.splitlines()

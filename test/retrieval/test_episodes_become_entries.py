@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each step with an image becomes an entry: the policy's own features, its action and the three after it."""
+
 import re
 
 import numpy as np
@@ -82,16 +83,19 @@ def changed(row, column, value):
     return actions
 
 
-@pytest.mark.parametrize("changes, said", [
-    ({"actions": np.zeros((6, 8))}, r"shape \(6, 8\)"),
-    ({"actions": np.zeros((0, 7))}, r"shape \(0, 7\)"),
-    ({"actions": changed(4, 1, np.nan)}, "not finite, at step 4"),
-    ({"actions": changed(0, 2, -0.8)}, "--action-scale"),
-    ({"actions": changed(0, 5, 4.0)}, "--action-scale"),
-    ({"actions": changed(3, 6, -1.0)}, "gripper values of -1 to 0.*--gripper"),
-    ({"actions": np.zeros((5, 7))}, "5 actions, but 6 images"),
-    ({"instruction": " "}, "no instruction"),
-])
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"actions": np.zeros((6, 8))}, r"shape \(6, 8\)"),
+        ({"actions": np.zeros((0, 7))}, r"shape \(0, 7\)"),
+        ({"actions": changed(4, 1, np.nan)}, "not finite, at step 4"),
+        ({"actions": changed(0, 2, -0.8)}, "--action-scale"),
+        ({"actions": changed(0, 5, 4.0)}, "--action-scale"),
+        ({"actions": changed(3, 6, -1.0)}, "gripper values of -1 to 0.*--gripper"),
+        ({"actions": np.zeros((5, 7))}, "5 actions, but 6 images"),
+        ({"instruction": " "}, "no instruction"),
+    ],
+)
 def test_an_episode_that_cannot_be_right_is_named_and_skipped_and_the_others_are_kept(changes, said):
     rng, skipped = np.random.default_rng(0), {}
     shown = [episode(rng), episode(rng, name="bad", **changes), episode(rng)]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A query sees the entries of its own instruction only; an unknown instruction finds nothing, which is no error."""
+
 import numpy as np
 import pytest
 from trajectories import SENTENCES

@@ -3,6 +3,7 @@
 
 Runs in Qdrant's local mode, and on a server where QDRANT_TEST_URL names one.
 """
+
 import os
 import socket
 import time

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A database that is missing, empty, damaged, or made for another policy is refused in one sentence that says so."""
+
 import json
 
 import numpy as np

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Made-up trajectories."""
+
 import numpy as np
 
 from vla_sd_ros.retrieval import Entries, Origin
@@ -13,8 +14,10 @@ def entries(features, rng, first_episode=0, steps=10) -> Entries:
     features = np.asarray(features, np.float32)
     count = len(features)
     return Entries(
-        features / np.linalg.norm(features, axis=1, keepdims=True), rng.random((count, 7), np.float32),
-        rng.random((count, 3, 7), np.float32), np.arange(count, dtype=np.int32) // steps + first_episode,
+        features / np.linalg.norm(features, axis=1, keepdims=True),
+        rng.random((count, 7), np.float32),
+        rng.random((count, 3, 7), np.float32),
+        np.arange(count, dtype=np.int32) // steps + first_episode,
         np.arange(count, dtype=np.int32) % steps,
     )
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """An arm by pip, simulated at the other end of its vendor's protocol, and arm_node before it; goals by hand, not by vla_node.
 
-    with ByPip("franka", robot, folder) as arm:
-        arm.home()
-        found = arm.circle(goal=1)
+with ByPip("franka", robot, folder) as arm:
+    arm.home()
+    found = arm.circle(goal=1)
 """
+
 import argparse
 import time
 from pathlib import Path
@@ -38,8 +39,12 @@ class ByPip:
         self.driver = self._plan[0].executable
 
     def __enter__(self):
-        self.processes = {part.executable: NodeProcess(robot_command.command(part, "vla", self._folder), self._domain,
-                                                       self._folder / f"{part.executable}.log") for part in self._plan}
+        self.processes = {
+            part.executable: NodeProcess(
+                robot_command.command(part, "vla", self._folder), self._domain, self._folder / f"{part.executable}.log"
+            )
+            for part in self._plan
+        }
         self.ros = Ros(self._domain)
         self.states = self.ros.listen(JointState, "joint_states")
         self.statuses = self.ros.listen(ArmStatus, "arm_node/status", LATCHED)
@@ -67,7 +72,7 @@ class ByPip:
         time.sleep(0.5)
 
     def pose(self, message: JointState) -> Pose:
-        return Pose(*self._kinematics.forward(np.array(message.position[:self._joints])))
+        return Pose(*self._kinematics.forward(np.array(message.position[: self._joints])))
 
     def circle(self, goal: int) -> dict[str, float]:
         """Command a circle of 10 cm with a turn of the hand in 6 s, as one goal: lengths [mm], times [s]."""
@@ -88,7 +93,10 @@ class ByPip:
         goals, at = np.array([p.position for p in targets]), np.array(sent)
         delay = min(DELAYS, key=lambda delay: following_errors(positions, stamps[during], goals, at, delay).max())
         following = following_errors(positions, stamps[during], goals, at, delay)
-        return {"delay [s]": float(delay), "largest error [mm]": 1e3 * float(following.max()),
-                "mean error [mm]": 1e3 * float(following.mean()),
-                "way [mm]": 1e3 * float(np.linalg.norm(np.diff(positions, axis=0), axis=1).sum()),
-                "error at rest [mm]": 1e3 * float(np.linalg.norm(self.pose(self.states[-1][1]).position - goals[-1]))}
+        return {
+            "delay [s]": float(delay),
+            "largest error [mm]": 1e3 * float(following.max()),
+            "mean error [mm]": 1e3 * float(following.mean()),
+            "way [mm]": 1e3 * float(np.linalg.norm(np.diff(positions, axis=0), axis=1).sum()),
+            "error at rest [mm]": 1e3 * float(np.linalg.norm(self.pose(self.states[-1][1]).position - goals[-1])),
+        }

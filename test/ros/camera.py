@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A camera's driver in a process of its own, as vla_node meets it: images of noise at a steady rate on `image`.
 
-    python camera.py --size 640x480 --qos best_effort --ros-args -r __ns:=/vla
+python camera.py --size 640x480 --qos best_effort --ros-args -r __ns:=/vla
 """
+
 import argparse
 import sys
 
@@ -44,8 +45,7 @@ class Camera(rclpy.node.Node):
         super().__init__("camera")
         self._image = message(*map(int, given.size.split("x")), given.compressed)
         qos = QoSProfile(depth=DEPTHS[given.qos], reliability=ReliabilityPolicy[given.qos.upper()])
-        self._publisher = self.create_publisher(
-            type(self._image), "image/compressed" if given.compressed else "image", qos)
+        self._publisher = self.create_publisher(type(self._image), "image/compressed" if given.compressed else "image", qos)
         self.create_timer(1.0 / given.rate, self._publish, clock=STEADY)
         print("filming", flush=True)
 

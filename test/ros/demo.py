@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd demo` as a real process with a small random policy, which moves the arm but solves nothing."""
+
 import os
 import re
 import signal

@@ -6,6 +6,7 @@
     trial = run(system, FAULTS[0])
     assert not trial.problems
 """
+
 import math
 import os
 import signal
@@ -23,16 +24,16 @@ from std_msgs.msg import String
 from system import System, motion
 from vla_sd_msgs.msg import ArmStatus
 
-from vla_sd_ros.control.one_master import PERIOD
 from vla_sd_ros.arms.controllers import LOOKS
 from vla_sd_ros.arms.wiring import GRAPH_PERIOD
 from vla_sd_ros.control.codes import Code as Arm
+from vla_sd_ros.control.one_master import PERIOD
 from vla_sd_ros.nodes.arm_node import STATUS_PERIOD
 from vla_sd_ros.watching.goal import GoalCode as Goal
 
-DELIVERY = 0.05     # s: of messages on their way, and of a process for its turn on the processor
-STAMPS = 0.001      # s, between the moment that a target is for and its stamp
-WATCH = 4.0         # s, for which motion that must go on is watched
+DELIVERY = 0.05  # s: of messages on their way, and of a process for its turn on the processor
+STAMPS = 0.001  # s, between the moment that a target is for and its stamp
+WATCH = 4.0  # s, for which motion that must go on is watched
 GONE, GOES_ON = -1, -2  # no result, because vla_node is gone; no result, because the goal goes on
 NAMES = {GONE: "vla_node is gone (ConnectionError of the client)", GOES_ON: "none: the goal goes on"}
 
@@ -51,8 +52,8 @@ class Fault:
     status: tuple[int, ...]
     result: tuple[int, ...]
     heal: Callable[[System], None] = lambda system: None
-    sentence: str = ""      # that the result must contain
-    warning: str = ""       # that /diagnostics must contain
+    sentence: str = ""  # that the result must contain
+    warning: str = ""  # that /diagnostics must contain
     heal_after: float = 0.0  # s, after which it is healed, because no result can come before; 0: when the result is there
 
 
@@ -77,10 +78,17 @@ def terms(system: System) -> dict[str, float]:
     """What the bounds are made of [s], with the parameters in force."""
     arm, vla = system.values["arm_node"], system.values["vla_node"]
     return {
-        "command_timeout": arm["command_timeout"], "joint_state_timeout": arm["joint_state_timeout"],
-        "image.timeout": vla["image.timeout"], "control_period": vla["control_period"],
-        "camera period": 0.2, "graph period": GRAPH_PERIOD, "controller look": 1.0 / LOOKS + STATUS_PERIOD,
-        "tick": 1.0 / arm["rate"], "braking": system.braking(), "delivery": DELIVERY, "0": 0.0,
+        "command_timeout": arm["command_timeout"],
+        "joint_state_timeout": arm["joint_state_timeout"],
+        "image.timeout": vla["image.timeout"],
+        "control_period": vla["control_period"],
+        "camera period": 0.2,
+        "graph period": GRAPH_PERIOD,
+        "controller look": 1.0 / LOOKS + STATUS_PERIOD,
+        "tick": 1.0 / arm["rate"],
+        "braking": system.braking(),
+        "delivery": DELIVERY,
+        "0": 0.0,
     }
 
 
@@ -128,8 +136,7 @@ def _ending(system: System, fault: Fault) -> tuple[int, str, float]:
     return result.error_code, result.error_msg, time.monotonic()
 
 
-def _judge(system: System, fault: Fault, injected: float, rest: float, ending: tuple[int, str, float],
-           slack: float) -> Trial:
+def _judge(system: System, fault: Fault, injected: float, rest: float, ending: tuple[int, str, float], slack: float) -> Trial:
     statuses = [message for when, message in list(system.statuses) if when > injected]
     codes = list(dict.fromkeys(m.code for m in statuses if m.code not in (Arm.OK, Arm.NO_COMMAND)))
     named = [m.message for m in statuses if m.code in fault.status]
@@ -144,8 +151,18 @@ def _judge(system: System, fault: Fault, injected: float, rest: float, ending: t
     silent = not around or time.monotonic() - around[-1][0] > 0.5
     state = "silent; its controller holds" if silent else "holding" if last and last.state == ArmStatus.HOLDING else "moving"
     limit = 0.0 if largest is None else float(1e3 * fastest[largest])
-    trial = Trial(rest - injected, bound(system, fault), float(1e3 * way.max(initial=0.0)), limit, state, codes,
-                  named[-1] if named else "", ending[0], ending[1], ending[2] - injected)
+    trial = Trial(
+        rest - injected,
+        bound(system, fault),
+        float(1e3 * way.max(initial=0.0)),
+        limit,
+        state,
+        codes,
+        named[-1] if named else "",
+        ending[0],
+        ending[1],
+        ending[2] - injected,
+    )
     gap = float(np.diff([when for when, _ in around]).max(initial=0.0))
     if not fault.bound and gap > 0.1 + slack:
         trial.problems.append(f"targets did not come for {gap:.3f} s")
@@ -153,8 +170,11 @@ def _judge(system: System, fault: Fault, injected: float, rest: float, ending: t
         trial.problems.append(f"/diagnostics did not say {fault.warning!r}")
     if trial.rest > trial.bound + slack:
         trial.problems.append(f"at rest after {trial.rest:.3f} s, later than {trial.bound:.3f} s")
-    trial.problems += [f"a jump of {1e3 * far:.2f} mm, more than {1e3 * most:.2f} mm at the speed limit"
-                       for far, most in zip(way, fastest) if far > most]
+    trial.problems += [
+        f"a jump of {1e3 * far:.2f} mm, more than {1e3 * most:.2f} mm at the speed limit"
+        for far, most in zip(way, fastest)
+        if far > most
+    ]
     if fault.status and not set(fault.status) & {m.code for m in statuses}:
         trial.problems.append(f"~/status showed {codes}, none of {[int(code) for code in fault.status]}")
     if ending[0] not in fault.result:
@@ -197,7 +217,7 @@ def blue(image):
 
 
 def cut(image):
-    image.data = image.data[:len(image.data) // 4]
+    image.data = image.data[: len(image.data) // 4]
     return image
 
 
@@ -210,16 +230,18 @@ class Zigzag:
     def __call__(self, image):
         self._early = not self._early
         stamp = image.header.stamp
-        moment = stamp.sec * 10 ** 9 + stamp.nanosec + (3 if self._early else -3) * 10 ** 8
-        stamp.sec, stamp.nanosec = divmod(moment, 10 ** 9)
+        moment = stamp.sec * 10**9 + stamp.nanosec + (3 if self._early else -3) * 10**8
+        stamp.sec, stamp.nanosec = divmod(moment, 10**9)
         return image
 
 
 def later(seconds: float):
     """Stamps of a clock that is ahead (or behind, negative)."""
+
     def shift(message):
         message.header.stamp.sec += int(seconds)
         return message
+
     return shift
 
 
@@ -355,52 +377,185 @@ STARVED, INTRUDER, USURPER, MASTER, DESCRIPTION = Starved(), Intruder(), Intrude
 
 HOLD = "tick + braking + delivery"  # from the moment when arm_node sees that something is wrong
 FAULTS = (
-    Fault("camera stops", "its images are no longer delivered", falsify("image", always(nothing)),
-          f"control_period + command_timeout + {HOLD}", (Arm.COMMAND_STALE, Arm.NO_COMMAND), (Goal.IMAGE_STALE,), heal_relay),
-    Fault("camera freezes", "the same picture again and again, with fresh stamps", falsify("image", Frozen),
-          f"image.timeout + control_period + {HOLD}", (Arm.NO_COMMAND,), (Goal.IMAGE_FROZEN,), heal_relay),
-    Fault("camera goes dark", "pictures of noise of 0 to 3 of 255", falsify("image", always(dark)),
-          f"camera period + control_period + {HOLD}", (Arm.NO_COMMAND,), (Goal.IMAGE_BLANK,), heal_relay),
-    Fault("camera shows one colour", "blue with noise, as without a signal", falsify("image", always(blue)),
-          f"camera period + control_period + {HOLD}", (Arm.NO_COMMAND,), (Goal.IMAGE_BLANK,), heal_relay),
-    Fault("images are cut", "a quarter of each arrives", falsify("image", always(cut)),
-          f"control_period + command_timeout + {HOLD}", (Arm.COMMAND_STALE, Arm.NO_COMMAND), (Goal.IMAGE_UNDECODABLE,),
-          heal_relay),
-    Fault("stamps of the camera zigzag", "0.3 s late and early by turns", falsify("image", Zigzag), "", (), (GOES_ON,),
-          heal_relay),
-    Fault("clock of the camera jumps ahead", "stamps of its images + 10 s", falsify("image", lambda: later(10)),
-          f"camera period + control_period + {HOLD}", (Arm.NO_COMMAND,), (Goal.IMAGE_STALE,), heal_relay,
-          sentence="in the future"),
-    Fault("clock of the camera jumps back", "stamps of its images - 10 s", falsify("image", lambda: later(-10)),
-          f"camera period + control_period + {HOLD}", (Arm.NO_COMMAND,), (Goal.IMAGE_STALE,), heal_relay),
-    Fault("clock of the arm's driver jumps", "stamps of joint_states + 10 s", falsify("joint_states", lambda: later(10)),
-          HOLD, (Arm.CLOCK_JUMP, Arm.JOINT_STATES_STALE),
-          (Arm.CLOCK_JUMP, Arm.JOINT_STATES_STALE, Goal.JOINT_STATES_STALE), heal_relay),
-    Fault("joint states stop", "they are no longer delivered", falsify("joint_states", always(nothing)),
-          f"joint_state_timeout + {HOLD}", (Arm.JOINT_STATES_STALE,), (Arm.JOINT_STATES_STALE, Goal.JOINT_STATES_STALE),
-          heal_relay),
-    Fault("joint states jump", "one joint + 1 rad from one message to the next", falsify("joint_states", always(jumped)),
-          HOLD, (Arm.JOINT_STATES_INVALID,), (Arm.JOINT_STATES_INVALID,), heal_relay, sentence="jumped"),
-    Fault("joint states are not finite", "one joint is NaN", falsify("joint_states", always(not_a_number)),
-          HOLD, (Arm.JOINT_STATES_INVALID,), (Arm.JOINT_STATES_INVALID,), heal_relay, sentence="not finite"),
-    Fault("joint states of another arm", "another arm's values under this arm's names",
-          falsify("joint_states", always(other_arm)), HOLD, (Arm.JOINT_STATES_INVALID,), (Arm.JOINT_STATES_INVALID,),
-          heal_relay),
-    Fault("joint states of another arm, other names", "another arm's names", falsify("joint_states", always(other_names)),
-          f"joint_state_timeout + {HOLD}", (Arm.JOINT_STATES_STALE,), (Arm.JOINT_STATES_STALE,), heal_relay),
+    Fault(
+        "camera stops",
+        "its images are no longer delivered",
+        falsify("image", always(nothing)),
+        f"control_period + command_timeout + {HOLD}",
+        (Arm.COMMAND_STALE, Arm.NO_COMMAND),
+        (Goal.IMAGE_STALE,),
+        heal_relay,
+    ),
+    Fault(
+        "camera freezes",
+        "the same picture again and again, with fresh stamps",
+        falsify("image", Frozen),
+        f"image.timeout + control_period + {HOLD}",
+        (Arm.NO_COMMAND,),
+        (Goal.IMAGE_FROZEN,),
+        heal_relay,
+    ),
+    Fault(
+        "camera goes dark",
+        "pictures of noise of 0 to 3 of 255",
+        falsify("image", always(dark)),
+        f"camera period + control_period + {HOLD}",
+        (Arm.NO_COMMAND,),
+        (Goal.IMAGE_BLANK,),
+        heal_relay,
+    ),
+    Fault(
+        "camera shows one colour",
+        "blue with noise, as without a signal",
+        falsify("image", always(blue)),
+        f"camera period + control_period + {HOLD}",
+        (Arm.NO_COMMAND,),
+        (Goal.IMAGE_BLANK,),
+        heal_relay,
+    ),
+    Fault(
+        "images are cut",
+        "a quarter of each arrives",
+        falsify("image", always(cut)),
+        f"control_period + command_timeout + {HOLD}",
+        (Arm.COMMAND_STALE, Arm.NO_COMMAND),
+        (Goal.IMAGE_UNDECODABLE,),
+        heal_relay,
+    ),
+    Fault("stamps of the camera zigzag", "0.3 s late and early by turns", falsify("image", Zigzag), "", (), (GOES_ON,), heal_relay),
+    Fault(
+        "clock of the camera jumps ahead",
+        "stamps of its images + 10 s",
+        falsify("image", lambda: later(10)),
+        f"camera period + control_period + {HOLD}",
+        (Arm.NO_COMMAND,),
+        (Goal.IMAGE_STALE,),
+        heal_relay,
+        sentence="in the future",
+    ),
+    Fault(
+        "clock of the camera jumps back",
+        "stamps of its images - 10 s",
+        falsify("image", lambda: later(-10)),
+        f"camera period + control_period + {HOLD}",
+        (Arm.NO_COMMAND,),
+        (Goal.IMAGE_STALE,),
+        heal_relay,
+    ),
+    Fault(
+        "clock of the arm's driver jumps",
+        "stamps of joint_states + 10 s",
+        falsify("joint_states", lambda: later(10)),
+        HOLD,
+        (Arm.CLOCK_JUMP, Arm.JOINT_STATES_STALE),
+        (Arm.CLOCK_JUMP, Arm.JOINT_STATES_STALE, Goal.JOINT_STATES_STALE),
+        heal_relay,
+    ),
+    Fault(
+        "joint states stop",
+        "they are no longer delivered",
+        falsify("joint_states", always(nothing)),
+        f"joint_state_timeout + {HOLD}",
+        (Arm.JOINT_STATES_STALE,),
+        (Arm.JOINT_STATES_STALE, Goal.JOINT_STATES_STALE),
+        heal_relay,
+    ),
+    Fault(
+        "joint states jump",
+        "one joint + 1 rad from one message to the next",
+        falsify("joint_states", always(jumped)),
+        HOLD,
+        (Arm.JOINT_STATES_INVALID,),
+        (Arm.JOINT_STATES_INVALID,),
+        heal_relay,
+        sentence="jumped",
+    ),
+    Fault(
+        "joint states are not finite",
+        "one joint is NaN",
+        falsify("joint_states", always(not_a_number)),
+        HOLD,
+        (Arm.JOINT_STATES_INVALID,),
+        (Arm.JOINT_STATES_INVALID,),
+        heal_relay,
+        sentence="not finite",
+    ),
+    Fault(
+        "joint states of another arm",
+        "another arm's values under this arm's names",
+        falsify("joint_states", always(other_arm)),
+        HOLD,
+        (Arm.JOINT_STATES_INVALID,),
+        (Arm.JOINT_STATES_INVALID,),
+        heal_relay,
+    ),
+    Fault(
+        "joint states of another arm, other names",
+        "another arm's names",
+        falsify("joint_states", always(other_names)),
+        f"joint_state_timeout + {HOLD}",
+        (Arm.JOINT_STATES_STALE,),
+        (Arm.JOINT_STATES_STALE,),
+        heal_relay,
+    ),
     Fault("vla_node is killed", "SIGKILL", kill("vla_node"), f"command_timeout + {HOLD}", (Arm.COMMAND_STALE,), (GONE,)),
-    Fault("vla_node is stopped", "SIGSTOP", stop("vla_node"), f"command_timeout + {HOLD}", (Arm.COMMAND_STALE,),
-          (GOES_ON,), resume("vla_node")),
-    Fault("vla_node is slow", "it runs for 0.1 s, then waits for 1.5 s, again and again", STARVED.inject,
-          f"command_timeout + {HOLD}", (Arm.COMMAND_STALE,), (GOES_ON,), STARVED.heal),
-    Fault("arm_node is killed", "SIGKILL", kill("arm_node"), "delivery", (), (Goal.ARM_FAULT,),
-          sentence="arm_node has been silent"),
-    Fault("two publishers of command", "a second node sends commands of its own, at 5 Hz", INTRUDER.inject,
-          f"control_period + control_period + {HOLD}", (Arm.COMMAND_CONFLICT,), (Arm.COMMAND_CONFLICT,), INTRUDER.heal),
-    Fault("a second publisher of command, a new goal each time", "its goals take over from vla_node's, at 5 Hz", USURPER.inject,
-          f"control_period + control_period + {HOLD}", (Arm.COMMAND_CONFLICT,), (Arm.COMMAND_CONFLICT,), USURPER.heal),
-    Fault("robot_description changes", "another node publishes one with another tip", DESCRIPTION.inject,
-          HOLD, (Arm.DESCRIPTION_CHANGED,), (Arm.DESCRIPTION_CHANGED,), DESCRIPTION.heal, sentence="deactivate and activate"),
-    Fault("two publishers of target_pose", "a second node announces itself", MASTER.inject,
-          f"graph period + {HOLD}", (Arm.ROBOT_FAULT,), (Arm.ROBOT_FAULT,), MASTER.heal, sentence="one master"),
+    Fault(
+        "vla_node is stopped",
+        "SIGSTOP",
+        stop("vla_node"),
+        f"command_timeout + {HOLD}",
+        (Arm.COMMAND_STALE,),
+        (GOES_ON,),
+        resume("vla_node"),
+    ),
+    Fault(
+        "vla_node is slow",
+        "it runs for 0.1 s, then waits for 1.5 s, again and again",
+        STARVED.inject,
+        f"command_timeout + {HOLD}",
+        (Arm.COMMAND_STALE,),
+        (GOES_ON,),
+        STARVED.heal,
+    ),
+    Fault(
+        "arm_node is killed", "SIGKILL", kill("arm_node"), "delivery", (), (Goal.ARM_FAULT,), sentence="arm_node has been silent"
+    ),
+    Fault(
+        "two publishers of command",
+        "a second node sends commands of its own, at 5 Hz",
+        INTRUDER.inject,
+        f"control_period + control_period + {HOLD}",
+        (Arm.COMMAND_CONFLICT,),
+        (Arm.COMMAND_CONFLICT,),
+        INTRUDER.heal,
+    ),
+    Fault(
+        "a second publisher of command, a new goal each time",
+        "its goals take over from vla_node's, at 5 Hz",
+        USURPER.inject,
+        f"control_period + control_period + {HOLD}",
+        (Arm.COMMAND_CONFLICT,),
+        (Arm.COMMAND_CONFLICT,),
+        USURPER.heal,
+    ),
+    Fault(
+        "robot_description changes",
+        "another node publishes one with another tip",
+        DESCRIPTION.inject,
+        HOLD,
+        (Arm.DESCRIPTION_CHANGED,),
+        (Arm.DESCRIPTION_CHANGED,),
+        DESCRIPTION.heal,
+        sentence="deactivate and activate",
+    ),
+    Fault(
+        "two publishers of target_pose",
+        "a second node announces itself",
+        MASTER.inject,
+        f"graph period + {HOLD}",
+        (Arm.ROBOT_FAULT,),
+        (Arm.ROBOT_FAULT,),
+        MASTER.heal,
+        sentence="one master",
+    ),
 )

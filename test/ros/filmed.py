@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """vla_node before cameras in processes of their own, by camera.py: which images arrive, and what a goal makes of them."""
+
 import sys
 from pathlib import Path
 
@@ -8,8 +9,10 @@ from vla import Vla
 
 CAMERA = str(Path(__file__).with_name("camera.py"))
 # The second name is that of Fast DDS before 3, which Jazzy has.
-BUFFERS = dict.fromkeys(("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"),
-                        str(Path(__file__).parents[2] / "config" / "large_images.xml"))
+BUFFERS = dict.fromkeys(
+    ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"),
+    str(Path(__file__).parents[2] / "config" / "large_images.xml"),
+)
 
 
 class Filmed(Vla):
@@ -31,8 +34,12 @@ class Filmed(Vla):
 
     def sees(self, qos: str, age: float = 0.5) -> bool:
         """Whether vla_node has told of a subscription with these QoS and a newest image of less than this age [s]."""
-        told = [{value.key: value.value for value in status.values} for _, message in self.diagnostics
-                for status in message.status if "vla_node" in status.name]
+        told = [
+            {value.key: value.value for value in status.values}
+            for _, message in self.diagnostics
+            for status in message.status
+            if "vla_node" in status.name
+        ]
         return any(values["image qos"] == qos and float(values["image age [s]"]) <= age for values in told)
 
     def close(self) -> None:

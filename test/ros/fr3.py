@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """franky-sim with what it lacks: a reflex and a stop button, by words on its standard input. Run as a process."""
+
 import json
 import queue
 import sys
@@ -12,6 +13,7 @@ from franky_sim.mujoco_simulator import MujocoSimulator
 
 CARTESIAN_REFLEX = 7  # of the errors in the state, by libfranka's order
 
+
 def main() -> None:
     mode: list = [None]
     with MujocoSimulator() as simulator:
@@ -23,8 +25,13 @@ def main() -> None:
             def falsified(self):
                 now = state(self)
                 errors = tuple(mode[0] == RobotMode.kReflex and i == CARTESIAN_REFLEX for i in range(41))
-                return now if mode[0] is None else now.replace(robot_mode=mode[0], current_errors=errors, last_motion_errors=errors,
-                                                               errors=errors, reflex_reason=errors)
+                return (
+                    now
+                    if mode[0] is None
+                    else now.replace(
+                        robot_mode=mode[0], current_errors=errors, last_motion_errors=errors, errors=errors, reflex_reason=errors
+                    )
+                )
 
             type(arm).robot_state = property(falsified)
 

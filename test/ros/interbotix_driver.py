@@ -43,6 +43,7 @@ class InterbotixDriver:
     def __init__(self, kind: str, ros, domain, folder: Path, modes: dict = MODES):
         """kind: sim_arm_node or xs_sdk_sim. modes: of the motors, as in config/widowx_modes.yaml."""
         from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
+
         from vla_sd_ros.sim.arms import Description
 
         self.ours = kind == "sim_arm_node"
@@ -50,12 +51,20 @@ class InterbotixDriver:
         file = folder / "modes.yaml"
         file.write_text(yaml.safe_dump(modes))
         if self.ours:
-            command = node_command("vla_sd_ros.nodes.sim_arm_node", {"robot": "widowx", "prefix": NAME, "modes": str(file),
-                                                                     "camera_rate": 0.5}, folder, f"/{NAME}")
+            command = node_command(
+                "vla_sd_ros.nodes.sim_arm_node",
+                {"robot": "widowx", "prefix": NAME, "modes": str(file), "camera_rate": 0.5},
+                folder,
+                f"/{NAME}",
+            )
         else:
             script, motors = genuine()
-            command = node_command("-", {"motor_configs": str(motors), "mode_configs": str(file),
-                                         "robot_description": self.description.urdf}, folder, f"/{NAME}")
+            command = node_command(
+                "-",
+                {"motor_configs": str(motors), "mode_configs": str(file), "robot_description": self.description.urdf},
+                folder,
+                f"/{NAME}",
+            )
             command[1:3] = [str(script)]
             ros.publish(String, f"/{NAME}/robot_description", String(data=self.description.urdf), LATCHED, wait=False)
         self.process = NodeProcess(command, domain, folder / "driver.log")
@@ -106,6 +115,7 @@ class InterbotixDriver:
 
     def until_at_rest(self, where, what: str) -> None:
         """Wait until `where`, one of the methods above, has been the same for half a second."""
+
         def rests() -> bool:
             here, count = where(), len(self.states)
             self.ros.wait_until(lambda: len(self.states) > count + 10, "joint states")

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real node processes over DDS for tests: start one, listen to it, end it, each test in its own ROS domain.
 
-    def test_something(domain, start, ros):          # fixtures of conftest.py
-        arm = start("vla_sd_ros.nodes.arm_node", {"autostart": True})
-        arm.wait_for_line("is active")
-        seen = ros.listen(PoseStamped, "target_pose")
-        ros.publish(JointState, "joint_states", message)
-        ros.wait_until(lambda: seen, "a target pose")
-        assert arm.terminate() == 0
+def test_something(domain, start, ros):          # fixtures of conftest.py
+    arm = start("vla_sd_ros.nodes.arm_node", {"autostart": True})
+    arm.wait_for_line("is active")
+    seen = ros.listen(PoseStamped, "target_pose")
+    ros.publish(JointState, "joint_states", message)
+    ros.wait_until(lambda: seen, "a target pose")
+    assert arm.terminate() == 0
 """
 
 import fcntl
@@ -65,8 +65,13 @@ class Domain:
         raise RuntimeError("no ROS domain is free: other tests on this machine hold all of 20..99")
 
     def environment(self) -> dict[str, str]:
-        return dict(os.environ, ROS_DOMAIN_ID=str(self.id), ROS_AUTOMATIC_DISCOVERY_RANGE=self.discovery,
-                    PYTHONUNBUFFERED="1", RCUTILS_LOGGING_BUFFERED_STREAM="0")
+        return dict(
+            os.environ,
+            ROS_DOMAIN_ID=str(self.id),
+            ROS_AUTOMATIC_DISCOVERY_RANGE=self.discovery,
+            PYTHONUNBUFFERED="1",
+            RCUTILS_LOGGING_BUFFERED_STREAM="0",
+        )
 
     def release(self) -> None:
         self._lock.close()
@@ -93,8 +98,9 @@ class NodeProcess:
                 if text in line:
                     return line
             if ended or time.monotonic() > deadline:
-                raise AssertionError(f"'{text}' was not printed before {'the end' if ended else 'time ran out'}; "
-                                     f"the output was:\n{self.log}")
+                raise AssertionError(
+                    f"'{text}' was not printed before {'the end' if ended else 'time ran out'}; the output was:\n{self.log}"
+                )
             time.sleep(0.05)
 
     def end(self, number: int = signal.SIGTERM, timeout: float = 10.0) -> tuple[int, float]:
@@ -123,8 +129,9 @@ def in_a_process(function: Callable[[], Any], timeout: float = 120.0) -> Any:
         return pool.submit(function).result(timeout)
 
 
-def node_command(module: str, parameters: dict[str, Any], folder: Path, namespace: str = "/vla",
-                 arguments: tuple[str, ...] = ()) -> list[str]:
+def node_command(
+    module: str, parameters: dict[str, Any], folder: Path, namespace: str = "/vla", arguments: tuple[str, ...] = ()
+) -> list[str]:
     """The command line of a node, with its parameters in a YAML file in the folder."""
     file = folder / f"{module.rsplit('.', 1)[-1]}_{len(list(folder.iterdir()))}.yaml"
     file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}) if parameters else "")

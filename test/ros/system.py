@@ -9,6 +9,7 @@
 The robot's images, joint states and /clock pass through the relay, in this process, which hands each to a function and
 publishes what that gives; None: nothing. Everything else goes straight from node to node.
 """
+
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -78,9 +79,19 @@ class System:
     on which the commanded motion is observed. wrap: what comes before the command of a node's process, by its name.
     """
 
-    def __init__(self, folder: Path, robot: str = "scene", checkpoint: str = "libero", arm: dict | None = None,
-                 vla: dict | None = None, relay: bool = True, target: str = "target_pose",
-                 wrap: dict[str, list[str]] | None = None, discovery: str = "LOCALHOST", simulated_time: bool = False):
+    def __init__(
+        self,
+        folder: Path,
+        robot: str = "scene",
+        checkpoint: str = "libero",
+        arm: dict | None = None,
+        vla: dict | None = None,
+        relay: bool = True,
+        target: str = "target_pose",
+        wrap: dict[str, list[str]] | None = None,
+        discovery: str = "LOCALHOST",
+        simulated_time: bool = False,
+    ):
         self.folder, self.robot, self.domain = folder, "sim_node" if robot == "scene" else "sim_arm_node", Domain()
         self.domain.discovery = discovery
         self.wrap, self._relayed = wrap or {}, relay
@@ -89,10 +100,10 @@ class System:
         base = {"autostart": True, "use_sim_time": simulated_time}
         self.values = {
             "arm_node": _of("arm_node", robot) | base | (arm or {}),
-            "vla_node": _of("vla_node", robot) | base | {"policy.checkpoint": str(checkpoint), "policy.threads": 1}
-            | (vla or {}),
+            "vla_node": _of("vla_node", robot) | base | {"policy.checkpoint": str(checkpoint), "policy.threads": 1} | (vla or {}),
             "sim_node": _of("sim_node", robot) | {"use_sim_time": simulated_time},
-            "sim_arm_node": {"robot": "franka", "prefix": "panda", "image_size": 96}}
+            "sim_arm_node": {"robot": "franka", "prefix": "panda", "image_size": 96},
+        }
         listen = self.ros.listen
         self.targets, self._target = listen(PoseStamped, target), target
         self.statuses = listen(ArmStatus, "arm_node/status", LATCHED)
@@ -195,14 +206,25 @@ class System:
         assert self.ros.change_state("arm_node", "activate")
         since = time.monotonic()
         self.ros.wait_until(
-            lambda: self.measured and self.measured[-1][0] > since
-            and np.linalg.norm(position(self.measured[-1][1]) - position(self.home)) < 0.01, "the arm at its first pose", 30.0)
+            lambda: (
+                self.measured
+                and self.measured[-1][0] > since
+                and np.linalg.norm(position(self.measured[-1][1]) - position(self.home)) < 0.01
+            ),
+            "the arm at its first pose",
+            30.0,
+        )
         self.ros.wait_until(lambda: self._hears_joints(since), "joint states of the new arm in vla_node", 30.0)
 
     def _hears_joints(self, since: float) -> bool:
         """Whether vla_node's diagnostics after a time [s], steady, tell of joint states that are new."""
-        told = [value.value for t, array in list(self.diagnostics) for status in array.status for value in status.values
-                if t > since and status.name.endswith("vla_node") and value.key == "joint state age [s]"]
+        told = [
+            value.value
+            for t, array in list(self.diagnostics)
+            for status in array.status
+            for value in status.values
+            if t > since and status.name.endswith("vla_node") and value.key == "joint state age [s]"
+        ]
         return bool(told) and float(told[-1]) < 0.2
 
     def command(self, goal: np.ndarray, translation: np.ndarray) -> None:
@@ -218,6 +240,7 @@ class System:
     def start_moving(self, actions: int = 4, timeout: float = 20.0) -> None:
         """A goal, and wait until the target moves by its actions."""
         self.client.start(self.instructions[-1][1].data if self.instructions else "pick up the milk", time_limit=600.0)
+
         def acting() -> bool:
             assert not self.client.is_complete(0.01), f"the goal ended before it moved: {self.client.result().error_msg}"
             return sum(not c.hold for _, c in list(self.commands)) >= actions
@@ -242,8 +265,9 @@ class System:
     def braking(self) -> float:
         """The bound on the time from the beginning of a hold to rest [s], with the limits in force."""
         v = self.values["arm_node"]
-        return Limits(*(v[f"limits.{kind}_{of}"] for kind in ("linear", "angular")
-                        for of in ("velocity", "acceleration", "jerk"))).stopping_time()
+        return Limits(
+            *(v[f"limits.{kind}_{of}"] for kind in ("linear", "angular") for of in ("velocity", "acceleration", "jerk"))
+        ).stopping_time()
 
 
 def _of(node: str, robot: str) -> dict:
@@ -281,7 +305,7 @@ def motion(seen: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def speed(seen: list, window: int = 10) -> float:
     """Mean speed over the last targets [m/s]; 0 where there are too few."""
-    times, way, _ = motion(seen[-window - 1:])
+    times, way, _ = motion(seen[-window - 1 :])
     return float(way.sum() / (times[-1] - times[0])) if len(times) == window and times[-1] > times[0] else 0.0
 
 

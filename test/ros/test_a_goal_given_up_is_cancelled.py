@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A goal that vla_node did not answer in time moves no arm later: it is cancelled as soon as vla_node goes on."""
+
 import os
 import signal
 import threading
@@ -24,8 +25,14 @@ class Server:
         self.executor = MultiThreadedExecutor(3, context=ros.context)
         self.executor.add_node(self.node)
         self.lost, self.canceled, self.taken, self.over = 0, [], [], False
-        self.server = ActionServer(self.node, ExecuteInstruction, "execute_instruction", self._execute,
-                                   callback_group=ReentrantCallbackGroup(), cancel_callback=self._cancel)
+        self.server = ActionServer(
+            self.node,
+            ExecuteInstruction,
+            "execute_instruction",
+            self._execute,
+            callback_group=ReentrantCallbackGroup(),
+            cancel_callback=self._cancel,
+        )
 
     def _cancel(self, handle):
         self.lost -= 1
@@ -80,7 +87,7 @@ def test_the_answer_to_the_goal_cancels_it_too(server, given_up):
     server.spin(lambda: server.taken)
     assert not server.spin(lambda: server.canceled, 0.5)
     given_up.spin_until(lambda: given_up.running, 2.0)
-    assert given_up.running     # and so it can be cancelled by hand
+    assert given_up.running  # and so it can be cancelled by hand
     given_up.spin_until(lambda: False, 0.2)
     assert server.spin(lambda: server.canceled)
     end = time.monotonic() + 5.0

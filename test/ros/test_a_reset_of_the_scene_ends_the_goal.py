@@ -3,6 +3,7 @@
 
 A start without a scene yet, and a reset, print no warnings. All of it on simulated time, with the pace of real time.
 """
+
 import time
 
 import pytest

@@ -17,15 +17,20 @@ PERIOD = 0.2  # s
 
 
 def modes(arm: str = "position", gripper: str = "pwm") -> dict:
-    return {"groups": {"arm": MODES["groups"]["arm"] | {"operating_mode": arm}},
-            "singles": {"gripper": MODES["singles"]["gripper"] | {"operating_mode": gripper}}}
+    return {
+        "groups": {"arm": MODES["groups"]["arm"] | {"operating_mode": arm}},
+        "singles": {"gripper": MODES["singles"]["gripper"] | {"operating_mode": gripper}},
+    }
 
 
 def send(ros, goal: int, steps: int = 1, way: float = 0.0, gripper: float = 1.0) -> None:
     """One goal of some steps, each `way` [m] upwards."""
     for step in range(steps):
-        ros.publish(EndEffectorCommand, "command", command(goal, step, (0.0, 0.0, way), gripper=gripper, period=PERIOD,
-                                                           frame=f"{NAME}/base_link"))
+        ros.publish(
+            EndEffectorCommand,
+            "command",
+            command(goal, step, (0.0, 0.0, way), gripper=gripper, period=PERIOD, frame=f"{NAME}/base_link"),
+        )
         time.sleep(PERIOD)
 
 
@@ -96,7 +101,9 @@ def test_nothing_is_sent_that_a_wrong_mode_would_take_for_something_else(interbo
     send(ros, 1, steps=6, way=0.01)
     status = ros.wait_until(lambda: next((m for _, m in statuses if m.code == Code.ROBOT_FAULT), None), "a fault")
     assert "the group 'arm' of Interbotix's driver is in the mode 'velocity', which takes no positions" in status.message
-    ros.wait_until(lambda: "'gripper' of Interbotix's driver is in the mode 'linear_position'" in statuses[-1][1].gripper_message,
-                   "a sentence about the gripper")
+    ros.wait_until(
+        lambda: "'gripper' of Interbotix's driver is in the mode 'linear_position'" in statuses[-1][1].gripper_message,
+        "a sentence about the gripper",
+    )
     assert not driver.groups and not driver.singles and driver.process.process.poll() is None
     np.testing.assert_array_equal(driver.joints(), before)

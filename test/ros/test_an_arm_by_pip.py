@@ -5,6 +5,7 @@ arm at rest.
 All is real but the arm itself: the command, its processes, the vendor's library; the other end is the vendor's protocol,
 simulated.
 """
+
 import signal
 import subprocess
 import sys
@@ -28,12 +29,24 @@ class Command:
     """`vla-sd robot ...` as a process."""
 
     def __init__(self, domain, folder, checkpoint, *arguments):
-        options = ["--checkpoint", str(checkpoint), "--image-topic", "/vla/image", "--domain-id", str(domain.id),
-                   "--output-dir", str(folder / "runs")]
+        options = [
+            "--checkpoint",
+            str(checkpoint),
+            "--image-topic",
+            "/vla/image",
+            "--domain-id",
+            str(domain.id),
+            "--output-dir",
+            str(folder / "runs"),
+        ]
         self._log = folder / "robot.log"
         with self._log.open("w") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "vla_sd_ros.cli", "robot", *arguments, *options], stdout=log,
-                                            stderr=subprocess.STDOUT, env=domain.environment())
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "vla_sd_ros.cli", "robot", *arguments, *options],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=domain.environment(),
+            )
 
     @property
     def output(self) -> str:
@@ -55,11 +68,16 @@ def running(request, domain, ros, tmp_path, checkpoint):
     """The robot's other end, the command, a client."""
     with Fr3() if request.param == "franka" else WidowXAI() as robot:
         parameters = tmp_path / "mine.yaml"
-        home = "franka_driver: {ros__parameters: {home: {dynamics: 0.5}}}" if request.param == "franka" else (
-            "wxai_driver: {ros__parameters: {home: {speed: 2.0}}}")
+        home = (
+            "franka_driver: {ros__parameters: {home: {dynamics: 0.5}}}"
+            if request.param == "franka"
+            else ("wxai_driver: {ros__parameters: {home: {speed: 2.0}}}")
+        )
         # A random policy, which no real arm must follow.
         parameters.write_text(f"/**/vla_node: {{ros__parameters: {{policy: {{real_arm: false}}}}}}\n/**/{home}\n")
-        given = ["--robot-ip", robot.address, "--realtime", "ignore"] if request.param == "franka" else ["--ip-address", "127.0.0.1"]
+        given = (
+            ["--robot-ip", robot.address, "--realtime", "ignore"] if request.param == "franka" else ["--ip-address", "127.0.0.1"]
+        )
         command = Command(domain, tmp_path, checkpoint, request.param, *given, "--params-file", str(parameters))
         camera(ros)
         client = InstructionClient("vla", context=ros.context)
@@ -111,11 +129,15 @@ def test_a_goal_moves_the_arm_a_fault_ends_it_and_ctrl_c_leaves_it_at_rest(runni
 ABSENT = ["franka", "--robot-ip", "127.0.0.9", "--realtime", "ignore"]
 
 
-@pytest.mark.parametrize("arguments, code, sentence", [
-    (["franka"], 2, "give --robot-ip ADDRESS"), (["wxai", "--arm-variant", "two"], 2, "invalid choice: 'two'"),
-    (ABSENT, 2, "is a policy of the simulator"),
-    ([*ABSENT, "--params-file", "{file}"], 1, "franka_driver: no Franka answers at '127.0.0.9'"),
-])
+@pytest.mark.parametrize(
+    "arguments, code, sentence",
+    [
+        (["franka"], 2, "give --robot-ip ADDRESS"),
+        (["wxai", "--arm-variant", "two"], 2, "invalid choice: 'two'"),
+        (ABSENT, 2, "is a policy of the simulator"),
+        ([*ABSENT, "--params-file", "{file}"], 1, "franka_driver: no Franka answers at '127.0.0.9'"),
+    ],
+)
 def test_what_cannot_be_is_one_sentence(arguments, code, sentence, domain, tmp_path, checkpoint):
     file = tmp_path / "parameters.yaml"
     file.write_text("/**/vla_node: {ros__parameters: {policy: {real_arm: false}}}\n")

@@ -4,6 +4,7 @@ who see the same; a page that is loaded anew; nodes that are lost and come back.
 
 The picture of the README, before a simulated scene: CONSOLE_PICTURE=docs/console.png make test ARGS=test/ros/THIS_FILE
 """
+
 import io
 import os
 import sys
@@ -19,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "console"))
 from browser import DESKTOP, PHONE, ConsoleProcess, Page, chromium  # noqa: E402
 
 PICTURE = os.environ.get("CONSOLE_PICTURE", "")
-SENTENCE = "pick up the milk and place it in the basket"       # one of those that the shipped policy knows
-SLOW = 20.0     # s, for what takes a second on an idle machine
+SENTENCE = "pick up the milk and place it in the basket"  # one of those that the shipped policy knows
+SLOW = 20.0  # s, for what takes a second on an idle machine
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +31,11 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def system(browser, tmp_path_factory):      # after the browser: where there is none, nothing is started
+def system(browser, tmp_path_factory):  # after the browser: where there is none, nothing is started
     robot, scale = ("scene", 1.0) if PICTURE else ("arm", 0.1)  # the picture of an arm without a scene leads nowhere
-    with System(tmp_path_factory.mktemp("system"), robot, relay=False, arm={"action_scale": scale},
-                vla={"decoder.name": "fused"}) as system:
+    with System(
+        tmp_path_factory.mktemp("system"), robot, relay=False, arm={"action_scale": scale}, vla={"decoder.name": "fused"}
+    ) as system:
         yield system
 
 
@@ -83,8 +85,13 @@ def test_a_goal_is_started_watched_and_stopped_by_clicks(system, operator):
     page.wait_for(f"document.querySelector('#picture').src !== '{picture}'")
     page.wait_for("Number(document.querySelector('#newest').textContent.match(/step (\\d+)/)?.[1] ?? 0) > 5", SLOW)
     for canvas in ("latency", "accepted"):
-        assert page.page.evaluate(f"new Set(document.querySelector('#{canvas}').getContext('2d').getImageData(0, 0, "
-                                  f"document.querySelector('#{canvas}').width, 200).data).size") > 4, "nothing is drawn"
+        assert (
+            page.page.evaluate(
+                f"new Set(document.querySelector('#{canvas}').getContext('2d').getImageData(0, 0, "
+                f"document.querySelector('#{canvas}').width, 200).data).size"
+            )
+            > 4
+        ), "nothing is drawn"
     page.sees("#stages", "prefill")
     if PICTURE:
         photograph(page, operator(PHONE), Path(PICTURE))
@@ -109,7 +116,7 @@ def test_two_operators_see_the_same_and_one_holds_for_both(system, operator):
     for page in (one, other):
         page.sees("#last", "fault", SLOW)
         assert page.page.locator("#start").is_disabled()
-    other.click("#hold")                        # again: still held
+    other.click("#hold")  # again: still held
     other.sees("#answer", "the arm holds")
     one.click("#release")
     for page in (one, other):
@@ -152,7 +159,7 @@ def test_parameters_change_the_nodes_and_are_seen_by_all(system, operator):
     one.sees("[id='parameter-arm-workspace.min']", "workspace.min [m]")
     one.page.locator("[id='parameter-arm-workspace.min-value']").fill("0.9, 0, 0")
     one.click("[id='parameter-arm-workspace.min'] button")
-    one.sees("#answer", "min must be below max")        # the node's own sentence
+    one.sees("#answer", "min must be below max")  # the node's own sentence
     one.wait_for("!document.querySelector(\"[id='parameter-arm-workspace.min-value']\").value.startsWith('0.9')")
 
 
@@ -171,7 +178,7 @@ def test_a_lost_policy_is_told_and_its_goal_too(system, operator):
 
 def test_a_lost_arm_is_told_and_a_hold_that_did_not_arrive_too(system, operator):
     page = operator()
-    system.processes["arm_node"].terminate()    # a killed one would stay in the graph for 20 s, as a second master of the next
+    system.processes["arm_node"].terminate()  # a killed one would stay in the graph for 20 s, as a second master of the next
     page.sees("#word", "ARM LOST", SLOW)
     page.click("#hold")
     page.sees("#answer", "the arm was NOT told to hold; use the emergency stop")

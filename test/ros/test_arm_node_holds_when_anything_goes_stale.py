@@ -56,10 +56,13 @@ def test_joint_states_that_stop_end_in_hold_and_motion_resumes_with_them(arm_nod
     assert arm_node.statuses[-1][1].code == ArmStatus.OK
 
 
-@pytest.mark.parametrize("broken, words", [
-    ({"frame": "world"}, "its frame is 'world', but this arm's base frame is 'panda_link0'"),
-    ({"rotation": (0.0, float("nan"), 0.0)}, "its rotation is [ 0. nan  0.], which is not finite"),
-])
+@pytest.mark.parametrize(
+    "broken, words",
+    [
+        ({"frame": "world"}, "its frame is 'world', but this arm's base frame is 'panda_link0'"),
+        ({"rotation": (0.0, float("nan"), 0.0)}, "its rotation is [ 0. nan  0.], which is not finite"),
+    ],
+)
 def test_a_command_that_makes_no_sense_ends_in_hold(arm_node, ros, broken, words):
     drive(ros, 2)
     before = positions(arm_node.targets)[-1]

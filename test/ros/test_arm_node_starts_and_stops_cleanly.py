@@ -76,13 +76,16 @@ def test_dry_run_holds_for_a_command_that_comes_at_once(arm_node, ros):
         assert ros.set_parameter("arm_node", "dry_run", False).successful
 
 
-@pytest.mark.parametrize("parameters, words", [
-    ({"rate": 100}, "parameter 'rate' is 100 of type integer, but must be double (write 1.0, not 1)"),
-    ({"rate": 1000.0}, "parameter 'rate' is 1000.0, but must lie in 50.0 .. 200.0"),
-    ({"workspace": {"mn": [0.0, 0.0, 0.0]}}, "arm_node has no parameter 'workspace.mn': did you mean 'workspace.min'?"),
-    ({"workspace": {"min": [0.9, -0.5, 0.0]}}, "workspace.min is 0.9 and workspace.max is 0.8 in x"),
-    ({"workspace": {"min": [0.1, -0.5]}}, "parameter 'workspace.min' has 2 entries, but needs 3"),
-])
+@pytest.mark.parametrize(
+    "parameters, words",
+    [
+        ({"rate": 100}, "parameter 'rate' is 100 of type integer, but must be double (write 1.0, not 1)"),
+        ({"rate": 1000.0}, "parameter 'rate' is 1000.0, but must lie in 50.0 .. 200.0"),
+        ({"workspace": {"mn": [0.0, 0.0, 0.0]}}, "arm_node has no parameter 'workspace.mn': did you mean 'workspace.min'?"),
+        ({"workspace": {"min": [0.9, -0.5, 0.0]}}, "workspace.min is 0.9 and workspace.max is 0.8 in x"),
+        ({"workspace": {"min": [0.1, -0.5]}}, "parameter 'workspace.min' has 2 entries, but needs 3"),
+    ],
+)
 def test_wrong_parameters_are_refused_at_start_in_one_sentence(start, parameters, words):
     process = start("vla_sd_ros.nodes.arm_node", parameters)
     assert process.process.wait(15.0) == 1
@@ -112,6 +115,7 @@ def test_a_robot_description_without_the_tip_is_named(start, ros):
 
 def test_the_shipped_parameter_file_starts_it(start, ros):
     from pathlib import Path
+
     config = Path(__file__).parents[2] / "config" / "sim.yaml"
     process = start("vla_sd_ros.nodes.arm_node", {}, "--params-file", str(config))
     process.wait_for_line("arm_node is active")

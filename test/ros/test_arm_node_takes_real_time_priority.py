@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """realtime_priority puts all threads of arm_node under SCHED_FIFO; where that is not permitted, it says so."""
+
 import os
 from pathlib import Path
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd demo`: one goal from start to report; a failed task, a signal and a bad start each end as promised."""
+
 import json
 import signal
 import time

@@ -4,6 +4,7 @@
 The table itself, with its bounds, is made on a quiet machine by benchmarks/faults.py. Other work on a machine that runs
 tests delays processes, so times here may exceed the bounds by SLACK.
 """
+
 import pytest
 from faults import FAULTS, run
 from system import System

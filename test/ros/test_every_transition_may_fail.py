@@ -3,6 +3,7 @@
 
 The failure is an exception at one line after the other of the transition in nodes/, arms/ and assembly/, by a trace function.
 """
+
 import gc
 import itertools
 import sys
@@ -74,7 +75,8 @@ def picture(node) -> dict:
         "entities": Counter(type(entity).__name__ for entity in node._entities()),
         "threads": Counter(thread.name for thread in threading.enumerate()),
         "models": sum(type(thing).__name__ in ("Vla", "VlaModel") for thing in gc.get_objects()),
-        "frozen": gc.get_freeze_count() > 0}
+        "frozen": gc.get_freeze_count() > 0,
+    }
 
 
 class Trial:
@@ -94,9 +96,12 @@ class Trial:
             inactive = self._after(node, "deactivate")
             unconfigured = self._after(node, "cleanup")
             settle()
-        for transition, before, reached in (("configure", unconfigured, "unconfigured"), ("activate", inactive, "inactive"),
-                                            ("deactivate", unconfigured, "unconfigured"),
-                                            ("cleanup", unconfigured, "unconfigured")):
+        for transition, before, reached in (
+            ("configure", unconfigured, "unconfigured"),
+            ("activate", inactive, "inactive"),
+            ("deactivate", unconfigured, "unconfigured"),
+            ("cleanup", unconfigured, "unconfigured"),
+        ):
             for nth in itertools.count(0, stride):
                 self._ready(node, transition)
                 with FailAtLine(nth) as failure:
@@ -105,8 +110,9 @@ class Trial:
                     break
                 self.failures += 1
                 # A step of cleanup that fails is not done: here the one that forgets the model.
-                self._compare(f"{transition} failed at line {nth}", node, before, reached,
-                              but="models" if transition == "cleanup" else "")
+                self._compare(
+                    f"{transition} failed at line {nth}", node, before, reached, but="models" if transition == "cleanup" else ""
+                )
             self._ready(node, "activate")
             self._compare(f"configured after a failed {transition}", node, inactive, "inactive")
         node.destroy_node()
@@ -123,9 +129,14 @@ class Trial:
     def _ready(self, node, transition: str) -> None:
         """Into the state from which the transition leads."""
         wanted = {"configure": "unconfigured", "activate": "inactive", "deactivate": "active", "cleanup": "inactive"}[transition]
-        steps = {("unconfigured", "inactive"): ["configure"], ("unconfigured", "active"): ["configure", "activate"],
-                 ("inactive", "active"): ["activate"], ("inactive", "unconfigured"): ["cleanup"],
-                 ("active", "inactive"): ["deactivate"], ("active", "unconfigured"): ["deactivate", "cleanup"]}
+        steps = {
+            ("unconfigured", "inactive"): ["configure"],
+            ("unconfigured", "active"): ["configure", "activate"],
+            ("inactive", "active"): ["activate"],
+            ("inactive", "unconfigured"): ["cleanup"],
+            ("active", "inactive"): ["deactivate"],
+            ("active", "unconfigured"): ["deactivate", "cleanup"],
+        }
         for step in steps.get((node.state, wanted), []):
             getattr(node, f"trigger_{step}")()
 
@@ -133,8 +144,9 @@ class Trial:
         if (node.state, node._state_machine.current_state[1]) != (state, state):
             self.problems.append(f"{what}: {node.state}, for rclpy {node._state_machine.current_state[1]}, not {state}")
         now = picture(node)
-        self.problems += [f"{what}: {key} are {now[key]}, not {expected[key]}" for key in now
-                          if now[key] != expected[key] and key != but]
+        self.problems += [
+            f"{what}: {key} are {now[key]}, not {expected[key]}" for key in now if now[key] != expected[key] and key != but
+        ]
 
     def _shut_down(self, state: str) -> None:
         node = self.make()
@@ -159,8 +171,9 @@ def vla_trial(parameters: dict) -> dict:
     return Trial(VlaNode, **parameters).run(2, settle=gc.freeze)  # looking through all of torch takes a third of a second
 
 
-@pytest.mark.parametrize("arm, gripper", [("pose_target", "topic"), ("servo_pose", "franka"),
-                                          ("interbotix_joint_group", "interbotix_joint_single")])
+@pytest.mark.parametrize(
+    "arm, gripper", [("pose_target", "topic"), ("servo_pose", "franka"), ("interbotix_joint_group", "interbotix_joint_single")]
+)
 def test_arm_node(arm, gripper):
     told = in_a_process(partial(arm_trial, {"arm.interface": arm, "arm.tip_link": "panda_tcp", "gripper.interface": gripper}))
     assert told["problems"] == [] and told["failures"] > 60

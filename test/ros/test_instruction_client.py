@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python client says in one sentence what is wrong, and follows a goal from start to result."""
+
 import pytest
 
 from vla_sd_ros.client import GoalRejected, InstructionClient
@@ -16,18 +17,29 @@ def test_without_vla_node_the_client_names_the_action_it_looked_for(ros):
         client.close()
 
 
-@pytest.mark.parametrize(("limits", "sentence"), [
-    ({"step_limit": -1}, "step_limit is -1, but must be a whole number from 0"), ({"step_limit": 2**32 + 1}, "step_limit is"),
-    ({"time_limit": float("nan")}, "time_limit is nan"), ({"time_limit": -1.0}, "time_limit is -1.0")])
+@pytest.mark.parametrize(
+    ("limits", "sentence"),
+    [
+        ({"step_limit": -1}, "step_limit is -1, but must be a whole number from 0"),
+        ({"step_limit": 2**32 + 1}, "step_limit is"),
+        ({"time_limit": float("nan")}, "time_limit is nan"),
+        ({"time_limit": -1.0}, "time_limit is -1.0"),
+    ],
+)
 def test_a_limit_that_is_none_is_refused_before_anything_is_sent(ros, limits, sentence):
     with InstructionClient("elsewhere", context=ros.context) as client:
         with pytest.raises(ValueError, match=sentence):
             client.start("pick up the milk", timeout=0.5, **limits)
 
 
-@pytest.mark.parametrize(("instruction", "sentence"), [
-    ("", "the instruction is empty; say in words"), ("a\0b", "the instruction contains the unprintable character U\\+0000; say"),
-    ("\ud800", "the unprintable character U\\+D800")])
+@pytest.mark.parametrize(
+    ("instruction", "sentence"),
+    [
+        ("", "the instruction is empty; say in words"),
+        ("a\0b", "the instruction contains the unprintable character U\\+0000; say"),
+        ("\ud800", "the unprintable character U\\+D800"),
+    ],
+)
 def test_an_instruction_that_is_none_is_refused_before_anything_is_sent(ros, instruction, sentence):
     with InstructionClient("elsewhere", context=ros.context) as client:
         with pytest.raises(GoalRejected, match=sentence):

@@ -2,6 +2,7 @@
 """`kill -9` of vla_node in the middle of a goal leaves arm_node holding, and the next vla_node works at once; the goal's
 client learns that the goal is gone, though a vla_node is there.
 """
+
 import signal
 import subprocess
 import sys
@@ -70,14 +71,22 @@ def test_the_arm_holds_and_the_next_start_works(start, ros, checkpoint, arm_node
 
 
 def test_vla_sd_send_ends_when_another_vla_node_takes_the_place_of_the_killed_one(domain, start, ros, checkpoint):
-    module = "vla_sd_ros.nodes.vla_node"        # its goal waits for a camera and an arm
-    process = start(module, {"autostart": True, "policy.checkpoint": str(checkpoint), "image.grace": 600.0,
-                             "joint_states.grace": 600.0, "arm_status.grace": 600.0})
+    module = "vla_sd_ros.nodes.vla_node"  # its goal waits for a camera and an arm
+    process = start(
+        module,
+        {
+            "autostart": True,
+            "policy.checkpoint": str(checkpoint),
+            "image.grace": 600.0,
+            "joint_states.grace": 600.0,
+            "arm_status.grace": 600.0,
+        },
+    )
     process.wait_for_line("is active", 60.0)
     command = [sys.executable, "-m", "vla_sd_ros.cli", "send", "pick up the milk"]
     sending = subprocess.Popen(command, env=domain.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.wait_for_line("New goal", 60.0)
-    time.sleep(1.0)             # until the sender knows that it was accepted
+    time.sleep(1.0)  # until the sender knows that it was accepted
     process.end(signal.SIGKILL)
     killed = time.monotonic()
     start(module)

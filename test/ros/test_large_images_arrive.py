@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A camera in a process of its own, 640 x 480 at 30 Hz: all actions of a goal come, whatever its driver's QoS is."""
+
 import time
 
 import numpy as np

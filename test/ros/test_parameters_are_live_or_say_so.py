@@ -21,8 +21,15 @@ from vla_sd_ros.nodes.vla_node import VlaNode
 
 MANAGED = {"arm_node": ArmNode, "vla_node": VlaNode}
 # Read where they are used, at each step or transition, and not part of the controller's configuration.
-READ_AT_USE = {"dry_run", "servo.gain", "gripper.open_position", "gripper.closed_position", "gripper.effort", "gripper.speed",
-               "gripper.timeout"}
+READ_AT_USE = {
+    "dry_run",
+    "servo.gain",
+    "gripper.open_position",
+    "gripper.closed_position",
+    "gripper.effort",
+    "gripper.speed",
+    "gripper.timeout",
+}
 
 
 def another(spec):
@@ -70,12 +77,13 @@ def test_each_parameter_changes_live_within_its_range_or_says_that_it_is_read_on
     for (spec, value), answer in zip(changed, answers):
         assert answer.successful != spec.read_only, f"{spec.name} = {value}: {answer}"
         assert not spec.read_only or "read-only" in answer.reason, answer
-    for (spec, value), answer in zip(refused, answers[len(changed):], strict=True):
+    for (spec, value), answer in zip(refused, answers[len(changed) :], strict=True):
         assert not answer.successful and spec.name in answer.reason, f"{spec.name} = {value}: {answer}"
     set_to = dump(ros, name)
     assert {s.name: set_to[s.name] for s in MANAGED[name].TABLE} == {
         s.name: s.default if s.read_only else pytest.approx(another(s)) if isinstance(s.default, float) else another(s)
-        for s in MANAGED[name].TABLE}
+        for s in MANAGED[name].TABLE
+    }
 
 
 def set_each(ros, node: str, values: list) -> list:
@@ -89,8 +97,9 @@ def dump(ros, node: str) -> dict:
     names = sorted(ros.call(ListParameters, f"{node}/list_parameters", ListParameters.Request(), 60.0).result.names)
     values = ros.call(GetParameters, f"{node}/get_parameters", GetParameters.Request(names=names), 60.0).values
     plain = (parameter_value_to_python(value) for value in values)
-    return {name: list(value) if hasattr(value, "typecode") or isinstance(value, tuple) else value
-            for name, value in zip(names, plain)}
+    return {
+        name: list(value) if hasattr(value, "typecode") or isinstance(value, tuple) else value for name, value in zip(names, plain)
+    }
 
 
 def as_ros2_param_dump_prints_it(node: str, values: dict) -> str:
@@ -108,8 +117,10 @@ def as_ros2_param_dump_prints_it(node: str, values: dict) -> str:
 NODES = {
     # parameters at start, changed live
     "arm_node": ({"base_frame": "fr3_link0", "rate": 50.0}, {"limits.linear_velocity": 0.123, "workspace.max": [0.5, 0.4, 0.3]}),
-    "vla_node": ({"image.compressed": True, "base_frame": "fr3_link0"},
-                 {"decoder.kalman_process": 1e-9, "decoder.prefill_sources": ["last_action", "kalman"], "goal.step_limit": 7}),
+    "vla_node": (
+        {"image.compressed": True, "base_frame": "fr3_link0"},
+        {"decoder.kalman_process": 1e-9, "decoder.prefill_sources": ["last_action", "kalman"], "goal.step_limit": 7},
+    ),
     "sim_arm_node": ({"robot": "franka", "prefix": "fr3", "camera_rate": 0.5}, {}),
     "sim_node": ({"suite": "libero_goal", "task": 3, "camera_rate": 2.5}, {}),
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is given to a command reaches its nodes as it is, whatever YAML would make of it."""
+
 import signal
 import sys
 

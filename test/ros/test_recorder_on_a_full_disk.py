@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """recorder ends with one sentence and a whole bag when its disk is full."""
+
 import time
 
 from sensor_msgs.msg import Image

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """recorder tells on a topic when nothing is missed any more: as soon as every topic of an episode has a publisher."""
+
 import time
 
 from processes import LATCHED

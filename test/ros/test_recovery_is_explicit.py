@@ -16,9 +16,12 @@ from std_srvs.srv import SetBool, Trigger
 from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "arms"))
-PARAMETERS = {"autostart": True, "controller.name": "cartesian_impedance_controller",
-              "controller.hardware": "FrankaHardwareInterface",
-              "controller.recovery_action": "/action_server/error_recovery"}
+PARAMETERS = {
+    "autostart": True,
+    "controller.name": "cartesian_impedance_controller",
+    "controller.hardware": "FrankaHardwareInterface",
+    "controller.recovery_action": "/action_server/error_recovery",
+}
 ELSEWHERE = np.array([0.3, 0.0, 0.0, 0.2, 0.0, 0.0, 0.0])  # rad, by which somebody turns the joints by hand
 
 
@@ -69,8 +72,10 @@ class Seen:
         self.wait_for(ArmStatus.NO_COMMAND)
 
     def wait_for(self, code, words=""):
-        self.ros.wait_until(lambda: self.statuses and self.statuses[-1][1].code == code and words in self.statuses[-1][1].message,
-                            f"the code {code} with '{words}'")
+        self.ros.wait_until(
+            lambda: self.statuses and self.statuses[-1][1].code == code and words in self.statuses[-1][1].message,
+            f"the code {code} with '{words}'",
+        )
 
     def drive(self, goal, steps=3):
         for step in range(steps):
@@ -104,8 +109,12 @@ def test_recover_brings_a_robot_back_after_a_reflex_and_nothing_moves_before_the
 
     answer = seen.recover()
     assert answer.success, answer.message
-    assert seen.arm.manager.calls == ["error recovery", "activate the hardware", "activate joint_state_broadcaster",
-                                      "activate cartesian_impedance_controller"]
+    assert seen.arm.manager.calls == [
+        "error recovery",
+        "activate the hardware",
+        "activate joint_state_broadcaster",
+        "activate cartesian_impedance_controller",
+    ]
     time.sleep(0.5)
     np.testing.assert_allclose(seen.arm.q, there, atol=1e-3)
     seen.wait_for(ArmStatus.NO_COMMAND)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd send` as a process: progress and result in words, exit codes, the node's own sentence, and Ctrl-C cancels."""
+
 import signal
 import subprocess
 import sys
 
-from vla_sd_msgs.msg import TaskSuccess
 from processes import LATCHED
+from vla_sd_msgs.msg import TaskSuccess
 
 
 def send(vla, *arguments):

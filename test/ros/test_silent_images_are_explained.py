@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where no image comes, the sentence names the likely cause: nobody publishes, the QoS do not match, the topic is another's."""
+
 import pytest
 from processes import Ros
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -36,11 +37,15 @@ def camera(ros, driver, monkeypatch):
     return subscribe
 
 
-@pytest.mark.parametrize("qos, offers, words", [
-    ("auto", [], "nobody publishes /vla/image: start the driver, or correct the topic"),
-    ("reliable", ["best_effort"], "published best-effort, and image.qos asks for reliable: set it to auto"),
-    ("auto", ["reliable", "best_effort"], "published best-effort, with which large images get lost"),
-    ("auto", ["reliable"], "")])
+@pytest.mark.parametrize(
+    "qos, offers, words",
+    [
+        ("auto", [], "nobody publishes /vla/image: start the driver, or correct the topic"),
+        ("reliable", ["best_effort"], "published best-effort, and image.qos asks for reliable: set it to auto"),
+        ("auto", ["reliable", "best_effort"], "published best-effort, with which large images get lost"),
+        ("auto", ["reliable"], ""),
+    ],
+)
 def test_the_likely_cause_is_named(camera, qos, offers, words):
     said = camera(qos, offers).why_silent()
     assert words in said and bool(said) == bool(words)
@@ -72,9 +77,18 @@ def test_the_parameter_decides(camera, qos, reliability):
 
 
 def test_the_sentence_of_the_goal_has_it():
-    limits = GoalLimits(time_limit=60.0, step_limit=100, control_period=0.1, image_timeout=0.5, image_grace=0.0,
-                        joint_states_timeout=1.0, joint_states_grace=1.0, arm_grace=1.0)
-    seen = Situation(steady=10.0, elapsed=1.0, steps=0, since_step=1.0, image_age=2.0, joint_states_age=0.0,
-                     image_advice="set image.qos to auto")
+    limits = GoalLimits(
+        time_limit=60.0,
+        step_limit=100,
+        control_period=0.1,
+        image_timeout=0.5,
+        image_grace=0.0,
+        joint_states_timeout=1.0,
+        joint_states_grace=1.0,
+        arm_grace=1.0,
+    )
+    seen = Situation(
+        steady=10.0, elapsed=1.0, steps=0, since_step=1.0, image_age=2.0, joint_states_age=0.0, image_advice="set image.qos to auto"
+    )
     ending = GoalWatch().check(seen, limits).ending
     assert ending.code == GoalCode.IMAGE_STALE and ending.message.endswith("; set image.qos to auto.")

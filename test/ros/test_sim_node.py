@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """sim_node looks like a real arm with a camera: rates, stamps, frames, targets, gripper, reset, its end."""
+
 import signal
 import time
 
@@ -172,10 +173,13 @@ def test_a_reset_puts_the_arm_back_and_says_that_the_task_is_not_done(sim):
     assert (sim.success[-1][1].state, sim.success[-1][1].instruction) == (TaskSuccess.OPEN, response.instruction)
 
 
-@pytest.mark.parametrize("asked, state, why", [
-    ("Put the cream cheese in the bowl.", TaskSuccess.OPEN, ""),
-    ("pick up the banana and place it on the plate", TaskSuccess.NOT_JUDGED, "this scene has nothing called 'banana'"),
-])
+@pytest.mark.parametrize(
+    "asked, state, why",
+    [
+        ("Put the cream cheese in the bowl.", TaskSuccess.OPEN, ""),
+        ("pick up the banana and place it on the plate", TaskSuccess.NOT_JUDGED, "this scene has nothing called 'banana'"),
+    ],
+)
 def test_the_sentence_of_the_running_goal_is_the_one_that_is_judged(sim, asked, state, why):
     before = len(sim.success)
     sim.asked.publish(RunningGoal(instruction=asked))
@@ -201,11 +205,14 @@ def test_after_a_reset_old_targets_are_ignored_until_one_comes_from_where_the_ar
     assert np.linalg.norm(sim.pose()[0] - home - [0.0, 0.05, 0.0]) < 0.005
 
 
-@pytest.mark.parametrize("fields, sentence", [
-    ({"initial_state": 50}, "initial state 50 is out of range: 0..49"),
-    ({"task": 10}, "task 10 is out of range"),
-    ({"suite": "libero_nothing"}, "unknown suite 'libero_nothing'"),
-])
+@pytest.mark.parametrize(
+    "fields, sentence",
+    [
+        ({"initial_state": 50}, "initial state 50 is out of range: 0..49"),
+        ({"task": 10}, "task 10 is out of range"),
+        ({"suite": "libero_nothing"}, "unknown suite 'libero_nothing'"),
+    ],
+)
 def test_a_reset_to_what_does_not_exist_is_refused_with_one_sentence(sim, fields, sentence):
     response = sim.reset(**fields)
     assert not response.success and sentence in response.message

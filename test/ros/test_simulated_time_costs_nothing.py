@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """With use_sim_time an idle vla_node rests beside a fast /clock, and its goals run on simulated time."""
+
 import os
 import threading
 import time

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo has a ROS domain of its own whatever the shell says, and refuses one with nodes of its names in it."""
+
 import os
 
 import pytest
@@ -13,8 +14,15 @@ MODULE = "vla_sd_ros.nodes.arm_node"
 @pytest.fixture
 def shell(monkeypatch):
     """A shell of somebody who drives a real arm; what the demo sets is taken back."""
-    for name in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER", "MUJOCO_GL",
-                 "OMP_NUM_THREADS", "AMENT_PREFIX_PATH"):
+    for name in (
+        "ROS_DOMAIN_ID",
+        "ROS_AUTOMATIC_DISCOVERY_RANGE",
+        "ROS_STATIC_PEERS",
+        "ROS_DISCOVERY_SERVER",
+        "MUJOCO_GL",
+        "OMP_NUM_THREADS",
+        "AMENT_PREFIX_PATH",
+    ):
         monkeypatch.setenv(name, os.environ.get(name, ""))
     monkeypatch.setenv("ROS_DOMAIN_ID", "42")
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")

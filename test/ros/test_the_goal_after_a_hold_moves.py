@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a hand has ended in a goal, a hold that is released or a change of dry_run, is over with that goal: the next one moves."""
+
 import time
 
 import pytest
@@ -46,7 +47,7 @@ def test_after_dry_run_was_changed_in_the_goal(system):
     dry_run(system, True)
     ended(system)
     system.clear()
-    system.client.start("pick up the milk")     # nothing is sent
+    system.client.start("pick up the milk")  # nothing is sent
     system.ros.wait_until(lambda: len(system.commands) > 3, "commands")
     dry_run(system, False)
     ended(system)
@@ -55,7 +56,7 @@ def test_after_dry_run_was_changed_in_the_goal(system):
 
 def ended(system) -> None:
     assert system.client.result(8.0).error_code in (ArmStatus.HELD, ArmStatus.INTERRUPTED)
-    time.sleep(1.0)     # what still comes of the goal
+    time.sleep(1.0)  # what still comes of the goal
     assert system.statuses[-1][1].code != ArmStatus.HELD
 
 

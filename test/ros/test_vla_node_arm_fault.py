@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A fault that arm_node keeps reporting ends the goal with arm_node's code and sentence; a short one does not."""
+
 import time
 
 import pytest

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A cancelled goal stops the motion within 200 ms, and its result is complete."""
+
 import time
 
 from action_msgs.msg import GoalStatus
@@ -26,7 +27,7 @@ def test_cancel_stops_motion_within_200_ms(vla):
         assert 0.0 < result.decode_summary.latency_median_ms <= result.decode_summary.latency_p95_ms
         assert abs(sum(result.decode_summary.path_shares) - 1.0) < 1e-6
 
-        time.sleep(0.4)                                     # four images more
+        time.sleep(0.4)  # four images more
         assert [c.hold for _, c in vla.commands][-1], "a motion came after the hold"
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """With goal.client_timeout a goal ends when its client has left, whoever else is there; without it, it goes on."""
+
 import time
 
 import pytest

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """With image.compressed the camera may send jpeg or png on image/compressed."""
+
 import numpy as np
 import pytest
 from processes import BEST_EFFORT

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each arm's YAML in config/, over decoder.yaml, names every parameter of vla_node, and no other."""
+
 from pathlib import Path
 
 import pytest

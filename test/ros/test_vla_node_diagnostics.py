@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """vla_node reports on /diagnostics at 1 Hz: model, latency, image age, rate; slow inference is a warning."""
+
 from diagnostic_msgs.msg import DiagnosticStatus
 from vla import NODE
 

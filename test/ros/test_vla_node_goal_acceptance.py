@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A goal that cannot be executed is refused, and its result says why in one sentence; unknown words are no reason."""
+
 import time
 
 import pytest
 from action_msgs.msg import GoalStatus
 from processes import LATCHED
-from vla import NODE
 from rclpy.action import ActionClient
+from vla import NODE
 from vla_sd_msgs.action import ExecuteInstruction
 from vla_sd_msgs.msg import ArmStatus
 
@@ -26,14 +27,18 @@ def answered(vla, **goal):
     return answer.result()
 
 
-@pytest.mark.parametrize("goal, sentence", [
-    (dict(instruction=""), "the instruction is empty; say in words what the arm shall do."),
-    (dict(instruction="pick " * 200), "the instruction makes a prompt of 203 tokens, but at most 128 are read; shorten it."),
-    (dict(instruction="  \n"), "the instruction is empty; say in words what the arm shall do."),
-    (dict(instruction="pick up \x07the milk"), "the instruction contains the unprintable character U+0007; say in words what"),
-    (dict(instruction="\x1b[31mgo"), "the instruction contains the unprintable character U+001B; say in words what"),
-    (dict(instruction="go", time_limit=1e6), "time_limit is 1e+06 s; it must lie in 0 .. 3600 s"),
-    (dict(instruction="go", step_limit=200_000), "step_limit is 200000; it must lie in 0 .. 100000")])
+@pytest.mark.parametrize(
+    "goal, sentence",
+    [
+        (dict(instruction=""), "the instruction is empty; say in words what the arm shall do."),
+        (dict(instruction="pick " * 200), "the instruction makes a prompt of 203 tokens, but at most 128 are read; shorten it."),
+        (dict(instruction="  \n"), "the instruction is empty; say in words what the arm shall do."),
+        (dict(instruction="pick up \x07the milk"), "the instruction contains the unprintable character U+0007; say in words what"),
+        (dict(instruction="\x1b[31mgo"), "the instruction contains the unprintable character U+001B; say in words what"),
+        (dict(instruction="go", time_limit=1e6), "time_limit is 1e+06 s; it must lie in 0 .. 3600 s"),
+        (dict(instruction="go", step_limit=200_000), "step_limit is 200000; it must lie in 0 .. 100000"),
+    ],
+)
 def test_a_wrong_goal_is_refused(vla, goal, sentence):
     message = answered(vla, **goal).result.error_msg
     assert sentence in message and "\n" not in message
@@ -67,8 +72,11 @@ def test_while_the_arm_is_held_goals_are_refused_with_its_reason(vla):
     vla.world.arm = False  # it speaks here
     try:
         report(ArmStatus.HELD, "the service ~/hold was called, so the arm holds")
-        with pytest.raises(GoalRejected, match="the arm is held: the service ~/hold was called, so the arm holds; call ~/hold of "
-                                               "arm_node with data: false first"):
+        with pytest.raises(
+            GoalRejected,
+            match="the arm is held: the service ~/hold was called, so the arm holds; call ~/hold of "
+            "arm_node with data: false first",
+        ):
             vla.client.start("pick up the milk")
             vla.client.result(5.0)
         vla.world.arm = True

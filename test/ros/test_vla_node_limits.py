@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A goal ends at its time limit or its step limit, its own or the node's, and the arm holds."""
+
 import pytest
 from action_msgs.msg import GoalStatus
 from vla import NODE

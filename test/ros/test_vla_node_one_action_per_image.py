@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each action is decided on the newest image, no image is used twice, and the pace is the control period."""
+
 import pytest
 
 
@@ -20,7 +21,7 @@ def test_a_step_is_told_alike_as_command_decode_and_feedback(vla):
     feedback = vla.client.feedback
     command = next(c for _, c in vla.motions() if c.step == feedback.step - 1)
     decode = next(s for _, s in vla.steps if s.step == feedback.step - 1)
-    assert str(feedback.decode) == str(decode)              # as text, because NaN does not equal NaN
+    assert str(feedback.decode) == str(decode)  # as text, because NaN does not equal NaN
     assert command.goal_id == decode.goal_id and command.header.stamp == decode.header.stamp
     assert command.header.frame_id == "panda_link0" and decode.header.frame_id == "camera_optical_frame"
     assert command.period.nanosec == 100_000_000

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameters are described with ranges; live ones act at the next step; wrong values are refused with a sentence."""
+
 import time
 
 import pytest
@@ -12,10 +13,19 @@ def describe(vla, name: str):
     return vla.ros.call(DescribeParameters, f"{NODE}/describe_parameters", request).descriptors[0]
 
 
-@pytest.mark.parametrize("name, low, high", [
-    ("control_period", 0.02, 5.0), ("goal.time_limit", 0.1, 3600.0), ("goal.step_limit", 1, 100_000),
-    ("image.timeout", 0.05, 60.0), ("image.grace", 0.0, 600.0), ("joint_states.timeout", 0.02, 60.0),
-    ("joint_states.grace", 0.0, 600.0), ("arm_status.grace", 0.1, 600.0)])
+@pytest.mark.parametrize(
+    "name, low, high",
+    [
+        ("control_period", 0.02, 5.0),
+        ("goal.time_limit", 0.1, 3600.0),
+        ("goal.step_limit", 1, 100_000),
+        ("image.timeout", 0.05, 60.0),
+        ("image.grace", 0.0, 600.0),
+        ("joint_states.timeout", 0.02, 60.0),
+        ("joint_states.grace", 0.0, 600.0),
+        ("arm_status.grace", 0.1, 600.0),
+    ],
+)
 def test_numbers_have_a_description_and_a_range(vla, name, low, high):
     descriptor = describe(vla, name)
     span = (list(descriptor.floating_point_range) + list(descriptor.integer_range))[0]
@@ -78,12 +88,16 @@ def test_the_decoder_and_its_settings_change_during_a_goal(vla):
         assert vla.ros.set_parameter(NODE, "decoder.name", "autoregressive").successful
 
 
-@pytest.mark.parametrize("name, value, sentence", [
-    ("decoder.name", "kerv", "needs a drafter: set policy.drafter"),
-    ("decoder.name", "retrieval_only", "needs a database: set policy.database"),
-    ("decoder.kalman_decay", [0.5, 0.5], "2 entries, but needs 6"),
-    ("decoder.prefill_sources", ["crystal_ball"], "must be one of: last_action"),
-    ("decoder.relaxed_radius", 300.0, "out of range")])
+@pytest.mark.parametrize(
+    "name, value, sentence",
+    [
+        ("decoder.name", "kerv", "needs a drafter: set policy.drafter"),
+        ("decoder.name", "retrieval_only", "needs a database: set policy.database"),
+        ("decoder.kalman_decay", [0.5, 0.5], "2 entries, but needs 6"),
+        ("decoder.prefill_sources", ["crystal_ball"], "must be one of: last_action"),
+        ("decoder.relaxed_radius", 300.0, "out of range"),
+    ],
+)
 def test_a_decoder_that_cannot_work_is_refused_with_a_sentence(vla, name, value, sentence):
     refused = vla.ros.set_parameter(NODE, name, value)
     assert not refused.successful and sentence in refused.reason

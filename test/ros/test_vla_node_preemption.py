@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A second goal takes over: the first is aborted as preempted, and the arm moves on without a hold in between."""
+
 from action_msgs.msg import GoalStatus
 from vla_sd_msgs.action import ExecuteInstruction
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """With policy.remote a policy server decides; when it is lost the arm holds, the goal ends, and the next one works."""
+
 import signal
 import sys
 import time
@@ -16,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
 from served import SETTINGS, Local, ServerProcess, write_settings  # noqa: E402
 
 INSTRUCTION = "pick up the milk"
-TIMEOUT = 5.0   # s; a machine that is busy with other tests needs more than one for the first action
+TIMEOUT = 5.0  # s; a machine that is busy with other tests needs more than one for the first action
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +26,23 @@ def serve(checkpoint, tmp_path_factory):
     folder, started = tmp_path_factory.mktemp("servers"), []
 
     def serve(port: int = 0) -> ServerProcess:
-        started.append(ServerProcess(
-            ["--checkpoint", str(checkpoint), "--decoder", "prefill_relaxed", "--settings", str(write_settings(folder)),
-             "--threads", "1", "--port", str(port)], folder / f"log_{len(started)}"))
+        started.append(
+            ServerProcess(
+                [
+                    "--checkpoint",
+                    str(checkpoint),
+                    "--decoder",
+                    "prefill_relaxed",
+                    "--settings",
+                    str(write_settings(folder)),
+                    "--threads",
+                    "1",
+                    "--port",
+                    str(port),
+                ],
+                folder / f"log_{len(started)}",
+            )
+        )
         started[-1].wait_until_ready()
         return started[-1]
 
@@ -38,8 +53,11 @@ def serve(checkpoint, tmp_path_factory):
 
 def test_a_policy_server_decides_is_lost_and_comes_back(serve, checkpoint, tmp_path):
     server = serve()
-    vla = Vla(checkpoint, tmp_path, **{"policy.remote": server.url, "policy.remote_timeout": TIMEOUT,
-                                       "policy.checkpoint": "there_is_none_here"})
+    vla = Vla(
+        checkpoint,
+        tmp_path,
+        **{"policy.remote": server.url, "policy.remote_timeout": TIMEOUT, "policy.checkpoint": "there_is_none_here"},
+    )
     try:
         vla.wait_until_active()
         assert f"policy server {server.url}: checkpoint" in vla.process.log
@@ -48,7 +66,7 @@ def test_a_policy_server_decides_is_lost_and_comes_back(serve, checkpoint, tmp_p
         the_goal_ends(vla, server, lambda: server.process.send_signal(signal.SIGKILL), "was lost")
         another = serve(server.port)
         vla.clear()
-        vla.start_moving(INSTRUCTION, steps=3)          # the same instruction, in a new episode
+        vla.start_moving(INSTRUCTION, steps=3)  # the same instruction, in a new episode
         the_goal_ends(vla, another, lambda: another.process.send_signal(signal.SIGSTOP), "did not answer within 5 s")
         another.process.send_signal(signal.SIGCONT)
         vla.clear()
@@ -71,7 +89,7 @@ def decides_as_the_local_decoder(vla: Vla, local: Local) -> None:
         assert result.decode_summary.decoder == "prefill_relaxed"
         steps = [step for _, step in vla.steps][:4]
         np.testing.assert_array_equal([step.action for step in steps], expected.astype(np.float32))
-        assert [step.forward_passes for step in steps[1:]] == [1, 1, 1]     # the last action was verified in the prefill
+        assert [step.forward_passes for step in steps[1:]] == [1, 1, 1]  # the last action was verified in the prefill
         assert all(step.total_ms >= step.vision_ms + step.prefill_ms > 0 for step in steps)
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stopped camera makes the arm hold; when it does not come back, the goal ends with IMAGE_STALE."""
+
 import time
 
 from action_msgs.msg import GoalStatus

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stopped joint states make the arm hold; when they do not come back, the goal ends with JOINT_STATES_STALE."""
+
 import time
 
 from action_msgs.msg import GoalStatus

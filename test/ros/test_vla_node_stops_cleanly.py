@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deactivation and SIGTERM during a goal: the arm holds, the goal has its result, the process ends with exit code 0."""
+
 import signal
 
 from action_msgs.msg import GoalStatus

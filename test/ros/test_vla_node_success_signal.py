@@ -2,6 +2,7 @@
 """What is said of a goal's own sentence during the goal ends it, as success or as failure; an older word, one about another
 sentence, and the confession that nobody can tell do not. vla_node announces the sentence that is to be judged.
 """
+
 from action_msgs.msg import GoalStatus
 from processes import LATCHED
 from vla_sd_msgs.action import ExecuteInstruction

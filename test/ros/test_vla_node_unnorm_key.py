@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """policy.unnorm_key changes the units of the actions from the next step on, and only to statistics that there are."""
+
 import json
 import shutil
 
@@ -14,8 +15,10 @@ def two(checkpoint, tmp_path):
     folder = shutil.copytree(checkpoint, tmp_path / "two")
     path = folder / "dataset_statistics.json"
     (entry,) = json.loads(path.read_text()).values()
-    far, other = ({"action": entry["action"] | {name: [times * x for x in entry["action"][name]] for name in ("q01", "q99")}}
-                   for times in (2, 40))
+    far, other = (
+        {"action": entry["action"] | {name: [times * x for x in entry["action"][name]] for name in ("q01", "q99")}}
+        for times in (2, 40)
+    )
     path.write_text(json.dumps({"near": entry, "far": far, "other_units": other}))
     vla = Vla(folder, tmp_path / "node", **{"policy.unnorm_key": "near"})
     try:
@@ -34,7 +37,7 @@ def test_the_next_steps_have_the_new_units_and_unknown_keys_are_refused(two):
     before = translation(two.motions()[-1][1])
     assert two.ros.set_parameter(NODE, "policy.unnorm_key", "far").successful
     two.ros.wait_until(lambda: not np.allclose(translation(two.motions()[-1][1]), before), "a step of the other statistics")
-    np.testing.assert_allclose(translation(two.motions()[-1][1]), 2 * before, rtol=1e-9)     # the camera sees the same
+    np.testing.assert_allclose(translation(two.motions()[-1][1]), 2 * before, rtol=1e-9)  # the camera sees the same
     refused = two.ros.set_parameter(NODE, "policy.unnorm_key", "bridge_orig")
     assert not refused.successful and "far, near" in refused.reason
     refused = two.ros.set_parameter(NODE, "policy.unnorm_key", "other_units")

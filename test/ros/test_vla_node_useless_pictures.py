@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A camera that hangs, or shows nothing, makes the arm hold though its messages are fresh; if it lasts, the goal ends."""
+
 import time
 
 from action_msgs.msg import GoalStatus

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """While vla_node loads its model it answers: goals are refused with a sentence, parameters work, SIGTERM ends it."""
+
 import signal
 
 import pytest

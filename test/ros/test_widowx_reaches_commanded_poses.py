@@ -56,6 +56,7 @@ def following_errors(measured: np.ndarray, at: np.ndarray, targets: np.ndarray, 
 
 def follow(widowx, statuses, ros, kinematics, goal: int) -> dict[str, float]:
     """Command the path as one goal, and measure how it was followed: lengths [mm], angles [deg], times [s]."""
+
     def pose(message):
         return Pose(*kinematics.forward(np.array(message.position[:6])))
 
@@ -77,14 +78,18 @@ def follow(widowx, statuses, ros, kinematics, goal: int) -> dict[str, float]:
     during = (stamps > sent[0]) & (stamps < sent[-1] + PERIOD)
     positions = np.array([pose(m).position for (_, m), inside in zip(widowx, during) if inside])
     goals, sent = np.array([p.position for p in targets]), np.array(sent)
-    delay = min(np.arange(0.0, 0.8, 0.01),
-                key=lambda delay: following_errors(positions, stamps[during], goals, sent, delay).max())
+    delay = min(np.arange(0.0, 0.8, 0.01), key=lambda delay: following_errors(positions, stamps[during], goals, sent, delay).max())
     following = following_errors(positions, stamps[during], goals, sent, delay)
     at_rest = np.abs(pose(widowx[-1][1]).displacement_to(targets[-1]))
-    return {"delay [s]": float(delay), "largest error [mm]": 1e3 * following.max(), "mean error [mm]": 1e3 * following.mean(),
-            "error at rest [mm]": 1e3 * np.linalg.norm(at_rest[:3]), "angle at rest [deg]": np.degrees(at_rest[3:].max()),
-            "greatest speed [mm/s]": 1e3 * np.linalg.norm(np.diff(goals, axis=0), axis=1).max() / PERIOD,
-            "way [mm]": 1e3 * np.linalg.norm(np.diff(positions, axis=0), axis=1).sum()}
+    return {
+        "delay [s]": float(delay),
+        "largest error [mm]": 1e3 * following.max(),
+        "mean error [mm]": 1e3 * following.mean(),
+        "error at rest [mm]": 1e3 * np.linalg.norm(at_rest[:3]),
+        "angle at rest [deg]": np.degrees(at_rest[3:].max()),
+        "greatest speed [mm/s]": 1e3 * np.linalg.norm(np.diff(goals, axis=0), axis=1).max() / PERIOD,
+        "way [mm]": 1e3 * np.linalg.norm(np.diff(positions, axis=0), axis=1).sum(),
+    }
 
 
 def test_the_end_effector_follows_poses_at_5_hz_to_within_5_mm(widowx, ros, record_property):

@@ -6,6 +6,7 @@
 
 A machine that lacks one skips the tests that need it.
 """
+
 import json
 import os
 import select
@@ -30,9 +31,15 @@ class Vendor:
     address = "127.0.0.1"
 
     def __init__(self, script: list[str], ready: str, python: str = sys.executable, environment: dict | None = None):
-        self._process = subprocess.Popen([python, *script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=subprocess.STDOUT, text=True, bufsize=1,
-                                         env=dict(os.environ, PYTHONUNBUFFERED="1", **(environment or {})))
+        self._process = subprocess.Popen(
+            [python, *script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=1,
+            env=dict(os.environ, PYTHONUNBUFFERED="1", **(environment or {})),
+        )
         said = []
         deadline = time.monotonic() + BOOT
         for line in self._process.stdout:
@@ -118,8 +125,12 @@ class StrictFr3(Vendor):
             pytest.skip("FRANKA_SIM_PYTHON names no environment with franka-sim: see test/ros/vendors.py")
         model = folder / "fr3.xml"
         model.write_text(_without_shapes())
-        super().__init__(["-m", "franka_sim.run_server", "--enforce-comm-constraints", "--enforce-motion-limits"], "listening",
-                         python, {"FR3_MJCF": str(model)})
+        super().__init__(
+            ["-m", "franka_sim.run_server", "--enforce-comm-constraints", "--enforce-motion-limits"],
+            "listening",
+            python,
+            {"FR3_MJCF": str(model)},
+        )
         time.sleep(2.0)  # its physics begins after that line
 
 

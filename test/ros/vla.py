@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """vla_node as a real process with a small random model, and the world it sees: a camera and joint states over DDS."""
+
 import threading
 import time
 
@@ -15,9 +16,16 @@ from vla_sd_ros.client import InstructionClient
 NODE = "vla_node"
 JOINTS = [f"panda_joint{i}" for i in range(1, 8)]
 PARAMETERS = {
-    "autostart": True, "control_period": 0.1, "goal.time_limit": 60.0, "goal.step_limit": 1000,
-    "image.timeout": 0.5, "image.grace": 1.0, "joint_states.timeout": 0.5, "joint_states.grace": 1.0,
-    "arm_status.grace": 1.0}
+    "autostart": True,
+    "control_period": 0.1,
+    "goal.time_limit": 60.0,
+    "goal.step_limit": 1000,
+    "image.timeout": 0.5,
+    "image.grace": 1.0,
+    "joint_states.timeout": 0.5,
+    "joint_states.grace": 1.0,
+    "arm_status.grace": 1.0,
+}
 
 
 class World:
@@ -115,7 +123,7 @@ class Vla:
     def clear(self) -> None:
         """As at the start: the world running and seen, nothing recorded."""
         self.world.reset()
-        time.sleep(0.25)                                    # two images
+        time.sleep(0.25)  # two images
         self.clear_records()
 
     def clear_records(self) -> None:

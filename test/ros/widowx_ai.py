@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """trossen-arm-sim on the loopback alone, with faults by words on its standard input. Run as a process."""
+
 import json
 import sys
 

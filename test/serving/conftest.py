@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policy server as a process of its own, and the decoder that it must agree with; see served.py."""
+
 import sys
 from pathlib import Path
 
@@ -25,8 +26,20 @@ def server(checkpoint, tmp_path_factory):
     """`vla-sd serve` with a decoder whose answer depends on the steps before."""
     folder = tmp_path_factory.mktemp("server")
     process = ServerProcess(
-        ["--checkpoint", str(checkpoint), "--decoder", "prefill_relaxed", "--settings", str(write_settings(folder)),
-         "--threads", "1", "--port", "0"], folder / "log")
+        [
+            "--checkpoint",
+            str(checkpoint),
+            "--decoder",
+            "prefill_relaxed",
+            "--settings",
+            str(write_settings(folder)),
+            "--threads",
+            "1",
+            "--port",
+            "0",
+        ],
+        folder / "log",
+    )
     try:
         process.wait_until_ready()
         yield process

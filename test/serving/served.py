@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real server process, plain clients of its two protocols, and the local decoder whose actions they must get."""
+
 import asyncio
 import http.client
 import os
@@ -42,8 +43,12 @@ class ServerProcess:
         self._log = log
         environment = dict(os.environ, PYTHONUNBUFFERED="1")
         with open(log, "wb") as file:
-            self.process = subprocess.Popen([sys.executable, "-m", "vla_sd_ros.cli", "serve", *arguments], stdout=file,
-                                            stderr=subprocess.STDOUT, env=environment)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "vla_sd_ros.cli", "serve", *arguments],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
 
     @property
     def log(self) -> str:
@@ -172,5 +177,6 @@ def websocket(port: int, key: str = ""):
     """A websocket as openpi_client/websocket_client_policy.py opens it, and the metadata's bytes."""
     headers = {"Authorization": f"Api-Key {key}"} if key else None
     connection = connect(
-        f"ws://127.0.0.1:{port}", compression=None, max_size=None, additional_headers=headers, proxy=None).__enter__()
+        f"ws://127.0.0.1:{port}", compression=None, max_size=None, additional_headers=headers, proxy=None
+    ).__enter__()
     return connection, connection.recv(10.0)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever the policy server does wrong, vla_node's client says so in one sentence within its time limit."""
+
 import socket
 import subprocess
 import sys
@@ -33,6 +34,7 @@ def policy_server(handler):
 
 def openpi(infer):
     """The handler of openpi's websocket_policy_server.py around infer(observation) -> answer."""
+
     def handler(connection):
         connection.send(pack({}))
         for message in connection:
@@ -41,6 +43,7 @@ def openpi(infer):
             except Exception as error:
                 connection.send(f"Traceback (most recent call last):\n  ...\n{type(error).__name__}: {error}\n")
                 connection.close(1011)
+
     return handler
 
 
@@ -67,11 +70,16 @@ def test_the_first_action_of_another_servers_chunk_is_taken():
     np.testing.assert_array_equal(seen[0]["observation/exterior_image_1_left"], images(1)[0])
 
 
-@pytest.mark.parametrize("answer, sentence", [
-    ({}, "gave no array of actions"), ({"actions": "none"}, "gave no array of actions"),
-    ({"actions": np.zeros((10, 8))}, "which is not seven finite numbers"),
-    ({"actions": np.full((1, 7), np.nan)}, "which is not seven finite numbers"),
-    ({"actions": np.array([[0.0] * 6 + [-1.0]])}, "gripper opening of -1.00")])
+@pytest.mark.parametrize(
+    "answer, sentence",
+    [
+        ({}, "gave no array of actions"),
+        ({"actions": "none"}, "gave no array of actions"),
+        ({"actions": np.zeros((10, 8))}, "which is not seven finite numbers"),
+        ({"actions": np.full((1, 7), np.nan)}, "which is not seven finite numbers"),
+        ({"actions": np.array([[0.0] * 6 + [-1.0]])}, "gripper opening of -1.00"),
+    ],
+)
 def test_answers_that_cannot_be_used(answer, sentence):
     with policy_server(openpi(lambda observation: answer)) as url, pytest.raises(RemoteError, match=sentence):
         ask(url)
@@ -85,8 +93,10 @@ def test_the_last_line_of_a_traceback_is_told():
         ask(url)
 
 
-@pytest.mark.parametrize("greeting, sentence", [
-    (b"\xc1", "does not speak openpi's protocol"), (pack([1]), "sent a list instead of a map"), ("hello", "refused: hello")])
+@pytest.mark.parametrize(
+    "greeting, sentence",
+    [(b"\xc1", "does not speak openpi's protocol"), (pack([1]), "sent a list instead of a map"), ("hello", "refused: hello")],
+)
 def test_a_server_of_something_else(greeting, sentence):
     def greet(connection):
         connection.send(greeting)
@@ -138,17 +148,19 @@ def test_a_silent_server_costs_no_more_than_the_time_limit(silent):
 
 def test_a_server_that_takes_nothing_costs_no_more_than_the_time_limit():
     """A process that is stopped: the system still takes what fits into its buffers, and then nothing."""
-    program = ("import os, signal, time; from websockets.sync.server import serve; from vla_sd_ros.serving.wire import pack\n"
-               "def stop(c):\n    c.send(pack({})); os.kill(os.getpid(), signal.SIGSTOP); time.sleep(60)\n"
-               "with serve(stop, '127.0.0.1', 0, max_size=None) as s:\n"
-               "    print(s.socket.getsockname()[1], flush=True); s.serve_forever()\n")
+    program = (
+        "import os, signal, time; from websockets.sync.server import serve; from vla_sd_ros.serving.wire import pack\n"
+        "def stop(c):\n    c.send(pack({})); os.kill(os.getpid(), signal.SIGSTOP); time.sleep(60)\n"
+        "with serve(stop, '127.0.0.1', 0, max_size=None) as s:\n"
+        "    print(s.socket.getsockname()[1], flush=True); s.serve_forever()\n"
+    )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     try:
         limit = 2.0
         remote = RemotePolicy(f"ws://127.0.0.1:{int(process.stdout.readline())}", limit)
         begin = time.monotonic()
         with pytest.raises(RemoteError, match="was lost|did not answer"):
-            remote.decide(np.zeros((2000, 2000, 3), np.uint8), INSTRUCTION)     # 12 MB, more than the buffers take
+            remote.decide(np.zeros((2000, 2000, 3), np.uint8), INSTRUCTION)  # 12 MB, more than the buffers take
         assert time.monotonic() - begin < 4 * limit
         remote.close()
     finally:
@@ -193,7 +205,7 @@ def test_a_server_that_stops_between_goals_costs_none(code):
     with policy_server(handler) as url:
         remote = RemotePolicy(url, 5.0)
         remote.decide(images(1)[0], INSTRUCTION, remote.begin())
-        if code == 1001:    # going away
+        if code == 1001:  # going away
             np.testing.assert_allclose(remote.decide(images(1)[0], INSTRUCTION, remote.begin()).action, ACTION)
         else:
             with pytest.raises(RemoteError, match="was lost"):
@@ -227,9 +239,13 @@ def test_close_ends_a_wait_at_once():
         over.set()
 
 
-@pytest.mark.parametrize("module, absent", [
-    ("vla_sd_ros.serving.remote", {"torch", "transformers", "aiohttp", "json_numpy", "rclpy"}),
-    ("vla_sd_ros.serving.server", {"rclpy"})])
+@pytest.mark.parametrize(
+    "module, absent",
+    [
+        ("vla_sd_ros.serving.remote", {"torch", "transformers", "aiohttp", "json_numpy", "rclpy"}),
+        ("vla_sd_ros.serving.server", {"rclpy"}),
+    ],
+)
 def test_the_robots_side_needs_no_torch_and_the_servers_no_ros(module, absent):
     program = f"import sys; import {module}; print({absent} & set(sys.modules))"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout

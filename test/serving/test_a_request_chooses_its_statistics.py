@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a checkpoint has several action statistics, each POST /act may name its own with unnorm_key."""
+
 import json
 import shutil
 from types import SimpleNamespace
@@ -46,7 +47,7 @@ def test_each_request_gets_the_units_it_asks_for(client):
     assert {status for status, _ in answers.values()} == {200}
     np.testing.assert_array_equal(answers[None][1], answers["near"][1])
     np.testing.assert_allclose(answers["far"][1][:6], 2 * answers["near"][1][:6], rtol=1e-12)
-    np.testing.assert_array_equal(again[1], answers["near"][1])     # the server's own, not those of the last request
+    np.testing.assert_array_equal(again[1], answers["near"][1])  # the server's own, not those of the last request
 
 
 def test_an_unknown_key_is_a_400_with_the_known_ones(client):

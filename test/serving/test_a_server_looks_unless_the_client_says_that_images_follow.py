@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policy server does without a look at an image only where its client says that it follows the one before: others may
 have paused."""
+
 import asyncio
 
 import numpy as np
@@ -11,7 +12,8 @@ from vla_sd_ros.assembly.brain import Choice
 from vla_sd_ros.assembly.local import LocalBrain, Model
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.policy.model import DraftHead
-from vla_sd_ros.serving.remote import Progress, _extension as said_by_our_client
+from vla_sd_ros.serving.remote import Progress
+from vla_sd_ros.serving.remote import _extension as said_by_our_client
 from vla_sd_ros.serving.requests import EXTENSION, from_openpi
 from vla_sd_ros.serving.service import Service
 from vla_sd_ros.serving.wire import pack

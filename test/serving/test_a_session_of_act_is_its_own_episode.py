@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients of POST /act that share an address, as behind a proxy, have an episode each where they name their session."""
+
 import json
 
 import json_numpy

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SIGTERM: no new goals, those that run go on to their end or --drain, then exit code 0; a second SIGTERM ends at once."""
+
 import json
 import signal
 import time
@@ -17,8 +18,22 @@ from vla_sd_ros.serving.remote import RemoteError, RemotePolicy
 @contextmanager
 def goal(checkpoint, folder, *options: str):
     """A server in which a goal runs: the process, its client, and how far the goal is."""
-    process = ServerProcess(["--checkpoint", str(checkpoint), "--decoder", "prefill_relaxed", "--settings",
-                             str(write_settings(folder)), "--threads", "1", "--port", "0", *options], folder / "log")
+    process = ServerProcess(
+        [
+            "--checkpoint",
+            str(checkpoint),
+            "--decoder",
+            "prefill_relaxed",
+            "--settings",
+            str(write_settings(folder)),
+            "--threads",
+            "1",
+            "--port",
+            "0",
+            *options,
+        ],
+        folder / "log",
+    )
     try:
         process.wait_until_ready()
         remote = RemotePolicy(process.url, 30.0)
@@ -64,8 +79,8 @@ def test_running_goals_end_and_new_ones_are_refused(checkpoint, local, tmp_path)
         np.testing.assert_array_equal(actions, local.actions(images(3))[1:])
         assert mine.act(body)[0] == 200 and process.process.poll() is None
         with pytest.raises(RemoteError, match="HTTP 503"):
-            remote.decide(images(1)[0], INSTRUCTION, remote.begin())    # the next goal
-        assert process.process.wait(20.0) == 0      # that of /act is over when it asks no more
+            remote.decide(images(1)[0], INSTRUCTION, remote.begin())  # the next goal
+        assert process.process.wait(20.0) == 0  # that of /act is over when it asks no more
         assert "no new goals; 2 run and have 60 s" in process.log and "Traceback" not in process.log
 
 

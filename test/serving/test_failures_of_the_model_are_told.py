@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model that fails is a 500 or a text frame and the end of that connection; too many requests are a 503."""
+
 import json
 
 import json_numpy

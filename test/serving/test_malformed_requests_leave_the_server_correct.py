@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ten thousand malformed requests over both protocols, and the server still decides as before, in the same memory."""
+
 import json
 import os
 import socket
@@ -14,16 +15,25 @@ from vla_sd_ros.serving.wire import pack, unpack
 
 COUNT = 10_000
 GOOD = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
-WRONG_VALUES = [
-    None, True, -1, 0, 2**63, 1e308, "", " ", "\0", "\ud800", [], [[]], {}, [0] * 300, {"a": {"b": []}}, "x" * 501]
+WRONG_VALUES = [None, True, -1, 0, 2**63, 1e308, "", " ", "\0", "\ud800", [], [[]], {}, [0] * 300, {"a": {"b": []}}, "x" * 501]
 WRONG_ARRAYS = [
-    np.zeros((8, 8)), np.zeros((8, 8, 3), np.int8), np.zeros((0, 8, 3), np.uint8), np.zeros((3, 8, 8), np.uint8), np.uint8(3),
-    np.zeros(3, "U4"), np.zeros((8, 8, 4), np.uint8), np.float32("nan"), np.zeros((1, 9000, 3), np.uint8), np.array("text")]
+    np.zeros((8, 8)),
+    np.zeros((8, 8, 3), np.int8),
+    np.zeros((0, 8, 3), np.uint8),
+    np.zeros((3, 8, 8), np.uint8),
+    np.uint8(3),
+    np.zeros(3, "U4"),
+    np.zeros((8, 8, 4), np.uint8),
+    np.float32("nan"),
+    np.zeros((1, 9000, 3), np.uint8),
+    np.array("text"),
+]
 # what describes an array, wrongly; in JSON the data are text
 WRONG_FIELDS = {
     "dtype": ["O", "V8", "|S0", "x" * 50, "M8[s]", 3, None, "u1,u1", ["u1"]],
     "shape": [[8, 8], [8, 8, 3, 2**40], [2**62, 2**62], [-1, -2, 3], "888", None, [8.5, 8, 3], [0]],
-    "data": ["", None, 7, [], "????"]}
+    "data": ["", None, 7, [], "????"],
+}
 
 
 def corrupt(rng: np.random.Generator, image_key: str, text_key: str) -> dict:
@@ -75,9 +85,15 @@ def malformed_msgpack(rng: np.random.Generator) -> bytes:
         return good[: rng.integers(len(good))]
     if kind == 2:
         return msgpack.packb(
-            corrupt(rng, "observation/image", "prompt"), unicode_errors="surrogatepass",
-            default=lambda value: {b"__ndarray__": True, b"data": value.tobytes(), b"dtype": value.dtype.str,
-                                   b"shape": value.shape})
+            corrupt(rng, "observation/image", "prompt"),
+            unicode_errors="surrogatepass",
+            default=lambda value: {
+                b"__ndarray__": True,
+                b"data": value.tobytes(),
+                b"dtype": value.dtype.str,
+                b"shape": value.shape,
+            },
+        )
     if kind == 3:
         name, value = pick(rng)
         entry = {b"__ndarray__": True, b"data": GOOD.tobytes(), b"dtype": "|u1", b"shape": [8, 8, 3]} | {name.encode(): value}
@@ -119,10 +135,16 @@ def test_ten_thousand_malformed_requests(server, local):
 
 def raw_bytes(port: int, rng: np.random.Generator) -> None:
     """What is no HTTP, half an HTTP request, or no websocket frame; the server may answer or hang up."""
-    upgrade = (b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-               b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
-    begin = [b"", b"POST /act HTTP/1.1\r\nContent-Length: 1000\r\n\r\n", b"POST /act HTTP/1.1\r\nContent-Length: x\r\n\r\n",
-             upgrade][rng.integers(4)]
+    upgrade = (
+        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    begin = [
+        b"",
+        b"POST /act HTTP/1.1\r\nContent-Length: 1000\r\n\r\n",
+        b"POST /act HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        upgrade,
+    ][rng.integers(4)]
     with socket.create_connection(("127.0.0.1", port), timeout=10.0) as connection:
         connection.sendall(begin + rng.bytes(50))
 
@@ -133,7 +155,7 @@ def test_a_huge_body_is_refused(server, size, status):
     try:
         answer = client.act(b" " * size)
     except (BrokenPipeError, ConnectionResetError):
-        assert status == 413            # the server hung up before it had read it all
+        assert status == 413  # the server hung up before it had read it all
     else:
         assert answer[0] == status and json.loads(answer[1])["error"]
     client.close()

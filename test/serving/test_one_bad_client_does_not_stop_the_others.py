@@ -2,6 +2,7 @@
 """A robot's goal goes on while another client does what it can: messages that unpack to gigabytes, packed bodies, half
 requests by the thousand, bodies that never end. Web pages are refused, and the key is looked at before anything is read.
 """
+
 import gzip
 import socket
 import threading
@@ -81,8 +82,7 @@ def bodies_in_zstd(port: int) -> None:
 
 
 def packed(port: int, kind: str, body: bytes) -> None:
-    head = (f"POST /act HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Encoding: {kind}\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n").encode()
+    head = (f"POST /act HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Encoding: {kind}\r\nContent-Length: {len(body)}\r\n\r\n").encode()
     connections = [raw(port, head + body) for _ in range(30)]
     assert all(b" 415 " in connection.recv(100) for connection in connections)
     for connection in connections:
@@ -119,8 +119,9 @@ def bodies_that_never_end(port: int) -> None:
         connection.close()
 
 
-@pytest.mark.parametrize("attack", [
-    empty_maps, empty_lists_in_json, bodies_in_gzip, bodies_in_zstd, half_requests, bodies_that_never_end])
+@pytest.mark.parametrize(
+    "attack", [empty_maps, empty_lists_in_json, bodies_in_gzip, bodies_in_zstd, half_requests, bodies_that_never_end]
+)
 def test_the_robots_goal_goes_on(server, attack):
     before = server.memory
     with Robot(server.port) as robot:
@@ -137,8 +138,10 @@ def test_a_body_that_does_not_end_is_given_up(server, monkeypatch):
     assert b" 408 " in connection.recv(1000)
 
 
-@pytest.mark.parametrize("headers", [
-    {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Host": "evil.example:8000"}, {"Origin": "http://127.0.0.1:8000"}])
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Host": "evil.example:8000"}, {"Origin": "http://127.0.0.1:8000"}],
+)
 def test_a_web_page_is_refused(server, headers):
     body = json_numpy.dumps({"image": images(1)[0], "instruction": INSTRUCTION})
     status, text = Http(server.port, headers).act(body)
@@ -153,8 +156,21 @@ def test_by_its_address_it_answers(server, host):
 
 def test_a_page_that_is_allowed_may_ask_and_the_key_comes_before_the_body(checkpoint, tmp_path):
     (tmp_path / "key").write_text("secret")
-    process = ServerProcess(["--checkpoint", str(checkpoint), "--threads", "1", "--port", "0", "--allow-origin",
-                             "http://page.example", "--api-key-file", str(tmp_path / "key")], tmp_path / "log")
+    process = ServerProcess(
+        [
+            "--checkpoint",
+            str(checkpoint),
+            "--threads",
+            "1",
+            "--port",
+            "0",
+            "--allow-origin",
+            "http://page.example",
+            "--api-key-file",
+            str(tmp_path / "key"),
+        ],
+        tmp_path / "log",
+    )
     try:
         process.wait_until_ready()
         page = {"Origin": "http://page.example", "Host": "robot.example"}

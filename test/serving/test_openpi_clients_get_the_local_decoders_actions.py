@@ -4,12 +4,13 @@
 The package openpi-client is taken as published, where it is installed: it asks for numpy 1 but runs with 2
 (pip install --no-deps openpi-client). Without it, the bytes are written here from its source.
 """
+
 import msgpack
 import numpy as np
 import pytest
 from served import INSTRUCTION, images, websocket
 
-pytestmark = pytest.mark.filterwarnings("ignore:connect.. must be used as a context manager")    # the published client
+pytestmark = pytest.mark.filterwarnings("ignore:connect.. must be used as a context manager")  # the published client
 
 
 def packed(value):
@@ -107,12 +108,16 @@ def test_other_keys_of_the_image(connect, local, key):
     np.testing.assert_array_equal(connect().infer(observation(seen[0], key))["actions"], local.actions(seen))
 
 
-@pytest.mark.parametrize("change, sentence", [
-    ({"observation/image": np.zeros((3, 8, 8), np.uint8)}, "uint8 of shape (3, 8, 8), but must be RGB"),
-    ({"observation/image": "seen.png"}, "'observation/image' is of type str, but must be a numpy array"),
-    ({"prompt": None}, "'prompt' is not there, or no text"),
-    ({"vla_sd": {"step": 4}}, "'step' is 4, but this connection has seen only 0 steps"),
-    ({"vla_sd": {"step": 0, "position": [0, 0, 0]}}, "must be arrays of floats")])
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"observation/image": np.zeros((3, 8, 8), np.uint8)}, "uint8 of shape (3, 8, 8), but must be RGB"),
+        ({"observation/image": "seen.png"}, "'observation/image' is of type str, but must be a numpy array"),
+        ({"prompt": None}, "'prompt' is not there, or no text"),
+        ({"vla_sd": {"step": 4}}, "'step' is 4, but this connection has seen only 0 steps"),
+        ({"vla_sd": {"step": 0, "position": [0, 0, 0]}}, "must be arrays of floats"),
+    ],
+)
 def test_wrong_input_is_a_sentence_and_the_connection_goes_on(connect, local, change, sentence):
     client, seen = connect(), images(1)
     with pytest.raises(RuntimeError) as told:

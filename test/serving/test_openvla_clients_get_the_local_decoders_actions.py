@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A plain json-numpy client of OpenVLA's deploy.py gets from POST /act exactly the actions of the local decoder."""
+
 import json
 
 import json_numpy
@@ -51,16 +52,20 @@ def test_an_unknown_unnorm_key_is_told_the_known_ones(client, key, status):
     assert status == 200 or "there are no statistics 'bridge_orig'" in json.loads(answer[1])["error"]
 
 
-@pytest.mark.parametrize("change, sentence", [
-    ({"image": None}, "'image' is of type NoneType, but must be a numpy array"),
-    ({"image": np.zeros((8, 8), np.uint8)}, "but must be RGB, uint8 of shape (height, width, 3)"),
-    ({"image": np.zeros((8, 8, 3), np.float32)}, "'image' is float32 of shape (8, 8, 3)"),
-    ({"instruction": "  "}, "say in words what the arm shall do"),
-    ({"instruction": 3}, "'instruction' is not there, or no text"),
-    ({"instruction": "x" * 501}, "501 characters, but at most 500 are allowed"),
-    ({"instruction": "a " * 200}, "but at most 128 are read; shorten it"),
-    ({"unnorm_key": 3}, "unnorm_key is of type int"),
-    ({"encoded": "{}"}, "put everything into the encoded text")])
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"image": None}, "'image' is of type NoneType, but must be a numpy array"),
+        ({"image": np.zeros((8, 8), np.uint8)}, "but must be RGB, uint8 of shape (height, width, 3)"),
+        ({"image": np.zeros((8, 8, 3), np.float32)}, "'image' is float32 of shape (8, 8, 3)"),
+        ({"instruction": "  "}, "say in words what the arm shall do"),
+        ({"instruction": 3}, "'instruction' is not there, or no text"),
+        ({"instruction": "x" * 501}, "501 characters, but at most 500 are allowed"),
+        ({"instruction": "a " * 200}, "but at most 128 are read; shorten it"),
+        ({"unnorm_key": 3}, "unnorm_key is of type int"),
+        ({"encoded": "{}"}, "put everything into the encoded text"),
+    ],
+)
 def test_wrong_input_is_a_400_with_a_sentence(client, change, sentence):
     status, text = client.act(json_numpy.dumps({"image": images(1)[0], "instruction": INSTRUCTION} | change))
     assert status == 400 and sentence in json.loads(text)["error"]

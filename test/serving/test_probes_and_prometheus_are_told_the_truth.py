@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """GET /ready says whether goals are taken, /healthz whether the process lives, /metrics what it did, as Prometheus reads it."""
+
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +21,11 @@ def metrics(port: int, headers: dict | None = None) -> dict[tuple, float]:
     """Values by the sample's name and its labels, these in the order of their names."""
     status, text = Http(port, headers).ask("GET", "/metrics")
     assert status == 200
-    return {(sample.name, *dict(sorted(sample.labels.items())).values()): sample.value
-            for family in text_string_to_metric_families(text) for sample in family.samples}
+    return {
+        (sample.name, *dict(sorted(sample.labels.items())).values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
 
 
 def test_while_the_model_is_loaded_the_server_lives_and_is_not_ready(checkpoint, tmp_path):
@@ -64,8 +68,12 @@ def test_what_was_decided_and_what_went_wrong_is_counted(server):
     assert (more("vla_sd_request_seconds_count", "act"), more("vla_sd_request_seconds_count", "openpi")) == (2, 1)
     for stage in ("vision", "prefill", "total"):
         assert more("vla_sd_decision_seconds_count", "prefill_relaxed", stage) == 3
-    assert 0 < more("vla_sd_decision_seconds_sum", "prefill_relaxed", "vision") < more(
-        "vla_sd_decision_seconds_sum", "prefill_relaxed", "total") < 30
+    assert (
+        0
+        < more("vla_sd_decision_seconds_sum", "prefill_relaxed", "vision")
+        < more("vla_sd_decision_seconds_sum", "prefill_relaxed", "total")
+        < 30
+    )
     assert more("vla_sd_batch_size_count") == more("vla_sd_batch_size_sum") == 3
     assert more("vla_sd_clients") == 1 and after["vla_sd_queue_length",] == 0
     assert after["vla_sd_goals",] >= 2 and after["process_resident_memory_bytes",] > 1e6

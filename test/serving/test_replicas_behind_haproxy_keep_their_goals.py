@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """config/haproxy.cfg before two replicas: a goal stays where it began, one is drained, one is killed, and the next goals go on."""
+
 import json
 import shutil
 import signal
@@ -23,8 +24,24 @@ pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="haproxy is 
 def proxied(checkpoint, tmp_path_factory):
     """The proxy's port, and the two replicas."""
     folder = tmp_path_factory.mktemp("proxied")
-    replicas = [ServerProcess(["--checkpoint", str(checkpoint), "--decoder", "prefill_relaxed", "--settings",
-                               str(write_settings(folder)), "--threads", "1", "--port", "0"], folder / f"log{i}") for i in (1, 2)]
+    replicas = [
+        ServerProcess(
+            [
+                "--checkpoint",
+                str(checkpoint),
+                "--decoder",
+                "prefill_relaxed",
+                "--settings",
+                str(write_settings(folder)),
+                "--threads",
+                "1",
+                "--port",
+                "0",
+            ],
+            folder / f"log{i}",
+        )
+        for i in (1, 2)
+    ]
     proxy = None
     try:
         for replica in replicas:
@@ -72,10 +89,10 @@ def test_goals_stay_and_the_next_ones_go_where_there_is_a_server(proxied, local)
     progress = [robot.begin() for robot in robots]
     own = [[step(robots[who], progress[who], seen[who][0])] for who in (0, 1)]
     answers = [[ask(who, 0)] for who in (0, 1)]
-    assert [goals(replica) for replica in replicas] == [2, 2]       # one of each kind on each
+    assert [goals(replica) for replica in replicas] == [2, 2]  # one of each kind on each
 
     replicas[0].process.send_signal(signal.SIGTERM)
-    time.sleep(2.5)                                                 # the proxy has asked /ready
+    time.sleep(2.5)  # the proxy has asked /ready
     assert replicas[0].process.poll() is None
     for turn in (1, 2):
         for who in (0, 1):
@@ -84,7 +101,7 @@ def test_goals_stay_and_the_next_ones_go_where_there_is_a_server(proxied, local)
     for who in (0, 1):
         np.testing.assert_array_equal(own[who], local.actions(seen[who]))
         np.testing.assert_array_equal(answers[who], local.actions(seen[who]))
-    for robot in robots:                                            # the next goal of both is on the other replica
+    for robot in robots:  # the next goal of both is on the other replica
         np.testing.assert_array_equal(step(robot, robot.begin(), seen[0][0]), local.actions(seen[0])[0])
     assert goals(replicas[1]) >= 3
     assert replicas[0].process.wait(20.0) == 0

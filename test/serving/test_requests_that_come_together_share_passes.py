@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """With --batch, clients that ask at the same time get their own local decoder's actions, from passes that they share."""
+
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,7 +33,7 @@ def work_of(local, seat, shown, instruction):
 
 def test_each_client_has_the_actions_it_would_have_alone(local):
     rounds = Rounds(local.vla, 3)
-    episodes = [(images(2), INSTRUCTION), (images(3, 1), OTHER), (images(1, 2), INSTRUCTION)]     # of different lengths
+    episodes = [(images(2), INSTRUCTION), (images(3, 1), OTHER), (images(1, 2), INSTRUCTION)]  # of different lengths
     seats = [rounds.seat() for _ in episodes]
     done = rounds.run([(seat, lambda seat=seat, e=e: work_of(local, seat, *e)) for seat, e in zip(seats, episodes)])
     for future, (shown, instruction) in zip(done, episodes):
@@ -51,8 +52,9 @@ def test_passes_are_shared(local, monkeypatch):
 
 def test_a_failure_is_only_its_own_clients(local):
     rounds = Rounds(local.vla, 2)
-    bad, good = rounds.run([
-        (rounds.seat(), lambda: 1 / 0), (seat := rounds.seat(), lambda: work_of(local, seat, images(2), INSTRUCTION))])
+    bad, good = rounds.run(
+        [(rounds.seat(), lambda: 1 / 0), (seat := rounds.seat(), lambda: work_of(local, seat, images(2), INSTRUCTION))]
+    )
     assert isinstance(bad.exception(), ZeroDivisionError)
     np.testing.assert_allclose(good.result(), local.actions(images(2)), rtol=1e-12)
 
@@ -65,8 +67,7 @@ def test_clients_of_a_server_that_ask_at_once(local):
     def client(number: int, port: int) -> np.ndarray:
         policy, shown = WebsocketClientPolicy("127.0.0.1", port), images(3, number)
         start.wait()
-        return np.array([
-            policy.infer({"observation/image": image, "prompt": INSTRUCTION})["actions"][0] for image in shown])
+        return np.array([policy.infer({"observation/image": image, "prompt": INSTRUCTION})["actions"][0] for image in shown])
 
     with served_here(local, batch=2) as port, ThreadPoolExecutor(3) as pool:
         answers = list(pool.map(client, range(3), [port] * 3))

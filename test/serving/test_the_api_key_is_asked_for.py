@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """With a key nobody decides without it; without one the server can be reached from its own machine alone."""
+
 import json
 
 import json_numpy
@@ -21,9 +22,17 @@ def guarded(local):
         yield port, local
 
 
-@pytest.mark.parametrize("header", [
-    {}, {"Authorization": "Api-Key "}, {"Authorization": f"Api-Key {KEY}x"}, {"Authorization": KEY},
-    {"Authorization": f"api-key {KEY}"}, {"X-Api-Key": KEY}])
+@pytest.mark.parametrize(
+    "header",
+    [
+        {},
+        {"Authorization": "Api-Key "},
+        {"Authorization": f"Api-Key {KEY}x"},
+        {"Authorization": KEY},
+        {"Authorization": f"api-key {KEY}"},
+        {"X-Api-Key": KEY},
+    ],
+)
 def test_act_refuses_a_missing_or_wrong_key(guarded, header):
     client = Http(guarded[0], header)
     status, text = client.act(json_numpy.dumps({"image": images(1)[0], "instruction": INSTRUCTION}))
@@ -76,13 +85,16 @@ def test_a_key_allows_them(tmp_path):
 
 def test_bad_starts_are_one_sentence(capsys, tmp_path, guarded, checkpoint):
     for arguments, sentence in (
-            (["--port", str(guarded[0])], f"cannot listen on 127.0.0.1, port {guarded[0]}"),
-            (["--port", "0", "--host", "no.such.host.invalid"], "is no address of this machine"),
-            (["--port", "0", "--api-key-file", str(tmp_path / "absent")], "the API key cannot be read"),
-            (["--port", "0", "--decoder", "oracle"], "unknown decoder 'oracle': choose one of autoregressive"),
-            (["--port", "0", "--decoder", "retrieval_only", "--checkpoint", str(checkpoint)],
-             "decoder 'retrieval_only' needs a database: set policy.database"),
-            (["--port", "0", "--checkpoint", "absent"], "checkpoint 'absent' was not found")):
+        (["--port", str(guarded[0])], f"cannot listen on 127.0.0.1, port {guarded[0]}"),
+        (["--port", "0", "--host", "no.such.host.invalid"], "is no address of this machine"),
+        (["--port", "0", "--api-key-file", str(tmp_path / "absent")], "the API key cannot be read"),
+        (["--port", "0", "--decoder", "oracle"], "unknown decoder 'oracle': choose one of autoregressive"),
+        (
+            ["--port", "0", "--decoder", "retrieval_only", "--checkpoint", str(checkpoint)],
+            "decoder 'retrieval_only' needs a database: set policy.database",
+        ),
+        (["--port", "0", "--checkpoint", "absent"], "checkpoint 'absent' was not found"),
+    ):
         assert main(["serve", *arguments]) == 2
         said = capsys.readouterr().err
         assert sentence in said and said.count("\n") == 1

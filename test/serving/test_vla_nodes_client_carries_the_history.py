@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Over the network a decoder knows what it knows locally: the measured motion, and which actions were executed."""
+
 import numpy as np
 import pytest
 from served import INSTRUCTION, Local, images, served_here
@@ -44,8 +45,13 @@ def test_the_measured_motion_is_used(remote, following):
 def test_actions_that_were_not_executed_are_forgotten(remote, following):
     seen, at = images(3), poses(3, 0.01)
     progress = remote.begin()
-    for image, pose, executed in [(seen[2], at[0], False), (seen[0], at[0], True), (seen[2], at[1], False),
-                                  (seen[1], at[1], True), (seen[2], at[2], True)]:
+    for image, pose, executed in [
+        (seen[2], at[0], False),
+        (seen[0], at[0], True),
+        (seen[2], at[1], False),
+        (seen[1], at[1], True),
+        (seen[2], at[2], True),
+    ]:
         progress.see(pose)
         decision = remote.decide(image, INSTRUCTION, progress)
         if executed:
@@ -60,6 +66,10 @@ def test_the_decision_tells_what_the_decoder_did(remote, following):
         progress.record(decision.bins)
     np.testing.assert_array_equal(decision.action, following.vla.action(decision.bins))
     assert (decision.decoder, decision.path, decision.forward_passes, decision.accepted_length) == (
-        "prefill_relaxed", "prefill", 1, 6)
+        "prefill_relaxed",
+        "prefill",
+        1,
+        6,
+    )
     assert decision.threshold == 255.0 and np.isnan(decision.fused_metric)
     assert decision.timings_ms["total"] > decision.timings_ms["prefill"] > 0

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Demonstrations never start from a held-out state, hold what training needs, and are resumable."""
+
 import numpy as np
 import pytest
 

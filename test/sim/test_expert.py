@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scripted expert does its tasks from published states, recovers from disturbances, and says what it cannot do."""
+
 import numpy as np
 import pytest
 
@@ -22,8 +23,10 @@ def drive(scene, job, disturb=lambda step, action: action, limit=70) -> bool:
 
 
 # libero_spatial 4: a bowl in a drawer, whose front leaves little room for a finger; 5: one aslant on the ramekin.
-@pytest.mark.parametrize(("suite", "task"), [
-    ("libero_object", 1), ("libero_object", 4), ("libero_spatial", 4), ("libero_spatial", 5), ("libero_spatial", 9)])
+@pytest.mark.parametrize(
+    ("suite", "task"),
+    [("libero_object", 1), ("libero_object", 4), ("libero_spatial", 4), ("libero_spatial", 5), ("libero_spatial", 9)],
+)
 def test_it_does_the_task(suite, task):
     scene = LiberoScene(suite, task, image_size=0)
     scene.reset(40)

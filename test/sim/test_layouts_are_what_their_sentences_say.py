@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each sentence of a random layout is true of its bowl and not of the other one."""
+
 import collections
 
 import numpy as np

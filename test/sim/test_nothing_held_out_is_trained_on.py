@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training reads no scene, look or sentence of LIBERO-PRO's, and neither the places nor the sentences that are held out."""
+
 import numpy as np
 import pytest
 

@@ -2,6 +2,7 @@
 """A policy that goes on downwards at the table presses on it softly, within the shipped limits: neither the hand buckles nor
 does the goal end.
 """
+
 from pathlib import Path
 
 import numpy as np

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulated scene behaves like an arm: it follows its target, repeats itself, and its URDF tells where its hand is."""
+
 import numpy as np
 import pytest
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shipped policy does tasks from held-out states, and in one scene another sentence makes it do another thing."""
+
 import json
 from pathlib import Path
 
@@ -57,8 +58,11 @@ def test_it_fetches_what_is_named_where_the_task_is_another(decoder, named):
         scene.reset(state)
         things = Things(scene.object_names(), scene.fixture_names(), scene.instruction, scene.goal())
         judge = Judge(things, sentence, scene.holds)
-        run_episode(scene, lambda image: decoder.decide(image, sentence).action,
-                    done=lambda judge=judge: judge.look(scene.time)[0] != State.OPEN)
+        run_episode(
+            scene,
+            lambda image: decoder.decide(image, sentence).action,
+            done=lambda judge=judge: judge.look(scene.time)[0] != State.OPEN,
+        )
         ends.append(judge.look(scene.time)[0])
     scene.close()
     assert ends.count(State.SUCCESS) >= 2 and State.FAILURE not in ends

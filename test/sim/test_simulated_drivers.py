@@ -47,8 +47,7 @@ def drive(profile):
     """A square of 4 x 4 cm at 5 Hz commands: distances [m] of the end effector from the path, and from its end."""
     arm, now = Description("widowx", "wx250s"), 0.0
     box = {"workspace_low": np.array([0.1, -0.2, -0.01]), "workspace_high": np.array([0.45, 0.25, 0.3])}
-    config = Config(base_frame="base", **box,
-                    limits=Limits(0.4, 2.0, 100.0, 1.5, 8.0, 400.0))
+    config = Config(base_frame="base", **box, limits=Limits(0.4, 2.0, 100.0, 1.5, 8.0, 400.0))
     controller, motors = ArmController(config, now), ProfiledMotors(arm.home, arm.limits, profile, now)
     controller.kinematics = arm.kinematics
     side = np.array([[0.01, 0, 0]] * 4 + [[0, 0.01, 0]] * 4 + [[-0.01, 0, 0]] * 4 + [[0, -0.01, 0]] * 4)

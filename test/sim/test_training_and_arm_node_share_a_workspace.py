@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The policy is trained and measured in the very box that arm_node keeps the simulated arm in."""
+
 from pathlib import Path
 
 import numpy as np

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Children are stopped in steps and in whole groups, and end when their supervisor dies, however it dies."""
+
 import os
 import signal
 import subprocess

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A random policy and random episodes, for tests of what learns from a policy."""
+
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file

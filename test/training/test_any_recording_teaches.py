@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """train-head and train-drafter learn from every kind of recording; what of them cannot be read is named and left out."""
+
 import csv
 
 import pytest
@@ -22,15 +23,30 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("any")
     write_policy(root / "policy")
     episodes = [
-        tfds_files.episode(i, STEPS, **{"steps/language_instruction": [SENTENCES[i % 2].encode()] * STEPS}) for i in range(7)]
+        tfds_files.episode(i, STEPS, **{"steps/language_instruction": [SENTENCES[i % 2].encode()] * STEPS}) for i in range(7)
+    ]
     episodes[2]["steps/observation/image_0"][3] = b"damaged"
     tfds_files.write(root / "dataset", episodes)
     return root
 
 
 def train(command, root, *more):
-    return main([command, "--checkpoint", str(root / "policy"), "--demonstrations", str(root / "dataset"), "--held-out", "3",
-                 "--batch-size", "8", "--rate", "5", *more])
+    return main(
+        [
+            command,
+            "--checkpoint",
+            str(root / "policy"),
+            "--demonstrations",
+            str(root / "dataset"),
+            "--held-out",
+            "3",
+            "--batch-size",
+            "8",
+            "--rate",
+            "5",
+            *more,
+        ]
+    )
 
 
 def test_a_head(root, capsys):
@@ -56,10 +72,14 @@ def test_the_answers_to_one_recording_serve_both(root, capsys):
 
 
 @pytest.mark.parametrize("command", ["train-head", "train-drafter"])
-@pytest.mark.parametrize("more, said", [
-    (["--control-period", "0.05"], "have a step each 0.2 s, but the policy decides each 0.05 s"),
-    (["--camera", "wrist"], "has the cameras image_0"), (["--instruction", "  "], "none of the recordings can be used"),
-])
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        (["--control-period", "0.05"], "have a step each 0.2 s, but the policy decides each 0.05 s"),
+        (["--camera", "wrist"], "has the cameras image_0"),
+        (["--instruction", "  "], "none of the recordings can be used"),
+    ],
+)
 def test_what_cannot_be_learnt_from_is_one_sentence(root, capsys, command, more, said):
     assert train(command, root, *more) == 2
     assert said in (error := capsys.readouterr().err) and error.count("\n") == 1

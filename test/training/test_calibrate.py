@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """vla-sd calibrate finds what the observations were made with, and writes a file that a decoder's settings can be read from."""
+
 import json
 from dataclasses import replace
 from functools import partial
@@ -110,9 +111,12 @@ def recorded(tmp_path_factory, rng):
     for episode in range(2):
         (folder / "seen").mkdir(exist_ok=True)
         np.savez(
-            folder / "seen" / f"{episode}.npz", images=rng.integers(0, 256, (15, 32, 32, 3), np.uint8),
-            bins=rng.integers(0, 256, (15, 7)), instruction="pick up the milk and place it in the basket",
-            positions=rng.normal(size=(15, 3)).cumsum(0) * 0.01, rotations=np.broadcast_to(np.eye(3), (15, 3, 3)),
+            folder / "seen" / f"{episode}.npz",
+            images=rng.integers(0, 256, (15, 32, 32, 3), np.uint8),
+            bins=rng.integers(0, 256, (15, 7)),
+            instruction="pick up the milk and place it in the basket",
+            positions=rng.normal(size=(15, 3)).cumsum(0) * 0.01,
+            rotations=np.broadcast_to(np.eye(3), (15, 3, 3)),
         )
     return folder
 
@@ -152,8 +156,7 @@ def test_a_path_that_does_not_move_leaves_its_settings_alone(recorded, tmp_path)
 def test_whole_episodes_from_all_over_are_taken(recorded):
     vla = policy.load(recorded / "policy")
     steps = partial(replay, vla, recorded / "seen", 100)
-    assert [len(history) for _, _, history in trees.spread(steps, 20)] in (
-        [*range(15), *range(5)],)
+    assert [len(history) for _, _, history in trees.spread(steps, 20)] in ([*range(15), *range(5)],)
     assert len(list(trees.spread(steps, 100))) == 30
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd train-head` teaches a policy's draft head what the policy itself will say."""
+
 import shutil
 
 import numpy as np
@@ -13,8 +14,24 @@ from vla_sd_ros.policy.checkpoint import DRAFT_HEAD, draft_head
 
 
 def command(root, *more: str) -> int:
-    return main(["train-head", "--checkpoint", str(root / "policy"), "--demonstrations", str(root / "demonstrations"),
-                 "--batch-size", "16", "--held-out", "3", "--steps", "300", "--learning-rate", "3e-3", *more])
+    return main(
+        [
+            "train-head",
+            "--checkpoint",
+            str(root / "policy"),
+            "--demonstrations",
+            str(root / "demonstrations"),
+            "--batch-size",
+            "16",
+            "--held-out",
+            "3",
+            "--steps",
+            "300",
+            "--learning-rate",
+            "3e-3",
+            *more,
+        ]
+    )
 
 
 def right(vla, images) -> float:
@@ -60,8 +77,13 @@ def circle(tmp_path_factory):
     images = rng.integers(0, 255, (4, 32, 32, 3), np.uint8)
     for i in range(6):
         actions = np.append(rng.uniform(-0.01, 0.01, (12, 6)), np.ones((12, 1)), axis=1)
-        np.savez(root / "demonstrations" / f"episode{i:04d}.npz", images=images[(np.arange(12) + i) % 4], actions=actions,
-                 instruction=SENTENCES[1], success=True)
+        np.savez(
+            root / "demonstrations" / f"episode{i:04d}.npz",
+            images=images[(np.arange(12) + i) % 4],
+            actions=actions,
+            instruction=SENTENCES[1],
+            success=True,
+        )
     return root, images
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd train-drafter` learns what a policy will say, resumes, and measures on held-out episodes what decoding will do."""
+
 import csv
 import shutil
 
 import numpy as np
 import pytest
 import torch
-
 from policies import SENTENCES, ask, write_episodes, write_policy
 
 from vla_sd_ros import policy
@@ -21,9 +21,28 @@ from vla_sd_ros.training.train_drafter import batch, drafter_losses, verificatio
 
 
 def command(root, *more: str) -> int:
-    return main(["train-drafter", "--checkpoint", str(root / "policy"), "--demonstrations", str(root / "demonstrations"),
-                 "--processes", "1", "--batch-size", "16", "--warm-up", "10", "--held-out", "3", "--noise", "0.05",
-                 "--evaluate", "16", *more])
+    return main(
+        [
+            "train-drafter",
+            "--checkpoint",
+            str(root / "policy"),
+            "--demonstrations",
+            str(root / "demonstrations"),
+            "--processes",
+            "1",
+            "--batch-size",
+            "16",
+            "--warm-up",
+            "10",
+            "--held-out",
+            "3",
+            "--noise",
+            "0.05",
+            "--evaluate",
+            "16",
+            *more,
+        ]
+    )
 
 
 def rows(path) -> list[list[float]]:
@@ -54,8 +73,11 @@ def decoded(vla, tmp_path):
     """From a seed of images and a sentence to rows of shards: what the policy says to them."""
 
     def rows(seed=1, sentence=SENTENCES[0]):
-        return [(shard, i) for shard in ask(vla, images_of(seed), sentence, tmp_path / f"asked{seed}")
-                for i in range(len(shard["bins"]))]
+        return [
+            (shard, i)
+            for shard in ask(vla, images_of(seed), sentence, tmp_path / f"asked{seed}")
+            for i in range(len(shard["bins"]))
+        ]
 
     return rows
 
@@ -80,7 +102,7 @@ def test_the_loss_falls_and_longer_drafts_are_accepted_on_new_images(trained, vl
 
 
 def test_the_measure_of_held_out_episodes_is_written(trained):
-    (step, length, passes), = rows(trained / "policy/answers/drafter_held_out.csv")
+    ((step, length, passes),) = rows(trained / "policy/answers/drafter_held_out.csv")
     assert step == 200 and 1 <= length <= 6 and 2 <= passes <= 7
 
 
@@ -117,10 +139,14 @@ def test_another_policy_in_the_same_place_makes_it_begin_anew(trained, tmp_path,
     assert any(np.array_equal(bins, expected) for bins in saved)
 
 
-@pytest.mark.parametrize("change, sentence", [
-    (["--checkpoint", "nowhere"], "'nowhere' was not found"), (["--demonstrations", "nowhere"], "the source nowhere does not exist"),
-    (["--held-out", "1"], "leave none to learn from"),
-])
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (["--checkpoint", "nowhere"], "'nowhere' was not found"),
+        (["--demonstrations", "nowhere"], "the source nowhere does not exist"),
+        (["--held-out", "1"], "leave none to learn from"),
+    ],
+)
 def test_what_cannot_be_trained_on_is_one_sentence(tmp_path, capsys, change, sentence):
     write_policy(tmp_path / "policy")
     write_episodes(tmp_path / "demonstrations", count=2, steps=1)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our Muon takes the steps of torch.optim.Muon, up to the bf16 of that one."""
+
 import torch
 
 from vla_sd_ros.training.muon import Muon, orthogonalise

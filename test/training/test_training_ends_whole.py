@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training that is ended from outside leaves none of its processes behind, in the background of a script either."""
+
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-
 
 
 def wait(rank: int, folder: str) -> None:

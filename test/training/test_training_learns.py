@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training losses teach what they should: a tiny model learns a toy scene, and padding never leaks between rows."""
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +8,8 @@ import torch
 from vla_sd_ros.policy.actions import encode
 from vla_sd_ros.policy.config import TextConfig, VisionConfig, VlaConfig
 from vla_sd_ros.policy.model import VlaModel
-from vla_sd_ros.policy.prompt import word_tokenizer
 from vla_sd_ros.policy.preprocessing import normalise_pixels
+from vla_sd_ros.policy.prompt import word_tokenizer
 from vla_sd_ros.training.data import Batches, Frames
 from vla_sd_ros.training.loop import quick_passes
 from vla_sd_ros.training.losses import AuxiliaryHead, Guide, action_loss, pointing_loss
@@ -19,11 +20,14 @@ IDS = {"first": torch.tensor([1, 5, 6, 4]), "second": torch.tensor([1, 5, 7, 8, 
 
 def tiny() -> VlaModel:
     torch.manual_seed(0)
-    return VlaModel(VlaConfig(
-        vision=VisionConfig(image_size=32, channels=(8, 16), strides=(4, 2), width=32, layers=1, heads=2),
-        text=TextConfig(vocab_size=320, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2),
-        projector_width=32, action_end=320,
-    ))
+    return VlaModel(
+        VlaConfig(
+            vision=VisionConfig(image_size=32, channels=(8, 16), strides=(4, 2), width=32, layers=1, heads=2),
+            text=TextConfig(vocab_size=320, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2),
+            projector_width=32,
+            action_end=320,
+        )
+    )
 
 
 def toy_frames() -> Frames:
@@ -38,8 +42,12 @@ def toy_frames() -> Frames:
     actions[:, :, 6] = place[:, None]
     point = np.repeat(direction[:, :, None], 3, axis=2)
     columns = {
-        "jobs": np.tile([0, 1], (400, 1)), "actions": actions, "ee_positions": np.zeros((400, 3)), "grasp_points": point,
-        "place_points": point, "held": place.astype(bool),
+        "jobs": np.tile([0, 1], (400, 1)),
+        "actions": actions,
+        "ee_positions": np.zeros((400, 3)),
+        "grasp_points": point,
+        "place_points": point,
+        "held": place.astype(bool),
     }
     columns = {name: value if value.dtype != float else value.astype(np.float32) for name, value in columns.items()}
     camera = np.array([[100, 0, 0, 16], [0, 100, 0, 16], [0, 0, 0, 1.0]])
@@ -73,8 +81,7 @@ def test_sentences_about_one_image_do_not_see_each_other():
     asked = [[IDS["first"], IDS["second"]], [IDS["second"], IDS["first"]]]
     with torch.no_grad():
         together = action_states(model, image, asked, bins)
-        alone = [action_states(model, image[i : i + 1], [[asked[i][j]]], bins[2 * i + j][None])
-                 for i in range(2) for j in range(2)]
+        alone = [action_states(model, image[i : i + 1], [[asked[i][j]]], bins[2 * i + j][None]) for i in range(2) for j in range(2)]
     for ours, theirs in zip(together, zip(*alone)):
         assert torch.allclose(ours, torch.cat(theirs), atol=1e-5)
 

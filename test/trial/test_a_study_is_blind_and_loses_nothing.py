@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A study's folder tells nobody which code is which; whatever ends a trial, each is counted once; the test is as planned."""
+
 import gzip
 import json
 
@@ -14,8 +15,18 @@ from vla_sd_ros.trial.arms import read_arms
 from vla_sd_ros.trial.study import Outcome, Protocol, Study
 
 NAMES = ["autoregressive", "spec_vla_relaxed_radius-15"]
-STEP = {"decoder": "spec_vla", "path": "draft", "forward_passes": 2, "accepted_length": 3, "vision_ms": 1.0, "prefill_ms": 2.0,
-        "draft_ms": 1.0, "decode_ms": 3.0, "total_ms": 7.0, "image_to_command_ms": 9.0}
+STEP = {
+    "decoder": "spec_vla",
+    "path": "draft",
+    "forward_passes": 2,
+    "accepted_length": 3,
+    "vision_ms": 1.0,
+    "prefill_ms": 2.0,
+    "draft_ms": 1.0,
+    "decode_ms": 3.0,
+    "total_ms": 7.0,
+    "image_to_command_ms": 9.0,
+}
 
 
 def new(folder, repetitions=2, texts=("autoregressive", "spec_vla@relaxed_radius=15")):
@@ -93,8 +104,9 @@ def test_a_trial_that_was_cut_off_is_made_again_and_nothing_counts_twice(folder)
         study.unblind()
         summary = report.write(study)
     arms = summary["arms"]
-    assert [(arms[name]["successes"], arms[name]["completed"], arms[name]["actions"], arms[name]["clipped_commands"])
-            for name in NAMES] == [(0, 2, 2, 8), (2, 2, 2, 8)]
+    assert [
+        (arms[name]["successes"], arms[name]["completed"], arms[name]["actions"], arms[name]["clipped_commands"]) for name in NAMES
+    ] == [(0, 2, 2, 8), (2, 2, 2, 8)]
     assert sum(arm["invalid"] for arm in arms.values()) == 1 and summary["pending"] == 0
 
 
@@ -129,7 +141,9 @@ def test_three_decoders_are_compared_with_the_first(tmp_path):
         study.unblind()
         pairs = study.results().primary.pairwise
     assert {(pair.treatment, pair.control, pair.difference) for pair in pairs} == {
-        ("autoregressive", "kerv", 1.0), ("fused", "kerv", 1.0)}
+        ("autoregressive", "kerv", 1.0),
+        ("fused", "kerv", 1.0),
+    }
 
 
 def test_an_early_unblinding_is_told_in_the_report(folder):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A running goal goes on, holds or ends as its limits and the ages of its inputs say."""
+
 import math
 from dataclasses import replace
 
@@ -10,8 +11,17 @@ from vla_sd_ros.watching.goal import ClientWatch, GoalCode, GoalLimits, GoalWatc
 from vla_sd_ros.watching.inputs import Latest, Pacer, Sample
 from vla_sd_ros.watching.picture import PictureWatch
 
-LIMITS = GoalLimits(time_limit=60.0, step_limit=10, control_period=0.2, image_timeout=1.0, image_grace=2.0,
-                joint_states_timeout=0.5, joint_states_grace=3.0, arm_grace=2.0, image_contrast=4.0)
+LIMITS = GoalLimits(
+    time_limit=60.0,
+    step_limit=10,
+    control_period=0.2,
+    image_timeout=1.0,
+    image_grace=2.0,
+    joint_states_timeout=0.5,
+    joint_states_grace=3.0,
+    arm_grace=2.0,
+    image_contrast=4.0,
+)
 FINE = Situation(steady=100.0, elapsed=1.0, steps=3, since_step=0.1, image_age=0.1, joint_states_age=0.01, arm_age=0.1)
 
 
@@ -24,10 +34,14 @@ def test_a_goal_with_fresh_inputs_goes_on():
     assert GoalWatch().check(FINE, LIMITS) == (False, "", None)
 
 
-@pytest.mark.parametrize("age, other_age, grace, code", [
-    ("image_age", "joint_states_age", 2.0, GoalCode.IMAGE_STALE),
-    ("joint_states_age", "image_age", 3.0, GoalCode.JOINT_STATES_STALE)])
-@pytest.mark.parametrize("value", [1.2, math.inf, -1.2, 1.7e9])     # late, never, ahead of the clock, since the boot
+@pytest.mark.parametrize(
+    "age, other_age, grace, code",
+    [
+        ("image_age", "joint_states_age", 2.0, GoalCode.IMAGE_STALE),
+        ("joint_states_age", "image_age", 3.0, GoalCode.JOINT_STATES_STALE),
+    ],
+)
+@pytest.mark.parametrize("value", [1.2, math.inf, -1.2, 1.7e9])  # late, never, ahead of the clock, since the boot
 def test_a_stale_input_holds_and_past_its_grace_ends_the_goal(age, other_age, grace, code, value):
     watch = GoalWatch()
     for seconds in (0.0, grace - 0.01):
@@ -36,9 +50,13 @@ def test_a_stale_input_holds_and_past_its_grace_ends_the_goal(age, other_age, gr
     assert watch.check(at(grace, **{age: value}), LIMITS).ending.code == code
 
 
-@pytest.mark.parametrize("picture, code, words", [
-    ({"image_unchanged": 1.1}, GoalCode.IMAGE_FROZEN, "the same picture for 1.1 s while the arm moved (limit 1 s)"),
-    ({"image_contrast": 3.9}, GoalCode.IMAGE_BLANK, "the contrast is 3.9 (limit 4)")])
+@pytest.mark.parametrize(
+    "picture, code, words",
+    [
+        ({"image_unchanged": 1.1}, GoalCode.IMAGE_FROZEN, "the same picture for 1.1 s while the arm moved (limit 1 s)"),
+        ({"image_contrast": 3.9}, GoalCode.IMAGE_BLANK, "the contrast is 3.9 (limit 4)"),
+    ],
+)
 def test_a_picture_that_tells_nothing_holds_and_past_the_grace_time_ends_the_goal(picture, code, words):
     watch = GoalWatch()
     assert watch.check(at(0.0, **picture), LIMITS).hold and watch.check(at(1.99, **picture), LIMITS).ending is None
@@ -77,14 +95,14 @@ def picture(seed: int) -> np.ndarray:
 
 def test_the_same_picture_counts_from_its_first_sight_once_a_joint_moves():
     watch = PictureWatch()
-    for step in range(4):                           # the arm moves, and the picture with it
+    for step in range(4):  # the arm moves, and the picture with it
         watch.see(picture(step), {"a": 0.1 * step, "b": 0.0}, 0.05, 0.2 * step)
         assert watch.unchanged(0.2 * step) == 0.0
     watch.see(picture(3), {"a": 0.34, "b": 0.05}, 0.05, 0.8)
     assert watch.unchanged(1.0) == 0.0, "0.05 rad and less are no motion"
     watch.see(picture(3), {"a": 0.36}, 0.05, 1.0)
     assert watch.unchanged(1.7) == pytest.approx(1.7 - 0.6)
-    watch.see(picture(3), {"a": 0.3}, 0.05, 1.8)    # it has moved back, but it has moved
+    watch.see(picture(3), {"a": 0.3}, 0.05, 1.8)  # it has moved back, but it has moved
     assert watch.unchanged(1.9) == pytest.approx(1.9 - 0.6)
     watch.see(picture(4), {"a": 0.3}, 0.05, 2.0)
     assert watch.unchanged(2.2) == 0.0
@@ -178,9 +196,9 @@ def test_without_any_picture_the_first_image_that_was_none_counts():
 def test_age_counts_by_the_older_of_stamp_and_receipt():
     latest = Latest()
     assert latest.age(clock=10.0, steady=5.0) == math.inf
-    latest.sample = Sample(None, stamp=9.0, received=4.9)           # delayed in the driver
+    latest.sample = Sample(None, stamp=9.0, received=4.9)  # delayed in the driver
     assert latest.age(clock=10.0, steady=5.0) == pytest.approx(1.0)
-    latest.sample = Sample(None, stamp=12.0, received=2.0)          # the driver's clock runs ahead
+    latest.sample = Sample(None, stamp=12.0, received=2.0)  # the driver's clock runs ahead
     assert latest.age(clock=10.0, steady=5.0) == pytest.approx(3.0)
     latest.sample = Sample(None, stamp=12.0, received=4.0)
     assert latest.age(clock=10.0, steady=5.0) == pytest.approx(-2.0)
@@ -189,11 +207,12 @@ def test_age_counts_by_the_older_of_stamp_and_receipt():
 def used_stamps(frame_period: float, jitter: float, seconds: float = 20.0, period: float = 0.2) -> list[float]:
     """Stamps of the images that a fast model would decode, of a camera whose images arrive late by up to jitter."""
     pacer, used = Pacer(), []
-    frames = [Sample(None, i * frame_period, i * frame_period + jitter * (i * 7 % 5) / 5.0)
-              for i in range(int(seconds / frame_period))]
+    frames = [
+        Sample(None, i * frame_period, i * frame_period + jitter * (i * 7 % 5) / 5.0) for i in range(int(seconds / frame_period))
+    ]
     for tick in range(int(seconds * 1000)):
         now = tick / 1000.0
-        arrived = [f for f in frames[max(0, int(now / frame_period) - 3):] if f.received <= now]
+        arrived = [f for f in frames[max(0, int(now / frame_period) - 3) :] if f.received <= now]
         if arrived and pacer.wait(arrived[-1], now, period) == 0.0:
             pacer.use(arrived[-1], now, period)
             used.append(arrived[-1].stamp)
@@ -230,8 +249,15 @@ def stamps_of(kind: str, frames: int, frame_period: float) -> np.ndarray:
     """What a camera's driver may put into its headers; zero is replaced by the arrival before a Pacer sees it."""
     true = frame_period * np.arange(frames)
     rng = np.random.default_rng(0)
-    return {"true": true, "zigzag": true + np.where(np.arange(frames) % 2, 0.3, -0.3), "random": true + rng.uniform(-1, 1, frames),
-            "backwards": 100.0 - true, "too fast": 3.0 * true, "slow": 0.1 * true, "since the boot": true + 5000.0}[kind]
+    return {
+        "true": true,
+        "zigzag": true + np.where(np.arange(frames) % 2, 0.3, -0.3),
+        "random": true + rng.uniform(-1, 1, frames),
+        "backwards": 100.0 - true,
+        "too fast": 3.0 * true,
+        "slow": 0.1 * true,
+        "since the boot": true + 5000.0,
+    }[kind]
 
 
 @pytest.mark.parametrize("kind", ["true", "zigzag", "random", "backwards", "too fast", "slow", "since the boot"])
@@ -247,7 +273,7 @@ def test_there_are_no_more_actions_than_periods_whatever_the_stamps_say(kind, ra
             pacer.use(sample, now, period)
             used.append(now)
     within = [np.searchsorted(used, start + 2.5) - i for i, start in enumerate(used)]
-    assert max(within) <= 2.5 / period + 2      # one more at the beginning, and one that came early
+    assert max(within) <= 2.5 / period + 2  # one more at the beginning, and one that came early
     assert len(used) <= seconds / (0.98 * period) + 2
     assert np.diff(used).min() >= 0.5 * period - 1e-9
     assert len(used) >= 0.8 * seconds / period, "and it does not fall asleep"

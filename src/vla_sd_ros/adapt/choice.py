@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which decoder a bundle names: the fastest of those whose actions are the policy's own, as measured on held-out episodes."""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -46,9 +47,18 @@ def _row(name: str, own: Sequence[Answer]) -> Row:
     skipped = float(agreed[unverified].mean()) if unverified.any() else 1.0
     total = np.array([a.step.timings_ms["total"] for a in own])
     return Row(
-        name, len(own), float(np.median(total)), float(total.mean()), float(np.mean([len(a.step.passes) for a in own])),
-        float(np.mean([a.step.accepted for a in own])), float((bins == plain).mean()), float(agreed.mean()),
-        float(unverified.mean()), skipped, _objection(agreed, unverified))
+        name,
+        len(own),
+        float(np.median(total)),
+        float(total.mean()),
+        float(np.mean([len(a.step.passes) for a in own])),
+        float(np.mean([a.step.accepted for a in own])),
+        float((bins == plain).mean()),
+        float(agreed.mean()),
+        float(unverified.mean()),
+        skipped,
+        _objection(agreed, unverified),
+    )
 
 
 def alike(bins: np.ndarray, plain: np.ndarray) -> np.ndarray:

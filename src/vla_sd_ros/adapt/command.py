@@ -7,6 +7,7 @@ looks through the recordings, holds some episodes out, lets the policy decide on
 a drafter on its answers, makes a trajectory database, fits the decoders' settings on one part of what was held out, measures each
 decoder on the other, chooses one, and says all that in a report.
 """
+
 import argparse
 import os
 
@@ -22,18 +23,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
     parser.add_argument("--checkpoint", default=inputs.CHECKPOINT, help="the policy: ./directory, or the name of a shipped one")
     parser.add_argument("--unnorm-key", default="", help="key of its action statistics, where it has several")
-    parser.add_argument("--source", type=inputs.path, nargs="+", required=True,
-                        help="folders with demonstrations of vla-sd collect, bags, LeRobot or RLDS datasets; searched below")
+    parser.add_argument(
+        "--source",
+        type=inputs.path,
+        nargs="+",
+        required=True,
+        help="folders with demonstrations of vla-sd collect, bags, LeRobot or RLDS datasets; searched below",
+    )
     parser.add_argument("--output", type=inputs.path, required=True, help="folder for the bundle, and for the work on it")
-    parser.add_argument("--most", type=inputs.count, default=50_000, metavar="N",
-                        help="images that the policy is asked about; of more, each N-th of an episode (default: %(default)s)")
-    parser.add_argument("--held-out", type=inputs.whole(3, 1000), default=5, metavar="N",
-                        help="one in N episodes is held out, half to calibrate, half to measure (default: %(default)s)")
-    parser.add_argument("--observations", type=inputs.count, default=500, metavar="N",
-                        help="images at most to calibrate on, and to measure each decoder on (default: %(default)s)")
-    parser.add_argument("--tree-steps", type=inputs.whole(0, 100_000), default=TREE_STEPS, metavar="N",
-                        help="of these, that each shape of the drafter's tree decodes; 0: leave the shapes alone "
-                             "(default: %(default)s)")
+    parser.add_argument(
+        "--most",
+        type=inputs.count,
+        default=50_000,
+        metavar="N",
+        help="images that the policy is asked about; of more, each N-th of an episode (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--held-out",
+        type=inputs.whole(3, 1000),
+        default=5,
+        metavar="N",
+        help="one in N episodes is held out, half to calibrate, half to measure (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--observations",
+        type=inputs.count,
+        default=500,
+        metavar="N",
+        help="images at most to calibrate on, and to measure each decoder on (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tree-steps",
+        type=inputs.whole(0, 100_000),
+        default=TREE_STEPS,
+        metavar="N",
+        help="of these, that each shape of the drafter's tree decodes; 0: leave the shapes alone (default: %(default)s)",
+    )
     parser.add_argument("--head-steps", type=inputs.count, default=HeadTraining.steps, help="(default: %(default)s)")
     parser.add_argument("--head-batch", type=inputs.count, default=HeadTraining.batch_size, help="(default: %(default)s)")
     parser.add_argument("--drafter-steps", type=inputs.count, default=DrafterTraining.steps, help="(default: %(default)s)")

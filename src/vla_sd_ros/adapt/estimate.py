@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an adaptation will take, told before it begins: time, disk and memory. Rough: within a factor of two."""
+
 import argparse
 import shutil
 import time
@@ -31,13 +32,19 @@ def tell(vla: Vla, arguments: argparse.Namespace, images: int, output: Path) -> 
     drafter = _step_of_drafter(vla) * arguments.drafter_batch * arguments.drafter_steps
     parts = {"asking the policy": _asking(vla, rows) * images, "draft head": head, "drafter": drafter}
     disk, free = images * answers.row_bytes(vla.config, TEXT), shutil.disk_usage(output).free
-    print(f"about {_time(sum(parts.values()))}: " + ", ".join(f"{name} {_time(value)}" for name, value in parts.items())
-          + f", and then the measurement; {disk / 1e9:.1f} GB on the disk, of {free / 1e9:.1f} GB that are free; of the host's "
-          f"memory up to {(arguments.memory * 1e6 + 1.5e9) / 1e9:.1f} GB beside the policy", flush=True)
+    print(
+        f"about {_time(sum(parts.values()))}: "
+        + ", ".join(f"{name} {_time(value)}" for name, value in parts.items())
+        + f", and then the measurement; {disk / 1e9:.1f} GB on the disk, of {free / 1e9:.1f} GB that are free; of the host's "
+        f"memory up to {(arguments.memory * 1e6 + 1.5e9) / 1e9:.1f} GB beside the policy",
+        flush=True,
+    )
     done = sum(path.stat().st_size for path in (output / "work").rglob("*") if path.is_file())
     if disk * MARGIN - done > free:
-        raise BadInput(f"the policy's answers to {images} images take {disk / 1e9:.1f} GB, but {output} has {free / 1e9:.1f} GB free: "
-                       f"give --most {int(images * (free + done) / (disk * MARGIN))}, or another --output")
+        raise BadInput(
+            f"the policy's answers to {images} images take {disk / 1e9:.1f} GB, but {output} has {free / 1e9:.1f} GB free: "
+            f"give --most {int(images * (free + done) / (disk * MARGIN))}, or another --output"
+        )
 
 
 def _seconds(vla: Vla, work: Callable[[], object]) -> float:
@@ -61,8 +68,10 @@ def _step_of_head(vla: Vla) -> float:
     """Seconds for an image in a step of the draft head's training."""
     side = getattr(vla.config.vision, "side", 0) ** 2 or vla.config.vision.tokens
     head = DraftHead(vla.config.vision.width, vla.config.text.hidden_size, looks_ahead=True).to(vla.device)
-    cells, text = (torch.zeros(SAMPLE, *shape, device=vla.device) for shape in (
-        (side, vla.config.vision.width), (vla.config.text.hidden_size,)))
+    cells, text = (
+        torch.zeros(SAMPLE, *shape, device=vla.device)
+        for shape in ((side, vla.config.vision.width), (vla.config.text.hidden_size,))
+    )
     bins = torch.zeros(SAMPLE, 3, 7, dtype=torch.long, device=vla.device)
     return _seconds(vla, lambda: loss_of(head, cells, text, bins).backward()) / SAMPLE
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Held-out episodes as `vla-sd bench libero --record` writes observations, for calibrate and bench decode."""
+
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ LEAST = 3  # steps of a path that the fused metric can say something of
 
 
 def write(
-    episodes: Iterable[tuple[str, Episode]], folder: Path, statistics: ActionStatistics, most: int,
+    episodes: Iterable[tuple[str, Episode]],
+    folder: Path,
+    statistics: ActionStatistics,
+    most: int,
     skip: Callable[[str, str], object],
 ) -> None:
     """One file an episode, until there are `most` steps: images, bins of the recorded actions, instruction, path.
@@ -49,8 +53,12 @@ def _write(path: Path, episode: Episode, statistics: ActionStatistics, room: int
     if len(images) < LEAST and len(images) < room:
         raise RecordingError(f"has {len(images)} images from its begin on, too few to measure on")
     positions, rotations = followed(episode.actions[: len(images)])
-    arrays: dict[str, Any] = {"images": np.stack(images), "bins": encode(statistics.normalise(episode.actions[: len(images)])),
-              "positions": positions, "rotations": rotations}
+    arrays: dict[str, Any] = {
+        "images": np.stack(images),
+        "bins": encode(statistics.normalise(episode.actions[: len(images)])),
+        "positions": positions,
+        "rotations": rotations,
+    }
     write_whole(path, lambda part: np.savez_compressed(part, instruction=episode.instruction, **arrays))
     return len(images)
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an adaptation is made of, so that one that is begun goes on with the same and with nothing else."""
+
 import argparse
 import hashlib
 import json
@@ -17,8 +18,12 @@ from vla_sd_ros.training.loop import write_whole
 
 PLAN = "plan.json"
 PARTS = ("learn", "calibrate", "measure")
-SAID = {"weights": "weights of the checkpoint", "unnorm_key": "--unnorm-key", "statistics": "action statistics",
-        "recordings": "recordings (or other options of reading them)"}
+SAID = {
+    "weights": "weights of the checkpoint",
+    "unnorm_key": "--unnorm-key",
+    "statistics": "action statistics",
+    "recordings": "recordings (or other options of reading them)",
+}
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,10 @@ class Parts:
         keys = list(keys)
         different = sorted({key[:16] for key in keys})
         if len(different) < 3:
-            raise BadInput(f"there are {len(different)} different episodes, but one to learn from, one to calibrate on and one to "
-                           "measure on are needed, and some hundred are good: record more, or give --include-failed")
+            raise BadInput(
+                f"there are {len(different)} different episodes, but one to learn from, one to calibrate on and one to "
+                "measure on are needed, and some hundred are good: record more, or give --include-failed"
+            )
         apart = max(2, round(len(different) / every))
         roles = {key: PARTS[0] if i >= apart else PARTS[1 + i % 2] for i, key in enumerate(different)}
         return cls(*({key for key in keys if roles[key[:16]] == part} for part in PARTS))
@@ -50,11 +57,30 @@ class Parts:
 def plan(arguments: argparse.Namespace, vla: Vla, keys: Iterable[str], every: int) -> dict:
     """What the result depends on, beside the machine."""
     recordings = hashlib.sha256(" ".join(sorted(keys)).encode()).hexdigest()[:16]
-    options = {name: getattr(arguments, name) for name in (
-        "held_out", "observations", "tree_steps", "head_steps", "head_batch",
-        "drafter_steps", "drafter_batch", "drafter_rate", "seed", "dtype", "quantization")}
-    return {"weights": weights_fingerprint(arguments.checkpoint), "unnorm_key": vla.unnorm_key,
-            "statistics": statistics_digest(vla.statistics), "recordings": recordings, "every": every, **options}
+    options = {
+        name: getattr(arguments, name)
+        for name in (
+            "held_out",
+            "observations",
+            "tree_steps",
+            "head_steps",
+            "head_batch",
+            "drafter_steps",
+            "drafter_batch",
+            "drafter_rate",
+            "seed",
+            "dtype",
+            "quantization",
+        )
+    }
+    return {
+        "weights": weights_fingerprint(arguments.checkpoint),
+        "unnorm_key": vla.unnorm_key,
+        "statistics": statistics_digest(vla.statistics),
+        "recordings": recordings,
+        "every": every,
+        **options,
+    }
 
 
 def begin(work: Path, wanted: dict) -> None:

@@ -9,6 +9,7 @@
 
 The policy is loaded for the first stage, and again to calibrate and to measure; there is never more than one.
 """
+
 import argparse
 import json
 import shutil
@@ -22,11 +23,13 @@ import yaml
 from tqdm import tqdm
 
 from vla_sd_ros import inputs, policy
-from vla_sd_ros.adapt import estimate, observations, plan as plans
+from vla_sd_ros.adapt import estimate, observations
+from vla_sd_ros.adapt import plan as plans
 from vla_sd_ros.adapt.choice import Agreement, Row, choose, rows
 from vla_sd_ros.adapt.report import Findings, write_report
 from vla_sd_ros.assembly import Choice, free_memory
-from vla_sd_ros.assembly.bundle import DATABASE, META, PARAMETERS, Bundle, statistics_digest, write as write_bundle
+from vla_sd_ros.assembly.bundle import DATABASE, META, PARAMETERS, Bundle, statistics_digest
+from vla_sd_ros.assembly.bundle import write as write_bundle
 from vla_sd_ros.bench import project
 from vla_sd_ros.bench.cost import RELEASED
 from vla_sd_ros.bench.decode import measure, replay
@@ -83,8 +86,14 @@ def adapt(arguments: argparse.Namespace) -> None:
     keys = [key for key, _ in answers.named(recordings)]
     parts = plans.Parts.of(keys, arguments.held_out)
     every = -(-len(inventory.actions) // arguments.most)
-    vla = policy.load(arguments.checkpoint, arguments.device, arguments.unnorm_key, dtype=arguments.dtype,
-                      quantization=arguments.quantization, largest_step=tuple(arguments.largest_step))
+    vla = policy.load(
+        arguments.checkpoint,
+        arguments.device,
+        arguments.unnorm_key,
+        dtype=arguments.dtype,
+        quantization=arguments.quantization,
+        largest_step=tuple(arguments.largest_step),
+    )
     work = inputs.writable_folder(output / WORK, "--output")
     plans.begin(work, plans.plan(arguments, vla, keys, every))
     if (output / META).exists():
@@ -92,8 +101,18 @@ def adapt(arguments: argparse.Namespace) -> None:
         return
     table = inventory.table(vla.unnorm_key, vla.statistics.q01, vla.statistics.q99)
     print(table, flush=True)
-    this = Adaptation(arguments, output, recordings, table, len(inventory.sentences), parts, vla.unnorm_key, vla.statistics,
-                      every, -(-len(inventory.actions) // every))
+    this = Adaptation(
+        arguments,
+        output,
+        recordings,
+        table,
+        len(inventory.sentences),
+        parts,
+        vla.unnorm_key,
+        vla.statistics,
+        every,
+        -(-len(inventory.actions) // every),
+    )
     print(f"{len(parts.learn)} episodes to learn from, {len(parts.calibrate)} to calibrate on, {len(parts.measure)} to measure on")
     if not (output / DRAFTER).exists():  # said before anything long begins
         estimate.tell(vla, arguments, this.most_images, output)
@@ -116,8 +135,15 @@ def ask(this: Adaptation, vla: Vla) -> None:
         return
     with tqdm(total=this.most_images, unit="image", desc="asking the policy") as bar:
         for part in ("learn", "calibrate"):
-            answers.ask(vla, (episode for _, episode in this.episodes(part)), this.work / "answers", this.recordings.skip,
-                        rows=this.arguments.images, every=this.every, stepped=bar.update)
+            answers.ask(
+                vla,
+                (episode for _, episode in this.episodes(part)),
+                this.work / "answers",
+                this.recordings.skip,
+                rows=this.arguments.images,
+                every=this.every,
+                stepped=bar.update,
+            )
     recordings_command.tell_skipped(this.recordings)
     told = json.dumps(this.recordings.told())
     if not (this.work / SKIPPED).exists() or (this.work / SKIPPED).read_text() != told:
@@ -149,9 +175,15 @@ def drafter(this: Adaptation) -> None:
     processes = min(a.processes, a.drafter_batch) if a.device == "cpu" else 1
     standard = train_drafter.Training()
     how = train_drafter.Training(
-        a.drafter_steps, a.drafter_batch, a.drafter_rate or (RATE_OPENVLA if openvla else standard.learning_rate),
-        warm_up=min(standard.warm_up, a.drafter_steps), seed=a.seed, memory=a.memory * 1_000_000 // processes, device=a.device,
-        processes=processes)
+        a.drafter_steps,
+        a.drafter_batch,
+        a.drafter_rate or (RATE_OPENVLA if openvla else standard.learning_rate),
+        warm_up=min(standard.warm_up, a.drafter_steps),
+        seed=a.seed,
+        memory=a.memory * 1_000_000 // processes,
+        device=a.device,
+        processes=processes,
+    )
     train_drafter.train(a.checkpoint, this.work / "answers", _answered(this, "learn"), _answered(this, "calibrate"), output, how)
 
 
@@ -162,8 +194,11 @@ def database(this: Adaptation) -> None:
         return
     collected = Collected()
     for episode in _answered(this, "learn"):
-        seen = [(int(step), features.numpy()) for shard in answers.each(answers.shards_of([episode]), ("steps", "features"))
-                for step, features in zip(shard["steps"], shard["features"])]
+        seen = [
+            (int(step), features.numpy())
+            for shard in answers.each(answers.shards_of([episode]), ("steps", "features"))
+            for step, features in zip(shard["steps"], shard["features"])
+        ]
         collected.add(episode.name, episode.instruction, episode.actions, seen)
     a = this.arguments
     origin = Origin(name_of(a.checkpoint), policy.fingerprint(a.checkpoint), tuple(str(path) for path in a.source))
@@ -180,8 +215,19 @@ def name_of(source: str | Path) -> str:
 def _parts(this: Adaptation, decoders: tuple[str, ...] = (), settings: dict | None = None) -> BenchParts:
     a = this.arguments
     return BenchParts(
-        a.checkpoint, decoders, tuple((settings or {}).items()), str(this.output / DATABASE), str(this.output), a.threads,
-        a.quantization, tuple(a.largest_step), a.device, a.dtype, this.unnorm_key, str(this.output))
+        a.checkpoint,
+        decoders,
+        tuple((settings or {}).items()),
+        str(this.output / DATABASE),
+        str(this.output),
+        a.threads,
+        a.quantization,
+        tuple(a.largest_step),
+        a.device,
+        a.dtype,
+        this.unnorm_key,
+        str(this.output),
+    )
 
 
 def fitted(this: Adaptation) -> dict:
@@ -204,8 +250,11 @@ def measured(this: Adaptation, settings: dict) -> dict:
         found = measure(_parts(this, DECODERS, settings), this.work / "measure", this.arguments.observations, this.arguments.seed)
         plain = [answer.plain for answer in found["autoregressive"]]
         agreement = Agreement.of(np.array(plain), observations.recorded(this.work / "measure")[: len(plain)])
-        report = {"rows": [asdict(row) for row in rows(found)], "agreement": asdict(agreement),
-                  "projected": _projected(this, found, settings)}
+        report = {
+            "rows": [asdict(row) for row in rows(found)],
+            "agreement": asdict(agreement),
+            "projected": _projected(this, found, settings),
+        }
         write_whole(path, lambda part: part.write_text(json.dumps(report, indent=1) + "\n"))
         free_memory()
     return json.loads(path.read_text())
@@ -213,13 +262,20 @@ def measured(this: Adaptation, settings: dict) -> dict:
 
 def _projected(this: Adaptation, found: dict, settings: dict) -> dict[str, dict[str, float]]:
     """Mean milliseconds of an action by device and decoder, of the passes that were measured, on devices that are not here."""
-    trees = {name: (nodes, levels, continuations)
-             for name, (nodes, levels, continuations) in _parts(this, DECODERS, settings).trees().items()}
-    actions = {name: [Played(answer.step.path, answer.step.passes, trees.get(name, RELEASED)) for answer in own]
-               for name, own in found.items() if name != "autoregressive"}
+    trees = {
+        name: (nodes, levels, continuations)
+        for name, (nodes, levels, continuations) in _parts(this, DECODERS, settings).trees().items()
+    }
+    actions = {
+        name: [Played(answer.step.path, answer.step.passes, trees.get(name, RELEASED)) for answer in own]
+        for name, own in found.items()
+        if name != "autoregressive"
+    }
     sizes = project.Sizes.of(project.config_of(this.arguments.checkpoint), this.arguments.quantization)
-    return {device.name: {name: row["latency_ms"]["mean"] for name, row in project.project(actions, device, sizes).items()}
-            for device in (project.DEVICES[name] for name in PROJECTED)}
+    return {
+        device.name: {name: row["latency_ms"]["mean"] for name, row in project.project(actions, device, sizes).items()}
+        for device in (project.DEVICES[name] for name in PROJECTED)
+    }
 
 
 def finish(this: Adaptation, settings: dict, found: dict) -> None:
@@ -227,16 +283,33 @@ def finish(this: Adaptation, settings: dict, found: dict) -> None:
     a, measurements = this.arguments, [Row(**row) for row in found["rows"]]
     chosen = choose(measurements)
     findings = Findings(
-        checkpoint=name_of(a.checkpoint), unnorm_key=this.unnorm_key, sources=[str(path) for path in a.source], units=this.table,
-        counts={part: len(getattr(this.parts, part)) for part in plans.PARTS}, sentences=this.sentences, every=this.every,
-        skipped=json.loads((this.work / SKIPPED).read_text()), settings=settings, rows=measurements, chosen=chosen.name,
-        agreement=Agreement(**found["agreement"]), device=a.device, projected=found["projected"])
+        checkpoint=name_of(a.checkpoint),
+        unnorm_key=this.unnorm_key,
+        sources=[str(path) for path in a.source],
+        units=this.table,
+        counts={part: len(getattr(this.parts, part)) for part in plans.PARTS},
+        sentences=this.sentences,
+        every=this.every,
+        skipped=json.loads((this.work / SKIPPED).read_text()),
+        settings=settings,
+        rows=measurements,
+        chosen=chosen.name,
+        agreement=Agreement(**found["agreement"]),
+        device=a.device,
+        projected=found["projected"],
+    )
     parameters = {"/**/vla_node": {"ros__parameters": {"decoder": {"name": chosen.name, **settings}}}}
     comment = "".join(f"# {line}".rstrip() + "\n" for line in findings.heading().splitlines())
     write_whole(this.output / PARAMETERS, lambda part: part.write_text(comment + yaml.safe_dump(parameters, sort_keys=False)))
     write_report(this.output, findings)
-    bundle = Bundle(this.output, name_of(a.checkpoint), checkpoint.weights_fingerprint(a.checkpoint), this.unnorm_key,
-                    statistics_digest(this.statistics), Choice(chosen.name, Settings(**settings), this.unnorm_key))
+    bundle = Bundle(
+        this.output,
+        name_of(a.checkpoint),
+        checkpoint.weights_fingerprint(a.checkpoint),
+        this.unnorm_key,
+        statistics_digest(this.statistics),
+        Choice(chosen.name, Settings(**settings), this.unnorm_key),
+    )
     write_bundle(bundle, findings.sources, {"decoder": chosen.name, "episodes": findings.counts})
     if not a.keep_work:
         shutil.rmtree(this.work / "answers", ignore_errors=True)

@@ -99,7 +99,12 @@ def make_gripper(node: Any) -> Gripper:
     from vla_sd_ros.arms.interbotix import JointSingle
 
     makers: tuple[Callable[[Any], Gripper], ...] = (
-        GripperTopic, GripperCommand, ParallelGripperCommand, FrankaGripper, JointSingle)
+        GripperTopic,
+        GripperCommand,
+        ParallelGripperCommand,
+        FrankaGripper,
+        JointSingle,
+    )
     return dict(zip(GRIPPERS, makers, strict=True))[node.values["gripper.interface"]](node)
 
 
@@ -109,5 +114,7 @@ def required(module: str, interface: str, instead: str = "choose another interfa
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f"the interface {interface} needs the ROS package {package}, which cannot be imported "
-                          f"({error}): {advice(package)}; or {instead}") from error
+        raise ImportError(
+            f"the interface {interface} needs the ROS package {package}, which cannot be imported "
+            f"({error}): {advice(package)}; or {instead}"
+        ) from error

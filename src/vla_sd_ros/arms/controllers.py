@@ -44,8 +44,7 @@ class Controllers:
             self._types = types
             self._list = node.create_client(types.ListControllers, f"{self._manager}/list_controllers")
             self._switch = node.create_client(types.SwitchController, f"{self._manager}/switch_controller")
-            self._component = node.create_client(types.SetHardwareComponentState,
-                                                 f"{self._manager}/set_hardware_component_state")
+            self._component = node.create_client(types.SetHardwareComponentState, f"{self._manager}/set_hardware_component_state")
         if self._recovery_name:
             try:
                 self._action = required("franka_msgs.action", "of controller.recovery_action", "leave it empty").ErrorRecovery
@@ -85,18 +84,27 @@ class Controllers:
         if not self._answered and now - self._heard_at <= PATIENCE:
             return f"{self._manager} has not said yet whether the controller '{self.name}' is active"
         if now - self._heard_at > PATIENCE:
-            return (f"{self._manager}/list_controllers does not answer: start the robot's driver, or correct "
-                    "controller.manager, or leave controller.name empty")
+            return (
+                f"{self._manager}/list_controllers does not answer: start the robot's driver, or correct "
+                "controller.manager, or leave controller.name empty"
+            )
         state = self._states.get(self.name)
         if state is None:
-            return (f"{self._manager} has no controller '{self.name}': load it, or correct controller.name; it has: "
-                    f"{', '.join(self._states) or 'none'}")
+            return (
+                f"{self._manager} has no controller '{self.name}': load it, or correct controller.name; it has: "
+                f"{', '.join(self._states) or 'none'}"
+            )
         if state != "active":
-            return (f"the controller '{self.name}' is {state}: " + ("the robot had a fault, or somebody switched it off; see "
-                    "why, then call the service ~/recover" if self._lost else "activate it, or call the service ~/recover"))
+            return f"the controller '{self.name}' is {state}: " + (
+                "the robot had a fault, or somebody switched it off; see why, then call the service ~/recover"
+                if self._lost
+                else "activate it, or call the service ~/recover"
+            )
         if self._lost:
-            return (f"the controller '{self.name}' was switched off and is active again: the next goal may begin after the "
-                    "service ~/recover was called")
+            return (
+                f"the controller '{self.name}' was switched off and is active again: the next goal may begin after the "
+                "service ~/recover was called"
+            )
         return ""
 
     def recover(self, ready: Callable[[], bool], leave: Callable[[], None]) -> Generator[None, None, str]:
@@ -106,15 +114,20 @@ class Controllers:
         to the controller, before that is activated.
         """
         if not self.known:
-            return ("this arm_node knows no way to recover a robot: set controller.name, or controller.recovery_action, or "
-                    "recover it with its driver's own tools")
+            return (
+                "this arm_node knows no way to recover a robot: set controller.name, or controller.recovery_action, or "
+                "recover it with its driver's own tools"
+            )
         if self._list is not None:
             yield from self._look()
             if self._states.get(self.name) == "active":  # somebody was here before
                 self._lost = False
                 return self.fault(self._now)
-        return ((yield from self._recover_robot()) or (yield from self._activate_hardware())
-                or (yield from self._activate_controllers(ready, leave)))
+        return (
+            (yield from self._recover_robot())
+            or (yield from self._activate_hardware())
+            or (yield from self._activate_controllers(ready, leave))
+        )
 
     def close(self) -> None:
         """Destroy the clients of controller_manager and of the recovery action."""

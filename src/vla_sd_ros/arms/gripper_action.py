@@ -46,6 +46,9 @@ class ParallelGripperCommand(StandardAction):
 
     def goal(self, act):
         values = self._node.values
-        state = JointState(name=[values["gripper.joint"]], position=[gripper_position(self._node, float(act))],
-                           effort=[values["gripper.effort"]] if values["gripper.effort"] > 0.0 else [])
+        state = JointState(
+            name=[values["gripper.joint"]],
+            position=[gripper_position(self._node, float(act))],
+            effort=[values["gripper.effort"]] if values["gripper.effort"] > 0.0 else [],
+        )
         return self._goal(command=state)

@@ -18,8 +18,14 @@ class FrankaGripper(GripperActions):
 
     def __init__(self, node):
         actions, prefix = required("franka_msgs.action", "franka"), node.values["gripper.action"]
-        super().__init__(node, {Act.OPEN: (actions.Move, f"{prefix}/move"), Act.CLOSE: (actions.Grasp, f"{prefix}/grasp"),
-                                Act.HOME: (actions.Homing, f"{prefix}/homing")})
+        super().__init__(
+            node,
+            {
+                Act.OPEN: (actions.Move, f"{prefix}/move"),
+                Act.CLOSE: (actions.Grasp, f"{prefix}/grasp"),
+                Act.HOME: (actions.Homing, f"{prefix}/homing"),
+            },
+        )
         self._actions, self._refused = actions, 0
 
     def goal(self, act):
@@ -29,8 +35,9 @@ class FrankaGripper(GripperActions):
             return self._actions.Homing.Goal()
         if act == Act.OPEN:
             return self._actions.Move.Goal(width=self._width, speed=values["gripper.speed"])
-        goal = self._actions.Grasp.Goal(width=values["gripper.closed_position"], speed=values["gripper.speed"],
-                                        force=values["gripper.effort"])
+        goal = self._actions.Grasp.Goal(
+            width=values["gripper.closed_position"], speed=values["gripper.speed"], force=values["gripper.effort"]
+        )
         goal.epsilon.inner = goal.epsilon.outer = values["gripper.open_position"]
         return goal
 

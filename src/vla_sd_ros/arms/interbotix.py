@@ -129,11 +129,15 @@ class JointGroup:
         if info is None:
             return ""
         if info.mode not in POSITIONS:
-            return (f"the group '{self._group}' of Interbotix's driver is in the mode '{info.mode}', which takes no positions: set "
-                    "it to position, in mode_configs or by set_operating_modes")
+            return (
+                f"the group '{self._group}' of Interbotix's driver is in the mode '{info.mode}', which takes no positions: set "
+                "it to position, in mode_configs or by set_operating_modes"
+            )
         if list(info.joint_names) != list(wanted):
-            return (f"the group '{self._group}' of Interbotix's driver has the joints {', '.join(info.joint_names)}, "
-                    f"and joint_names of arm_node {', '.join(wanted)}: both must be the same, in the same order")
+            return (
+                f"the group '{self._group}' of Interbotix's driver has the joints {', '.join(info.joint_names)}, "
+                f"and joint_names of arm_node {', '.join(wanted)}: both must be the same, in the same order"
+            )
         return ""
 
 
@@ -158,8 +162,10 @@ class JointSingle(Unconfirmed):
         self._waiting: tuple[float, float, bytes] | None = None  # when it was told, and the wish, until the mode is known
         self._inputs = []
         if node.values["gripper.finger"]:
-            self._inputs = [node.create_subscription(JointState, "joint_states", self._on_joint_states, SENSOR),
-                            node.create_subscription(String, "robot_description", self._on_description, LATCHED)]
+            self._inputs = [
+                node.create_subscription(JointState, "joint_states", self._on_joint_states, SENSOR),
+                node.create_subscription(String, "robot_description", self._on_description, LATCHED),
+            ]
 
     def send(self, now, opening, goal=b""):
         if not self._publisher.get_subscription_count():
@@ -214,17 +220,23 @@ class JointSingle(Unconfirmed):
         if info is None:
             return ""
         if finger and info.mode not in EFFORTS:
-            return (f"the motor '{joint}' of Interbotix's driver is in the mode '{info.mode}', in which nothing pushes: leave "
-                    "gripper.finger empty, and give gripper.open_position and closed_position in the units of that mode")
+            return (
+                f"the motor '{joint}' of Interbotix's driver is in the mode '{info.mode}', in which nothing pushes: leave "
+                "gripper.finger empty, and give gripper.open_position and closed_position in the units of that mode"
+            )
         if not finger and info.mode not in (*POSITIONS, LINEAR):
-            return (f"the motor '{joint}' of Interbotix's driver is in the mode '{info.mode}', which takes no positions: name "
-                    "gripper.finger, by which an effort ends (pwm, current), or set linear_position")
+            return (
+                f"the motor '{joint}' of Interbotix's driver is in the mode '{info.mode}', which takes no positions: name "
+                "gripper.finger, by which an effort ends (pwm, current), or set linear_position"
+            )
         if info.mode == LINEAR and info.joint_lower_limits:  # beyond them the driver computes no angle
             low, high = 2.0 * info.joint_lower_limits[0], 2.0 * info.joint_upper_limits[0]
             for name in ("gripper.open_position", "gripper.closed_position"):
                 if not low - END <= values[name] <= high + END:
-                    return (f"{name} is {values[name]:g}, but in the mode linear_position it is the distance of the two fingers "
-                            f"from each other: {low:.3f} .. {high:.3f} m")
+                    return (
+                        f"{name} is {values[name]:g}, but in the mode linear_position it is the distance of the two fingers "
+                        f"from each other: {low:.3f} .. {high:.3f} m"
+                    )
         return ""
 
     def _command(self, value: float) -> None:

@@ -32,8 +32,10 @@ class JointTrajectoryTopic:
         start = joints if self._sent is None else self._reference(now, *self._sent)
         self._sent = now, start, joints
         # No stamp: now, by the controller's own clock. No velocity: the controller rejects an end that is not at rest.
-        points = [JointTrajectoryPoint(positions=at.tolist(), time_from_start=Duration(seconds=time).to_msg())
-                  for time, at in ((0.0, start), (self._time, joints))]
+        points = [
+            JointTrajectoryPoint(positions=at.tolist(), time_from_start=Duration(seconds=time).to_msg())
+            for time, at in ((0.0, start), (self._time, joints))
+        ]
         self._publisher.publish(JointTrajectory(joint_names=self._names, points=points))
 
     def fault(self, now):

@@ -18,10 +18,10 @@ from rclpy.task import Future
 
 from vla_sd_ros.arms import required
 from vla_sd_ros.arms.wiring import HERE
-from vla_sd_ros.messages.poses import stamped
-from vla_sd_ros.messages.qos import NEWEST
 from vla_sd_ros.control.clipping import clip_step
 from vla_sd_ros.kinematics.pose import Pose
+from vla_sd_ros.messages.poses import stamped
+from vla_sd_ros.messages.qos import NEWEST
 
 # Stamp of the last command before silence: Servo halts at once, smoothly, instead of going on for its timeout
 # (ServoNode::processPoseCommand and processTwistCommand).
@@ -29,8 +29,12 @@ STALE = Time()
 RETRY = 1.0  # s, between two requests to switch the kind of command
 SILENCE = 1.0  # s, without ~/status, after which Servo is taken for gone
 # Codes of moveit_msgs/ServoStatus with which Servo does not move. With the others it moves, if more slowly.
-HALTS = {-1: "took a command for invalid", 2: "halted before a singularity", 5: "halted before a collision",
-         6: "halted at the bound of a joint"}
+HALTS = {
+    -1: "took a command for invalid",
+    2: "halted before a singularity",
+    5: "halted before a collision",
+    6: "halted at the bound of a joint",
+}
 
 
 class Servo:
@@ -39,8 +43,10 @@ class Servo:
     def __init__(self, node, interface: str, kind: str):
         self._node, self._kind, self._name = node, kind, node.values["servo.node"]
         if not node.values["arm.tip_link"]:  # a guess would turn the arm by the angle between the two links
-            raise ValueError(f"arm.interface {interface} needs arm.tip_link, the link in which the planning group of "
-                             f"{self._name} ends (of a Franka link8, unless its SRDF says otherwise)")
+            raise ValueError(
+                f"arm.interface {interface} needs arm.tip_link, the link in which the planning group of "
+                f"{self._name} ends (of a Franka link8, unless its SRDF says otherwise)"
+            )
         types = required("moveit_msgs.msg", interface)
         self._switch = required("moveit_msgs.srv", interface).ServoCommandType
         self._client = node.create_client(self._switch, f"{self._name}/switch_command_type")
@@ -74,8 +80,10 @@ class Servo:
             return self._refused or self._halted
         if not self._client.service_is_ready():
             return f"{self._name} does not answer switch_command_type: start MoveIt Servo, or correct servo.node"
-        return (f"{self._name} sends no status: it is paused (its service pause_servo with data: false ends that) or waits "
-                "for joint states")
+        return (
+            f"{self._name} sends no status: it is paused (its service pause_servo with data: false ends that) or waits "
+            "for joint states"
+        )
 
     def close(self) -> None:
         """Destroy the client and the subscription."""

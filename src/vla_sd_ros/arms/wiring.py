@@ -69,8 +69,10 @@ class Rivals:
         others = self._node.count_publishers(topic) - 1
         if others < 1:
             return ""
-        return (f"{others} other node{'s' if others > 1 else ''} publish{'' if others > 1 else 'es'} on {topic} too: the arm must "
-                "have one master")
+        return (
+            f"{others} other node{'s' if others > 1 else ''} publish{'' if others > 1 else 'es'} on {topic} too: the arm must "
+            "have one master"
+        )
 
 
 class Unconfirmed:

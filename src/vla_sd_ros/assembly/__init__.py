@@ -9,6 +9,7 @@
 
 torch is imported by what opens a Source, not before.
 """
+
 import gc
 import sys
 

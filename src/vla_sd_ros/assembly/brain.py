@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What decides, whatever it is made of: a policy in this process, a client's seat at one, or a server's."""
+
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol

@@ -8,6 +8,7 @@
 
 It is taken whole: with other weights or other statistics its drafts would be wrong and its thresholds mean nothing.
 """
+
 import hashlib
 import json
 from collections.abc import Sequence
@@ -53,18 +54,27 @@ class Bundle:
         from vla_sd_ros.policy.checkpoint import weights_fingerprint
 
         if (own := weights_fingerprint(source.checkpoint)) != self.weights:
-            raise BundleError(f"the bundle {self.folder} was made for the checkpoint {self.checkpoint} (weights {self.weights}), not "
-                              f"for {source.checkpoint} (weights {own}): {ADVICE}")
+            raise BundleError(
+                f"the bundle {self.folder} was made for the checkpoint {self.checkpoint} (weights {self.weights}), not "
+                f"for {source.checkpoint} (weights {own}): {ADVICE}"
+            )
         folder = str(self.folder.absolute())
-        return replace(source, unnorm_key=source.unnorm_key or self.unnorm_key, draft_head=source.draft_head or folder,
-                       drafter=source.drafter or folder, database=source.database or f"{folder}/{DATABASE}")
+        return replace(
+            source,
+            unnorm_key=source.unnorm_key or self.unnorm_key,
+            draft_head=source.draft_head or folder,
+            drafter=source.drafter or folder,
+            database=source.database or f"{folder}/{DATABASE}",
+        )
 
     def check(self, key: str, statistics: "ActionStatistics") -> None:
         """Raises BundleError where these are not the statistics that it was made with."""
         if statistics_digest(statistics) != self.statistics:
             was = f"{self.unnorm_key!r}" if key != self.unnorm_key else f"other numbers under {key!r}"
-            raise BundleError(f"the bundle {self.folder} was made with the action statistics {was}, not with {key!r} as they are: "
-                              f"choose {self.unnorm_key!r} with policy.unnorm_key (--unnorm-key), or {ADVICE}")
+            raise BundleError(
+                f"the bundle {self.folder} was made with the action statistics {was}, not with {key!r} as they are: "
+                f"choose {self.unnorm_key!r} with policy.unnorm_key (--unnorm-key), or {ADVICE}"
+            )
 
 
 def read(folder: str | Path) -> Bundle:
@@ -72,15 +82,18 @@ def read(folder: str | Path) -> Bundle:
     folder = expanded(folder)
     if not (folder / META).is_file():
         unfinished = " whole" if (folder / "work").is_dir() else ""
-        raise BundleError(f"there is no{unfinished} bundle in {folder} (no {META}): make it with `vla-sd adapt --output {folder}`, "
-                          "which goes on where it was interrupted")
+        raise BundleError(
+            f"there is no{unfinished} bundle in {folder} (no {META}): make it with `vla-sd adapt --output {folder}`, "
+            "which goes on where it was interrupted"
+        )
     try:
         meta = json.loads((folder / META).read_text())
         if meta["format"] != FORMAT:
             raise BundleError(f"the bundle {folder} has the format {meta['format']}, this version reads {FORMAT}: {ADVICE}")
         files = {str(name): str(digest) for name, digest in meta["files"].items()}
-        bundle = Bundle(folder, str(meta["checkpoint"]), str(meta["weights"]), str(meta["unnorm_key"]), str(meta["statistics"]),
-                        Choice())
+        bundle = Bundle(
+            folder, str(meta["checkpoint"]), str(meta["weights"]), str(meta["unnorm_key"]), str(meta["statistics"]), Choice()
+        )
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, BundleError):
             raise
@@ -91,8 +104,9 @@ def read(folder: str | Path) -> Bundle:
             raise BundleError(f"{folder / name} {state}: copy the bundle again, or make it again with `vla-sd adapt`")
     name, settings = read_parameters(str(folder / PARAMETERS))
     if name not in ("", *DECODERS):
-        raise BundleError(f"{folder / PARAMETERS} names the decoder {name!r}, which does not exist: choose one of "
-                          f"{', '.join(DECODERS)}")
+        raise BundleError(
+            f"{folder / PARAMETERS} names the decoder {name!r}, which does not exist: choose one of {', '.join(DECODERS)}"
+        )
     return replace(bundle, choice=Choice(name or "autoregressive", Settings(**settings), bundle.unnorm_key))
 
 
@@ -105,12 +119,26 @@ def parameters(folder: str | Path) -> dict[str, object]:
 
 def write(bundle: Bundle, sources: Sequence[str], about: dict) -> None:
     """Write bundle.json last: what else belongs to it lies in the folder already. about: whatever else is worth knowing."""
-    parts = [path for path in sorted(bundle.folder.rglob("*")) if path.suffix in (".safetensors", ".npz", ".hnsw")
-             or path.name == "meta.json"]
-    files = {str(path.relative_to(bundle.folder)): file_digest(path) for path in parts
-             if path.relative_to(bundle.folder).parts[0] in (path.name, DATABASE)}
-    meta = {"format": FORMAT, "checkpoint": bundle.checkpoint, "weights": bundle.weights, "unnorm_key": bundle.unnorm_key,
-            "statistics": bundle.statistics, "sources": sources, "files": files, **about}
+    parts = [
+        path
+        for path in sorted(bundle.folder.rglob("*"))
+        if path.suffix in (".safetensors", ".npz", ".hnsw") or path.name == "meta.json"
+    ]
+    files = {
+        str(path.relative_to(bundle.folder)): file_digest(path)
+        for path in parts
+        if path.relative_to(bundle.folder).parts[0] in (path.name, DATABASE)
+    }
+    meta = {
+        "format": FORMAT,
+        "checkpoint": bundle.checkpoint,
+        "weights": bundle.weights,
+        "unnorm_key": bundle.unnorm_key,
+        "statistics": bundle.statistics,
+        "sources": sources,
+        "files": files,
+        **about,
+    }
     with whole(bundle.folder / META) as part:
         part.write_text(json.dumps(meta, indent=1) + "\n")
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policy in this process, and the decoders over it."""
+
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ import numpy as np
 
 from vla_sd_ros import policy
 from vla_sd_ros.assembly.brain import Choice, Source
-from vla_sd_ros.assembly.bundle import DATABASE, Bundle, read as read_bundle
+from vla_sd_ros.assembly.bundle import DATABASE, Bundle
+from vla_sd_ros.assembly.bundle import read as read_bundle
 from vla_sd_ros.checkpoint_places import refuse_unusable
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.decision import Decision
@@ -54,8 +56,15 @@ def load(source: Source, decoders: Collection[str] | None = None) -> Model:
     bundle = read_bundle(source.adapted) if source.adapted else None
     if bundle:
         source = bundle.complete(source)
-    vla = policy.load(source.checkpoint, source.device, source.unnorm_key, source.threads, source.dtype,
-                      quantization=source.quantization, largest_step=source.largest_step)
+    vla = policy.load(
+        source.checkpoint,
+        source.device,
+        source.unnorm_key,
+        source.threads,
+        source.dtype,
+        quantization=source.quantization,
+        largest_step=source.largest_step,
+    )
     if bundle:
         bundle.check(vla.unnorm_key, vla.statistics)
     if source.draft_head:
@@ -92,7 +101,7 @@ class LocalBrain:
         choice = choice._replace(unnorm_key=choice.unnorm_key or self._vla.unnorm_key)
         self.check(choice, ())
         self._decoder: Any = None
-        self._made: Choice | None = None        # for which it was made
+        self._made: Choice | None = None  # for which it was made
         self.use(choice)
 
     @property
@@ -135,6 +144,6 @@ class LocalBrain:
         choice = self.choice
         self._vla.unnorm_key = choice.unnorm_key
         if choice != self._made:
-            self._decoder = None        # before there is another one
+            self._decoder = None  # before there is another one
             self._decoder = self._model.decoder(choice.decoder, choice.settings, self._vla)
             self._made = choice

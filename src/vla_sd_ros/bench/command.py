@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd bench libero`, `vla-sd bench decode` and `vla-sd bench drafts`."""
+
 import argparse
 import sys
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an action costs on a device, from what its passes cost there: measured here, or computed for a device far away."""
+
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -96,8 +97,12 @@ def measure(vla: Vla, drafter: Drafter | None, image: np.ndarray, instruction: s
     found = {key: float(np.median(own[1:] or own)) for key, own in times.items()}  # the first ones allocate
     level = {n: max((found["draft", n] - found["read", n]) / 4, 0.0) for n in WIDTHS} if drafter else {1: 0.0}
     return Costs(
-        found["vision", 0], between({n: found["prefill", n] for n in PREFILL}), between({n: found["extend", n] for n in EXTEND}),
-        found.get(("read", 1), 0.0), between(level))
+        found["vision", 0],
+        between({n: found["prefill", n] for n in PREFILL}),
+        between({n: found["extend", n] for n in EXTEND}),
+        found.get(("read", 1), 0.0),
+        between(level),
+    )
 
 
 def once_ms(vla: Vla, work: Callable[[], object]) -> float:

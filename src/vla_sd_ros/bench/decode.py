@@ -4,6 +4,7 @@
 Without observations it prices passes at the size of any checkpoint instead: random-7b, for one. With --project it computes what
 recorded passes would cost on other devices.
 """
+
 import argparse
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -42,16 +43,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=inputs.SEED, default=0, help="of the order of the decoders")
     parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, cuda:1")
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
-    parser.add_argument("--replay", type=inputs.path, help="price the passes of this trace of vla-sd bench libero; with "
-                        "--project also those of a results file")
-    parser.add_argument("--project", type=names, default=[], metavar="h100,4090", help="compute what these passes would cost at "
-                        f"7 B parameters on devices that are not here: {', '.join(project.DEVICES)}")
-    parser.add_argument("--measured", type=inputs.path, action="append", default=[], metavar="FILE",
-                        help="project onto the device of this results file of vla-sd bench decode, too, by its measured floors")
+    parser.add_argument(
+        "--replay",
+        type=inputs.path,
+        help="price the passes of this trace of vla-sd bench libero; with --project also those of a results file",
+    )
+    parser.add_argument(
+        "--project",
+        type=names,
+        default=[],
+        metavar="h100,4090",
+        help=f"compute what these passes would cost at 7 B parameters on devices that are not here: {', '.join(project.DEVICES)}",
+    )
+    parser.add_argument(
+        "--measured",
+        type=inputs.path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="project onto the device of this results file of vla-sd bench decode, too, by its measured floors",
+    )
     parser.add_argument("--actions", type=inputs.count, default=100, help="actions to price of each decoder or profile")
     parser.add_argument("--repeats", type=inputs.count, default=20, help="of each pass that is priced (default: %(default)s)")
-    parser.add_argument("--batch", type=batches, default=[], metavar="1,2,4",
-                        help="price actions of so many robots at once, too")
+    parser.add_argument("--batch", type=batches, default=[], metavar="1,2,4", help="price actions of so many robots at once, too")
     parser.add_argument("--against", choices=("transformers",), help="time its generate() on the same weights, too")
 
 
@@ -79,8 +93,10 @@ def run(arguments: argparse.Namespace) -> int:
     given = parts(arguments)
     answers = measure(given, arguments.observations, arguments.most, arguments.seed)
     report = {
-        "observations": len(next(iter(answers.values()))), "quantization": arguments.quantization,
-        **results.provenance(arguments.checkpoint, arguments.seed), **summarise(answers, given.trees()),
+        "observations": len(next(iter(answers.values()))),
+        "quantization": arguments.quantization,
+        **results.provenance(arguments.checkpoint, arguments.seed),
+        **summarise(answers, given.trees()),
     }
     for name, row in report["decoders"].items():
         print(

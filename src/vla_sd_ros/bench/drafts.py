@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd bench drafts`: how near each source's drafts come to the verifier's own tokens, on recorded observations."""
+
 import argparse
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -79,9 +80,7 @@ def survey(given: Parts, observations: Path, most: int) -> Survey:
     return survey_of(model.vla, steps, model.database, given.decoder_settings())
 
 
-def survey_of(
-    vla: Vla, steps: Iterable[RecordedStep], database: Any = None, settings: Settings = Settings()
-) -> Survey:
+def survey_of(vla: Vla, steps: Iterable[RecordedStep], database: Any = None, settings: Settings = Settings()) -> Survey:
     """Ask every source at every recorded step. Raises ValueError when there is none."""
     reference, kalman, rows = Autoregressive(vla), KalmanFilter(settings), []
     prompt = None  # of the step before
@@ -90,13 +89,19 @@ def survey_of(
         retrieved = np.full((settings.retrieval_candidates, 7), UNKNOWN)
         retrieved[: len(knowledge.retrieval)] = knowledge.retrieval
         position = history.position()
-        rows.append((
-            reference.decide(image, instruction).bins, [_first(knowledge.candidates(source)) for source in SOURCES], retrieved,
-            knowledge.neighbours.similarity[0] if len(knowledge.retrieval) else np.nan,
-            *_middle(knowledge.head_marginals, vla, settings, 6), *_ahead(vla, prompt, history, settings),
-            np.full(3, np.nan) if position is None else position, not len(history),
-            observed(history, len(history) - 1, settings.kalman_observe) if len(history) else np.full(7, np.nan),
-        ))
+        rows.append(
+            (
+                reference.decide(image, instruction).bins,
+                [_first(knowledge.candidates(source)) for source in SOURCES],
+                retrieved,
+                knowledge.neighbours.similarity[0] if len(knowledge.retrieval) else np.nan,
+                *_middle(knowledge.head_marginals, vla, settings, 6),
+                *_ahead(vla, prompt, history, settings),
+                np.full(3, np.nan) if position is None else position,
+                not len(history),
+                observed(history, len(history) - 1, settings.kalman_observe) if len(history) else np.full(7, np.nan),
+            )
+        )
         prompt = knowledge.prompt
     if not rows:
         raise ValueError("there is no recorded step: record some with vla-sd bench libero --record DIR")

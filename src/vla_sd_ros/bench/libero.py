@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd bench libero`: closed-loop success and latency of decoders on held-out initial states."""
+
 import argparse
 import multiprocessing
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,9 @@ from vla_sd_ros.sim.scene import PERTURBED, SUITES, TASKS_PER_SUITE
 RIGHT, WRONG, NOTHING = "right_object", "wrong_object", "nothing"
 TASK, OTHER, EACH, HELD_OUT = "task", "other", "each", "held-out"
 SENTENCES = {
-    TASK: "the task's own", OTHER: "another that the scene allows", EACH: "each that the scene allows, one after the other",
+    TASK: "the task's own",
+    OTHER: "another that the scene allows",
+    EACH: "each that the scene allows, one after the other",
     HELD_OUT: "the task's goal in words that were never trained on",
 }
 
@@ -61,24 +64,38 @@ class Assignment:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
-    parser.add_argument("--suite", choices=SUITES + PERTURBED, default="libero_object", metavar="SUITE",
-                        help=f"one of {', '.join(SUITES)}, or one of them with _lan, _swap, _object, _task: LIBERO-PRO's")
+    parser.add_argument(
+        "--suite",
+        choices=SUITES + PERTURBED,
+        default="libero_object",
+        metavar="SUITE",
+        help=f"one of {', '.join(SUITES)}, or one of them with _lan, _swap, _object, _task: LIBERO-PRO's",
+    )
     parser.add_argument("--tasks", type=inputs.whole(0, TASKS_PER_SUITE - 1), nargs="*", default=list(range(TASKS_PER_SUITE)))
-    parser.add_argument("--episodes-per-task", type=inputs.whole(1, len(HELD_OUT_STATES)), default=10,
-                        help=f"at most {len(HELD_OUT_STATES)}")
+    parser.add_argument(
+        "--episodes-per-task", type=inputs.whole(1, len(HELD_OUT_STATES)), default=10, help=f"at most {len(HELD_OUT_STATES)}"
+    )
     parser.add_argument("--validation", action="store_true", help="the validation states instead of the held-out ones")
-    parser.add_argument("--seed", type=inputs.whole(0, 2**31 - 1), default=0,
-                        help="0: initial states as published; else objects shift by 2 cm")
-    parser.add_argument("--places", choices=("published", "random"), default="published",
-                        help="random: all objects anywhere, by --seed; for scenes of objects beside a basket")
-    parser.add_argument("--sentence", choices=SENTENCES, default=TASK, metavar="WHICH",
-                        help="; ".join(f"{name}: {what}" for name, what in SENTENCES.items()))
-    parser.add_argument("--delay", type=inputs.seconds, default=0.0,
-                        help="from image to start of motion [s], of simulated time")
+    parser.add_argument(
+        "--seed", type=inputs.whole(0, 2**31 - 1), default=0, help="0: initial states as published; else objects shift by 2 cm"
+    )
+    parser.add_argument(
+        "--places",
+        choices=("published", "random"),
+        default="published",
+        help="random: all objects anywhere, by --seed; for scenes of objects beside a basket",
+    )
+    parser.add_argument(
+        "--sentence",
+        choices=SENTENCES,
+        default=TASK,
+        metavar="WHICH",
+        help="; ".join(f"{name}: {what}" for name, what in SENTENCES.items()),
+    )
+    parser.add_argument("--delay", type=inputs.seconds, default=0.0, help="from image to start of motion [s], of simulated time")
     parser.add_argument("--workers", type=inputs.count, default=1, help="more than one is faster, but latencies suffer")
     parser.add_argument("--trace", type=inputs.path, help="write the passes of every step here, as JSON lines")
-    parser.add_argument("--record", type=inputs.path,
-                        help="directory for what the first decoder saw, for vla-sd bench decode")
+    parser.add_argument("--record", type=inputs.path, help="directory for what the first decoder saw, for vla-sd bench decode")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -86,31 +103,47 @@ def run(arguments: argparse.Namespace) -> int:
     states = tuple(VALIDATION_STATES if arguments.validation else HELD_OUT_STATES)[: arguments.episodes_per_task]
     given, scattered = parts(arguments), arguments.places == "random"
     if scattered and not arguments.suite.startswith("libero_object"):
-        raise ValueError(
-            f"--places random is for libero_object: what {arguments.suite} asks for depends on where things stand")
+        raise ValueError(f"--places random is for libero_object: what {arguments.suite} asks for depends on where things stand")
     assignments = [
         Assignment(
-            given, arguments.suite, task, states, arguments.seed, arguments.sentence, scattered, arguments.delay,
-            arguments.record,
+            given, arguments.suite, task, states, arguments.seed, arguments.sentence, scattered, arguments.delay, arguments.record
         )
         for task in arguments.tasks
     ]
     episodes = _run_all(assignments, arguments.workers)
     report = {
-        "suite": arguments.suite, "states": list(states), **results.provenance(arguments.checkpoint, arguments.seed),
-        "sentence": arguments.sentence, "places": arguments.places, "delay": arguments.delay,
-        "episodes": len(episodes) // len(given.decoders), **summarise(episodes, given.decoders, given.trees()),
+        "suite": arguments.suite,
+        "states": list(states),
+        **results.provenance(arguments.checkpoint, arguments.seed),
+        "sentence": arguments.sentence,
+        "places": arguments.places,
+        "delay": arguments.delay,
+        "episodes": len(episodes) // len(given.decoders),
+        **summarise(episodes, given.decoders, given.trees()),
     }
     _print(report)
     if arguments.json:
         results.write(arguments.json, report)
     if arguments.trace:
         trees = given.trees()
-        results.write_trace(arguments.trace, [
-            ({"suite": arguments.suite, "task": e.task, "state": e.state, "decoder": e.decoder, "outcome": e.outcome,
-              "sentence": e.sentence} | ({"tree": trees[e.decoder]} if e.decoder in trees else {}), e.steps)
-            for e in episodes
-        ])
+        results.write_trace(
+            arguments.trace,
+            [
+                (
+                    {
+                        "suite": arguments.suite,
+                        "task": e.task,
+                        "state": e.state,
+                        "decoder": e.decoder,
+                        "outcome": e.outcome,
+                        "sentence": e.sentence,
+                    }
+                    | ({"tree": trees[e.decoder]} if e.decoder in trees else {}),
+                    e.steps,
+                )
+                for e in episodes
+            ],
+        )
     return 0
 
 
@@ -227,8 +260,12 @@ def _record(path: Path, sentence: str, images: list[np.ndarray], history) -> Non
     """What the decoder saw: images (T, H, W, 3) uint8, bins (T, 7), positions (T, 3) [m], rotations (T, 3, 3)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
-        path, images=np.array(images), bins=np.array(history.bins), instruction=sentence,
-        positions=np.array([m.position for m in history.measured]), rotations=np.array([m.rotation for m in history.measured]),
+        path,
+        images=np.array(images),
+        bins=np.array(history.bins),
+        instruction=sentence,
+        positions=np.array([m.position for m in history.measured]),
+        rotations=np.array([m.rotation for m in history.measured]),
     )
 
 
@@ -257,8 +294,7 @@ def summarise(episodes: list[EpisodeResult], decoders: tuple[str, ...], trees: M
             },
             "outcomes": {
                 str(task): {
-                    kind: float(np.mean([e.outcome == kind for e in own if e.task == task]))
-                    for kind in (RIGHT, WRONG, NOTHING)
+                    kind: float(np.mean([e.outcome == kind for e in own if e.task == task])) for kind in (RIGHT, WRONG, NOTHING)
                 }
                 for task in sorted({e.task for e in own})
             },
@@ -269,6 +305,8 @@ def summarise(episodes: list[EpisodeResult], decoders: tuple[str, ...], trees: M
     results.add_ratios(rows)
     floor = [
         step.timings_ms["vision"] + step.timings_ms["prefill"]
-        for episode in episodes if episode.decoder == decoders[0] for step in episode.steps
+        for episode in episodes
+        if episode.decoder == decoders[0]
+        for step in episode.steps
     ]
     return {"decoders": rows, "floor_ms": round(float(np.median(floor)), 3)}

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts that a benchmark's decoders are made of, from the command line."""
+
 import argparse
 from dataclasses import dataclass, replace
 from typing import Any
@@ -62,8 +63,18 @@ class Parts:
     def model(self) -> Model:
         """The policy and what the decoders draw on. Raises ValueError with one sentence."""
         source = Source(
-            self.checkpoint, self.device, self.unnorm_key, self.threads, self.dtype, self.quantization, self.drafter,
-            self.database, self.draft_head, self.adapted, self.largest_step)
+            self.checkpoint,
+            self.device,
+            self.unnorm_key,
+            self.threads,
+            self.dtype,
+            self.quantization,
+            self.drafter,
+            self.database,
+            self.draft_head,
+            self.adapted,
+            self.largest_step,
+        )
         return load(source, [variant(decoder)[0] for decoder in self.decoders])
 
 
@@ -74,16 +85,24 @@ def variant(decoder: str) -> tuple[str, dict]:
     """
     name, *own = decoder.split("@")
     given = dict(pair.partition("=")[::2] for pair in own)
-    return name, check_settings({
-        key: [yaml.safe_load(entry) for entry in value.split("+")] if isinstance(getattr(Settings(), key, None), list)
-        else yaml.safe_load(value) for key, value in given.items()})
+    return name, check_settings(
+        {
+            key: [yaml.safe_load(entry) for entry in value.split("+")]
+            if isinstance(getattr(Settings(), key, None), list)
+            else yaml.safe_load(value)
+            for key, value in given.items()
+        }
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
     parser.add_argument("--checkpoint", default=inputs.CHECKPOINT, help="./directory, or name of a shipped one")
-    parser.add_argument("--decoder", help="one or more names, separated by commas; with settings of its own as "
-                        "spec_vla@relaxed_radius=15, those of a list parted by +; default: that of --adapted, or autoregressive")
+    parser.add_argument(
+        "--decoder",
+        help="one or more names, separated by commas; with settings of its own as "
+        "spec_vla@relaxed_radius=15, those of a list parted by +; default: that of --adapted, or autoregressive",
+    )
     parser.add_argument("--adapted", default="", help="bundle of vla-sd adapt: draft head, drafter, database and settings")
     parser.add_argument("--unnorm-key", default="", help="key of the action statistics, where the checkpoint has several")
     parser.add_argument("--settings", help="parameter file of vla-sd calibrate, or of a node: its decoder's settings")
@@ -108,7 +127,16 @@ def parts(arguments: argparse.Namespace) -> Parts:
     for decoder in decoders:
         factory.check(variant(decoder)[0], drafter=True, database=has_database(source))
     return Parts(
-        arguments.checkpoint, decoders, tuple(settings.items()), arguments.database,
-        arguments.drafter, arguments.threads, arguments.quantization, tuple(arguments.largest_step),
-        getattr(arguments, "device", "cpu"), getattr(arguments, "dtype", ""), arguments.unnorm_key, adapted=arguments.adapted,
+        arguments.checkpoint,
+        decoders,
+        tuple(settings.items()),
+        arguments.database,
+        arguments.drafter,
+        arguments.threads,
+        arguments.quantization,
+        tuple(arguments.largest_step),
+        getattr(arguments, "device", "cpu"),
+        getattr(arguments, "dtype", ""),
+        arguments.unnorm_key,
+        adapted=arguments.adapted,
     )

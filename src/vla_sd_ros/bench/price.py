@@ -4,6 +4,7 @@
 The passes are those of a forced profile of acceptance, or the very ones that a closed-loop run took (--replay). Their tokens
 are made up: a pass takes as long whatever it is about, so weights may be random, and what is accepted is given.
 """
+
 import argparse
 import json
 from collections.abc import Callable, Sequence
@@ -52,19 +53,30 @@ class Played:
 
 def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
-    def load(quantization: str) -> Vla:
-        return policy.load(arguments.checkpoint, arguments.device, threads=arguments.threads, dtype=arguments.dtype,
-                           quantization=quantization, largest_step=tuple(arguments.largest_step))
 
-    plain = answers(load("none"), arguments.seed) if arguments.quantization != "none" else []   # not both at a time
+    def load(quantization: str) -> Vla:
+        return policy.load(
+            arguments.checkpoint,
+            arguments.device,
+            threads=arguments.threads,
+            dtype=arguments.dtype,
+            quantization=quantization,
+            largest_step=tuple(arguments.largest_step),
+        )
+
+    plain = answers(load("none"), arguments.seed) if arguments.quantization != "none" else []  # not both at a time
     vla = load(arguments.quantization)
     actions = read_actions(arguments.replay) if arguments.replay else {n: [Played(*p)] for n, p in PROFILES.items()}
     rows = price(vla, actions, arguments.actions, arguments.seed)
     floors = Floors.measure(vla)
     report = {
-        **results.provenance(arguments.checkpoint, arguments.seed), "device": device_name(vla.device),
-        "dtype": vla.precision, "of": str(arguments.replay or "forced profiles"),
-        "floor": floors.report(vla), "decoders": rows, "passes_ms": price_passes(vla, arguments.repeats),
+        **results.provenance(arguments.checkpoint, arguments.seed),
+        "device": device_name(vla.device),
+        "dtype": vla.precision,
+        "of": str(arguments.replay or "forced profiles"),
+        "floor": floors.report(vla),
+        "decoders": rows,
+        "passes_ms": price_passes(vla, arguments.repeats),
     }
     if plain:
         report["same_tokens_as_unquantised"] = agreement(vla, plain, arguments.seed)
@@ -81,16 +93,22 @@ def run(arguments: argparse.Namespace) -> int:
 def _print(report: dict) -> None:
     floor = report["floor"]
     print(f"{report['device']}, {report['dtype']}; {report['of']}")
-    print(f"floor: {floor['single_pass_ms']:.2f} ms a single pass, {floor['autoregressive_ms']:.2f} ms autoregressive "
-          f"(reads {floor['read_gb_per_s']:.0f} GB/s, multiplies {floor['tflops']:.2f} TFLOP/s)")
+    print(
+        f"floor: {floor['single_pass_ms']:.2f} ms a single pass, {floor['autoregressive_ms']:.2f} ms autoregressive "
+        f"(reads {floor['read_gb_per_s']:.0f} GB/s, multiplies {floor['tflops']:.2f} TFLOP/s)"
+    )
     for name, row in report["decoders"].items():
-        print(f"{name}: {row['latency_ms']['median']:.2f} ms median, {row['speedup_vs_autoregressive'] or float('nan'):.2f}x, "
-              f"{row['forward_passes_per_action']:.2f} passes")
+        print(
+            f"{name}: {row['latency_ms']['median']:.2f} ms median, {row['speedup_vs_autoregressive'] or float('nan'):.2f}x, "
+            f"{row['forward_passes_per_action']:.2f} passes"
+        )
     for name, median in (report["passes_ms"] | report.get("transformers_ms", {})).items():
         print(f"{name}: {median:.2f} ms")
     for rows, row in report.get("batches", {}).items():
-        print(f"batch of {rows}: {row['autoregressive_ms']:.2f} ms autoregressive, {row['single_pass_ms']:.2f} ms a single pass; "
-              f"for each robot {row['autoregressive_ms'] / rows:.2f} and {row['single_pass_ms'] / rows:.2f} ms")
+        print(
+            f"batch of {rows}: {row['autoregressive_ms']:.2f} ms autoregressive, {row['single_pass_ms']:.2f} ms a single pass; "
+            f"for each robot {row['autoregressive_ms'] / rows:.2f} and {row['single_pass_ms'] / rows:.2f} ms"
+        )
     if "same_tokens_as_unquantised" in report:
         print(f"same tokens as unquantised: {report['same_tokens_as_unquantised']:.1%}")
 
@@ -110,8 +128,7 @@ def answers(vla: Vla, seed: int) -> list[np.ndarray]:
 def agreement(vla: Vla, plain: list[np.ndarray], seed: int) -> float:
     """Fraction of the tokens `plain`, bins (7,) of each image, that this policy would choose too, after the same tokens before."""
     same = [
-        vla.prefill(vla.observe(image, INSTRUCTION), chain(bins[:-1])).greedy() == bins
-        for image, bins in zip(made_up(seed), plain)
+        vla.prefill(vla.observe(image, INSTRUCTION), chain(bins[:-1])).greedy() == bins for image, bins in zip(made_up(seed), plain)
     ]
     return float(np.mean(same))
 
@@ -146,9 +163,14 @@ def read_actions(path: Path) -> dict[str, list[Played]]:
         return _read_trace(path)
     if not tell:
         raise ValueError(f"{path} does not say which passes were taken: vla-sd bench libero --json writes such results")
-    return {name: [action for text, count in own.items()
-                   for action in [Played(*results.read_sequence(text), tuple(rows[name].get("tree", RELEASED)))] * count]
-            for name, own in tell.items()}
+    return {
+        name: [
+            action
+            for text, count in own.items()
+            for action in [Played(*results.read_sequence(text), tuple(rows[name].get("tree", RELEASED)))] * count
+        ]
+        for name, own in tell.items()
+    }
 
 
 def _read_trace(path: Path) -> dict[str, list[Played]]:
@@ -230,12 +252,10 @@ def price_passes(vla: Vla, repeats: int) -> dict[str, float]:
     prompt = vla.observe(image, INSTRUCTION)
     found = {"vision and projector": median_ms(vla, lambda: vla.observe(image, INSTRUCTION).embeddings, repeats)}
     for drafted in (0, DEPTH, TREE):
-        found[f"prefill with {drafted} drafted"] = median_ms(
-            vla, lambda: vla.prefill(prompt, shaped(drafted)).greedy(), repeats)
+        found[f"prefill with {drafted} drafted"] = median_ms(vla, lambda: vla.prefill(prompt, shaped(drafted)).greedy(), repeats)
     for drafted in (0, DEPTH - 1, TREE):
         vla.prefill(prompt)
-        found[f"extend with {drafted} drafted"] = median_ms(
-            vla, lambda: vla.extend(below(0, shaped(drafted))).greedy(), repeats)
+        found[f"extend with {drafted} drafted"] = median_ms(vla, lambda: vla.extend(below(0, shaped(drafted))).greedy(), repeats)
     return found
 
 
@@ -249,8 +269,13 @@ def price_transformers(vla: Vla, repeats: int) -> dict[str, float]:
         def whole() -> None:
             prompt = vla.observe(image, INSTRUCTION)
             model.generate(  # type: ignore[misc]  # transformers types its self as a protocol that no model fulfils
-                inputs_embeds=prompt.embeddings[None], attention_mask=_ones(prompt), min_new_tokens=ACTION_TOKENS,
-                max_new_tokens=ACTION_TOKENS, do_sample=False, cache_implementation=cache, pad_token_id=0,
+                inputs_embeds=prompt.embeddings[None],
+                attention_mask=_ones(prompt),
+                min_new_tokens=ACTION_TOKENS,
+                max_new_tokens=ACTION_TOKENS,
+                do_sample=False,
+                cache_implementation=cache,
+                pad_token_id=0,
             )
 
         found[f"transformers, {name}"] = median_ms(vla, whole, repeats)
@@ -287,7 +312,9 @@ class Floors:
         look = self._pass(vision, vla.config.vision.tokens)
         prefill, drafted, single = (self._pass(language, n) for n in (positions, positions + DEPTH, 1))
         return {
-            "read_gb_per_s": self.read / 1e9, "tflops": self.multiply / 1e12, "single_pass_ms": 1e3 * (look + drafted),
+            "read_gb_per_s": self.read / 1e9,
+            "tflops": self.multiply / 1e12,
+            "single_pass_ms": 1e3 * (look + drafted),
             "autoregressive_ms": 1e3 * (look + prefill + DEPTH * single),
         }
 
@@ -309,7 +336,7 @@ def best_s(vla: Vla, work: Callable, repeats: int = 10) -> float:
 
 def _times(vla: Vla, work: Callable, repeats: int) -> list[float]:
     times = []
-    warm = min(repeats - 1, 3)      # runs that are not counted; a single run has none before it
+    warm = min(repeats - 1, 3)  # runs that are not counted; a single run has none before it
     for _ in range(warm + repeats):
         times.append(1e-3 * once_ms(vla, work))
     return times[warm:]

@@ -7,6 +7,7 @@ Bandwidth and rate are the device's nominal ones times a stated efficiency; wher
 model's own, made without memory. What is left out: the cache of keys and values (1 % of a pass at 7 B parameters), the draft head,
 and everything that a CPU does meanwhile.
 """
+
 import argparse
 import json
 from collections.abc import Iterator
@@ -51,9 +52,12 @@ def nominal(name: str, gigabytes: float, teraflops: float, microseconds: float) 
 
 
 DEVICES = {
-    "h100": nominal("H100 SXM", 3350, 989, 2.0), "4090": nominal("RTX 4090", 1008, 165, 2.5),
-    "orin": nominal("Jetson AGX Orin", 204.8, 42.5, 6.0), "thor": nominal("Jetson AGX Thor", 273, 258, 4.0),
-    "h200": nominal("H200", 4800, 989, 2.0), "a100": nominal("A100 80GB", 2039, 312, 2.5),
+    "h100": nominal("H100 SXM", 3350, 989, 2.0),
+    "4090": nominal("RTX 4090", 1008, 165, 2.5),
+    "orin": nominal("Jetson AGX Orin", 204.8, 42.5, 6.0),
+    "thor": nominal("Jetson AGX Thor", 273, 258, 4.0),
+    "h200": nominal("H200", 4800, 989, 2.0),
+    "a100": nominal("A100 80GB", 2039, 312, 2.5),
 }
 
 
@@ -77,13 +81,17 @@ class Sizes:
         vision, layers = count(model.vision_backbone) + count(model.projector), count(model.language_model.model.layers)
         towers = (config.vision.featurizer, config.vision.fused_featurizer) if isinstance(config.vision, FusedVisionConfig) else ()
         return Sizes(
-            (vision, 2 * vision), (layers + output, layers * BYTES.get(quantization, 2.0) + 2 * output),
-            (count(drafter) + output, 2 * (count(drafter) + output)), config.vision.tokens,
-            sum(tower.depth - 1 for tower in towers))
+            (vision, 2 * vision),
+            (layers + output, layers * BYTES.get(quantization, 2.0) + 2 * output),
+            (count(drafter) + output, 2 * (count(drafter) + output)),
+            config.vision.tokens,
+            sum(tower.depth - 1 for tower in towers),
+        )
 
 
 def roofline(device: Device, sizes: Sizes) -> Costs:
     """What the passes cost there."""
+
     def ms(size: tuple[float, float], positions: int) -> float:
         number, size_bytes = size
         return 1e3 * max(size_bytes / device.read, 2 * number * positions / device.multiply)
@@ -91,8 +99,12 @@ def roofline(device: Device, sizes: Sizes) -> Costs:
     prompt = sizes.image_tokens + TEXT
     vision = max(ms(sizes.vision, sizes.image_tokens), 1e3 * device.kernel * KERNELS * sizes.blocks)
     return Costs(
-        vision, lambda drafted: ms(sizes.language, prompt + drafted), lambda positions: ms(sizes.language, positions),
-        ms(sizes.drafter, prompt), lambda positions: ms(sizes.drafter, positions))
+        vision,
+        lambda drafted: ms(sizes.language, prompt + drafted),
+        lambda positions: ms(sizes.language, positions),
+        ms(sizes.drafter, prompt),
+        lambda positions: ms(sizes.drafter, positions),
+    )
 
 
 def row_of(actions: list[Played], costs: Costs, plain_ms: float) -> dict:
@@ -106,7 +118,8 @@ def row_of(actions: list[Played], costs: Costs, plain_ms: float) -> dict:
     mean, p95 = float(times.mean()), float(np.percentile(times, 95))
     return {
         "latency_ms": {"median": float(np.median(times)), "mean": mean, "p95": p95},
-        "mean_speedup_vs_autoregressive": plain_ms / mean, "control_rate_hz": 1e3 / p95,
+        "mean_speedup_vs_autoregressive": plain_ms / mean,
+        "control_rate_hz": 1e3 / p95,
     }
 
 
@@ -142,8 +155,10 @@ def measured_there(path: Path) -> tuple[Device, dict[str, float]]:
 def errors(device: Device, sizes: Sizes, found: dict[str, float]) -> dict[str, dict[str, float]]:
     """Projected and measured milliseconds of each profile."""
     costs = roofline(device, sizes)
-    return {name: {"projected_ms": (ms := costs.action(*PROFILES[name])), "measured_ms": measured, "error": ms / measured - 1}
-            for name, measured in found.items()}
+    return {
+        name: {"projected_ms": (ms := costs.action(*PROFILES[name])), "measured_ms": measured, "error": ms / measured - 1}
+        for name, measured in found.items()
+    }
 
 
 def config_of(name: str) -> VlaConfig:
@@ -161,7 +176,9 @@ def chosen(arguments: argparse.Namespace) -> Iterator[tuple[str, Device, dict[st
     """The devices by key, and what was measured there. Raises ValueError for one that is unknown."""
     for key in arguments.project:
         if key not in DEVICES:
-            raise ValueError(f"--project knows no device {key!r}: choose of {', '.join(DEVICES)}, or give --measured a results file")
+            raise ValueError(
+                f"--project knows no device {key!r}: choose of {', '.join(DEVICES)}, or give --measured a results file"
+            )
         yield key, DEVICES[key], {}
     for path in arguments.measured:
         device, found = measured_there(path)
@@ -171,16 +188,31 @@ def chosen(arguments: argparse.Namespace) -> Iterator[tuple[str, Device, dict[st
 def run(arguments: argparse.Namespace) -> int:
     """Print, and write where --json asks for it."""
     if not arguments.replay:
-        raise ValueError("--project needs the passes of a closed loop: --replay with a trace or a results file of vla-sd bench libero")
+        raise ValueError(
+            "--project needs the passes of a closed loop: --replay with a trace or a results file of vla-sd bench libero"
+        )
     actions = read_actions(arguments.replay)
     sizes = Sizes.of(config_of(arguments.checkpoint), arguments.quantization)
-    report = {**results.provenance("OpenVLA-7B" if arguments.checkpoint not in RANDOM else arguments.checkpoint, arguments.seed),
-              "of": str(arguments.replay), "quantization": arguments.quantization,
-              "assumed": {"bandwidth_share": BANDWIDTH_SHARE, "rate_share": RATE_SHARE, "kernels_of_a_block": KERNELS,
-                          "text_tokens": TEXT, "step_ms": STEP}, "projected": {}}
+    report = {
+        **results.provenance("OpenVLA-7B" if arguments.checkpoint not in RANDOM else arguments.checkpoint, arguments.seed),
+        "of": str(arguments.replay),
+        "quantization": arguments.quantization,
+        "assumed": {
+            "bandwidth_share": BANDWIDTH_SHARE,
+            "rate_share": RATE_SHARE,
+            "kernels_of_a_block": KERNELS,
+            "text_tokens": TEXT,
+            "step_ms": STEP,
+        },
+        "projected": {},
+    }
     for key, device, found in chosen(arguments):
-        entry = {"device": asdict(device), "decoders": project(actions, device, sizes), "sanity": MEASURED_BY_OTHERS.get(key, ""),
-                 "errors": errors(device, sizes, found)}
+        entry = {
+            "device": asdict(device),
+            "decoders": project(actions, device, sizes),
+            "sanity": MEASURED_BY_OTHERS.get(key, ""),
+            "errors": errors(device, sizes, found),
+        }
         report["projected"][key] = entry
         for line in lines(entry):
             print(line)
@@ -192,12 +224,16 @@ def run(arguments: argparse.Namespace) -> int:
 def lines(entry: dict) -> Iterator[str]:
     """For people."""
     device = entry["device"]
-    yield (f"{device['name']}, {'measured' if device['measured'] else 'projected'}: reads {device['read'] / 1e9:.0f} GB/s, "
-           f"multiplies {device['multiply'] / 1e12:.0f} TFLOP/s")
+    yield (
+        f"{device['name']}, {'measured' if device['measured'] else 'projected'}: reads {device['read'] / 1e9:.0f} GB/s, "
+        f"multiplies {device['multiply'] / 1e12:.0f} TFLOP/s"
+    )
     for name, row in entry["decoders"].items():
         latency, tree = row["latency_ms"], "/".join(map(str, row.get("tree", [])))
-        yield (f"  {name}{' with a tree of ' + tree if tree else ''}: {latency['mean']:.1f} ms mean, {latency['median']:.1f} median, "
-               f"{latency['p95']:.1f} p95, {row['mean_speedup_vs_autoregressive']:.2f}x, {row['control_rate_hz']:.1f} Hz")
+        yield (
+            f"  {name}{' with a tree of ' + tree if tree else ''}: {latency['mean']:.1f} ms mean, {latency['median']:.1f} median, "
+            f"{latency['p95']:.1f} p95, {row['mean_speedup_vs_autoregressive']:.2f}x, {row['control_rate_hz']:.1f} Hz"
+        )
     if entry["sanity"]:
         yield f"  {entry['sanity']}"
     for name, row in entry["errors"].items():

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of a results file from single steps, and what a results file says about where it was made."""
+
 import json
 import multiprocessing
 import platform
@@ -52,11 +53,9 @@ def step_row(steps: Sequence[Step]) -> dict:
     total = [step.timings_ms["total"] for step in steps]
     paths = Counter(step.path for step in steps)
     return {
-        "latency_ms": {
-            "median": float(np.median(total)), "mean": float(np.mean(total)), "p95": float(np.percentile(total, 95))},
+        "latency_ms": {"median": float(np.median(total)), "mean": float(np.mean(total)), "p95": float(np.percentile(total, 95))},
         "stages_ms": {
-            stage: float(np.mean([step.timings_ms[stage] for step in steps]))
-            for stage in ("vision", "prefill", "draft", "decode")
+            stage: float(np.mean([step.timings_ms[stage] for step in steps])) for stage in ("vision", "prefill", "draft", "decode")
         },
         "forward_passes_per_action": float(np.mean([len(step.passes) for step in steps])),
         "accepted_length": float(np.mean([step.accepted for step in steps])),
@@ -95,8 +94,11 @@ def add_ratios(rows: dict[str, dict]) -> None:
 def provenance(checkpoint: str, seed: int) -> dict:
     """The fields of a results file that say where it comes from."""
     return {
-        "checkpoint": checkpoint, "device": device_name(), "commit": commit(),
-        "command": "vla-sd " + shlex.join(sys.argv[1:]), "seed": seed,
+        "checkpoint": checkpoint,
+        "device": device_name(),
+        "commit": commit(),
+        "command": "vla-sd " + shlex.join(sys.argv[1:]),
+        "seed": seed,
     }
 
 

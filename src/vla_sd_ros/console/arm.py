@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arm_node of the console's vla_node, with its drivers by pip: what they tell, and what they are asked."""
+
 import math
 import time
 from collections.abc import Callable
@@ -18,11 +19,11 @@ from vla_sd_ros.console.asking import ask
 from vla_sd_ros.control.codes import Code
 from vla_sd_ros.messages.qos import LATCHED
 
-SILENT = 1.0            # s without a status, which comes at 10 Hz
-HOLD_PATIENCE = 1.0     # s for the answer to a hold
-RECOVERY = 40.0         # s for a recovery
-RECOVERED = (ArmStatus.ROBOT_FAULT, ArmStatus.ARM_RUNS_AWAY)    # what ~/recover of arm_node is for
-DRIVERS = ("franka_driver", "wxai_driver")      # by pip, whose own ~/recover brings their robot back
+SILENT = 1.0  # s without a status, which comes at 10 Hz
+HOLD_PATIENCE = 1.0  # s for the answer to a hold
+RECOVERY = 40.0  # s for a recovery
+RECOVERED = (ArmStatus.ROBOT_FAULT, ArmStatus.ARM_RUNS_AWAY)  # what ~/recover of arm_node is for
+DRIVERS = ("franka_driver", "wxai_driver")  # by pip, whose own ~/recover brings their robot back
 GRIPPER = ("unknown", "open", "closed", "moving")
 
 
@@ -34,11 +35,11 @@ class Arm:
         self.name, self._topic = "arm_node", ""
         self._status, self._heard_at = ArmStatus(), -math.inf
         self._lifecycle = ""
-        self._robot_fault = ""                          # as a driver by pip tells it
-        self._inputs: list[Any] = []                    # subscriptions
-        self._hold: Any = None                          # client of ~/hold
+        self._robot_fault = ""  # as a driver by pip tells it
+        self._inputs: list[Any] = []  # subscriptions
+        self._hold: Any = None  # client of ~/hold
         self._asks_state: Any = None
-        self._recovers: dict[str, Client] = {}          # ~/recover of arm_node and of the drivers, by the names of their nodes
+        self._recovers: dict[str, Client] = {}  # ~/recover of arm_node and of the drivers, by the names of their nodes
 
     def follow(self, topic: str) -> bool:
         """Hear the arm_node that publishes its status there, and ask it; whether it is another one than before."""
@@ -51,10 +52,13 @@ class Arm:
         for client in filter(None, (self._hold, self._asks_state, *self._recovers.values())):
             node.destroy_client(client)
         self._topic, self.name, self._robot_fault = topic, name, ""
-        self._inputs = [node.create_subscription(ArmStatus, topic, self._on_status, LATCHED),
-                        node.create_subscription(String, f"{space}/robot_fault", self._on_robot_fault, LATCHED)]
+        self._inputs = [
+            node.create_subscription(ArmStatus, topic, self._on_status, LATCHED),
+            node.create_subscription(String, f"{space}/robot_fault", self._on_robot_fault, LATCHED),
+        ]
         self._recovers = {"arm_node": node.create_client(Trigger, f"{name}/recover")} | {
-            driver: node.create_client(Trigger, f"{space}/{driver}/recover") for driver in DRIVERS}
+            driver: node.create_client(Trigger, f"{space}/{driver}/recover") for driver in DRIVERS
+        }
         self._hold = node.create_client(SetBool, f"{name}/hold")
         self._asks_state = node.create_client(GetState, f"{name}/get_state")
         return True
@@ -75,11 +79,21 @@ class Arm:
         problem = silent("arm_node", namespace, self._heard_at, SILENT)
         if problem and self._lifecycle not in ("", "active"):
             problem = f"arm_node is {self._lifecycle}, not active: configure and activate it"
-        return {"there": there, "problem": problem, "moving": there and s.state == ArmStatus.MOVING, "code": s.code,
-                "name": _code(s.code), "message": s.message, "held": there and s.code == ArmStatus.HELD,
-                "fault": there and s.code not in (ArmStatus.OK, ArmStatus.NO_COMMAND), "clipped": s.clipped, "refused": s.refused,
-                "recover": there and bool(self._robot_fault or s.code in RECOVERED),
-                "gripper": GRIPPER[min(s.gripper, 3)], "gripper_message": s.gripper_message}
+        return {
+            "there": there,
+            "problem": problem,
+            "moving": there and s.state == ArmStatus.MOVING,
+            "code": s.code,
+            "name": _code(s.code),
+            "message": s.message,
+            "held": there and s.code == ArmStatus.HELD,
+            "fault": there and s.code not in (ArmStatus.OK, ArmStatus.NO_COMMAND),
+            "clipped": s.clipped,
+            "refused": s.refused,
+            "recover": there and bool(self._robot_fault or s.code in RECOVERED),
+            "gripper": GRIPPER[min(s.gripper, 3)],
+            "gripper_message": s.gripper_message,
+        }
 
     async def hold(self, hold: bool) -> str:
         """~/hold of arm_node, and what it says. Raises Refused where nobody answers."""
@@ -116,7 +130,9 @@ def silent(name: str, namespace: str, heard_at: float, patience: float) -> str:
     silence = time.monotonic() - heard_at
     if silence < patience:
         return ""
-    return f"{name} has been silent for {silence:.0f} s" if heard_at > -math.inf else f"{name} of {namespace} has not been heard yet"
+    return (
+        f"{name} has been silent for {silence:.0f} s" if heard_at > -math.inf else f"{name} of {namespace} has not been heard yet"
+    )
 
 
 def _code(number: int) -> str:

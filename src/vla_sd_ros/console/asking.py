@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Services of ROS, awaited in an asyncio loop while another thread spins the node."""
+
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,7 +26,7 @@ async def answer(call: Callable[[], Any], ready: bool, patience: float, nobody: 
             answered.set_result(done.result())
 
     def deliver(done: Any) -> None:
-        with suppress(RuntimeError):                # the loop has ended
+        with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(take, done)
 
     call().add_done_callback(deliver)

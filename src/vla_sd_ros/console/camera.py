@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What vla_node's camera shows, as JPEGs for pages."""
+
 import math
 import time
 from typing import Any
@@ -13,8 +14,8 @@ from vla_sd_ros.messages.images import compressed_to_rgb, to_rgb
 from vla_sd_ros.nodes.matching import MatchedSubscription
 from vla_sd_ros.nodes.polling import PolledOnly
 
-SILENT = 2.0            # s without an image
-LARGEST_SIDE = 640      # pixels, the longer side of the picture that pages get
+SILENT = 2.0  # s without an image
+LARGEST_SIDE = 640  # pixels, the longer side of the picture that pages get
 PIXELS = {Image: to_rgb, CompressedImage: compressed_to_rgb}
 TYPES = {f"sensor_msgs/msg/{kind.__name__}": kind for kind in PIXELS}
 
@@ -60,8 +61,11 @@ class Camera:
         """Whether images come, of which topic, and why not. watched: somebody calls `look` and `take`."""
         there = time.monotonic() - self._heard_at < SILENT
         silent = self._subscription.why_silent() if self._subscription and watched else ""
-        return {"there": there, "topic": self._subscription.topic if self._subscription else "",
-                "problem": self._problem or ("" if there else silent or "no image comes")}
+        return {
+            "there": there,
+            "topic": self._subscription.topic if self._subscription else "",
+            "problem": self._problem or ("" if there else silent or "no image comes"),
+        }
 
 
 def _jpeg(pixels: np.ndarray) -> bytes:

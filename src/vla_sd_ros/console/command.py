@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd console`: the operator's page of a running vla_node, for browsers on desktop and phone."""
+
 import argparse
 import asyncio
 import logging

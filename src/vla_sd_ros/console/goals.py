@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The goal that runs and the one before it, whoever sent them, as plain data."""
+
 import math
 from collections.abc import Callable
 from threading import RLock
@@ -13,7 +14,7 @@ from vla_sd_msgs.msg import RunningGoal
 from vla_sd_ros.messages.qos import LATCHED
 from vla_sd_ros.send import warnings
 
-SENTENCES = 50      # that are kept
+SENTENCES = 50  # that are kept
 
 
 class Goals:
@@ -30,7 +31,7 @@ class Goals:
         self.running: dict | None = None
         self.last: dict | None = None
         self.sentences: dict[str, None] = {}
-        self._servers: set[bytes] = set()       # who was asked for the running goal's result
+        self._servers: set[bytes] = set()  # who was asked for the running goal's result
         action = "execute_instruction/_action"  # as every client of an action has them
         self.status_topic = node.resolve_topic_name(f"{action}/status")
         self._results = node.create_client(ExecuteInstruction.Impl.GetResultService, f"{action}/get_result")
@@ -59,7 +60,7 @@ class Goals:
         with self._lock:
             before, self.running = self.running, None
         if not any(goal_id):
-            if before and not before.get("over"):   # a vla_node that was started anew says so too, and has no result of it
+            if before and not before.get("over"):  # a vla_node that was started anew says so too, and has no result of it
                 self._ask(before)
             return
         with self._lock:
@@ -72,7 +73,7 @@ class Goals:
     def _on_result(self, goal: dict, answer: Any) -> None:
         with self._lock:
             if goal.get("over"):
-                return                                  # told already, by an earlier answer
+                return  # told already, by an earlier answer
             goal["over"] = True
             if self.running is goal:
                 self.running = None
@@ -80,8 +81,16 @@ class Goals:
                 self._ended(goal, "lost", "vla_node was started anew and knows nothing of this goal")
                 return
             r, d = answer.result, answer.result.decode_summary
-            self._ended(goal, r.termination_reason, r.error_msg, steps=r.steps, elapsed=finite(r.elapsed_time),
-                        latency=finite(d.latency_median_ms), passes=finite(d.forward_passes_per_action), decoder=d.decoder)
+            self._ended(
+                goal,
+                r.termination_reason,
+                r.error_msg,
+                steps=r.steps,
+                elapsed=finite(r.elapsed_time),
+                latency=finite(d.latency_median_ms),
+                passes=finite(d.forward_passes_per_action),
+                decoder=d.decoder,
+            )
 
     def _ended(self, goal: dict, reason: str, message: str, **figures: Any) -> None:
         self.last = {"instruction": goal["instruction"], "reason": reason, "message": message, **figures}

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node's live parameters as plain data: value, unit, range, choices, from the descriptions that it gives itself."""
+
 import math
 import re
 from typing import Any
@@ -11,22 +12,29 @@ from vla_sd_ros.console import Refused
 from vla_sd_ros.quoting import quoted
 
 KINDS = {
-    ParameterType.PARAMETER_BOOL: "bool", ParameterType.PARAMETER_INTEGER: "int", ParameterType.PARAMETER_DOUBLE: "float",
-    ParameterType.PARAMETER_STRING: "str", ParameterType.PARAMETER_INTEGER_ARRAY: "list of int",
-    ParameterType.PARAMETER_DOUBLE_ARRAY: "list of float", ParameterType.PARAMETER_STRING_ARRAY: "list of str"}
+    ParameterType.PARAMETER_BOOL: "bool",
+    ParameterType.PARAMETER_INTEGER: "int",
+    ParameterType.PARAMETER_DOUBLE: "float",
+    ParameterType.PARAMETER_STRING: "str",
+    ParameterType.PARAMETER_INTEGER_ARRAY: "list of int",
+    ParameterType.PARAMETER_DOUBLE_ARRAY: "list of float",
+    ParameterType.PARAMETER_STRING_ARRAY: "list of str",
+}
 TYPES = {kind: Parameter.Type(number) for number, kind in KINDS.items()}
 WORDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}
-FIXED = "Changeable only while the node is unconfigured"     # how vla_node describes what an operator cannot change
-HIDDEN = "use_sim_time"     # every node has it, and no operator changes it while an arm moves
+FIXED = "Changeable only while the node is unconfigured"  # how vla_node describes what an operator cannot change
+HIDDEN = "use_sim_time"  # every node has it, and no operator changes it while an arm moves
 LARGEST = 2**63 - 1
-LONGEST = 1000      # characters of a text, entries of a list
+LONGEST = 1000  # characters of a text, entries of a list
 
 
 def table(descriptors: list[ParameterDescriptor], values: list[ParameterValue]) -> list[dict]:
     """One entry for each parameter that can be changed while the node runs."""
-    return [entry(descriptor, value) for descriptor, value in zip(descriptors, values)
-            if not descriptor.read_only and FIXED not in descriptor.description and value.type in KINDS
-            and descriptor.name != HIDDEN]
+    return [
+        entry(descriptor, value)
+        for descriptor, value in zip(descriptors, values)
+        if not descriptor.read_only and FIXED not in descriptor.description and value.type in KINDS and descriptor.name != HIDDEN
+    ]
 
 
 def entry(descriptor: ParameterDescriptor, value: ParameterValue) -> dict:
@@ -37,8 +45,16 @@ def entry(descriptor: ParameterDescriptor, value: ParameterValue) -> dict:
     if each := re.fullmatch(r"each entry in (\S+) \.\. (\S+)", constraint):
         low, high = float(each[1]), float(each[2])
     choices = constraint.removeprefix("one of: ").split(", ") if constraint.startswith("one of: ") else []
-    return {"name": descriptor.name, "kind": KINDS[value.type], "value": plain(value), "description": text,
-            "unit": unit[1] if unit else "", "low": low, "high": high, "choices": choices}
+    return {
+        "name": descriptor.name,
+        "kind": KINDS[value.type],
+        "value": plain(value),
+        "description": text,
+        "unit": unit[1] if unit else "",
+        "low": low,
+        "high": high,
+        "choices": choices,
+    }
 
 
 def plain(value: ParameterValue) -> Any:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runs of a folder, as `vla-sd demo` leaves them: what their summaries say, and their videos. No ROS in here."""
+
 import math
 from pathlib import Path
 
 from vla_sd_ros.runs import read_summary
 
-MOST = 100              # runs that are shown, the newest first
-FILES = ("video.mp4", "report.png", "summary.json")     # those that may be asked for
+MOST = 100  # runs that are shown, the newest first
+FILES = ("video.mp4", "report.png", "summary.json")  # those that may be asked for
 SHOWN = ("instruction", "success", "termination_reason", "error_msg", "steps", "elapsed", "started")
 
 
@@ -14,7 +15,7 @@ def listed(folder: Path) -> list[dict]:
     """The newest runs. One whose summary cannot be read is there with the reason."""
     try:
         runs = [path for path in folder.iterdir() if path.is_dir() and any((path / name).is_file() for name in FILES)]
-    except OSError:         # nothing was recorded yet
+    except OSError:  # nothing was recorded yet
         return []
     return [_run(path) for path in sorted(runs, key=lambda path: path.name, reverse=True)[:MOST]]
 

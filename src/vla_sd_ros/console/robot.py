@@ -4,6 +4,7 @@
 Everything is heard from topics and services that anybody may hear and ask, so that a goal is seen, stopped and marked
 whoever began it, and a console that comes later shows the same as one that was there before.
 """
+
 import asyncio
 import math
 import threading
@@ -31,12 +32,12 @@ from vla_sd_ros.console.goals import Goals, finite
 from vla_sd_ros.console.tables import PATIENCE, Tables
 from vla_sd_ros.messages.qos import LATCHED
 
-VLA_SILENT = 3.5        # s without an answer to LOOK_PERIOD's question for its state
-CAMERA_PERIOD = 0.1     # s, between two looks at the camera, while a page is open
-LOOK_PERIOD = 0.5       # s, between two looks at who is there
-SPIN = 0.1              # s of each LOOK_PERIOD, while a goal that was given up may still be taken, and is cancelled then
-REFUSAL = 0.3           # s, within which vla_node ends a goal that it does not take
-STEPS, EVENTS = 600, 50     # that are kept
+VLA_SILENT = 3.5  # s without an answer to LOOK_PERIOD's question for its state
+CAMERA_PERIOD = 0.1  # s, between two looks at the camera, while a page is open
+LOOK_PERIOD = 0.5  # s, between two looks at who is there
+SPIN = 0.1  # s of each LOOK_PERIOD, while a goal that was given up may still be taken, and is cancelled then
+REFUSAL = 0.3  # s, within which vla_node ends a goal that it does not take
+STEPS, EVENTS = 600, 50  # that are kept
 STAGES = ("vision", "prefill", "draft", "decode")
 
 
@@ -48,17 +49,17 @@ class Robot:
 
     def __init__(self, namespace: str = "vla", context: Any = None):
         node = self._node = Node("vla_sd_console", namespace=namespace, context=context)
-        self._client = InstructionClient(namespace, "vla_sd_console_goals", context)     # used by the starter's thread alone
+        self._client = InstructionClient(namespace, "vla_sd_console_goals", context)  # used by the starter's thread alone
         self._starter, self._starting, self._closing = ThreadPoolExecutor(1), False, False
         self._lock = threading.RLock()
         self.namespace = node.get_namespace()
-        self.viewers = 0                                # pages that are open
-        self._heard_at = -math.inf                      # when vla_node told its state
-        self._said = (0, "")                            # level and sentence of vla_node's diagnostics
-        self._lifecycle = ""                            # vla_node's state
+        self.viewers = 0  # pages that are open
+        self._heard_at = -math.inf  # when vla_node told its state
+        self._said = (0, "")  # level and sentence of vla_node's diagnostics
+        self._lifecycle = ""  # vla_node's state
         self._steps: deque[dict] = deque(maxlen=STEPS)
         self._counted = 0
-        self._elsewhere = ""                            # where else there is a vla_node
+        self._elsewhere = ""  # where else there is a vla_node
         self._events: deque[dict] = deque(maxlen=EVENTS)
         self._camera, self._goals = Camera(node), Goals(node, self._lock, self.note)
         self._tables, self._arm = Tables(node, self._lock), Arm(node, self._lock, self.note)
@@ -105,11 +106,17 @@ class Robot:
         """All that changes at once or seldom; values are those of JSON, times are seconds."""
         with self._lock:
             return {
-                "namespace": self.namespace, "vla": self._vla(), "arm": self._arm_state(),
+                "namespace": self.namespace,
+                "vla": self._vla(),
+                "arm": self._arm_state(),
                 "camera": self._camera.state(self.viewers > 0),
-                "goal": self._goals.running and dict(self._goals.running), "last": self._goals.last, "starting": self._starting,
+                "goal": self._goals.running and dict(self._goals.running),
+                "last": self._goals.last,
+                "starting": self._starting,
                 "sentences": list(dict.fromkeys([*self._goals.sentences, *self._tables.sentences])),
-                "events": list(self._events), "parameters": self._tables.version}
+                "events": list(self._events),
+                "parameters": self._tables.version,
+            }
 
     def tables(self) -> dict[str, list[dict]]:
         """The live parameters of vla_node ("vla") and arm_node ("arm"), as parameters.table() has them."""
@@ -134,9 +141,15 @@ class Robot:
         problem = silent("vla_node", self.namespace, self._heard_at, VLA_SILENT)
         if self._heard_at == -math.inf:
             problem += self._elsewhere
-        return {"there": not problem, "problem": problem, "state": self._lifecycle,
-                "level": level, "message": message, "checkpoint": self._tables.checkpoint,
-                "decoder": self._tables.value("vla", "decoder.name")}
+        return {
+            "there": not problem,
+            "problem": problem,
+            "state": self._lifecycle,
+            "level": level,
+            "message": message,
+            "checkpoint": self._tables.checkpoint,
+            "decoder": self._tables.value("vla", "decoder.name"),
+        }
 
     def _arm_state(self) -> dict:
         return self._arm.state(self.namespace) | {"dry_run": self._tables.value("arm", "dry_run") is True}
@@ -164,8 +177,12 @@ class Robot:
 
     async def stop(self) -> str:
         """Cancels whatever goal runs, also one that was sent by somebody else, or of which nothing was heard."""
-        answer = await ask(self._cancels, CancelGoal.Request(), PATIENCE,   # the zeros of the request mean every goal
-                           "no vla_node takes goals here, so none can be stopped: press HOLD")
+        answer = await ask(
+            self._cancels,
+            CancelGoal.Request(),
+            PATIENCE,  # the zeros of the request mean every goal
+            "no vla_node takes goals here, so none can be stopped: press HOLD",
+        )
         return "the goal is being stopped" if answer.goals_canceling else "no goal was running"
 
     async def hold(self, hold: bool) -> str:
@@ -175,8 +192,9 @@ class Robot:
         except Refused as error:
             with suppress(Refused):
                 await (self.stop() if hold else asyncio.sleep(0))
-            raise Refused(f"{error}: the arm was NOT told to {'hold' if hold else 'let go'}"
-                          f"{'; use the emergency stop' if hold else ''}") from error
+            raise Refused(
+                f"{error}: the arm was NOT told to {'hold' if hold else 'let go'}{'; use the emergency stop' if hold else ''}"
+            ) from error
 
     async def recover(self) -> str:
         """See Arm.recover."""
@@ -188,8 +206,11 @@ class Robot:
             goal = self._goals.running
         if not goal:
             raise Refused("no goal is running that could be marked")
-        message = TaskSuccess(instruction=goal["instruction"], state=TaskSuccess.SUCCESS if success else TaskSuccess.FAILURE,
-                              message="the operator says so")
+        message = TaskSuccess(
+            instruction=goal["instruction"],
+            state=TaskSuccess.SUCCESS if success else TaskSuccess.FAILURE,
+            message="the operator says so",
+        )
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._marks.publish(message)
         return f"marked as {'success' if success else 'failure'}"
@@ -216,7 +237,7 @@ class Robot:
     def _look(self) -> None:
         self._goals.look()
         if self._client.unanswered and not self._starting:
-            with suppress(RuntimeError):                # the console is closing
+            with suppress(RuntimeError):  # the console is closing
                 self._starter.submit(self._client.spin_until, lambda: not self._client.unanswered, SPIN)
         if self._heard_at == -math.inf:
             self._look_elsewhere()
@@ -234,8 +255,11 @@ class Robot:
 
     def _look_elsewhere(self) -> None:
         end = "/execute_instruction/_action/status"
-        there = sorted(topic.removesuffix(end).lstrip("/") for topic, _ in self._node.get_topic_names_and_types()
-                       if topic.endswith(end) and topic != self._goals.status_topic and self._node.count_publishers(topic))
+        there = sorted(
+            topic.removesuffix(end).lstrip("/")
+            for topic, _ in self._node.get_topic_names_and_types()
+            if topic.endswith(end) and topic != self._goals.status_topic and self._node.count_publishers(topic)
+        )
         self._elsewhere = "".join(f"; there is one in /{name}: --namespace {name or '/'}" for name in there[:3])
 
     def _on_state(self, answer: GetState.Response) -> None:
@@ -245,7 +269,7 @@ class Robot:
         """The camera and the arm of this vla_node, which may be remapped, are what it hears of their types."""
         try:
             heard = self._node.get_subscriber_names_and_types_by_node("vla_node", self.namespace)
-        except Exception:                               # NodeNameNonExistentError: it is not there yet
+        except Exception:  # NodeNameNonExistentError: it is not there yet
             return
         for topic, types in heard:
             if kind := camera.TYPES.get(types[0]):
@@ -260,7 +284,15 @@ class Robot:
 
 def _decoded(m: DecodeStep) -> dict:
     """What pages show of an action's decoding; times are milliseconds."""
-    return {"step": m.step, "decoder": m.decoder, "path": m.path, "accepted": m.accepted_length, "passes": m.forward_passes,
-            "threshold": finite(m.threshold), "metric": finite(m.fused_metric),
-            "stages": [finite(getattr(m, f"{stage}_ms")) for stage in STAGES], "total": finite(m.total_ms),
-            "late": finite(m.image_to_command_ms)}
+    return {
+        "step": m.step,
+        "decoder": m.decoder,
+        "path": m.path,
+        "accepted": m.accepted_length,
+        "passes": m.forward_passes,
+        "threshold": finite(m.threshold),
+        "metric": finite(m.fused_metric),
+        "stages": [finite(getattr(m, f"{stage}_ms")) for stage in STAGES],
+        "total": finite(m.total_ms),
+        "late": finite(m.image_to_command_ms),
+    }

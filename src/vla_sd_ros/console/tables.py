@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The live parameters of vla_node ("vla") and its arm_node ("arm"), as those describe them, and how one is changed."""
+
 import math
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from rclpy.qos import QoSProfile
 from vla_sd_ros import instructions
 from vla_sd_ros.console import Refused, asking, parameters
 
-PATIENCE = 3.0      # s for an answer
+PATIENCE = 3.0  # s for an answer
 
 
 class Tables:
@@ -29,8 +30,8 @@ class Tables:
         self.version = 0
         self._tables: dict[str, list[dict]] = {"vla": [], "arm": []}
         self._clients: dict[str, AsyncParameterClient] = {}
-        self._names: dict[str, str] = {}        # of the nodes
-        self._asked: dict[str, float] = {}      # when each was asked last for all its parameters
+        self._names: dict[str, str] = {}  # of the nodes
+        self._asked: dict[str, float] = {}  # when each was asked last for all its parameters
         node.create_subscription(ParameterEvent, "/parameter_events", self._on_parameters, QoSProfile(depth=100))
 
     def follow(self, which: str, name: str) -> None:
@@ -62,8 +63,9 @@ class Tables:
         if not known:
             raise Refused(f"there is no live parameter {name[:80]!r} of {which[:20]!r}")
         message, client = parameters.message(known, value), self._clients[which]
-        answer = await asking.answer(lambda: client.set_parameters([message]), client.services_are_ready(), PATIENCE,
-                                     "the node is not there")
+        answer = await asking.answer(
+            lambda: client.set_parameters([message]), client.services_are_ready(), PATIENCE, "the node is not there"
+        )
         if not answer.results[0].successful:
             raise Refused(answer.results[0].reason or f"{name} was refused")
 

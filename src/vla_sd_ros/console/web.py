@@ -4,6 +4,7 @@
 Whoever commands shows the token of this process, which only the console's own page can read: it asks for it once, with the API
 key where there is one. There are no cookies, so a browser adds nothing by itself to what another site makes it send.
 """
+
 import asyncio
 import contextlib
 import hmac
@@ -26,23 +27,27 @@ from vla_sd_ros.serving.requests import BadRequest
 
 PAGE = Path(__file__).with_name("page")
 FILES = {"/": "index.html", "/console.css": "console.css", "/console.js": "console.js", "/plots.js": "plots.js"}
-MAX_BODY = 64 << 10     # bytes of a command
-MAX_PAGES = 16          # that are open at once
-PERIOD = 0.1            # s, between two looks at what is new for a page
-TELL_PERIOD = 1.0       # s, after which the state is told though it is the same: a page knows then that it is not old
-HEARTBEAT = 10.0        # s between pings; a page that is silent for half of that is gone
+MAX_BODY = 64 << 10  # bytes of a command
+MAX_PAGES = 16  # that are open at once
+PERIOD = 0.1  # s, between two looks at what is new for a page
+TELL_PERIOD = 1.0  # s, after which the state is told though it is the same: a page knows then that it is not old
+HEARTBEAT = 10.0  # s between pings; a page that is silent for half of that is gone
 MAX_INSTRUCTION = 1000  # characters
-MAX_TIME = 3600.0       # s
-PROTOCOL = "vla-sd-console"     # of the websocket; the token is offered beside it
+MAX_TIME = 3600.0  # s
+PROTOCOL = "vla-sd-console"  # of the websocket; the token is offered beside it
 ADVICE = "open the page at /"
 TOO_LARGE = f"a command has at most {MAX_BODY >> 10} kB"
 HEADERS = {
     # Nothing is loaded from elsewhere; and no other site may show the page in a frame and have its buttons clicked.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-                               "media-src 'self'; connect-src 'self'; form-action 'none'; base-uri 'none'; "
-                               "frame-ancestors 'none'",
-    "X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin", "Cache-Control": "no-store"}
+    "media-src 'self'; connect-src 'self'; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
 logger = logging.getLogger(__name__)
 
 
@@ -54,8 +59,10 @@ async def serve(robot: Any, runs: Path, bound: socket.socket, key: str, ready: C
 
 def application(robot: Any, runs: Path, key: str, door: Door) -> web.Application:
     """The routes and what surrounds them: whoever may not ask is sent away before anything of the request is read."""
-    app = web.Application(client_max_size=MAX_BODY, middlewares=[
-        door.admit, told(ADVICE, TOO_LARGE, "the console", {Refused: 409}), from_elsewhere(key, own_page=True)])
+    app = web.Application(
+        client_max_size=MAX_BODY,
+        middlewares=[door.admit, told(ADVICE, TOO_LARGE, "the console", {Refused: 409}), from_elsewhere(key, own_page=True)],
+    )
     console = Console(robot, runs, key, door)
     for path in FILES:
         app.router.add_get(path, console.page)
@@ -77,8 +84,14 @@ class Console:
         self._token = secrets.token_urlsafe(32)
         self._pages: set[web.WebSocketResponse] = set()
         self._commands: dict[str, Callable[[dict, str], Awaitable[str]]] = {
-            "start": self._start, "stop": self._stop, "hold": self._hold, "release": self._release, "recover": self._recover,
-            "mark": self._mark, "parameter": self._parameter}
+            "start": self._start,
+            "stop": self._stop,
+            "hold": self._hold,
+            "release": self._release,
+            "recover": self._recover,
+            "mark": self._mark,
+            "parameter": self._parameter,
+        }
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         """GET of a file of the page: it holds no secret, and so needs no token."""
@@ -99,8 +112,9 @@ class Console:
         self._check(request.headers.get("X-Console-Token", ""))
         command = self._commands.get(request.match_info["command"])
         if not command:
-            return refusal(404, f"there is no command {quoted(request.match_info['command'])}; known are: "
-                                f"{', '.join(self._commands)}")
+            return refusal(
+                404, f"there is no command {quoted(request.match_info['command'])}; known are: {', '.join(self._commands)}"
+            )
         async with self._door.body(request) as body:
             fields = _fields(body)
         return web.json_response({"told": await command(fields, request.remote or "somebody")})
@@ -161,7 +175,7 @@ class Console:
         self._robot.viewers = len(self._pages)
         telling = asyncio.create_task(self._tell(connection))
         try:
-            async for message in connection:            # a page says nothing; this notices its end
+            async for message in connection:  # a page says nothing; this notices its end
                 if message.type is not WSMsgType.PONG:
                     await connection.close(code=WSCloseCode.POLICY_VIOLATION, message=b"commands are POSTed")
         finally:
@@ -177,7 +191,7 @@ class Console:
         try:
             await self._tell_news(connection)
         except ConnectionError:
-            pass                                        # the page is gone
+            pass  # the page is gone
         except Exception:
             logger.exception("a page cannot be told what is new")
             await connection.close(code=WSCloseCode.INTERNAL_ERROR, message=b"the console failed")
@@ -233,7 +247,7 @@ def _fields(body: bytes) -> dict:
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"the body is no JSON ({str(error)[:100]})") from error
     if not isinstance(fields, dict):
-        raise BadRequest("the body must be an object, such as {\"instruction\": \"put the bowl on the plate\"}")
+        raise BadRequest('the body must be an object, such as {"instruction": "put the bowl on the plate"}')
     return fields
 
 

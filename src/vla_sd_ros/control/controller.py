@@ -75,8 +75,7 @@ class ArmController:
         """What takes over at the next activation: it knows nothing of the arm yet, but which goals are over."""
         after = ArmController(self.config, now)
         after.unmeasured, after.kinematics, after._ended = self.unmeasured, self.kinematics, self._ended
-        after._ended.give_up(
-            self._goal_id, Fault(Code.NO_COMMAND, "arm_node was activated again, and the goal of before is over"))
+        after._ended.give_up(self._goal_id, Fault(Code.NO_COMMAND, "arm_node was activated again, and the goal of before is over"))
         return after
 
     def measure(self, pose: Pose, now: float, joints: np.ndarray | None = None) -> None:
@@ -148,16 +147,22 @@ class ArmController:
         if self._running and self._joint_states_stale(now):
             self._hold(Code.NO_COMMAND, "the arm stopped when the joint states went stale")
         elif self._running and now - self._commanded_at > self.config.command_timeout:
-            self._hold(Code.COMMAND_STALE, f"vla_node sent nothing for {self.config.command_timeout:.3g} s, "
-                       "so the arm holds")
+            self._hold(Code.COMMAND_STALE, f"vla_node sent nothing for {self.config.command_timeout:.3g} s, so the arm holds")
         if self.letting_go and self._tracker.at_rest:  # the pose at rest was sent
             self._tracker, self.letting_go = None, False
         if self._tracker is None:
             return None
         config = self.config
         limits = config.limits_of_goal(now - self._begun_at) if self._running else config.limits
-        pose = self._tracker.step(self._reference.at(now, self.measured, config), dt, limits, config.workspace_low,
-                                  config.workspace_high, config.joints, self._measured_joints)
+        pose = self._tracker.step(
+            self._reference.at(now, self.measured, config),
+            dt,
+            limits,
+            config.workspace_low,
+            config.workspace_high,
+            config.joints,
+            self._measured_joints,
+        )
         if self._running or not self._tracker.at_rest:
             self._at_rest_since = now
         if self._tracker.refusal:
@@ -273,8 +278,10 @@ class ArmController:
         self._code = fault.code
         self._ended.give_up(self._goal_id, fault)
         if self._follow.first:  # each goal would take the arm as far again
-            self._blocks["follow"] = fault._replace(message=f"{fault.message}; it moved as the goal began, so none begins "
-                                                    "until ~/recover is called or arm_node is activated again")
+            self._blocks["follow"] = fault._replace(
+                message=f"{fault.message}; it moved as the goal began, so none begins "
+                "until ~/recover is called or arm_node is activated again"
+            )
 
     def _hold(self, code: Code, message: str) -> None:
         if self._running:

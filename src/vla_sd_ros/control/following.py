@@ -62,8 +62,12 @@ class FollowWatch:
     def check(self, commanded: Pose, measured: Pose, now: float, limits: FollowLimits) -> Fault | None:
         """What is wrong at this time [s], or None."""
         self._remember(commanded, measured, now)
-        return (self._deviates(commanded, measured, limits) or self._runs_away(measured, limits)
-                or self._is_off(measured, now, limits) or self._stands_still(commanded, measured, now, limits))
+        return (
+            self._deviates(commanded, measured, limits)
+            or self._runs_away(measured, limits)
+            or self._is_off(measured, now, limits)
+            or self._stands_still(commanded, measured, now, limits)
+        )
 
     def in_hold(self, commanded: Pose, measured: Pose, now: float, limits: FollowLimits) -> Fault | None:
         """The same while the target comes to rest and stays: only whether the arm runs away from it."""
@@ -85,8 +89,11 @@ class FollowWatch:
         distance, angle = apart(commanded, measured)
         if distance <= limits.max_distance and angle <= limits.max_angle:
             return None
-        return Fault(Code.ARM_DEVIATES, f"the arm is {distance:.3f} m and {angle:.2f} rad away from where it was sent: "
-                                        "it is blocked, or its controller is too soft or too slow")
+        return Fault(
+            Code.ARM_DEVIATES,
+            f"the arm is {distance:.3f} m and {angle:.2f} rad away from where it was sent: "
+            "it is blocked, or its controller is too soft or too slow",
+        )
 
     def _runs_away(self, measured: Pose, limits: FollowLimits) -> Fault | None:
         """How far the arm has moved off the way that its targets took, on its own: a target that moves off explains nothing."""
@@ -99,9 +106,12 @@ class FollowWatch:
         self.first = bool(allowed[0] < limits.away_distance and allowed[1] < limits.away_angle)
         if away <= allowed[0] and away_angle <= allowed[1]:
             return None
-        return Fault(Code.ARM_RUNS_AWAY, f"the arm moved {away:.3f} m and {away_angle:.2f} rad off the way on which it was "
-                     "sent: see whether its controller moves the frame tip_link in the frame base_frame, and whether it "
-                     "sags or is pushed")
+        return Fault(
+            Code.ARM_RUNS_AWAY,
+            f"the arm moved {away:.3f} m and {away_angle:.2f} rad off the way on which it was "
+            "sent: see whether its controller moves the frame tip_link in the frame base_frame, and whether it "
+            "sags or is pushed",
+        )
 
     def _is_off(self, measured: Pose, now: float, limits: FollowLimits) -> Fault | None:
         distance, angle = off_way([measured], [pose for _, pose in self._commanded])[0]
@@ -110,9 +120,12 @@ class FollowWatch:
         elif self._off_since is None:
             self._off_since = now
         elif now - self._off_since > limits.timeout:
-            return Fault(Code.LEAD_OFFSET, f"the arm has been {distance:.3f} m and {angle:.2f} rad off its targets for "
-                         f"{limits.timeout:.3g} s, wherever they went: see whether the joint states are those of the arm "
-                         "as it stands, and whether it carries too much")
+            return Fault(
+                Code.LEAD_OFFSET,
+                f"the arm has been {distance:.3f} m and {angle:.2f} rad off its targets for "
+                f"{limits.timeout:.3g} s, wherever they went: see whether the joint states are those of the arm "
+                "as it stands, and whether it carries too much",
+            )
         return None
 
     def _stands_still(self, commanded: Pose, measured: Pose, now: float, limits: FollowLimits) -> Fault | None:
@@ -125,9 +138,12 @@ class FollowWatch:
         if self._anchor is None or moved > MOVED_DISTANCE or turned > MOVED_ANGLE:
             self._anchor = measured, now
         elif now - self._anchor[1] > limits.timeout:
-            return Fault(Code.ARM_NOT_FOLLOWING, f"the arm has not moved for {limits.timeout:.3g} s, though it is sent "
-                         f"{distance:.3f} m and {angle:.2f} rad away: see whether it is blocked or in a reflex, and whether "
-                         "its controller is active")
+            return Fault(
+                Code.ARM_NOT_FOLLOWING,
+                f"the arm has not moved for {limits.timeout:.3g} s, though it is sent "
+                f"{distance:.3f} m and {angle:.2f} rad away: see whether it is blocked or in a reflex, and whether "
+                "its controller is active",
+            )
         return None
 
 
@@ -140,8 +156,10 @@ def advanced(measured: Pose, start: Pose, end: Pose, distance: float, angle: flo
     """
     step = start.displacement_to(end)
     before, after = apart(measured, start), apart(measured, end)
-    shares = [1.0 if then <= max(most, now) else max(most - now, 0.0) / (then - now)
-              for most, now, then in zip((distance, angle), before, after)]
+    shares = [
+        1.0 if then <= max(most, now) else max(most - now, 0.0) / (then - now)
+        for most, now, then in zip((distance, angle), before, after)
+    ]
     return end if min(shares) == 1.0 else start.moved(np.concatenate([shares[0] * step[:3], shares[1] * step[3:]]))
 
 

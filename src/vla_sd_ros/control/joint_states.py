@@ -42,8 +42,10 @@ def late(age: float, timeout: float) -> str:
         return ""
     if age < 0.0:
         return f"they come, but are stamped {-age:.2f} s in the future: see whether the clocks agree"
-    return (f"they come, but are {age:.2f} s old by their stamps: see whether their publisher falls behind, and whether the "
-            "clocks agree")
+    return (
+        f"they come, but are {age:.2f} s old by their stamps: see whether their publisher falls behind, and whether the "
+        "clocks agree"
+    )
 
 
 class JointStateWatch:
@@ -62,13 +64,15 @@ class JointStateWatch:
     def check(self, q: np.ndarray, stamp: float, now: float) -> Fault | None:
         """What is wrong with the joint positions q (n,) stamped `stamp` [s], 0 for no stamp, that came at `now`."""
         if not np.all(np.isfinite(q)):
-            return Fault(Code.JOINT_STATES_INVALID, f"the position of joint '{self._names[_first(~np.isfinite(q))]}' "
-                                                    "is not finite")
+            return Fault(Code.JOINT_STATES_INVALID, f"the position of joint '{self._names[_first(~np.isfinite(q))]}' is not finite")
         outside = (q < self._lower - OUTSIDE) | (q > self._upper + OUTSIDE)
         if outside.any():
             i = _first(outside)
-            return Fault(Code.JOINT_STATES_INVALID, f"joint '{self._names[i]}' is said to be at {q[i]:.2f}, but its limits "
-                         f"are {self._lower[i]:.2f} .. {self._upper[i]:.2f}: these are not the joint states of this arm")
+            return Fault(
+                Code.JOINT_STATES_INVALID,
+                f"joint '{self._names[i]}' is said to be at {q[i]:.2f}, but its limits "
+                f"are {self._lower[i]:.2f} .. {self._upper[i]:.2f}: these are not the joint states of this arm",
+            )
         contradiction = self._contradiction(self._q, q, stamp, now) if self._q is not None else None
         by_turns = self._by_turns(q, stamp, now)
         self._q, self._stamp, self._now = q, stamp, now
@@ -83,15 +87,21 @@ class JointStateWatch:
     def _contradiction(self, before: np.ndarray, q: np.ndarray, stamp: float, now: float) -> Fault | None:
         passed = now - self._now
         if stamp and self._stamp and abs(stamp - self._stamp - passed) > CLOCK_JUMP:
-            return Fault(Code.CLOCK_JUMP, f"the stamps of the joint states went {stamp - self._stamp:.2f} s in "
-                                          f"{passed:.2f} s: a clock was set, or something was stopped for a while")
+            return Fault(
+                Code.CLOCK_JUMP,
+                f"the stamps of the joint states went {stamp - self._stamp:.2f} s in "
+                f"{passed:.2f} s: a clock was set, or something was stopped for a while",
+            )
         between = self._between(stamp, now)
         leapt = np.abs(q - before) > JUMP + HASTE * self._velocity * between
         if not leapt.any():
             return None
         i = _first(leapt)
-        return Fault(Code.JOINT_STATES_INVALID, f"joint '{self._names[i]}' jumped from {before[i]:.2f} to {q[i]:.2f} in "
-                     f"{between:.3f} s, faster than it can move: look for a second publisher of joint_states")
+        return Fault(
+            Code.JOINT_STATES_INVALID,
+            f"joint '{self._names[i]}' jumped from {before[i]:.2f} to {q[i]:.2f} in "
+            f"{between:.3f} s, faster than it can move: look for a second publisher of joint_states",
+        )
 
     def _by_turns(self, q: np.ndarray, stamp: float, now: float) -> Fault | None:
         """Whether the positions go there and back as no arm does: those of two publishers come by turns, however near they are."""
@@ -105,8 +115,10 @@ class JointStateWatch:
         self._leap = leap
         if len(self._turned) < TURNS or now - self._turned[0] >= PERIOD:
             return None
-        return Fault(Code.JOINT_STATES_INVALID, "the joints are said to be in two places by turns: look for a second publisher of "
-                     "joint_states")
+        return Fault(
+            Code.JOINT_STATES_INVALID,
+            "the joints are said to be in two places by turns: look for a second publisher of joint_states",
+        )
 
     def _between(self, stamp: float, now: float) -> float:
         """Time since the message before [s]. After a delay on the way several come at once: then their stamps tell it."""

@@ -44,8 +44,10 @@ LOOK_AHEAD = 0.02  # s: to see whether a motion leads towards a singular posture
 LEAST_EASE = 0.05  # a motion that is refused even at this share of the speed is given up
 
 
-UNREACHABLE = Fault(Code.SINGULARITY, "no joint positions lead on to the target: it is out of the arm's reach, or the arm is "
-                                      "in a singular posture, so the arm holds")
+UNREACHABLE = Fault(
+    Code.SINGULARITY,
+    "no joint positions lead on to the target: it is out of the arm's reach, or the arm is in a singular posture, so the arm holds",
+)
 
 
 class Kinematics(Protocol):
@@ -96,7 +98,7 @@ class Posture:
         """A posture nearer to a pose; None where this one has it."""
         error = self.pose.displacement_to(pose)
         square = error @ error
-        if square < REACHED ** 2:
+        if square < REACHED**2:
             return None
         change = self.changes(error, 0.5 * square + DAMPING)
         largest = np.abs(change).max()
@@ -148,8 +150,15 @@ class Reach:
         joints = (allowed / np.maximum(np.abs(needed), 1e-9)).min()
         return self._ease * min(1.0, self._clear(needed, limits), (1.0 - 2.0 * SPEED_RESERVE) * joints)
 
-    def admits(self, pose: Pose, early: np.ndarray, way: list[tuple[Pose, np.ndarray]], dt: float, limits: JointLimits,
-               measured: np.ndarray | None) -> bool:
+    def admits(
+        self,
+        pose: Pose,
+        early: np.ndarray,
+        way: list[tuple[Pose, np.ndarray]],
+        dt: float,
+        limits: JointLimits,
+        measured: np.ndarray | None,
+    ) -> bool:
         """Whether the arm may be at a pose in dt [s], and then come to rest on its way: poses, twists (6,).
 
         early (6, k): twists of the way until its first pose, where it is fastest.
@@ -181,8 +190,9 @@ class Reach:
         """Nothing moves any more."""
         self._speeds = np.zeros_like(self._speeds)
 
-    def _examined(self, posture: Posture, speeds: np.ndarray, early: np.ndarray, way: list[tuple[Pose, np.ndarray]],
-                  limits: JointLimits) -> tuple[bool, Fault | None]:
+    def _examined(
+        self, posture: Posture, speeds: np.ndarray, early: np.ndarray, way: list[tuple[Pose, np.ndarray]], limits: JointLimits
+    ) -> tuple[bool, Fault | None]:
         """Whether a joint is too fast in a posture or while the arm brakes from there, and the fault of what leaves its limits."""
         rates, rooms = [speeds, *posture.changes(early).T], [self._room(posture)]
         for index, (pose, twist) in enumerate(way):
@@ -242,8 +252,14 @@ class Reach:
         """The sentence for a room (index as in _room) that would go below its floor."""
         joint, upper = index % len(self._lower), index >= len(self._lower)
         if index == 2 * len(self._lower):
-            return Fault(Code.SINGULARITY, "the target leads to a singular posture, nearer than singularity.hold_below "
-                                           f"({limits.singularity_hold_below:.3g}), so the arm holds")
+            return Fault(
+                Code.SINGULARITY,
+                "the target leads to a singular posture, nearer than singularity.hold_below "
+                f"({limits.singularity_hold_below:.3g}), so the arm holds",
+            )
         limit = (self._upper if upper else self._lower)[joint]
-        return Fault(Code.JOINT_LIMIT, f"the target would take joint '{self._kinematics.joint_names[joint]}' within "
-                     f"{limits.position_margin:.3g} rad of its limit, {limit:.2f}, so the arm holds")
+        return Fault(
+            Code.JOINT_LIMIT,
+            f"the target would take joint '{self._kinematics.joint_names[joint]}' within "
+            f"{limits.position_margin:.3g} rad of its limit, {limit:.2f}, so the arm holds",
+        )

@@ -53,8 +53,9 @@ class Reference:
         if self._segment is None or self._reached is None:
             return None
         wanted, follow = self._segment.at(now), config.follow
-        self._reached = wanted if config.dry_run else advanced(
-            measured, self._reached, wanted, follow.lead_distance, follow.lead_angle)
+        self._reached = (
+            wanted if config.dry_run else advanced(measured, self._reached, wanted, follow.lead_distance, follow.lead_angle)
+        )
         return self._reached
 
 
@@ -67,14 +68,23 @@ def next_target(previous: Pose, command: Command, measured: Pose, here: np.ndarr
     wanted = config.action_scale * delta_displacement(command.translation, command.rotation)
     # No step is longer than the arm can go in its period, or the target would run away from the arm.
     velocity = config.limits.axes("velocity")
-    step = clip_step(wanted, min(config.max_translation, velocity[0] * command.period),
-                     min(config.max_rotation, velocity[-1] * command.period))
+    step = clip_step(
+        wanted, min(config.max_translation, velocity[0] * command.period), min(config.max_rotation, velocity[-1] * command.period)
+    )
     target = previous.moved(step)
     # Against what it presses on the arm does not go on, so its targets must not either; but a moving arm is behind
     # by the whole of the step before.
-    held = target if config.dry_run else advanced(
-        measured, previous, target, config.follow.lead_distance + float(np.linalg.norm(step[:3])),
-        config.follow.lead_angle + float(np.linalg.norm(step[3:])))
+    held = (
+        target
+        if config.dry_run
+        else advanced(
+            measured,
+            previous,
+            target,
+            config.follow.lead_distance + float(np.linalg.norm(step[:3])),
+            config.follow.lead_angle + float(np.linalg.norm(step[3:])),
+        )
+    )
     position = clip_position(held.position, here, config.workspace_low, config.workspace_high)
     whole = np.array_equal(step, wanted) and held is target and np.array_equal(position, target.position)
     return Pose(position, held.rotation), not whole

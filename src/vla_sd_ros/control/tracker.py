@@ -50,8 +50,7 @@ class Limits:
 
     def slowed(self, share: float) -> "Limits":
         """These limits with a share of the velocities; acceleration and jerk stay, so that it still stops as soon."""
-        return replace(self, linear_velocity=share * self.linear_velocity,
-                       angular_velocity=share * self.angular_velocity)
+        return replace(self, linear_velocity=share * self.linear_velocity, angular_velocity=share * self.angular_velocity)
 
     def stopping_time(self) -> float:
         """A bound on the time from any state to rest [s]: v / a, plus taking the acceleration there and back."""
@@ -96,8 +95,16 @@ class Tracker:
             return Fault(Code.TRAJECTORY_FAILED, f"the motion to the target cannot be computed, so the arm holds: {self._error}")
         return self.reach.refusal if self.reach else None
 
-    def step(self, reference: Pose | None, dt: float, limits: Limits, low: np.ndarray, high: np.ndarray,
-             joints: JointLimits = JointLimits(), measured: np.ndarray | None = None) -> Pose:
+    def step(
+        self,
+        reference: Pose | None,
+        dt: float,
+        limits: Limits,
+        low: np.ndarray,
+        high: np.ndarray,
+        joints: JointLimits = JointLimits(),
+        measured: np.ndarray | None = None,
+    ) -> Pose:
         """Follow the reference for dt [s], or brake where there is none; returns the new pose.
 
         Within limits, the box low .. high (3,) [m] (or no farther outside than the arm already is), and the limits of the
@@ -171,8 +178,7 @@ class Tracker:
 
 def inside(lowest: np.ndarray, highest: np.ndarray, low: np.ndarray, high: np.ndarray, here: np.ndarray) -> bool:
     """Whether positions lowest .. highest (3,) lie in the box low .. high, or no farther outside than `here`."""
-    return bool((lowest >= np.minimum(low, here) - TOLERANCE).all()
-                and (highest <= np.maximum(high, here) + TOLERANCE).all())
+    return bool((lowest >= np.minimum(low, here) - TOLERANCE).all() and (highest <= np.maximum(high, here) + TOLERANCE).all())
 
 
 def planned(velocity: np.ndarray, acceleration: np.ndarray, limits: Limits, displacement: np.ndarray | None) -> Trajectory:
@@ -206,8 +212,9 @@ def points(pose: Pose, way: Trajectory, dense: bool) -> tuple[list[float], list[
     count = max(way.duration / POINT_TIME, length[:3].max() / POINT_DISTANCE, length[3:].max() / POINT_ANGLE)
     count = 4.0 * max(count, 1.0) if dense else count
     times = np.linspace(0.0, way.duration, 1 + min(max(math.ceil(count), 1), MOST_POINTS))[1:].tolist()
-    return times, [(pose.moved(np.array(displacement)), np.array(velocity))
-                   for displacement, velocity, _ in map(way.at_time, times)]
+    return times, [
+        (pose.moved(np.array(displacement)), np.array(velocity)) for displacement, velocity, _ in map(way.at_time, times)
+    ]
 
 
 def extrema(plan: Trajectory, axes: int = AXES) -> tuple[np.ndarray, np.ndarray]:
@@ -218,8 +225,9 @@ def extrema(plan: Trajectory, axes: int = AXES) -> tuple[np.ndarray, np.ndarray]
     v + a t + j t^2 / 2 = 0.
     """
     profiles = plan.profiles[0][:axes]
-    t, j, a, v, x = (np.array([getattr(profile.brake, name) + getattr(profile, name)[:7] for profile in profiles])
-                     for name in "tjavp")
+    t, j, a, v, x = (
+        np.array([getattr(profile.brake, name) + getattr(profile, name)[:7] for profile in profiles]) for name in "tjavp"
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         root = np.sqrt(a * a - 2.0 * j * v)
         turns = np.stack([2.0 * v / (-a - root), 2.0 * v / (-a + root), t])

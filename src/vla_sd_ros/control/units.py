@@ -8,10 +8,10 @@ import numpy as np
 from vla_sd_ros.control.codes import Code, Fault
 
 NEWEST = 20  # commands that are looked back over
-FEWEST = 6   # of which more than half must be wrong, where fewer have come
+FEWEST = 6  # of which more than half must be wrong, where fewer have come
 USUAL_TRANSLATION, USUAL_ROTATION = 0.05, 0.25  # m, rad: the longest steps of bridge_orig's policies
 TOO_LONG = 2.0  # times that, or the arm's limit where that is more: nobody means such steps one after the other
-ABSURD = 10.0   # times the same: a single one is enough
+ABSURD = 10.0  # times the same: a single one is enough
 
 
 class UnitsWatch:
@@ -40,7 +40,9 @@ class UnitsWatch:
         if times <= ABSURD and sum(self._too_long) <= max(FEWEST, len(self._too_long)) // 2:
             return None
         which = "a command goes" if times > ABSURD else "most commands go"
-        return Fault(Code.COMMANDS_CLIPPED, f"{which} far beyond the limits of one step, the newest {translation:.3g} m and "
-                     f"{rotation:.3g} rad where {max_translation:.3g} m and {max_rotation:.3g} rad are allowed: see whether the "
-                     "policy's action statistics are those of this arm, in metres and radians, or lower action_scale")
-
+        return Fault(
+            Code.COMMANDS_CLIPPED,
+            f"{which} far beyond the limits of one step, the newest {translation:.3g} m and "
+            f"{rotation:.3g} rad where {max_translation:.3g} m and {max_rotation:.3g} rad are allowed: see whether the "
+            "policy's action statistics are those of this arm, in metres and radians, or lower action_scale",
+        )

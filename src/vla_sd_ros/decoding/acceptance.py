@@ -5,6 +5,7 @@ A rule is a function of drafted and verified, both (paths, n) int: the tokens of
 bin at each, and of the dimension 0..6 of their first column; it returns how many tokens of each path it accepts, (paths,).
 speculative.py applies a rule.
 """
+
 from collections.abc import Callable
 from dataclasses import dataclass
 

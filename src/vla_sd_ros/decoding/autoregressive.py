@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plain greedy decoding, one token a pass: the baseline that every other decoder is measured against."""
+
 import numpy as np
 
 from vla_sd_ros.decoding.decision import Decision, PassRecord, Stopwatch
@@ -29,6 +30,10 @@ class Autoregressive:
             self._vla.keep([0])
         watch.lap("decode")
         return Decision(
-            bins=np.array(bins), action=self._vla.action(np.array(bins)), decoder=self.name, path=self.name,
-            timings_ms=watch.timings_ms, passes=PASSES,
+            bins=np.array(bins),
+            action=self._vla.action(np.array(bins)),
+            decoder=self.name,
+            path=self.name,
+            timings_ms=watch.timings_ms,
+            passes=PASSES,
         )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a decoder answers: the action, and how it came about."""
+
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field

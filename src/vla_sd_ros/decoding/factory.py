@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoders by name."""
+
 from dataclasses import dataclass, replace
 
 from vla_sd_ros.decoding.autoregressive import Autoregressive
@@ -61,5 +62,4 @@ def check(name: str, drafter: bool, database: bool) -> None:
     given = {"drafter": drafter, "database": database}
     for need in needs(name):
         if not given[need]:
-            raise ValueError(
-                f"decoder {name!r} needs a {need}: set policy.{need} or give --{need}, or choose another decoder")
+            raise ValueError(f"decoder {name!r} needs a {need}: set policy.{need} or give --{need}, or choose another decoder")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known before the model looks at an image: the actions of the goal so far, and what the arm made of them."""
+
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The decoders' settings in a ROS parameter file, for programs that are no nodes."""
+
 from dataclasses import fields, replace
 
 from vla_sd_ros import parameter_files
@@ -15,8 +16,11 @@ def read_settings(path: str | None) -> dict:
 
 def read_parameters(path: str) -> tuple[str, dict]:
     """The decoder's name, empty where it says none, and its settings by name, of the same kinds of file. Raises ValueError."""
-    found = [of_decoder for section in parameter_files.read(path) if (of_decoder := {
-        name.removeprefix(DECODER): value for name, value in section.values.items() if name.startswith(DECODER)})]
+    found = [
+        of_decoder
+        for section in parameter_files.read(path)
+        if (of_decoder := {name.removeprefix(DECODER): value for name, value in section.values.items() if name.startswith(DECODER)})
+    ]
     if not found:
         raise ValueError(f"{path} has no parameters of a decoder: vla-sd calibrate makes such a file")
     name = str(found[0].pop("name", ""))

@@ -4,6 +4,7 @@
 Knowledge answers with whole actions as candidates (k, 7) int, none where it knows nothing. A Source turns them into the
 drafts of one action; a drafter's own is policy.drafter.Session.
 """
+
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol

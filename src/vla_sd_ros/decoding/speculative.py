@@ -3,6 +3,7 @@
 
 A decoder is a method (methods/) that makes a plan for each step; speculative_decode() carries it out.
 """
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -181,7 +182,12 @@ class Speculative:
         watch.lap("draft")
         bins = np.array(outcome.tokens)
         return Decision(
-            bins=bins, action=vla.action(bins), decoder=self.name,
-            path=plan.completed_path if outcome.completed else plan.path, timings_ms=watch.timings_ms,
-            passes=tuple(outcome.passes), threshold=plan.threshold, fused_metric=plan.fused_metric,
+            bins=bins,
+            action=vla.action(bins),
+            decoder=self.name,
+            path=plan.completed_path if outcome.completed else plan.path,
+            timings_ms=watch.timings_ms,
+            passes=tuple(outcome.passes),
+            threshold=plan.threshold,
+            fused_metric=plan.fused_metric,
         )

@@ -85,5 +85,6 @@ def library(name: str, extra: str, what: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise RobotError(f"{what} needs the Python package {name}, which cannot be imported ({error}): "
-                         f"pip install 'vla_sd_ros[{extra}]'") from error
+        raise RobotError(
+            f"{what} needs the Python package {name}, which cannot be imported ({error}): pip install 'vla_sd_ros[{extra}]'"
+        ) from error

@@ -132,8 +132,9 @@ class Franka:
         franky, settings = self._franky, self._settings
         self._give_control_up()
         try:
-            self._robot.move(franky.JointMotion(list(settings.home), relative_dynamics_factor=settings.home_dynamics),
-                             asynchronous=True)
+            self._robot.move(
+                franky.JointMotion(list(settings.home), relative_dynamics_factor=settings.home_dynamics), asynchronous=True
+            )
             deadline = time.monotonic() + HOMING_TIME
             while not self._robot.join_motion(0.05):
                 late = self._stopping.is_set() or time.monotonic() > deadline
@@ -197,18 +198,28 @@ class Franka:
         realtime = franky.RealtimeConfig.Enforce if s.realtime else franky.RealtimeConfig.Ignore
         try:
             with _own_priority():
-                self._robot = franky.Robot(s.address, default_torque_threshold=s.thresholds[1],
-                                           default_force_threshold=s.thresholds[0], realtime_config=realtime)
+                self._robot = franky.Robot(
+                    s.address,
+                    default_torque_threshold=s.thresholds[1],
+                    default_force_threshold=s.thresholds[0],
+                    realtime_config=realtime,
+                )
             state = self._robot.state
         except franky.RealtimeException as error:
-            raise RobotError(f"this computer keeps no real time, and a Franka needs a client that does ({told(error)}): boot a "
-                             "PREEMPT_RT kernel; realtime:=ignore is for a simulator") from error
+            raise RobotError(
+                f"this computer keeps no real time, and a Franka needs a client that does ({told(error)}): boot a "
+                "PREEMPT_RT kernel; realtime:=ignore is for a simulator"
+            ) from error
         except franky.IncompatibleVersionException as error:
-            raise RobotError(f"the robot's system does not fit this libfranka ({told(error)}): franky-control's documentation has "
-                             "the table of versions") from error
+            raise RobotError(
+                f"the robot's system does not fit this libfranka ({told(error)}): franky-control's documentation has "
+                "the table of versions"
+            ) from error
         except Exception as error:
-            raise RobotError(f"no Franka answers at '{s.address}' ({told(error)}): see robot_ip, the cable, and whether FCI is "
-                             "activated and the joints are unlocked in Desk") from error
+            raise RobotError(
+                f"no Franka answers at '{s.address}' ({told(error)}): see robot_ip, the cable, and whether FCI is "
+                "activated and the joints are unlocked in Desk"
+            ) from error
         self._stamp, self._heard_at = state.time.to_msec(), time.monotonic()
         self._controlled = self._resting = False
         self._target = self._motion = None
@@ -222,8 +233,9 @@ class Franka:
         try:
             if self._settings.mode == "impedance":
                 move, turn = self._settings.stiffness
-                self._motion = self._franky.CartesianImpedanceTrackingMotion(translational_stiffness=move,
-                                                                             rotational_stiffness=turn)
+                self._motion = self._franky.CartesianImpedanceTrackingMotion(
+                    translational_stiffness=move, rotational_stiffness=turn
+                )
                 self._motion.set_reference(self._franky.CartesianReference(target=state.O_T_EE))
                 self._robot.move(self._motion, asynchronous=True)
             else:
@@ -262,9 +274,14 @@ class Franka:
             return  # it is still coming to rest
         if self._resting:
             self._end_control()
-        self._robot.move(franky.CartesianVelocityMotion(franky.Twist(wanted[:3], wanted[3:]), duration=franky.Duration(HOLD),
-                                                        relative_dynamics_factor=settings.velocity_dynamics),
-                         asynchronous=True)
+        self._robot.move(
+            franky.CartesianVelocityMotion(
+                franky.Twist(wanted[:3], wanted[3:]),
+                duration=franky.Duration(HOLD),
+                relative_dynamics_factor=settings.velocity_dynamics,
+            ),
+            asynchronous=True,
+        )
         self._resting = False
 
     def _controlled_link(self, target: Pose) -> Pose:
@@ -301,8 +318,10 @@ class Franka:
 
 
 _MODES = {
-    "UserStopped": "the robot's stop button is pressed, or its enabling device is not", "Guiding": "somebody guides the arm by hand",
-    "Reflex": "a reflex of the robot", "AutomaticErrorRecovery": "the robot is recovering from an error",
+    "UserStopped": "the robot's stop button is pressed, or its enabling device is not",
+    "Guiding": "somebody guides the arm by hand",
+    "Reflex": "a reflex of the robot",
+    "AutomaticErrorRecovery": "the robot is recovering from an error",
 }
 
 

@@ -19,10 +19,12 @@ def description(urdf: str, prefix: str, hand: bool) -> str:
     fixed = "".join(
         f'<link name="{prefix}{link}"/><joint name="{prefix}{link}_joint" type="fixed"><parent link="{prefix}{parent}"/>'
         f'<child link="{prefix}{link}"/><origin xyz="0 0 {z}" rpy="0 0 {yaw}"/></joint>'
-        for link, parent, z, yaw in (("hand", "link8", 0.0, turn), ("hand_tcp", "hand", away, 0.0)))
+        for link, parent, z, yaw in (("hand", "link8", 0.0, turn), ("hand_tcp", "hand", away, 0.0))
+    )
     fingers = "".join(
         f'<link name="{prefix}{side}finger"/><joint name="{prefix}finger_joint{i}" type="prismatic"><parent link="{prefix}hand"/>'
         f'<child link="{prefix}{side}finger"/><origin xyz="0 0 0.0584"/><axis xyz="0 {sign} 0"/>'
         f'<limit lower="0" upper="{FINGER}" velocity="0.2" effort="100"/></joint>'
-        for i, side, sign in ((1, "left", 1), (2, "right", -1)))
+        for i, side, sign in ((1, "left", 1), (2, "right", -1))
+    )
     return named.replace("</robot>", fixed + fingers + "</robot>")

@@ -23,8 +23,7 @@ class Hand:
             self._gripper = franky.Gripper(address)
             self.width = self._gripper.width
         except Exception as error:
-            raise RobotError(f"no hand answers at '{address}' ({told(error)}): hand:=false is for an arm without "
-                             "one") from error
+            raise RobotError(f"no hand answers at '{address}' ({told(error)}): hand:=false is for an arm without one") from error
         self._changed, self._ending = threading.Condition(), False
         self._wish: float | None = None  # m
         self._busy = threading.Lock()

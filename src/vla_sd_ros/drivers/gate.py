@@ -92,9 +92,13 @@ class Gate:
         apart = measured.displacement_to(target)
         distance, angle = float(np.linalg.norm(apart[:3])), float(np.linalg.norm(apart[3:]))
         if not self._past and (distance > FIRST_DISTANCE or angle > FIRST_ANGLE):
-            return (f"the targets begin {distance:.3f} m and {angle:.2f} rad from the arm, so they are refused: a new goal begins "
-                    "where the arm is")
+            return (
+                f"the targets begin {distance:.3f} m and {angle:.2f} rad from the arm, so they are refused: a new goal begins "
+                "where the arm is"
+            )
         if distance > self._reach.distance or angle > self._reach.angle:
-            return (f"a target {distance:.3f} m and {angle:.2f} rad from the arm was refused, and what comes after it: "
-                    "target.max_distance and target.max_angle say how far it may be")
+            return (
+                f"a target {distance:.3f} m and {angle:.2f} rad from the arm was refused, and what comes after it: "
+                "target.max_distance and target.max_angle say how far it may be"
+            )
         return ""

@@ -152,10 +152,14 @@ class WidowXAI:
         except Exception as error:
             said = _told(error)
             if "version" in said.lower():
-                raise RobotError(f"the arm's firmware does not fit trossen-arm {self._driver.get_driver_version()} ({said}): install "
-                                 "the trossen-arm of the firmware's version, or update the firmware") from error
-            raise RobotError(f"no WidowX AI answers at '{s.address}', or it reports an error ({said}): see ip_address and the arm's "
-                             "lights; clear_error:=true clears an error at the start") from error
+                raise RobotError(
+                    f"the arm's firmware does not fit trossen-arm {self._driver.get_driver_version()} ({said}): install "
+                    "the trossen-arm of the firmware's version, or update the firmware"
+                ) from error
+            raise RobotError(
+                f"no WidowX AI answers at '{s.address}', or it reports an error ({said}): see ip_address and the arm's "
+                "lights; clear_error:=true clears an error at the start"
+            ) from error
         self.fault = ""
 
     def _variant(self) -> Any:
@@ -188,8 +192,10 @@ class WidowXAI:
         except Exception:
             more = ""  # the connection is gone
         said = _told(error)
-        self.fault = f"the arm stopped: {said}{f'; it says: {more}' if more and more not in said else ''}; see why, then call " \
-                     "~/recover of wxai_driver"
+        self.fault = (
+            f"the arm stopped: {said}{f'; it says: {more}' if more and more not in said else ''}; see why, then call "
+            "~/recover of wxai_driver"
+        )
 
     def _check_home(self) -> None:
         for name, value, low, high in zip(self._settings.joint_names, self._settings.home, *self._kinematics.position_limits):
@@ -202,14 +208,18 @@ def description(joints: list, limits: list, tool: list[float], settings: Setting
     parts, parent = [f'<link name="{settings.base}"/>'], settings.base
     for number, (name, joint, limit) in enumerate(zip(settings.joint_names, joints, limits), 1):
         child = f"link_{number}"
-        parts.append(f'<link name="{child}"/><joint name="{name}" type="revolute"><parent link="{parent}"/><child link="{child}"/>'
-                     f'{_origin(joint.origin_xyz, joint.origin_rpy)}<axis xyz="{_row(list(joint.axis)[:3])}"/>'
-                     f'<limit lower="{limit.position_min}" upper="{limit.position_max}" velocity="{limit.velocity_max}" '
-                     f'effort="{limit.effort_max}"/></joint>')
+        parts.append(
+            f'<link name="{child}"/><joint name="{name}" type="revolute"><parent link="{parent}"/><child link="{child}"/>'
+            f'{_origin(joint.origin_xyz, joint.origin_rpy)}<axis xyz="{_row(list(joint.axis)[:3])}"/>'
+            f'<limit lower="{limit.position_min}" upper="{limit.position_max}" velocity="{limit.velocity_max}" '
+            f'effort="{limit.effort_max}"/></joint>'
+        )
         parent = child
     turn = pin.rpy.matrixToRpy(pin.exp3(np.array(tool[3:])))
-    parts.append(f'<link name="{settings.tip}"/><joint name="ee_gripper" type="fixed"><parent link="{parent}"/>'
-                 f'<child link="{settings.tip}"/>{_origin(tool[:3], turn)}</joint>')
+    parts.append(
+        f'<link name="{settings.tip}"/><joint name="ee_gripper" type="fixed"><parent link="{parent}"/>'
+        f'<child link="{settings.tip}"/>{_origin(tool[:3], turn)}</joint>'
+    )
     return f'<robot name="wxai">{"".join(parts)}</robot>'
 
 

@@ -47,8 +47,7 @@ class ArmKinematics:
         joints = list(full.names)[1:]  # the first is pinocchio's own, the universe
         missing = [name for name in joint_names if name not in joints]
         if missing:
-            raise ValueError(f"the robot description has no movable joint '{missing[0]}'; its movable joints are: "
-                             f"{listed(joints)}")
+            raise ValueError(f"the robot description has no movable joint '{missing[0]}'; its movable joints are: {listed(joints)}")
         _check_order(full, base, tip, joint_names)
         others = [full.getJointId(name) for name in joints if name not in joint_names]
         self._model = pin.buildReducedModel(full, others, pin.neutral(full))
@@ -60,8 +59,9 @@ class ArmKinematics:
         self._data = self._model.createData()
         self._tip, self._tip_name = self._model.getFrameId(tip, pin.FrameType.BODY), tip
         # Of the whole model: in the reduced one a finger would be fixed to the hand.
-        self._links = {frame.name: (frame.parentJoint, pin.SE3(frame.placement)) for frame in full.frames
-                       if frame.type == pin.FrameType.BODY}
+        self._links = {
+            frame.name: (frame.parentJoint, pin.SE3(frame.placement)) for frame in full.frames if frame.type == pin.FrameType.BODY
+        }
         # Row of each named joint in pinocchio's vectors, whose order is that of the kinematic tree.
         self._rows = [self._model.joints[self._model.getJointId(name)].idx_v for name in joint_names]
         self.position_limits = (self._model.lowerPositionLimit[self._rows], self._model.upperPositionLimit[self._rows])
@@ -81,11 +81,15 @@ class ArmKinematics:
     def _check_limits(self) -> None:
         for name, lower, upper, velocity in zip(self.joint_names, *self.position_limits, self.velocity_limits):
             if not velocity > 0.0:
-                raise ValueError(f"the robot description allows joint '{name}' a velocity of {velocity:g}, so that it could "
-                                 "never move: write its real limit")
+                raise ValueError(
+                    f"the robot description allows joint '{name}' a velocity of {velocity:g}, so that it could "
+                    "never move: write its real limit"
+                )
             if not lower < upper:
-                raise ValueError(f"the robot description limits joint '{name}' to {lower:g} .. {upper:g}, so that it could "
-                                 "never move: write its real limits")
+                raise ValueError(
+                    f"the robot description limits joint '{name}' to {lower:g} .. {upper:g}, so that it could "
+                    "never move: write its real limits"
+                )
 
     def forward(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Position (3,) [m] and rotation (3, 3) of the tip at the joint positions q (n,) [rad or m]."""
@@ -103,15 +107,18 @@ class ArmKinematics:
         (joint, here), (other, there) = self._links[self._tip_name], self._links[link]
         if joint != other:
             fixed = [name for name, (parent, _) in self._links.items() if parent == joint]
-            raise ValueError(f"the link '{link}' is not fixed to the tip '{self._tip_name}': a joint lies between them; "
-                             f"these links are: {', '.join(fixed)}")
+            raise ValueError(
+                f"the link '{link}' is not fixed to the tip '{self._tip_name}': a joint lies between them; "
+                f"these links are: {', '.join(fixed)}"
+            )
         placement = here.actInv(there)
         return placement.translation.copy(), placement.rotation.copy()
 
     def jacobian(self, q: np.ndarray) -> np.ndarray:
         """The matrix (6, n) for which jacobian(q) @ dq is twist(q, dq)."""
-        jacobian = pin.computeFrameJacobian(self._model, self._data, self._ordered(q), self._tip,
-                                            pin.ReferenceFrame.LOCAL_WORLD_ALIGNED)
+        jacobian = pin.computeFrameJacobian(
+            self._model, self._data, self._ordered(q), self._tip, pin.ReferenceFrame.LOCAL_WORLD_ALIGNED
+        )
         return jacobian[:, self._rows]
 
     def forward_and_jacobian(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -175,7 +182,7 @@ class ArmKinematics:
                 break
             free &= ~leaving
         largest = np.abs(step).max()
-        return (step if largest <= LARGEST_CHANGE else step * (LARGEST_CHANGE / largest)), size ** 0.5
+        return (step if largest <= LARGEST_CHANGE else step * (LARGEST_CHANGE / largest)), size**0.5
 
     def twist(self, q: np.ndarray, dq: np.ndarray) -> np.ndarray:
         """Twist (6,) of the tip, base axes, at the tip: linear [m/s], angular [rad/s]; q and dq are (n,)."""
@@ -186,8 +193,9 @@ class ArmKinematics:
     def _ordered(self, values: np.ndarray) -> np.ndarray:
         values = np.asarray(values, dtype=float)
         if values.shape != (len(self._rows),):
-            raise ValueError(f"expected {len(self._rows)} joint values, one for each of {self.joint_names}, "
-                             f"but the shape is {values.shape}")
+            raise ValueError(
+                f"expected {len(self._rows)} joint values, one for each of {self.joint_names}, but the shape is {values.shape}"
+            )
         ordered = np.empty(len(self._rows))
         ordered[self._rows] = values
         return ordered
@@ -226,8 +234,10 @@ def _check_order(model: pin.Model, base: str, tip: str, joint_names: Sequence[st
             raise ValueError(f"joint '{name}' moves the base frame '{base}' itself: name a link before the arm's first joint")
     for name in (*carrying, *moving):
         if (name in carrying) != (name in moving) and name not in joint_names:
-            raise ValueError(f"joint '{name}' lies between the base frame '{base}' and the tip '{tip}', but is not one of "
-                             "joint_names, so its position would not be known")
+            raise ValueError(
+                f"joint '{name}' lies between the base frame '{base}' and the tip '{tip}', but is not one of "
+                "joint_names, so its position would not be known"
+            )
 
 
 def _moved_by(model: pin.Model, link: str) -> list[str]:

@@ -4,6 +4,7 @@
 A filter is filterpy's, with its matrices in sight: x' = F x + w, w ~ N(0, Q); z = H x + v, v ~ N(0, R); x begins at 0 with
 covariance P. z (7,) is a normalised action, in -1..1 for q01..q99; no matrix couples one of its dimensions with another.
 """
+
 from collections import deque
 
 import numpy as np

@@ -4,6 +4,7 @@
 F = a Norm(R) + (1 - a) Norm(D) over the last `window` points of its path (HeiSD, arXiv 2603.17573): R is the radius of the
 least-squares circle through the points in their own plane, D their displacement.
 """
+
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +33,12 @@ class FusedMetric:
     """
 
     def __init__(
-        self, radius: Range, displacement: Range, window: int = 15, alpha: float = 0.5, definition: str = "path",
+        self,
+        radius: Range,
+        displacement: Range,
+        window: int = 15,
+        alpha: float = 0.5,
+        definition: str = "path",
         radius_of: Callable[[np.ndarray], float] | None = None,
     ):
         if definition not in DISPLACEMENTS:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the arm really did in one step, in the terms of an action."""
+
 import numpy as np
 from pinocchio.rpy import matrixToRpy
 

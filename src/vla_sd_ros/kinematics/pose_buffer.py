@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measured poses in time, to know where the end effector was when an image was taken."""
+
 from bisect import bisect_left
 from collections import deque
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decisions of a decoder as messages of vla_sd_msgs."""
+
 from collections import Counter
 from collections.abc import Sequence
 
@@ -25,14 +26,22 @@ def hold(goal_id, step: int, header) -> EndEffectorCommand:
 
 def decode_step(decision, goal_id, step: int, header, image_to_command: float) -> DecodeStep:
     """How one action was decoded; header: stamp and frame of the image; image_to_command in seconds."""
-    times = {f"{stage}_ms": float(decision.timings_ms[stage])
-             for stage in ("vision", "prefill", "draft", "decode", "total")}
+    times = {f"{stage}_ms": float(decision.timings_ms[stage]) for stage in ("vision", "prefill", "draft", "decode", "total")}
     return DecodeStep(
-        header=header, goal_id=goal_id, step=step, decoder=decision.decoder, path=decision.path,
-        bins=np.asarray(decision.bins, np.uint8), action=np.asarray(decision.action, np.float32),
-        accepted_length=int(decision.accepted_length), forward_passes=int(decision.forward_passes),
-        threshold=float(decision.threshold), fused_metric=float(decision.fused_metric),
-        image_to_command_ms=1e3 * image_to_command, **times)
+        header=header,
+        goal_id=goal_id,
+        step=step,
+        decoder=decision.decoder,
+        path=decision.path,
+        bins=np.asarray(decision.bins, np.uint8),
+        action=np.asarray(decision.action, np.float32),
+        accepted_length=int(decision.accepted_length),
+        forward_passes=int(decision.forward_passes),
+        threshold=float(decision.threshold),
+        fused_metric=float(decision.fused_metric),
+        image_to_command_ms=1e3 * image_to_command,
+        **times,
+    )
 
 
 def decode_summary(decisions: Sequence, decoder: str) -> DecodeSummary:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Poses and the stamps of what was computed for a moment, as messages and back."""
+
 import time
 from typing import Any
 

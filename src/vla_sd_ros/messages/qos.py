@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Qualities of service by what they are for."""
+
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 # A state that changes now and then: whoever comes later hears the newest one.

@@ -6,6 +6,7 @@
   refuses old messages refuses both, and with them the stamps of another clock (since boot, simulated).
 - Where a message has a stamp and an arrival, the one farther from now counts: a silent driver and a late one are both stale.
 """
+
 from typing import Any
 
 ANOTHER_CLOCK = 3600.0  # s: no message is so late, so a stamp that is farther from now is of another clock
@@ -27,6 +28,8 @@ def age(stamp: float, clock: float, waited: float = 0.0) -> float:
 def told(age: float) -> str:
     """An age as the end of a sentence: "is 1.2 s old"."""
     if abs(age) > ANOTHER_CLOCK:
-        return (f"has a stamp {abs(age):.0f} s {'before' if age > 0.0 else 'after'} this node's time, so of another clock (that of "
-                "the boot, or simulated time)")
+        return (
+            f"has a stamp {abs(age):.0f} s {'before' if age > 0.0 else 'after'} this node's time, so of another clock (that of "
+            "the boot, or simulated time)"
+        )
     return f"is {age:.1f} s old" if age >= 0.0 else f"is stamped {-age:.1f} s in the future"

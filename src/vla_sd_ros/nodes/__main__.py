@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m vla_sd_ros.nodes NAME ...`: a node as a process, which a signal ends quietly even while it is importing."""
+
 import os
 import signal
 import sys

@@ -185,9 +185,15 @@ class ArmNode(ManagedNode):
             return
         t, r = message.translation, message.rotation
         command = Command(
-            goal_id=message.goal_id.uuid.tobytes(), frame=message.header.frame_id, hold=message.hold,
-            translation=np.array([t.x, t.y, t.z]), rotation=np.array([r.x, r.y, r.z]), gripper=message.gripper,
-            period=message.period.sec + 1e-9 * message.period.nanosec, age=age_of(self, message.header.stamp))
+            goal_id=message.goal_id.uuid.tobytes(),
+            frame=message.header.frame_id,
+            hold=message.hold,
+            translation=np.array([t.x, t.y, t.z]),
+            rotation=np.array([r.x, r.y, r.z]),
+            gripper=message.gripper,
+            period=message.period.sec + 1e-9 * message.period.nanosec,
+            age=age_of(self, message.header.stamp),
+        )
         self._take_dry_run()  # it may have been set since the last tick
         opening = self.controller.command(command, time.monotonic())
         if opening is not None and not self._dry:
@@ -269,8 +275,9 @@ class ArmNode(ManagedNode):
     def _bring_back(self, response: Trigger.Response, answer: Future) -> Generator[None, None, None]:
         """Recover step by step, then answer."""
         try:
-            problem = yield from self._controllers.recover(lambda: self.controller.measured_is_fresh(time.monotonic()),
-                                                           lambda: self._arm.leave(self.controller.measured))
+            problem = yield from self._controllers.recover(
+                lambda: self.controller.measured_is_fresh(time.monotonic()), lambda: self._arm.leave(self.controller.measured)
+            )
             self._watch_controllers()
             if not problem:
                 self.controller.recover()

@@ -50,9 +50,15 @@ class ArmReport:
                 node.get_logger().info(status.message)  # the robot's side has not started yet
         if problem and (previous is None or previous[2] != problem):
             node.get_logger().warning(f"gripper: {problem}")
-        message = ArmStatus(state=ArmStatus.MOVING if status.moving else ArmStatus.HOLDING, code=int(status.code),
-                            message=status.message, clipped=status.clipped, refused=status.refused, gripper=int(gripper),
-                            gripper_message=problem)
+        message = ArmStatus(
+            state=ArmStatus.MOVING if status.moving else ArmStatus.HOLDING,
+            code=int(status.code),
+            message=status.message,
+            clipped=status.clipped,
+            refused=status.refused,
+            gripper=int(gripper),
+            gripper_message=problem,
+        )
         message.header.stamp = node.get_clock().now().to_msg()
         message.header.frame_id = node.values["base_frame"]
         self._publisher.publish(message)
@@ -67,9 +73,13 @@ class ArmReport:
         status = node.controller.status(now)
         rate = self._ticks / (now - self._ticks_since) if now > self._ticks_since else 0.0
         values = {
-            "lifecycle state": node.state, "code": int(status.code), "dry_run": node.values["dry_run"],
-            "rate of target_pose [Hz]": f"{rate:.1f}", "longest period [ms]": f"{1e3 * self._longest_period:.1f}",
-            "commands clipped": status.clipped, "commands refused": status.refused,
+            "lifecycle state": node.state,
+            "code": int(status.code),
+            "dry_run": node.values["dry_run"],
+            "rate of target_pose [Hz]": f"{rate:.1f}",
+            "longest period [ms]": f"{1e3 * self._longest_period:.1f}",
+            "commands clipped": status.clipped,
+            "commands refused": status.refused,
             "interfaces": f"{node.values['arm.interface']}, {node.values['gripper.interface']}",
         }
         self._ticks, self._ticks_since, self._longest_period = 0, now, 0.0
@@ -79,8 +89,14 @@ class ArmReport:
         if level == OK and node.values["dry_run"]:
             return WARN, "dry run: nothing is sent to the robot", values
         if level == OK and node.controller.mostly_clipped:
-            return WARN, ("most commands are shortened to step.max_translation and step.max_rotation, so the arm does less than "
-                          "the policy means: raise them, or lower action_scale"), values
+            return (
+                WARN,
+                (
+                    "most commands are shortened to step.max_translation and step.max_rotation, so the arm does less than "
+                    "the policy means: raise them, or lower action_scale"
+                ),
+                values,
+            )
         problem = self._gripper.problem()
         if level == OK and problem:
             return WARN, f"gripper: {problem}", values

@@ -41,9 +41,14 @@ class ArmState:
         elif self._described == self._used:
             controller.unblock("description")
         else:
-            controller.block("description", Fault(
-                Code.DESCRIPTION_CHANGED, "robot_description changed while arm_node is active, so the arm holds: deactivate and "
-                "activate arm_node to take the new one, or look for a second publisher of it"))
+            controller.block(
+                "description",
+                Fault(
+                    Code.DESCRIPTION_CHANGED,
+                    "robot_description changed while arm_node is active, so the arm holds: deactivate and "
+                    "activate arm_node to take the new one, or look for a second publisher of it",
+                ),
+            )
 
     def use_newest_description(self) -> None:
         """At activation, when nothing moves yet."""

@@ -34,8 +34,9 @@ GRAPH_PERIOD = 0.5  # s, between two looks at who publishes targets
 
 SHARED = (
     ParameterSpec("joint_state_rate", 100.0, "Rate of joint_states [Hz].", 50.0, 500.0, read_only=True),
-    ParameterSpec("target.max_distance", 0.15, "Distance of a target from the arm at which it is refused [m].", 0.01, 0.5,
-                  read_only=True),
+    ParameterSpec(
+        "target.max_distance", 0.15, "Distance of a target from the arm at which it is refused [m].", 0.01, 0.5, read_only=True
+    ),
     ParameterSpec("target.max_angle", 0.9, "The same for the rotation [rad].", 0.05, 3.0, read_only=True),
 )
 
@@ -63,9 +64,11 @@ class DriverNode(PlainNode):
         self._target = self.create_subscription(PoseStamped, "target_pose", self._on_target, NEWEST)
         self.create_subscription(Float64, "gripper_command", self._on_gripper, LATCHED)
         self._arm_node = self.create_subscription(String, "arm_node/motion_forbidden", self._on_forbidden, NEWEST)
-        for service, act, doing in (("~/recover", self._recover, "the robot is recovering"),
-                                    ("~/home", self._home, "the arm goes to its home posture"),
-                                    ("~/home_gripper", self._home_gripper, "the gripper is homing")):
+        for service, act, doing in (
+            ("~/recover", self._recover, "the robot is recovering"),
+            ("~/home", self._home, "the arm goes to its home posture"),
+            ("~/home_gripper", self._home_gripper, "the gripper is homing"),
+        ):
             answering_later(self.create_service(Trigger, service, self._service(act, doing)))
         self.create_timer(1.0 / self.values["joint_state_rate"], self._step, clock=STEADY)
         self.get_logger().info(f"driving {', '.join(self.values['joint_names'])}")

@@ -5,6 +5,7 @@ An operator says whether a goal succeeded: by the service ~/mark, or by the keys
 terminal. While the goal runs that ends it; afterwards it is what the recording says of it. Bags, not reports, are what counts: they
 are whole when the disk is full, and readable up to its last chunk when the node is killed.
 """
+
 import contextlib
 import os
 import subprocess
@@ -47,17 +48,20 @@ class GoalRecorder(PlainNode):
         self._reporting: subprocess.Popen | None = None
         self._verdicts = self.create_publisher(TaskSuccess, "task_success", LATCHED)
         self._goal = RunningGoal()
-        self._names = {self.resolve_topic_name(name): heard for name, heard in (
-            ("goal", self._on_goal), ("task_success", self._on_success))}
+        self._names = {
+            self.resolve_topic_name(name): heard for name, heard in (("goal", self._on_goal), ("task_success", self._on_success))
+        }
         self._subscriptions_made = [
-            subscribe(self, topic, resolved, partial(self._hear, resolved))
-            for resolved, topic in topics.items()]
+            subscribe(self, topic, resolved, partial(self._hear, resolved)) for resolved, topic in topics.items()
+        ]
         self.create_service(SetBool, "~/mark", self._on_mark)
         self.create_timer(TICK, self._tick, clock=STEADY)
         self._keys: SimpleQueue[bool] = SimpleQueue()
         self._terminal = Terminal(self._keys) if sys.stdin and sys.stdin.isatty() else None
-        self.get_logger().info(f"recording goals below {self.values['folder']}"
-                               + ("; press s where one succeeded, f where it failed" if self._terminal else ""))
+        self.get_logger().info(
+            f"recording goals below {self.values['folder']}"
+            + ("; press s where one succeeded, f where it failed" if self._terminal else "")
+        )
 
     def _hear(self, name: str, data: bytes) -> None:
         now = time.monotonic()
@@ -91,8 +95,11 @@ class GoalRecorder(PlainNode):
         run = self._bags.run
         if run is None:
             return "there is no goal to judge: none runs, and the last one waits no longer"
-        verdict = TaskSuccess(instruction=run.instruction, state=TaskSuccess.SUCCESS if success else TaskSuccess.FAILURE,
-                              message="" if success else "the operator says that it failed")
+        verdict = TaskSuccess(
+            instruction=run.instruction,
+            state=TaskSuccess.SUCCESS if success else TaskSuccess.FAILURE,
+            message="" if success else "the operator says that it failed",
+        )
         verdict.header.stamp = self.get_clock().now().to_msg()
         self._verdicts.publish(verdict)  # heard by vla_node, and by this node, which writes it down
         said = f"'{run.instruction}': {'success' if success else 'failure'}"
@@ -111,8 +118,12 @@ class GoalRecorder(PlainNode):
             folder = self._reports.popleft()
             self.get_logger().info(f"recorded {folder}")
             self._reporting = subprocess.Popen(
-                ["nice", sys.executable, "-m", "vla_sd_ros.cli", "report", str(folder)], stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+                ["nice", sys.executable, "-m", "vla_sd_ros.cli", "report", str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
 
     def _report(self, folder: Path) -> None:
         self._reports.append(folder)

@@ -5,6 +5,7 @@ Each is accepted, so that every client gets its answer where answers are: one th
 code and a sentence in its result. One of the others commands the arm. Whoever ends a goal first wins (`end`), under the one
 lock that guards every command: after a hold command of an ended goal no motion of that goal can follow.
 """
+
 import functools
 import inspect
 import math
@@ -24,34 +25,47 @@ from vla_sd_ros.messages import decisions
 from vla_sd_ros.nodes.inputs import Inputs, NodeClock
 from vla_sd_ros.nodes.process import sentence
 from vla_sd_ros.nodes.vla_parameters import MAX_STEP_LIMIT, MAX_TIME_LIMIT, goal_limits
-from vla_sd_ros.watching.goal import (CANCELED, DEACTIVATED, PREEMPTED, SCENE_RESET, SUCCESS, ClientWatch, Ending, GoalCode, GoalWatch,
-                                      Situation, refused, task_failed)
+from vla_sd_ros.watching.goal import (
+    CANCELED,
+    DEACTIVATED,
+    PREEMPTED,
+    SCENE_RESET,
+    SUCCESS,
+    ClientWatch,
+    Ending,
+    GoalCode,
+    GoalWatch,
+    Situation,
+    refused,
+    task_failed,
+)
 from vla_sd_ros.watching.picture import PictureWatch
 
-SUPERVISION_PERIOD = 0.02   # s, between two looks at a running goal
+SUPERVISION_PERIOD = 0.02  # s, between two looks at a running goal
 FEEDBACK = "execute_instruction/_action/feedback"
-CLIENT_PERIOD = 0.2         # s, between two looks at whether its client is there
+CLIENT_PERIOD = 0.2  # s, between two looks at whether its client is there
 
 
 @dataclass
 class Run:
     """One accepted goal, until its result is sent."""
+
     handle: Any
-    accepted: float                     # s, node clock
-    accepted_wall: int                  # ns, wall clock, as the middleware stamps messages
-    began: float                        # s, steady
+    accepted: float  # s, node clock
+    accepted_wall: int  # ns, wall clock, as the middleware stamps messages
+    began: float  # s, steady
     watch: GoalWatch = field(default_factory=GoalWatch)
     picture: PictureWatch = field(default_factory=PictureWatch)
     client: ClientWatch = field(default_factory=ClientWatch)
-    client_seen: float = -math.inf      # s, steady: the last look at it
-    client_gone: float = 0.0            # s, as of that look
+    client_seen: float = -math.inf  # s, steady: the last look at it
+    client_gone: float = 0.0  # s, as of that look
     decisions: list = field(default_factory=list)
-    record: Any = None                  # of its brain; made with the first step
-    last_step: float = -math.inf        # s, steady
+    record: Any = None  # of its brain; made with the first step
+    last_step: float = -math.inf  # s, steady
     holding: bool = False
-    why: str = ""                       # it holds
+    why: str = ""  # it holds
     unknown_words: list[str] = field(default_factory=list)
-    not_judged: str = ""                # why nobody can tell whether it succeeded
+    not_judged: str = ""  # why nobody can tell whether it succeeded
     ending: Ending | None = None
     over: threading.Event = field(default_factory=threading.Event)
     answered: threading.Event = field(default_factory=threading.Event)
@@ -77,7 +91,7 @@ class Goals:
         self._commands, self._announcements = commands, announcements
         self.lock = threading.RLock()
         self.news = threading.Condition(self.lock)
-        self.running: Run | None = None         # the goal that commands the arm
+        self.running: Run | None = None  # the goal that commands the arm
 
     # Beginning, preemption, cancel: callbacks of the action server
 
@@ -91,11 +105,15 @@ class Goals:
         if wrong := objection(goal.instruction):
             return f"the instruction {wrong}; say in words what the arm shall do."
         if not 0.0 <= goal.time_limit <= MAX_TIME_LIMIT:
-            return (f"time_limit is {goal.time_limit:g} s; it must lie in 0 .. {MAX_TIME_LIMIT:g} s, where 0 means "
-                    "the node's parameter goal.time_limit.")
+            return (
+                f"time_limit is {goal.time_limit:g} s; it must lie in 0 .. {MAX_TIME_LIMIT:g} s, where 0 means "
+                "the node's parameter goal.time_limit."
+            )
         if goal.step_limit > MAX_STEP_LIMIT:
-            return (f"step_limit is {goal.step_limit}; it must lie in 0 .. {MAX_STEP_LIMIT}, where 0 means the "
-                    "node's parameter goal.step_limit.")
+            return (
+                f"step_limit is {goal.step_limit}; it must lie in 0 .. {MAX_STEP_LIMIT}, where 0 means the "
+                "node's parameter goal.step_limit."
+            )
         if held := self._inputs.held():
             return f"the arm is held: {held}; call ~/hold of arm_node with data: false first."
         return self._inputs.camera_problem() or self._unfit(goal.instruction)
@@ -107,8 +125,10 @@ class Goals:
             return ""
         unknown = brain.unknown_words(instruction) if self._node.values["goal.unknown_words"] == "reject" else []
         if unknown:
-            return (f"the policy was never trained on these words: {', '.join(unknown)}; say it in other words, or set "
-                    "goal.unknown_words to warn.")
+            return (
+                f"the policy was never trained on these words: {', '.join(unknown)}; say it in other words, or set "
+                "goal.unknown_words to warn."
+            )
         return brain.too_long(instruction)
 
     def on_accepted(self, handle: Any) -> None:
@@ -126,7 +146,7 @@ class Goals:
                 self.end(self.running, PREEMPTED)
             self.running = accepted
             self._announce(accepted)
-            if not self._node.active:                   # deactivated meanwhile
+            if not self._node.active:  # deactivated meanwhile
                 self.end(accepted, DEACTIVATED)
             self.news.notify_all()
         log.info(f"New goal: {accepted.goal.instruction!r}")
@@ -138,7 +158,7 @@ class Goals:
         """End the goal as canceled; reject the request where it is over already."""
         with self.lock:
             if self.running is None or self.running.handle != handle:
-                return CancelResponse.REJECT            # it is over already
+                return CancelResponse.REJECT  # it is over already
             self.end(self.running, CANCELED)
         return CancelResponse.ACCEPT
 
@@ -164,12 +184,22 @@ class Goals:
         clock, steady, inputs, arm = self._clock.now(), self._clock.steady(), self._inputs, self._inputs.arm.sample
         status = arm.message if arm else ArmStatus()
         return Situation(
-            steady=steady, elapsed=clock - run.accepted, steps=len(run.decisions), since_step=steady - run.last_step,
-            image_age=inputs.images.age(clock, steady), joint_states_age=inputs.joint_states.age(clock, steady),
-            arm_age=steady - arm.received if arm else math.inf, arm_code=status.code, arm_message=status.message,
-            image_unchanged=run.picture.unchanged(steady), image_contrast=run.picture.contrast,
+            steady=steady,
+            elapsed=clock - run.accepted,
+            steps=len(run.decisions),
+            since_step=steady - run.last_step,
+            image_age=inputs.images.age(clock, steady),
+            joint_states_age=inputs.joint_states.age(clock, steady),
+            arm_age=steady - arm.received if arm else math.inf,
+            arm_code=status.code,
+            arm_message=status.message,
+            image_unchanged=run.picture.unchanged(steady),
+            image_contrast=run.picture.contrast,
             client_gone=self._client_gone(run, steady),
-            image_unread=run.picture.unread(steady), image_problem=run.picture.problem, image_advice=inputs.image_advice())
+            image_unread=run.picture.unread(steady),
+            image_problem=run.picture.problem,
+            image_advice=inputs.image_advice(),
+        )
 
     def _client_gone(self, run: Run, steady: float) -> float:
         """For how long the goal's client has been gone [s]; looked at now and again, where somebody wants to know."""
@@ -258,10 +288,15 @@ class Goals:
     def _result(self, run: Run, ending: Ending) -> ExecuteInstruction.Result:
         with self.lock:
             return ExecuteInstruction.Result(
-                error_code=int(ending.code), error_msg=ending.message, termination_reason=ending.reason,
-                steps=len(run.decisions), elapsed_time=max(0.0, self._clock.now() - run.accepted),
+                error_code=int(ending.code),
+                error_msg=ending.message,
+                termination_reason=ending.reason,
+                steps=len(run.decisions),
+                elapsed_time=max(0.0, self._clock.now() - run.accepted),
                 decode_summary=decisions.decode_summary(run.decisions, self._node.decoder_name),
-                unknown_words=run.unknown_words, not_judged=run.not_judged)
+                unknown_words=run.unknown_words,
+                not_judged=run.not_judged,
+            )
 
     def _answer(self, run: Run, ending: Ending, result: ExecuteInstruction.Result) -> None:
         """Sets the goal's terminal state. canceled() is legal only once rclpy has noted the cancel request."""

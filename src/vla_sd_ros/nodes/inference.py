@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The thread that decides: the newest image only, one action per image and period."""
+
 import math
 import threading
 import traceback
@@ -18,7 +19,7 @@ from vla_sd_ros.nodes.vla_parameters import goal_limits
 from vla_sd_ros.watching.goal import inference_failed
 from vla_sd_ros.watching.inputs import Clock, Pacer, Sample
 
-IMAGE_PERIOD = 0.005        # s, between two looks for a new image while a goal waits for one
+IMAGE_PERIOD = 0.005  # s, between two looks for a new image while a goal waits for one
 LONGEST_FRAME_ID = 255
 
 
@@ -30,8 +31,8 @@ class Inference:
         self._node, self._clock, self._goals, self._inputs = node, clock, goals, inputs
         self._commands, self._steps = commands, steps
         self._pacer = Pacer()
-        self.recent: deque = deque(maxlen=100)          # (steady time, latency [ms]) of the newest actions
-        self.undecodable = 0                            # images of which no picture could be made
+        self.recent: deque = deque(maxlen=100)  # (steady time, latency [ms]) of the newest actions
+        self.undecodable = 0  # images of which no picture could be made
         self.stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
@@ -67,7 +68,7 @@ class Inference:
                 goals.supervise(run)
                 if not run.ending:
                     wait, look = self._pacer.wait(image, steady, period), IMAGE_PERIOD
-            if run is None or image is None or wait > 0.0:      # without an image there is nothing but to wait
+            if run is None or image is None or wait > 0.0:  # without an image there is nothing but to wait
                 goals.news.wait(min(wait, look))
                 return None
             return run, image
@@ -94,7 +95,7 @@ class Inference:
         run.record.see(self._inputs.pose_at(image.stamp))
         decision = brain.decide(pixels, run.goal.instruction, run.record)
         with goals.lock:
-            goals.supervise(run)            # the world may have changed while the model was thinking
+            goals.supervise(run)  # the world may have changed while the model was thinking
             if not run.ending and not run.holding:
                 self._publish(run, image, decision)
 
@@ -115,7 +116,7 @@ class Inference:
     def _publish(self, run: Run, image: Sample, decision: Any) -> None:
         """The command, and what is told of it."""
         source, step, values = stamp_source(image), len(run.decisions), self._node.values
-        source.frame_id = source.frame_id[:LONGEST_FRAME_ID]     # it goes out with every step
+        source.frame_id = source.frame_id[:LONGEST_FRAME_ID]  # it goes out with every step
         header = Header(stamp=source.stamp, frame_id=values["base_frame"])
         self._commands.publish(decisions.command(decision, run.goal_id, step, header, values["control_period"]))
         run.decisions.append(decision)
@@ -125,7 +126,14 @@ class Inference:
         report = decisions.decode_step(decision, run.goal_id, step, source, self._clock.now() - image.stamp)
         self._steps.publish(report)
         arm = self._inputs.arm_status()
-        run.handle.publish_feedback(ExecuteInstruction.Feedback(
-            step=len(run.decisions), elapsed_time=max(0.0, self._clock.now() - run.accepted), decode=report,
-            gripper=arm.gripper, gripper_message=arm.gripper_message, unknown_words=run.unknown_words,
-            not_judged=run.not_judged))
+        run.handle.publish_feedback(
+            ExecuteInstruction.Feedback(
+                step=len(run.decisions),
+                elapsed_time=max(0.0, self._clock.now() - run.accepted),
+                decode=report,
+                gripper=arm.gripper,
+                gripper_message=arm.gripper_message,
+                unknown_words=run.unknown_words,
+                not_judged=run.not_judged,
+            )
+        )

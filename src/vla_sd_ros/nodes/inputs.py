@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What vla_node hears: the camera's images, joint states and measured poses, which it takes when it needs them, and arm_node."""
+
 import time
 from contextlib import suppress
 from typing import Any
@@ -21,7 +22,7 @@ from vla_sd_ros.nodes.matching import MatchedSubscription
 from vla_sd_ros.nodes.polling import PolledOnly
 from vla_sd_ros.watching.inputs import Clock, Latest, Sample
 
-STATUS_SILENCE = 1.0        # s, after which what arm_node said last is not asked any more; it speaks at 10 Hz
+STATUS_SILENCE = 1.0  # s, after which what arm_node said last is not asked any more; it speaks at 10 Hz
 
 
 class NodeClock:
@@ -63,11 +64,14 @@ class Inputs:
         kind, topic = (CompressedImage, "image/compressed") if values["image.compressed"] else (Image, "image")
         self.camera = MatchedSubscription(node, kind, topic, qos=values["image.qos"], callback_group=PolledOnly())
         self._joints = node.create_subscription(
-            JointState, "joint_states", lambda message: None, SENSOR, callback_group=PolledOnly())
+            JointState, "joint_states", lambda message: None, SENSOR, callback_group=PolledOnly()
+        )
         self._measured = node.create_subscription(
-            PoseStamped, "measured_pose", lambda message: None, SENSOR_QUEUE, callback_group=PolledOnly())
-        node.create_subscription(ArmStatus, "arm_node/status", self._on_arm_status, LATCHED,
-                                 callback_group=MutuallyExclusiveCallbackGroup())
+            PoseStamped, "measured_pose", lambda message: None, SENSOR_QUEUE, callback_group=PolledOnly()
+        )
+        node.create_subscription(
+            ArmStatus, "arm_node/status", self._on_arm_status, LATCHED, callback_group=MutuallyExclusiveCallbackGroup()
+        )
 
     def close(self) -> None:
         """Hear nothing any more, and forget what was heard."""
@@ -78,7 +82,7 @@ class Inputs:
 
     def poll(self) -> None:
         """Take what has come of joint states and images."""
-        if not (camera := self.camera):     # not open
+        if not (camera := self.camera):  # not open
             return
         if taken := self._joints.handle.take_message(JointState, False):
             self._keep(self.joint_states, *taken)
@@ -103,7 +107,7 @@ class Inputs:
             message, info = taken
             if message.header.frame_id != self._node.values["base_frame"]:
                 continue
-            with suppress(ValueError):          # it is none
+            with suppress(ValueError):  # it is none
                 self._poses.add(stamps.seconds(message.header.stamp, self._clock.now() - self._waited(info)), pose_of(message.pose))
         return self._poses.at(stamp)
 
@@ -136,8 +140,9 @@ class Inputs:
     def _keep(self, latest: Latest, message: Any, info: dict | None = None) -> None:
         """Put a message into its buffer. info: of the middleware; without it, the message came just now."""
         waited = self._waited(info) if info else 0.0
-        latest.sample = Sample(message, stamps.seconds(message.header.stamp, self._clock.now() - waited),
-                               self._clock.steady() - waited)
+        latest.sample = Sample(
+            message, stamps.seconds(message.header.stamp, self._clock.now() - waited), self._clock.steady() - waited
+        )
 
     def _waited(self, info: dict) -> float:
         """For how long a message lay in the middleware [s], by the wall clock; 0 where the middleware does not know."""

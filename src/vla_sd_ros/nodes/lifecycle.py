@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the managed nodes share: lifecycle transitions that speak, and a configure of which nothing is left where it fails.
 
-    class ArmNode(ManagedNode):
-        TABLE = (ParameterSpec("rate", 100.0, "Rate of the control loop [Hz].", 50.0, 200.0, read_only=True), ...)
+class ArmNode(ManagedNode):
+    TABLE = (ParameterSpec("rate", 100.0, "Rate of the control loop [Hz].", 50.0, 200.0, read_only=True), ...)
 
-        def configure(self): ...      # an exception is one logged sentence, and the transition fails
-        def activate(self): ...
-        def deactivate(self): ...     # also called before the process ends
-        def check(self, values): ...  # raise ValueError to refuse a combination of parameters
-        def apply(self, changed): ... # parameters have changed; self.values holds the new ones
-        def diagnose(self): return OK, "holding", {"rate [Hz]": 99.8}
+    def configure(self): ...      # an exception is one logged sentence, and the transition fails
+    def activate(self): ...
+    def deactivate(self): ...     # also called before the process ends
+    def check(self, values): ...  # raise ValueError to refuse a combination of parameters
+    def apply(self, changed): ... # parameters have changed; self.values holds the new ones
+    def diagnose(self): return OK, "holding", {"rate [Hz]": 99.8}
 
-    def main(): return run(lambda: ArmNode("arm_node"))
+def main(): return run(lambda: ArmNode("arm_node"))
 """
 
 import functools
@@ -44,8 +44,7 @@ class ManagedNode(TableNode, LifecycleNode):
     With the parameter `autostart` the node configures and activates itself.
     """
 
-    AUTOSTART = ParameterSpec(
-        "autostart", False, "Configure and activate at start, without a lifecycle manager.", read_only=True)
+    AUTOSTART = ParameterSpec("autostart", False, "Configure and activate at start, without a lifecycle manager.", read_only=True)
 
     def __init__(self, name: str, **options: Any):
         self.TABLE = (self.AUTOSTART, *self.TABLE)
@@ -63,8 +62,7 @@ class ManagedNode(TableNode, LifecycleNode):
                 _move(service, MutuallyExclusiveCallbackGroup())
         self.start_table()
         if self.values["autostart"]:
-            self._start_timer = self.create_timer(
-                0.0, self._autostart, callback_group=self._transitions, clock=STEADY)
+            self._start_timer = self.create_timer(0.0, self._autostart, callback_group=self._transitions, clock=STEADY)
 
     @property
     def active(self) -> bool:
@@ -150,8 +148,13 @@ class ManagedNode(TableNode, LifecycleNode):
         left = self._entities()
         # Timers first: they use the others.
         ends: tuple[tuple[type, Callable[[Any], object]], ...] = (
-            (Timer, self.destroy_timer), (Subscription, self.destroy_subscription), (Service, self.destroy_service),
-            (Client, self.destroy_client), (Publisher, self.destroy_publisher), (ActionClient, ActionClient.destroy))
+            (Timer, self.destroy_timer),
+            (Subscription, self.destroy_subscription),
+            (Service, self.destroy_service),
+            (Client, self.destroy_client),
+            (Publisher, self.destroy_publisher),
+            (ActionClient, ActionClient.destroy),
+        )
         for kind, destroy in ends:
             for entity in created:
                 if isinstance(entity, kind) and entity in left:
@@ -168,8 +171,9 @@ class ManagedNode(TableNode, LifecycleNode):
             self.get_logger().error(f"{self.get_name()} could not undo a step of its configuration: {sentence(error)}")
             self.get_logger().debug(traceback.format_exc())
 
-    def _transition(self, verb: str, reached: str, act: Callable[[], None],
-                    failed=TransitionCallbackReturn.FAILURE) -> TransitionCallbackReturn:
+    def _transition(
+        self, verb: str, reached: str, act: Callable[[], None], failed=TransitionCallbackReturn.FAILURE
+    ) -> TransitionCallbackReturn:
         try:
             act()
         except Exception as error:

@@ -5,6 +5,7 @@ One that asks for reliable hears nothing from a best-effort publisher. One that 
 640 x 480 and more: they travel in fragments, 15 and more of them, that overrun the middleware's buffers, and nobody sends
 a lost fragment again. Some drivers publish reliably (realsense2_camera and usb_cam, as they are shipped), others not.
 """
+
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,8 +27,16 @@ class MatchedSubscription:
     `take` gives the messages.
     """
 
-    def __init__(self, node: Any, kind: type, topic: str, callback: Callable = lambda message: None, depth: int = DEPTH,
-                 qos: str = "auto", **options: Any):
+    def __init__(
+        self,
+        node: Any,
+        kind: type,
+        topic: str,
+        callback: Callable = lambda message: None,
+        depth: int = DEPTH,
+        qos: str = "auto",
+        **options: Any,
+    ):
         """qos: one of QOS; auto: reliable where all publishers are."""
         self._node, self._kind, self._callback, self._depth, self._wanted = node, kind, callback, depth, qos
         self._options = options
@@ -53,7 +62,8 @@ class MatchedSubscription:
             # rclpy's own callback would warn of each change before it is answered; `why_silent` says what stays wrong.
             silent = SubscriptionEventCallbacks(use_default_callbacks=False)
             self._subscription = self._node.create_subscription(
-                self._kind, self.topic, self._callback, profile, event_callbacks=silent, **self._options)
+                self._kind, self.topic, self._callback, profile, event_callbacks=silent, **self._options
+            )
 
     def take(self) -> tuple[Any, dict] | None:
         """The oldest message that was not taken yet, and what the middleware knows of it."""
@@ -71,8 +81,10 @@ class MatchedSubscription:
             return ""
         if self.reliability == "reliable":
             return f"{self.topic} is published best-effort, and image.qos asks for reliable: set it to auto"
-        return (f"{self.topic} is published best-effort, with which large images get lost: let the driver publish reliably, "
-                "or take its compressed images (image.compressed), or start it with config/large_images.xml")
+        return (
+            f"{self.topic} is published best-effort, with which large images get lost: let the driver publish reliably, "
+            "or take its compressed images (image.compressed), or start it with config/large_images.xml"
+        )
 
     def close(self) -> None:
         """Destroy the subscription; `look` makes a new one."""

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameters of a node from a table, and its diagnostics at 1 Hz."""
+
 import difflib
 import math
 import sys
@@ -66,8 +67,10 @@ class ParameterSpec:
         expected = Parameter(self.name, value=self.default).type_
         if parameter.type_ != expected:
             hint = " (write 1.0, not 1)" if expected.name.startswith("DOUBLE") else ""
-            raise ValueError(f"parameter '{self.name}' is {_plain(parameter.value)!r} of type {parameter.type_.name.lower()}, "
-                             f"but must be {expected.name.lower()}{hint}")
+            raise ValueError(
+                f"parameter '{self.name}' is {_plain(parameter.value)!r} of type {parameter.type_.name.lower()}, "
+                f"but must be {expected.name.lower()}{hint}"
+            )
         value = _plain(parameter.value)
         self.check(value)
         return value

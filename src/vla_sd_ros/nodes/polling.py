@@ -3,6 +3,7 @@
 
 rclpy's multi-threaded executor spends 5 to 10 ms on each wake, whatever the callback does: a topic at 100 Hz fills a core.
 """
+
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -41,8 +42,10 @@ def from_zero_on(node: Any, callback: Callable[[Clock], None]) -> Callable[[Cloc
         if message.clock.sec >= 0:
             callback(message)
         else:
-            node.get_logger().warning(f"/clock says {message.clock.sec} s, which is no time: see what publishes it",
-                                      throttle_duration_sec=10.0)
+            node.get_logger().warning(
+                f"/clock says {message.clock.sec} s, which is no time: see what publishes it", throttle_duration_sec=10.0
+            )
+
     return take
 
 

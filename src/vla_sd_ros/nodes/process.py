@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node as a process: its executor, its signals, its clean end, and what it says where it fails."""
+
 import os
 import re
 import signal
@@ -53,7 +54,7 @@ def run(make_node: Callable[[], Any], threads: int = 1, args: list[str] | None =
     With --help it only says what the node is.
     """
     given = list(sys.argv[1:] if args is None else args)
-    if {"-h", "--help"} & set(given[:given.index("--ros-args")] if "--ros-args" in given else given):
+    if {"-h", "--help"} & set(given[: given.index("--ros-args")] if "--ros-args" in given else given):
         print(f"{(sys.modules[make_node.__module__].__doc__ or '').strip()}\n\n{USAGE}")
         return 0
     stopping = threading.Event()

@@ -17,8 +17,10 @@ def take_priority(priority: int) -> None:
         for thread in Path("/proc/self/task").iterdir():
             os.sched_setscheduler(int(thread.name), os.SCHED_FIFO, os.sched_param(priority))
     except PermissionError as error:
-        raise RuntimeError(f"realtime_priority is {priority}, but the system does not permit it: give the user an rtprio of "
-                           f"{priority} in /etc/security/limits.conf, or set realtime_priority to 0") from error
+        raise RuntimeError(
+            f"realtime_priority is {priority}, but the system does not permit it: give the user an rtprio of "
+            f"{priority} in /etc/security/limits.conf, or set realtime_priority to 0"
+        ) from error
 
 
 def give_priority_back() -> None:

@@ -3,6 +3,7 @@
 
 A process of its own, so that recording disturbs nobody; raw subscriptions, so that it costs little.
 """
+
 import os
 import time
 from collections.abc import Callable
@@ -14,9 +15,9 @@ from rosbags.rosbag2 import WriterError
 from std_msgs.msg import Bool
 
 from vla_sd_ros.messages.qos import LATCHED
+from vla_sd_ros.nodes.matching import GRAPH_PERIOD, MatchedSubscription
 from vla_sd_ros.nodes.parameters import STEADY, ParameterSpec, PlainNode
 from vla_sd_ros.nodes.process import run
-from vla_sd_ros.nodes.matching import GRAPH_PERIOD, MatchedSubscription
 from vla_sd_ros.report.bag import EPISODE_TOPICS, EpisodeWriter, Topic
 
 QUEUE = 200  # messages that may wait while the disk is busy
@@ -67,8 +68,9 @@ class Recorder(PlainNode):
                 writer.write(resolved, time.time_ns(), serialized)
             except OSError as error:
                 self.stop()  # before the error is logged, which may want room on the same disk
-                raise RuntimeError(f"there is no more room for the episode ({error.strerror}); what was recorded until now "
-                                   "can be read") from error
+                raise RuntimeError(
+                    f"there is no more room for the episode ({error.strerror}); what was recorded until now can be read"
+                ) from error
 
         matched = subscribe(self, topic, resolved, write)
         if matched is not None:

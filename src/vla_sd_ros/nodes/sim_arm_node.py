@@ -46,10 +46,12 @@ class SimArmNode(PlainNode):
     TABLE = (
         ParameterSpec("robot", "widowx", "Which arm is simulated.", choices=("widowx", "franka"), read_only=True),
         ParameterSpec("prefix", "wx250s", "What the arm's links (and a Franka's joints) begin with.", read_only=True),
-        ParameterSpec("modes", "", "widowx: the mode_configs file of the driver; empty: the driver's own default, 2 s.",
-                      read_only=True),
-        ParameterSpec("gripper_action", "franka_gripper", "franka: what comes before the names of the gripper's actions.",
-                      read_only=True),
+        ParameterSpec(
+            "modes", "", "widowx: the mode_configs file of the driver; empty: the driver's own default, 2 s.", read_only=True
+        ),
+        ParameterSpec(
+            "gripper_action", "franka_gripper", "franka: what comes before the names of the gripper's actions.", read_only=True
+        ),
         ParameterSpec("joint_state_rate", 100.0, "Rate of joint_states [Hz].", 20.0, 200.0, read_only=True),
         ParameterSpec("camera_rate", 5.0, "Rate of image [Hz].", 0.5, 30.0, read_only=True),
         ParameterSpec("image_size", 160, "Width and height of the image [pixels].", 64, 1024, read_only=True),
@@ -98,10 +100,11 @@ class SimArmNode(PlainNode):
         self.create_subscription(Float64, "gripper_command", lambda m: self._grip(0.04 * m.data), LATCHED)
         widest = 2.0 * self._arm.finger_range[1]
         for module, kind, name, width in (
-                ("control_msgs.action", "GripperCommand", "gripper_action", lambda goal: 2.0 * goal.command.position),
-                ("franka_msgs.action", "Move", "move", lambda goal: goal.width),
-                ("franka_msgs.action", "Grasp", "grasp", lambda goal: goal.width),
-                ("franka_msgs.action", "Homing", "homing", lambda goal: widest)):
+            ("control_msgs.action", "GripperCommand", "gripper_action", lambda goal: 2.0 * goal.command.position),
+            ("franka_msgs.action", "Move", "move", lambda goal: goal.width),
+            ("franka_msgs.action", "Grasp", "grasp", lambda goal: goal.width),
+            ("franka_msgs.action", "Homing", "homing", lambda goal: widest),
+        ):
             try:
                 action = getattr(required(module, name), kind)
             except ImportError as error:

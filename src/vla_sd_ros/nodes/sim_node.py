@@ -6,7 +6,6 @@ images that of the state they show. With use_sim_time the node is the source of 
 """
 
 import sys
-
 import threading
 
 import numpy as np
@@ -150,9 +149,7 @@ class SimNode(PlainNode):
 
     def _on_gripper(self, message: Float64) -> None:
         if not 0.0 <= message.data <= 1.0:
-            self.get_logger().warning(
-                f"gripper_command {message.data} is ignored: it must lie in 0 (closed) .. 1 (open)"
-            )
+            self.get_logger().warning(f"gripper_command {message.data} is ignored: it must lie in 0 (closed) .. 1 (open)")
             return
         self._simulation.set_gripper(message.data)
 
@@ -180,7 +177,8 @@ class SimNode(PlainNode):
         wanted = {
             "suite": request.suite or self._present["suite"],
             "task": request.task if request.task >= 0 else self._present["task"],
-            "initial_state": request.initial_state, "seed": request.seed,
+            "initial_state": request.initial_state,
+            "seed": request.seed,
         }
         find_task(wanted["suite"], wanted["task"])
         if not 0 <= request.initial_state < INITIAL_STATES:
@@ -201,8 +199,9 @@ class SimNode(PlainNode):
         pacer = self._simulation.pacer
         if pacer is None:
             return
-        message = SceneStatus(**self._present, simulated_time=pacer.simulated, wall_time=pacer.wall,
-                              skipped_images=self._simulation.skipped_images)
+        message = SceneStatus(
+            **self._present, simulated_time=pacer.simulated, wall_time=pacer.wall, skipped_images=self._simulation.skipped_images
+        )
         message.header.stamp = self._stamp()
         self._status.publish(message)
 
@@ -213,9 +212,7 @@ class SimNode(PlainNode):
         pacer = self._simulation.pacer
         if pacer is None:
             return OK, "building the scene", values
-        values |= {
-            "realtime ratio": f"{pacer.ratio:.3f}", "skipped images": self._simulation.skipped_images,
-        }
+        values |= {"realtime ratio": f"{pacer.ratio:.3f}", "skipped images": self._simulation.skipped_images}
         if self._clock_topic and (clocks := self.count_publishers(self._clock_topic.topic_name)) > 1:
             return ERROR, f"{clocks} nodes publish /clock: give each simulator a ROS_DOMAIN_ID of its own", values
         if pacer.ratio < REAL_TIME:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a node would refuse of its parameters as it starts, found out before: nothing else has begun then."""
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

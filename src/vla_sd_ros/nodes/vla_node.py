@@ -7,6 +7,7 @@ vla_parameters.py the parameters, assembly/ what decides.
 Three kinds of threads: the executor's, one of which supervises the running goal; the inference thread, which decodes the
 newest image and may take as long as it likes; and, ending everything, the main thread.
 """
+
 import contextlib
 import math
 import sys
@@ -29,8 +30,8 @@ from vla_sd_ros.nodes.inference import Inference
 from vla_sd_ros.nodes.inputs import Inputs, NodeClock
 from vla_sd_ros.nodes.lifecycle import ManagedNode
 from vla_sd_ros.nodes.parameters import OK, WARN
-from vla_sd_ros.nodes.process import run as run_node
 from vla_sd_ros.nodes.polling import PolledTime
+from vla_sd_ros.nodes.process import run as run_node
 from vla_sd_ros.watching.goal import DEACTIVATED
 from vla_sd_ros.watching.inputs import Latest
 
@@ -41,21 +42,32 @@ class VlaNode(PolledTime, ManagedNode):
     TABLE = vla_parameters.TABLE
 
     def __init__(self, name: str = "vla_node", **options):
-        self.brain: Brain | None = None                 # decides; from configure to cleanup
-        self._inference: Inference | None = None        # so long, too
+        self.brain: Brain | None = None  # decides; from configure to cleanup
+        self._inference: Inference | None = None  # so long, too
         super().__init__(name, **options)
         self._clocks = NodeClock(self)
         self._inputs = Inputs(self, self._clocks)
         self._commands = self.create_publisher(EndEffectorCommand, "command", 1)
         self._steps = self.create_publisher(DecodeStep, "decode", 10)
-        self._goals = Goals(self, self._clocks, self._inputs, commands=self._commands,
-                            announcements=self.create_publisher(RunningGoal, "goal", LATCHED))
+        self._goals = Goals(
+            self,
+            self._clocks,
+            self._inputs,
+            commands=self._commands,
+            announcements=self.create_publisher(RunningGoal, "goal", LATCHED),
+        )
         # Its own group: the goal's callbacks come one after the other and wait for nothing else. What executes a goal is a
         # task outside any group, so it blocks none of them.
         self._server = ActionServer(
-            self, ExecuteInstruction, "execute_instruction", execute_callback=lambda handle: None,
+            self,
+            ExecuteInstruction,
+            "execute_instruction",
+            execute_callback=lambda handle: None,
             handle_accepted_callback=self._goals.on_accepted,
-            cancel_callback=self._goals.on_cancel, callback_group=MutuallyExclusiveCallbackGroup(), result_timeout=300)
+            cancel_callback=self._goals.on_cancel,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            result_timeout=300,
+        )
 
     # Lifecycle
 
@@ -64,7 +76,8 @@ class VlaNode(PolledTime, ManagedNode):
         self._load()
         self._subscribe()
         inference = self._inference = Inference(
-            self, self._clocks, self._goals, self._inputs, commands=self._commands, steps=self._steps)
+            self, self._clocks, self._goals, self._inputs, commands=self._commands, steps=self._steps
+        )
         self.made += [inference.join, self._end_goal, inference.stopping.set]
         inference.start()
 
@@ -74,8 +87,8 @@ class VlaNode(PolledTime, ManagedNode):
         brain = open_brain(vla_parameters.where(self.values), vla_parameters.choice(self.values))
         self.made.append(brain.close)
         self.get_logger().info(brain.self_test())
-        self.brain = brain                      # from here on a change of a parameter reaches it
-        choice = vla_parameters.choice(self.values)     # and what was changed while it was loaded counts as well
+        self.brain = brain  # from here on a change of a parameter reaches it
+        choice = vla_parameters.choice(self.values)  # and what was changed while it was loaded counts as well
         brain.check(choice, ())
         brain.use(choice)
         warm_up(brain)
@@ -86,8 +99,10 @@ class VlaNode(PolledTime, ManagedNode):
         if not folder:
             return
         if self.values["policy.remote"]:
-            raise ValueError("policy.adapted is for a policy that is loaded here: leave it or policy.remote empty; the server "
-                             "takes the bundle with vla-sd serve --adapted")
+            raise ValueError(
+                "policy.adapted is for a policy that is loaded here: leave it or policy.remote empty; the server "
+                "takes the bundle with vla-sd serve --adapted"
+            )
         found = bundle.parameters(folder)
         if self.values["policy.unnorm_key"]:
             del found["policy.unnorm_key"]
@@ -99,15 +114,17 @@ class VlaNode(PolledTime, ManagedNode):
     def _subscribe(self) -> None:
         self.made.append(self._inputs.close)
         self._inputs.open()
-        for kind, topic, callback, qos in ((TaskSuccess, "task_success", self._goals.on_success, LATCHED),
-                                           (Empty, "scene_reset", self._goals.on_scene_reset, 1)):
+        for kind, topic, callback, qos in (
+            (TaskSuccess, "task_success", self._goals.on_success, LATCHED),
+            (Empty, "scene_reset", self._goals.on_scene_reset, 1),
+        ):
             self.create_subscription(kind, topic, callback, qos, callback_group=MutuallyExclusiveCallbackGroup())
 
     def activate(self) -> None:
-        self._inputs.arm = Latest()             # an arm_node of the past is not missed
+        self._inputs.arm = Latest()  # an arm_node of the past is not missed
 
     def deactivate(self) -> None:
-        self.state = "inactive"                 # no new goal from here on
+        self.state = "inactive"  # no new goal from here on
         if running := self._goals.end_running(DEACTIVATED):
             running.answered.wait(1.0)
 
@@ -133,7 +150,7 @@ class VlaNode(PolledTime, ManagedNode):
         stopping.start()
         end = math.inf
         while time.monotonic() < end:
-            with contextlib.suppress(Exception):        # the hold goes out whatever a callback raises now
+            with contextlib.suppress(Exception):  # the hold goes out whatever a callback raises now
                 if executor := self.executor:
                     executor.spin_once(timeout_sec=0.02)
             if not stopping.is_alive():
@@ -146,8 +163,10 @@ class VlaNode(PolledTime, ManagedNode):
         changed = {name for name, value in values.items() if value != self.values.get(name)}
         fixed = sorted(name for name in changed if name.startswith("policy.") and name not in vla_parameters.LIVE)
         if fixed and self.state != "unconfigured":
-            raise ValueError(f"parameter '{fixed[0]}' can change only while {self.get_name()} is unconfigured; "
-                             "deactivate it and clean it up first")
+            raise ValueError(
+                f"parameter '{fixed[0]}' can change only while {self.get_name()} is unconfigured; "
+                "deactivate it and clean it up first"
+            )
         choice, chosen = vla_parameters.choice(values), set(filter(vla_parameters.is_choice, changed))
         if chosen and self.brain:
             self.brain.check(choice, chosen)
@@ -155,7 +174,7 @@ class VlaNode(PolledTime, ManagedNode):
     def apply(self, changed: set) -> None:
         if not self.brain or not any(map(vla_parameters.is_choice, changed)):
             return
-        self.brain.use(vla_parameters.choice(self.values))      # effective at the next step
+        self.brain.use(vla_parameters.choice(self.values))  # effective at the next step
         if "policy.unnorm_key" in changed:
             self.get_logger().info(f"Action statistics: {self.values['policy.unnorm_key']}")
 
@@ -170,14 +189,18 @@ class VlaNode(PolledTime, ManagedNode):
         running, inference, now, steady = self._goals.running, self._inference, self._clocks.now(), self._clocks.steady()
         recent = list(inference.recent) if inference else []
         where, camera = self.values["policy.remote"], self._inputs.camera
-        values = {"state": self.state, "checkpoint": where or self.values["policy.checkpoint"],
-                  "device": "remote" if where else self.values["policy.device"], "decoder": self.decoder_name,
-                  "goal": running.goal.instruction if running else "none",
-                  "image age [s]": f"{self._inputs.images.age(now, steady):.2f}",
-                  "joint state age [s]": f"{self._inputs.joint_states.age(now, steady):.2f}",
-                  "images not decoded": inference.undecodable if inference else 0,
-                  "image qos": camera.reliability if camera else "none",
-                  "rate [Hz]": f"{sum(t > steady - 5.0 for t, _ in recent) / 5.0:.1f}"}
+        values = {
+            "state": self.state,
+            "checkpoint": where or self.values["policy.checkpoint"],
+            "device": "remote" if where else self.values["policy.device"],
+            "decoder": self.decoder_name,
+            "goal": running.goal.instruction if running else "none",
+            "image age [s]": f"{self._inputs.images.age(now, steady):.2f}",
+            "joint state age [s]": f"{self._inputs.joint_states.age(now, steady):.2f}",
+            "images not decoded": inference.undecodable if inference else 0,
+            "image qos": camera.reliability if camera else "none",
+            "rate [Hz]": f"{sum(t > steady - 5.0 for t, _ in recent) / 5.0:.1f}",
+        }
         if problem := self._inputs.camera_problem():
             return WARN, problem, values
         if not recent:

@@ -28,8 +28,9 @@ class WxaiDriver(DriverNode):
         ParameterSpec("tip_link", DEFAULTS.tip, "Link that the targets are for.", read_only=True),
         ParameterSpec("joint_names", list(DEFAULTS.joint_names), "The arm's joints, base to tip.", read_only=True),
         ParameterSpec("home.posture", list(DEFAULTS.home), "Joint positions of ~/home [rad].", -np.pi, np.pi, read_only=True),
-        ParameterSpec("home.speed", DEFAULTS.home_speed, "Greatest speed of a joint on the way there [rad/s].", 0.05, 2.0,
-                      read_only=True),
+        ParameterSpec(
+            "home.speed", DEFAULTS.home_speed, "Greatest speed of a joint on the way there [rad/s].", 0.05, 2.0, read_only=True
+        ),
         *SHARED,
     )
 
@@ -43,10 +44,18 @@ class WxaiDriver(DriverNode):
 
     def connect(self):
         v = self.values
-        return wxai.WidowXAI(wxai.Settings(
-            address=v["ip_address"], variant=v["variant"], clear_error=v["clear_error"], base=v["base_frame"],
-            tip=v["tip_link"], joint_names=tuple(v["joint_names"]), home=tuple(v["home.posture"]),
-            home_speed=v["home.speed"]))
+        return wxai.WidowXAI(
+            wxai.Settings(
+                address=v["ip_address"],
+                variant=v["variant"],
+                clear_error=v["clear_error"],
+                base=v["base_frame"],
+                tip=v["tip_link"],
+                joint_names=tuple(v["joint_names"]),
+                home=tuple(v["home.posture"]),
+                home_speed=v["home.speed"],
+            )
+        )
 
 
 def main() -> int:

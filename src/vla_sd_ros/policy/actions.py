@@ -3,6 +3,7 @@
 
 The arithmetic is OpenVLA's (prismatic ActionTokenizer): 256 edges make 255 centres, token id = end - digit.
 """
+
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +95,9 @@ def choose_statistics(entries: dict[str, ActionStatistics], key: str) -> str:
             raise ValueError(damaged[name])
         if name in entries:
             return name
-    raise ValueError(f"there are no statistics {key!r}: set policy.unnorm_key (--unnorm-key) to one of "
-                     f"{', '.join(sorted(entries))}")
+    raise ValueError(
+        f"there are no statistics {key!r}: set policy.unnorm_key (--unnorm-key) to one of {', '.join(sorted(entries))}"
+    )
 
 
 def check_units(entries: dict[str, ActionStatistics], key: str, largest: tuple[float, float] | None) -> None:
@@ -111,7 +113,8 @@ def check_units(entries: dict[str, ActionStatistics], key: str, largest: tuple[f
                 f"the action statistics {key!r} hold steps of {steps[i]:.3g} {unit} in {name}, more than {limit:g} {unit}: they "
                 "must be in metres and radians of one control period; choose other ones with policy.unnorm_key (--unnorm-key), "
                 "or raise policy.largest_translation and policy.largest_rotation (--largest-step) where the arm's own step "
-                "limits or its action_scale make up for it")
+                "limits or its action_scale make up for it"
+            )
 
 
 def _parse(key: str, entry: dict) -> ActionStatistics:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verifier for several robots at once: each pass reads the weights once for all of them.
 
-    batch = BatchedVla(vla, rows=4)
-    prompts = batch.observe(images, instructions)       # of any instructions; as many as there are rows, or fewer
-    passes = batch.prefill([0, 1], prompts, drafts)     # row numbers; what Vla.prefill() gives, for each of them
-    passes = batch.extend([0, 1], drafts)
-    batch.keep(0, path)                                 # one row
+batch = BatchedVla(vla, rows=4)
+prompts = batch.observe(images, instructions)       # of any instructions; as many as there are rows, or fewer
+passes = batch.prefill([0, 1], prompts, drafts)     # row numbers; what Vla.prefill() gives, for each of them
+passes = batch.extend([0, 1], drafts)
+batch.keep(0, path)                                 # one row
 """
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,7 +28,7 @@ class BatchedVla:
     def __init__(self, vla: Vla, rows: int):
         self._vla, self.rows = vla, rows
         self._cache = vla.new_cache(rows)
-        self._lengths = np.zeros(rows, dtype=int)   # committed slots of each row
+        self._lengths = np.zeros(rows, dtype=int)  # committed slots of each row
 
     @torch.inference_mode()
     def observe(self, images: Sequence[np.ndarray], instructions: Sequence[str]) -> list[Prompt]:
@@ -35,9 +36,7 @@ class BatchedVla:
         return self._vla.observe_all(images, instructions)
 
     @torch.inference_mode()
-    def prefill(
-        self, rows: Sequence[int], prompts: Sequence[Prompt], drafts: Sequence[Draft] | None = None
-    ) -> list[Prefill]:
+    def prefill(self, rows: Sequence[int], prompts: Sequence[Prompt], drafts: Sequence[Draft] | None = None) -> list[Prefill]:
         """The first pass of these rows, each over its prompt and draft; see Vla.prefill()."""
         drafts = drafts or [EMPTY] * len(rows)
         counts = [len(prompt.embeddings) for prompt in prompts]
@@ -47,8 +46,7 @@ class BatchedVla:
         inputs = [torch.cat((prompt.embeddings, self._vla.embed(draft))) for prompt, draft in zip(prompts, drafts)]
         passes = self._forward(rows, inputs, counts, drafts)
         self._lengths[list(rows)] = counts
-        return [Prefill(out.logits[count - 1 :], out.hidden[count - 1 :], out.hidden[:count])
-                for out, count in zip(passes, counts)]
+        return [Prefill(out.logits[count - 1 :], out.hidden[count - 1 :], out.hidden[:count]) for out, count in zip(passes, counts)]
 
     @torch.inference_mode()
     def extend(self, rows: Sequence[int], drafts: Sequence[Draft]) -> list[Pass]:
@@ -63,9 +61,7 @@ class BatchedVla:
             self._cache.move(slots, int(self._lengths[row]), row)
         self._lengths[row] += len(path)
 
-    def _forward(
-        self, rows: Sequence[int], inputs: list[Tensor], fresh: list[int], drafts: Sequence[Draft]
-    ) -> list[Pass]:
+    def _forward(self, rows: Sequence[int], inputs: list[Tensor], fresh: list[int], drafts: Sequence[Draft]) -> list[Pass]:
         """A pass over `fresh` inputs in sequence and then a draft, in each row; logits and hidden states of all inputs."""
         counts, starts = [len(x) for x in inputs], self._lengths[list(rows)]
         longest = max(counts)

@@ -4,6 +4,7 @@
 The embedded policy's are written here. OpenVLA's are as Hugging Face lays them out: weights in several files with an
 index, statistics in config.json too.
 """
+
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -21,8 +22,14 @@ from torch import Tensor, nn
 from vla_sd_ros.checkpoint_places import CheckpointError, find
 from vla_sd_ros.inputs import LARGEST_STEP
 from vla_sd_ros.policy import weights
-from vla_sd_ros.policy.actions import (ActionStatistics, check_units, choose_statistics, parse_statistics, read_statistics,
-                                       write_statistics)
+from vla_sd_ros.policy.actions import (
+    ActionStatistics,
+    check_units,
+    choose_statistics,
+    parse_statistics,
+    read_statistics,
+    write_statistics,
+)
 from vla_sd_ros.policy.config import FusedVisionConfig, TextConfig, VisionConfig, VlaConfig, read_config
 from vla_sd_ros.policy.model import DraftHead, VlaModel
 from vla_sd_ros.policy.preprocessing import IMAGE_SETTINGS, ImageSettings, parse_settings, settings_of
@@ -35,15 +42,21 @@ from vla_sd_ros.quoting import quoted
 T = TypeVar("T")
 STATISTICS = "dataset_statistics.json"
 DRAFT_HEAD = "draft_head.safetensors"  # optional
-OTHER_WEIGHTS = {   # files of checkpoints that are something else, and what
+OTHER_WEIGHTS = {  # files of checkpoints that are something else, and what
     "*--*_checkpoint.pt": "an OpenVLA-OFT checkpoint, whose actions come from a head of their own and not from tokens",
     "adapter_model.safetensors": "a LoRA adapter, to be merged into its base model first",
 }
 
 
 def load(
-    checkpoint: str | Path, device: str = "cpu", unnorm_key: str = "", threads: int = 0, dtype: str = "",
-    images: ImageSettings | None = None, quantization: str = NONE, largest_step: tuple[float, float] | None = LARGEST_STEP,
+    checkpoint: str | Path,
+    device: str = "cpu",
+    unnorm_key: str = "",
+    threads: int = 0,
+    dtype: str = "",
+    images: ImageSettings | None = None,
+    quantization: str = NONE,
+    largest_step: tuple[float, float] | None = LARGEST_STEP,
 ) -> Vla:
     """Load a checkpoint: a directory (a path with a / in it), the name of a shipped one, or random-7b or random-tiny-openvla.
 
@@ -58,8 +71,7 @@ def load(
         torch.set_num_threads(threads)
     if checkpoint in RANDOM:
         with _naming(checkpoint):
-            return random_openvla(
-                str(checkpoint), _device(device), _dtype(dtype) or torch.bfloat16, images, quantization)
+            return random_openvla(str(checkpoint), _device(device), _dtype(dtype) or torch.bfloat16, images, quantization)
     directory = find(checkpoint)
     with _naming(checkpoint):
         return _load(directory, _device(device), unnorm_key, _dtype(dtype), images, quantization, largest_step)
@@ -118,7 +130,11 @@ def fingerprint(checkpoint: str | Path) -> str:
 
 
 def save(
-    directory: Path, model: VlaModel, tokenizer: Tokenizer, key: str, statistics: ActionStatistics,
+    directory: Path,
+    model: VlaModel,
+    tokenizer: Tokenizer,
+    key: str,
+    statistics: ActionStatistics,
     draft_head: dict[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint directory; weights in half precision. draft_head: the state of a DraftHead."""
@@ -142,7 +158,8 @@ def write_random(directory: Path, seed: int = 0) -> None:
     config = VlaConfig(
         vision=VisionConfig(image_size=32, channels=(8, 16), strides=(4, 2), width=32, layers=1, heads=2),
         text=TextConfig(vocab_size=320, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2),
-        projector_width=32, action_end=320,
+        projector_width=32,
+        action_end=320,
     )
     limits = np.array([0.02] * 3 + [0.05] * 3 + [1.0])
     statistics = ActionStatistics(-limits, limits, np.array([True] * 6 + [False]))
@@ -161,8 +178,13 @@ def _naming(checkpoint: str | Path) -> Iterator[None]:
 
 
 def _load(
-    directory: Path, device: torch.device, unnorm_key: str, dtype: torch.dtype | None, images: ImageSettings | None,
-    kind: str, largest_step: tuple[float, float] | None,
+    directory: Path,
+    device: torch.device,
+    unnorm_key: str,
+    dtype: torch.dtype | None,
+    images: ImageSettings | None,
+    kind: str,
+    largest_step: tuple[float, float] | None,
 ) -> Vla:
     config = _file(directory / "config.json", read_config)
     openvla = isinstance(config.vision, FusedVisionConfig)

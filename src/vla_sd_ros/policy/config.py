@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a checkpoint's config.json says about the model's shape."""
+
 import json
 import math
 from dataclasses import asdict, dataclass, field
@@ -128,15 +129,17 @@ class VlaConfig:
 Part = VlaConfig | VisionConfig | FusedVisionConfig | TowerConfig | TextConfig  # whose fields are sizes, or parts themselves
 
 
-def openvla_config(
-    vision: FusedVisionConfig = FusedVisionConfig(), text: TextConfig = LLAMA2_7B, padding: int = 64
-) -> VlaConfig:
+def openvla_config(vision: FusedVisionConfig = FusedVisionConfig(), text: TextConfig = LLAMA2_7B, padding: int = 64) -> VlaConfig:
     """OpenVLA. padding: rows at the end of the vocabulary that are no tokens; the 256 tokens before them are the actions.
 
     Mean and deviation are ImageNet's for DINOv2, rounded to bfloat16: the rounding is in the published preprocessor.
     """
     return VlaConfig(
-        vision, text, projector_width=4 * vision.width, action_end=text.vocab_size - padding, prompt_end_id=PROMPT_END,
+        vision,
+        text,
+        projector_width=4 * vision.width,
+        action_end=text.vocab_size - padding,
+        prompt_end_id=PROMPT_END,
         image_mean=((0.484375, 0.455078125, 0.40625), (0.5, 0.5, 0.5)),
         image_std=((0.228515625, 0.2236328125, 0.224609375), (0.5, 0.5, 0.5)),
     )
@@ -171,10 +174,13 @@ def checked(config: VlaConfig) -> VlaConfig:
         towers = {"vision.featurizer": vision.featurizer, "vision.fused_featurizer": vision.fused_featurizer}
     for name, tower in towers.items():
         _require(tower.width % tower.heads == 0, f"a {name}.width that {name}.heads divides")
-    _require(text.hidden_size % (2 * text.num_attention_heads) == 0,
-             "a text.hidden_size that twice text.num_attention_heads divides")
-    _require(BINS <= config.action_end <= text.vocab_size,
-             f"an action_end from {BINS}, the number of action tokens, to text.vocab_size, {text.vocab_size}")
+    _require(
+        text.hidden_size % (2 * text.num_attention_heads) == 0, "a text.hidden_size that twice text.num_attention_heads divides"
+    )
+    _require(
+        BINS <= config.action_end <= text.vocab_size,
+        f"an action_end from {BINS}, the number of action tokens, to text.vocab_size, {text.vocab_size}",
+    )
     _require(config.prompt_end_id is None or config.prompt_end_id < text.vocab_size, "a prompt_end_id below text.vocab_size")
     return config
 
@@ -193,14 +199,16 @@ def _check_numbers(part: Part, within: str) -> None:
             channels = value if isinstance(value, tuple | list) else [value]
             flat = [x for channel in channels for x in (channel if isinstance(channel, tuple | list) else [channel])]
             least = 0.0 if entry.name == "image_std" else -math.inf
-            _require(flat and all(_number(x) and x > least for x in flat),
-                     f"numbers in {name}" + " above 0" * (least == 0), value)
+            _require(flat and all(_number(x) and x > least for x in flat), f"numbers in {name}" + " above 0" * (least == 0), value)
         elif value is not None or entry.type is int:
             low = 0 if entry.name in ("prefix", "prompt_end_id") else 1
             high = MOST_LAYERS if entry.name in ("layers", "depth", "num_hidden_layers") else LARGEST
             numbers = value if entry.type == tuple[int, ...] and isinstance(value, tuple) and value else [value]
-            _require(all(type(number) is int and low <= number <= high for number in numbers),
-                     f"whole numbers from {low} to {high} in {name}", value)
+            _require(
+                all(type(number) is int and low <= number <= high for number in numbers),
+                f"whole numbers from {low} to {high} in {name}",
+                value,
+            )
 
 
 def _number(value: object) -> bool:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drafts: proposed action tokens as a tree, which the verifier judges in one pass."""
+
 import heapq
 from dataclasses import dataclass
 from functools import cached_property, lru_cache

@@ -10,6 +10,7 @@ stands for the hidden state at that token, which the verifier's own output layer
     draft = drafter.propose(root, room)                # root: the token that the verifier has decided last
     drafter.follow(bins, hidden)                       # the root and what else the verifier has kept below it
 """
+
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -108,9 +109,7 @@ class Drafter:
         model = model.to(vla.device, self._dtype).eval().requires_grad_(False)
         self._fc = model.fc
         config = model.config
-        self._decoder = engine.Decoder(
-            (engine.join(model.layers[0]),), None, config.num_attention_heads, config.rms_norm_eps
-        )
+        self._decoder = engine.Decoder((engine.join(model.layers[0]),), None, config.num_attention_heads, config.rms_norm_eps)
         capacity = vla.config.vision.tokens + MAX_PROMPT_TOKENS + ACTION_TOKENS * (1 + MAX_TOP_K)
         self._cache = engine.KvCache(config, capacity, vla.device, self._dtype)
         self._length = 0  # slots of the cache whose tokens are certain

@@ -5,6 +5,7 @@ case, and forward_rows() of several, each with its own length.
 The weights come from transformers' Llama modules; these functions only walk over them, so that each pass is a handful of
 matrix products without the bookkeeping of a general library.
 """
+
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 from vla_sd_ros.policy.config import TextConfig
 
 JOINED = (  # projections of a LlamaDecoderLayer that take the same input, as Layer has them: qkv, out, gate_up, down
-    ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), ("self_attn.o_proj",), ("mlp.gate_proj", "mlp.up_proj"),
+    ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    ("self_attn.o_proj",),
+    ("mlp.gate_proj", "mlp.up_proj"),
     ("mlp.down_proj",),
 )
 
@@ -73,9 +76,7 @@ class KvCache:
     rows: with it (layers, rows, heads, capacity, head size), a sequence a row, for forward_rows().
     """
 
-    def __init__(
-        self, config: TextConfig, capacity: int, device: torch.device, dtype: torch.dtype, rows: int | None = None
-    ):
+    def __init__(self, config: TextConfig, capacity: int, device: torch.device, dtype: torch.dtype, rows: int | None = None):
         head_size = config.hidden_size // config.num_attention_heads
         several = () if rows is None else (rows,)
         shape = (config.num_hidden_layers, *several, config.num_attention_heads, capacity, head_size)
@@ -146,7 +147,14 @@ def forward_rows(
 
 
 def block(
-    layer: Layer, decoder: Decoder, keys: Tensor, values: Tensor, x: Tensor, start: int, cosines: Tensor, sines: Tensor,
+    layer: Layer,
+    decoder: Decoder,
+    keys: Tensor,
+    values: Tensor,
+    x: Tensor,
+    start: int,
+    cosines: Tensor,
+    sines: Tensor,
     mask: Tensor | None,
 ) -> Tensor:
     """One layer over x (n, hidden); keys, values (heads, capacity, head size): its part of the cache."""

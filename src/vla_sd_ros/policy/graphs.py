@@ -3,6 +3,7 @@
 
 At batch 1 a layer's kernels take a few microseconds each, less than the host needs to launch them.
 """
+
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 

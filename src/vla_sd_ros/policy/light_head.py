@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The draft head in numpy, for a CPU: so small that calling torch costs more than its sums, above all where torch has threads,
 which wait for each other at every one of a dozen operations."""
+
 import numpy as np
 import torch
 from scipy.special import erf

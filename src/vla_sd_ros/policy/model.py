@@ -3,6 +3,7 @@
 
 The vision tower and the projector are the embedded policy's small ones, or OpenVLA's own (openvla.py).
 """
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -185,9 +186,14 @@ def projector_of(config: VlaConfig) -> nn.Module:
 def llama_config(text: TextConfig) -> LlamaConfig:
     """The same as transformers describes a Llama."""
     return LlamaConfig(
-        vocab_size=text.vocab_size, hidden_size=text.hidden_size, intermediate_size=text.intermediate_size,
-        num_hidden_layers=text.num_hidden_layers, num_attention_heads=text.num_attention_heads,
-        rms_norm_eps=text.rms_norm_eps, rope_parameters={"rope_type": "default", "rope_theta": text.rope_theta},
-        max_position_embeddings=2048, tie_word_embeddings=False,
+        vocab_size=text.vocab_size,
+        hidden_size=text.hidden_size,
+        intermediate_size=text.intermediate_size,
+        num_hidden_layers=text.num_hidden_layers,
+        num_attention_heads=text.num_attention_heads,
+        rms_norm_eps=text.rms_norm_eps,
+        rope_parameters={"rope_type": "default", "rope_theta": text.rope_theta},
+        max_position_embeddings=2048,
+        tie_word_embeddings=False,
         attn_implementation="sdpa",  # type: ignore[call-arg]  # of every model's config, but not among its fields
     )

@@ -3,13 +3,14 @@
 
 The towers are timm's vision transformers without their last block, final norm and pooling, which OpenVLA never runs.
 """
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vla_sd_ros.policy.config import FusedVisionConfig, TowerConfig
 
-POOLING = ("q", "kv", "proj", "norm", "mlp.fc1", "mlp.fc2")     # layers of SigLIP's, each with weight and bias
+POOLING = ("q", "kv", "proj", "norm", "mlp.fc1", "mlp.fc2")  # layers of SigLIP's, each with weight and bias
 
 
 class Attention(nn.Module):

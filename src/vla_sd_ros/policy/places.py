@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the inputs of a pass stand, on the device: a motion asks for the same few places again and again."""
+
 import numpy as np
 import torch
 from torch import Tensor

@@ -4,6 +4,7 @@
 OpenVLA's evaluation prepares images with TensorFlow; the same arithmetic is here in numpy: resizing and cropping are
 linear and separable, so each is a pair of matrices, made once for each size of image.
 """
+
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +22,9 @@ from vla_sd_ros.policy.config import VlaConfig
 IMAGE_SETTINGS = "image_settings.json"  # of a checkpoint, optional
 CROPPED_AREA = 0.9
 CUT_OFF = float(np.float32(255.5 / 255.0))  # of a conversion of TensorFlow's, which then cuts off what is not whole
-JPEG_QUALITY = 95   # TensorFlow's default, with 4:2:0 chroma subsampling, which is OpenCV's too
-_MCU = 16           # rows of pixels that a JPEG with 4:2:0 codes together
-_BLOCK = 8          # rows of a matrix that are multiplied at once; fewer waste calls, more multiply zeros
+JPEG_QUALITY = 95  # TensorFlow's default, with 4:2:0 chroma subsampling, which is OpenCV's too
+_MCU = 16  # rows of pixels that a JPEG with 4:2:0 codes together
+_BLOCK = 8  # rows of a matrix that are multiplied at once; fewer waste calls, more multiply zeros
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class ImageSettings:
 # Of the data sets of OpenVLA's fine-tunes on LIBERO; those of all others that were published are as cameras give them.
 PUBLISHED = {
     f"libero_{suite}{ending}": ImageSettings(centre_crop=True, mirror=True)
-    for suite in ("spatial", "object", "goal", "10", "90", "4_task_suites") for ending in ("", "_no_noops")
+    for suite in ("spatial", "object", "goal", "10", "90", "4_task_suites")
+    for ending in ("", "_no_noops")
 }
 
 
@@ -58,16 +60,19 @@ def settings_of(data_set: str, table: Mapping[str, ImageSettings]) -> ImageSetti
     """
     found = table.get(data_set) or PUBLISHED.get(data_set)
     if not found and data_set.startswith("libero"):
-        raise ValueError(f"{data_set!r} is none of the data sets that OpenVLA was published with: say in {IMAGE_SETTINGS} beside "
-                         f'the weights how its images are prepared, as {{"{data_set}": {{"centre_crop": true, "mirror": true}}}}')
+        raise ValueError(
+            f"{data_set!r} is none of the data sets that OpenVLA was published with: say in {IMAGE_SETTINGS} beside "
+            f'the weights how its images are prepared, as {{"{data_set}": {{"centre_crop": true, "mirror": true}}}}'
+        )
     return found or ImageSettings()
 
 
 def check_same(one: str, other: str, table: Mapping[str, ImageSettings]) -> None:
     """Raises ValueError where images of one data set are prepared in another way than those of the other."""
     if one != other and settings_of(one, table) != settings_of(other, table):
-        raise ValueError(f"images of {one!r} are prepared in another way than those of {other!r}: load the checkpoint with that "
-                         "key")
+        raise ValueError(
+            f"images of {one!r} are prepared in another way than those of {other!r}: load the checkpoint with that key"
+        )
 
 
 def parse_settings(entries: object) -> dict[str, ImageSettings]:
@@ -80,8 +85,9 @@ def parse_settings(entries: object) -> dict[str, ImageSettings]:
     return {key: ImageSettings(**entry) for key, entry in table.items()}
 
 
-def pixels_of(image: np.ndarray, config: VlaConfig, settings: ImageSettings | None, device: torch.device,
-              on_device: bool) -> Tensor:
+def pixels_of(
+    image: np.ndarray, config: VlaConfig, settings: ImageSettings | None, device: torch.device, on_device: bool
+) -> Tensor:
     """image (H, W, 3) uint8 RGB to normalised pixels (1, 3 or 6, size, size) float on the device.
 
     settings: None for the embedded policy. on_device: resize OpenVLA's there.

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """OpenVLA's prompt, and the small word tokenizer of the embedded policy."""
+
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -83,9 +84,7 @@ def word_tokenizer(instructions: Iterable[str]) -> Tokenizer:
     tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in (BOS, EOS, PREFIX, SUFFIX)])
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", special_tokens=[(BOS, vocabulary[BOS])]
-    )
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, vocabulary[BOS])])
     return tokenizer
 
 

@@ -4,6 +4,7 @@
 The vision tower, the projector, embeddings, norms and the output layer stay as they are: they are a seventh of OpenVLA, and
 none of them is read once a token. torchao is imported only when quantisation is asked for.
 """
+
 from collections.abc import Callable
 from importlib.util import find_spec
 
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 from vla_sd_ros.policy.config import CheckpointError
 
 NONE = "none"
-GROUP = 128     # weights that share a scale and an offset in int4; of a smaller matrix all of a row
-BYTES = {"int8": 1.0, "fp8": 1.0, "int4": 0.5 + 4 / GROUP}     # a weight, with what int4 keeps beside them
+GROUP = 128  # weights that share a scale and an offset in int4; of a smaller matrix all of a row
+BYTES = {"int8": 1.0, "fp8": 1.0, "int4": 0.5 + 4 / GROUP}  # a weight, with what int4 keeps beside them
 KINDS = (NONE, *BYTES)
 
 
@@ -26,8 +27,9 @@ def check(kind: str, device: torch.device, dtype: torch.dtype) -> None:
         raise CheckpointError(f"quantization {kind} needs torchao: pip install 'vla_sd_ros[quantization]'")
     if kind == "int4":
         if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
-            raise CheckpointError(f"quantization int4 needs a CUDA device of compute capability 8.0 or newer, not {device}: "
-                                  "use int8")
+            raise CheckpointError(
+                f"quantization int4 needs a CUDA device of compute capability 8.0 or newer, not {device}: use int8"
+            )
         if dtype != torch.bfloat16:
             raise CheckpointError("quantization int4 computes in bfloat16 only: set dtype to bfloat16, or use int8")
 
@@ -42,7 +44,8 @@ def quantiser(kind: str) -> Callable[[Tensor], Tensor] | None:
         "int8": lambda width: Int8WeightOnlyConfig(),
         "fp8": lambda width: Float8WeightOnlyConfig(),
         "int4": lambda width: Int4WeightOnlyConfig(
-            group_size=GROUP, int4_packing_format="tile_packed_to_4d", set_inductor_config=False),
+            group_size=GROUP, int4_packing_format="tile_packed_to_4d", set_inductor_config=False
+        ),
     }
 
     def quantise(weight: Tensor) -> Tensor:

@@ -4,6 +4,7 @@
 random-7b is the published model's size, to measure latency where no checkpoint is at hand; random-tiny-openvla has the
 same structure in miniature and runs anywhere.
 """
+
 import numpy as np
 import torch
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
@@ -19,8 +20,7 @@ from vla_sd_ros.policy.weights import check_memory, fill
 
 TINY = openvla_config(
     FusedVisionConfig(
-        image_size=56,
-        featurizer=TowerConfig(64, 3, 2, 128, prefix=5, layer_scale=True), fused_featurizer=TowerConfig(48, 4, 2, 80),
+        image_size=56, featurizer=TowerConfig(64, 3, 2, 128, prefix=5, layer_scale=True), fused_featurizer=TowerConfig(48, 4, 2, 80)
     ),
     TextConfig(vocab_size=32064, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2),
 )
@@ -28,8 +28,12 @@ RANDOM = {"random-7b": openvla_config(), "random-tiny-openvla": TINY}
 
 
 def random_openvla(
-    name: str, device: torch.device, dtype: torch.dtype, images: ImageSettings | None = None,
-    kind: str = quantization.NONE, seed: int = 0,
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    images: ImageSettings | None = None,
+    kind: str = quantization.NONE,
+    seed: int = 0,
 ) -> Vla:
     """The policy of a name in RANDOM. Raises CheckpointError when the device has too little memory."""
     model = random_model(RANDOM[name], device, dtype, kind, seed)

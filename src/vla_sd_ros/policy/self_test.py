@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a loaded policy can be what was trained: three actions, of a black and a white image, before an arm moves."""
+
 import time
 
 import numpy as np
@@ -55,8 +56,10 @@ def _weights(vla: Vla) -> tuple[int, int]:
     """Numbers and bytes of all weights."""
     llama, (vision, vision_bytes), (language, language_bytes) = vla.model.language_model, *vla.sizes()
     ends = [llama.model.embed_tokens.weight, llama.model.norm.weight, llama.lm_head.weight]  # holds vla.lm_head
-    return (vision + language - vla.lm_head.numel() + sum(end.numel() for end in ends),
-            vision_bytes + language_bytes - stored_bytes(vla.lm_head) + sum(map(stored_bytes, ends)))
+    return (
+        vision + language - vla.lm_head.numel() + sum(end.numel() for end in ends),
+        vision_bytes + language_bytes - stored_bytes(vla.lm_head) + sum(map(stored_bytes, ends)),
+    )
 
 
 def _in_use(vla: Vla) -> str:

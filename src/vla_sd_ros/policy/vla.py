@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verifier: observe an image and an instruction, then run passes of the language model over them.
 
-    prompt = vla.observe(image, instruction)     # vision tower
-    out = vla.prefill(prompt, draft)             # projector and first pass, over the prompt and a draft of what follows
-    out = vla.extend(draft)                      # one more pass, over a draft of what follows the committed tokens
-    vla.keep(path)                               # commit the nodes of a path of the latest draft, drop the others
+prompt = vla.observe(image, instruction)     # vision tower
+out = vla.prefill(prompt, draft)             # projector and first pass, over the prompt and a draft of what follows
+out = vla.extend(draft)                      # one more pass, over a draft of what follows the committed tokens
+vla.keep(path)                               # commit the nodes of a path of the latest draft, drop the others
 """
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -30,7 +31,7 @@ from vla_sd_ros.policy.quantization import NONE, stored_bytes
 
 MAX_DRAFT_NODES = 256
 ACTION_TOKENS = 7
-STEP = 64   # a captured pass attends to a multiple of this many slots of the cache, so that few graphs are needed
+STEP = 64  # a captured pass attends to a multiple of this many slots of the cache, so that few graphs are needed
 
 
 def padded(slots: int) -> int:
@@ -102,10 +103,20 @@ class Vla:
     says of its images, by data set.
     """
 
-    def __init__(self, model: VlaModel, tokenizer: Tokenizer, statistics: dict[str, ActionStatistics], unnorm_key: str,
-                 device: str | torch.device, name: str, draft_head: DraftHead | None = None, images: ImageSettings | None = None,
-                 quantization: str = NONE, largest_step: tuple[float, float] | None = None,
-                 image_table: Mapping[str, ImageSettings] = MappingProxyType({})):
+    def __init__(
+        self,
+        model: VlaModel,
+        tokenizer: Tokenizer,
+        statistics: dict[str, ActionStatistics],
+        unnorm_key: str,
+        device: str | torch.device,
+        name: str,
+        draft_head: DraftHead | None = None,
+        images: ImageSettings | None = None,
+        quantization: str = NONE,
+        largest_step: tuple[float, float] | None = None,
+        image_table: Mapping[str, ImageSettings] = MappingProxyType({}),
+    ):
         self.config = model.config
         self.quantization = quantization
         self.name = name
@@ -126,7 +137,9 @@ class Vla:
         self._dtype = self.lm_head.dtype
         self._decoder = engine.Decoder(
             tuple(getattr(layer, "joined", None) or engine.join(layer) for layer in llama.model.layers),
-            llama.model.norm.weight, llama.config.num_attention_heads, llama.config.rms_norm_eps,
+            llama.model.norm.weight,
+            llama.config.num_attention_heads,
+            llama.config.rms_norm_eps,
         )
         self._captured = self.device.type == "cuda"
         self._run = Graphs(self.device) if self._captured else eager
@@ -221,9 +234,17 @@ class Vla:
             return projected()[i]
 
         return [
-            Prompt(self.config.vision.tokens, pooled[i], cells[i : i + 1],
-                   torch.cat((before, after)).mean(0, keepdim=True), before, after, partial(projection, i))
-            for i, (before, after) in enumerate(texts)]
+            Prompt(
+                self.config.vision.tokens,
+                pooled[i],
+                cells[i : i + 1],
+                torch.cat((before, after)).mean(0, keepdim=True),
+                before,
+                after,
+                partial(projection, i),
+            )
+            for i, (before, after) in enumerate(texts)
+        ]
 
     def _look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Cells (B, cells, width) and pooled features (B, width) of pixels."""
@@ -293,7 +314,7 @@ class Vla:
         Returns logits, of the last of the fresh inputs and of the draft's nodes, and hidden states (n, hidden) of all.
         """
         start, first = self._length, max(fresh - 1, 0)
-        if self._captured:      # one graph for all places in the cache, which are inputs of it
+        if self._captured:  # one graph for all places in the cache, which are inputs of it
             slots, positions, mask = self._places(start, fresh, draft, padded(start + len(x)))
             logits, hidden = self.run_rows(self._cache, [0], x[None], slots[None], positions[None], mask[None])
             return logits[0, first:], hidden[0]
@@ -306,7 +327,7 @@ class Vla:
         self, cache: engine.KvCache, rows: list[int], x: Tensor, slots: Tensor, positions: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Logits (B, n, 256) and hidden states (B, n, hidden) of engine.forward_rows(), captured where that is possible."""
-        first = rows == list(range(len(rows)))      # a slice of the cache; other rows are copied out of it
+        first = rows == list(range(len(rows)))  # a slice of the cache; other rows are copied out of it
         chosen = () if first else (torch.tensor(rows, device=self.device),)
 
         def work(x: Tensor, slots: Tensor, positions: Tensor, mask: Tensor, *chosen: Tensor) -> tuple[Tensor, Tensor]:

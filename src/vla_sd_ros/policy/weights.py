@@ -4,6 +4,7 @@
 A model of 15 GB must not need 15 GB twice, nor 15 GB of the host for a GPU. The model is built without memory (on torch's
 meta device); each tensor is mapped from its file, copied once, straight to its device and type, and unmapped.
 """
+
 import json
 import pickle
 import re
@@ -24,11 +25,11 @@ from vla_sd_ros.policy.model import VlaModel
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-SAFE = TorchVersion("2.6")      # the first whose weights_only holds what it says
-OVERHEAD = 1.07         # KV cache and activations on top of the weights
-GPU_SIZES = (8, 12, 16, 24, 32, 40, 48, 80)     # GB
-SAMPLE = 512            # numbers of each tensor that tell one set of weights from another
-DRIVER = 1e9            # bytes of a GPU that its driver and the libraries take
+SAFE = TorchVersion("2.6")  # the first whose weights_only holds what it says
+OVERHEAD = 1.07  # KV cache and activations on top of the weights
+GPU_SIZES = (8, 12, 16, 24, 32, 40, 48, 80)  # GB
+SAMPLE = 512  # numbers of each tensor that tell one set of weights from another
+DRIVER = 1e9  # bytes of a GPU that its driver and the libraries take
 LAYER = re.compile(r"language_model\.model\.layers\.(\d+)\.")
 
 
@@ -56,8 +57,7 @@ class Stored:
 
 
 def read(
-    directory: Path, config: VlaConfig, device: torch.device, dtype: torch.dtype | None = None,
-    kind: str = quantization.NONE,
+    directory: Path, config: VlaConfig, device: torch.device, dtype: torch.dtype | None = None, kind: str = quantization.NONE
 ) -> VlaModel:
     """The model of a checkpoint directory on a device, its weights as stored or in `dtype`, or quantised.
 
@@ -153,7 +153,7 @@ def check_memory(model: VlaModel, device: torch.device, dtype: torch.dtype, kind
     ways = {"bfloat16": needed_memory(model, torch.bfloat16)}
     ways |= {f"bfloat16 with quantization {k}": needed_memory(model, torch.bfloat16, k) for k in quantization.BYTES}
     if device.type == "cpu":
-        del ways["bfloat16 with quantization int4"]     # torchao has it for GPUs alone
+        del ways["bfloat16 with quantization int4"]  # torchao has it for GPUs alone
     advice = [f"here in {way} ({size / 1e9:.1f} GB)" for way, size in ways.items() if size <= min(available, 0.999 * needed)]
     half, small = ways["bfloat16"], needed_memory(model, torch.bfloat16, "int4")
     for size, way in ((half, "bfloat16"), (small, "bfloat16 with quantization int4")):

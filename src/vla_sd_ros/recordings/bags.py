@@ -3,6 +3,7 @@
 
 Needs the camera's topic and `command` (EndEffectorCommand) or `decode` (DecodeStep), told by their types, in any namespace.
 """
+
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -80,8 +81,12 @@ class Bag:
             period = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
             yield Episode(
                 Lazily(self._pictures, topic, goal.begin, goal.end, [int(stamp) for stamp in stamps]),
-                np.array([action for _, action in sequence]), self._instruction(goal), name, times,
-                period if period > 0.0 else None, goal.success,
+                np.array([action for _, action in sequence]),
+                self._instruction(goal),
+                name,
+                times,
+                period if period > 0.0 else None,
+                goal.success,
             )
 
     def _camera(self, reader) -> str:
@@ -91,13 +96,14 @@ class Bag:
         if not topics:
             raise Damaged("is a bag without a camera's topic: record that too")
         if topic not in topics:
-            raise RecordingError(f"the bag {self._place} has the image topics {', '.join(sorted(topics))}: name the one that the "
-                                 "policy saw with --image-topic")
+            raise RecordingError(
+                f"the bag {self._place} has the image topics {', '.join(sorted(topics))}: name the one that the "
+                "policy saw with --image-topic"
+            )
         return topic
 
     def _instruction(self, goal: Goal) -> str:
-        return (self._options.instruction or goal.sentence
-                or _of_the_run(self._place.parent) or goal.scene)
+        return self._options.instruction or goal.sentence or _of_the_run(self._place.parent) or goal.scene
 
     def _pictures(self, topic: str, begin: int, end: int, stamps: list[int]) -> Iterator[np.ndarray | None]:
         """The images with these stamps [ns]; Damaged where not one of them can be told."""
@@ -113,12 +119,21 @@ class Bag:
                     images[stamp] = image
         pictures = [None if stamp in alike else images.get(stamp) for stamp in stamps]
         if all(picture is None for picture in pictures):
-            stamped = (f"the images of {topic} all have the stamp 0" if not wanted else
-                       f"several images of {topic} have one stamp" if alike else
-                       f"no image of {topic} has the stamp of a step")
-            raise Damaged(f"does not tell on which picture a step was decided, for {stamped}: " +
-                          ("name the policy's camera with --image-topic" if wanted and not alike else
-                           "let the camera's driver stamp each image, and record again"))
+            stamped = (
+                f"the images of {topic} all have the stamp 0"
+                if not wanted
+                else f"several images of {topic} have one stamp"
+                if alike
+                else f"no image of {topic} has the stamp of a step"
+            )
+            raise Damaged(
+                f"does not tell on which picture a step was decided, for {stamped}: "
+                + (
+                    "name the policy's camera with --image-topic"
+                    if wanted and not alike
+                    else "let the camera's driver stamp each image, and record again"
+                )
+            )
         yield from pictures
 
 
@@ -142,8 +157,11 @@ def _goals(reader) -> list[Goal]:
     goals: dict[bytes, Goal] = {}
     sentences: dict[bytes, str] = {}
     scene, latest = "", b""
-    watched = [c for c in reader.connections if c.msgtype in STEPS or _last(c.topic) in ("task_success", "task_instruction")
-               or c.msgtype == RUNNING]
+    watched = [
+        c
+        for c in reader.connections
+        if c.msgtype in STEPS or _last(c.topic) in ("task_success", "task_instruction") or c.msgtype == RUNNING
+    ]
     for connection, received, data in reader.messages(watched) if watched else ():
         message = reader.deserialize(data, connection.msgtype)
         if _last(connection.topic) == "task_instruction":

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arguments that every command has which reads recordings, and what is said of them before anything long runs."""
+
 import argparse
 from pathlib import Path
 
@@ -19,17 +20,29 @@ def add_arguments(parser: argparse.ArgumentParser, failed: bool = False) -> None
     parser.add_argument("--camera", default="", help="datasets: key of the policy's camera, where there are several")
     parser.add_argument("--action", default="action", help="datasets: key of the actions, end-effector deltas and gripper")
     parser.add_argument("--stride", type=inputs.count, default=1, help="datasets: frames in one step of the policy (20 Hz: 4)")
-    parser.add_argument("--rate", type=inputs.number(0.0, 1e4), default=0.0,
-                        help="RLDS: frames a second, which it does not tell [Hz]")
     parser.add_argument(
-        "--control-period", type=inputs.number(1e-4, 3600.0), default=CONTROL_PERIOD,
-        help="of the policy [s]; recordings of another rate are refused")
+        "--rate", type=inputs.number(0.0, 1e4), default=0.0, help="RLDS: frames a second, which it does not tell [Hz]"
+    )
     parser.add_argument(
-        "--action-scale", type=inputs.number(1e-9, 1e9), nargs=2, default=(1.0, 1.0), metavar=("METRES", "RADIANS"),
+        "--control-period",
+        type=inputs.number(1e-4, 3600.0),
+        default=CONTROL_PERIOD,
+        help="of the policy [s]; recordings of another rate are refused",
+    )
+    parser.add_argument(
+        "--action-scale",
+        type=inputs.number(1e-9, 1e9),
+        nargs=2,
+        default=(1.0, 1.0),
+        metavar=("METRES", "RADIANS"),
         help="datasets: in one unit of translation and rotation (robosuite: 0.05 0.5)",
     )
     parser.add_argument(
-        "--gripper", type=inputs.number(-1e9, 1e9), nargs=2, default=(0.0, 1.0), metavar=("CLOSED", "OPEN"),
+        "--gripper",
+        type=inputs.number(-1e9, 1e9),
+        nargs=2,
+        default=(0.0, 1.0),
+        metavar=("CLOSED", "OPEN"),
         help="datasets: values of the gripper (robosuite: 1 -1)",
     )
 
@@ -61,7 +74,13 @@ def options(arguments: argparse.Namespace):
     if closed == opened:
         raise RecordingError("--gripper needs two different values, closed and open")
     return Options(
-        include_failed=arguments.include_failed, instruction=arguments.instruction, image_topic=arguments.image_topic,
-        camera=arguments.camera, action=arguments.action, stride=arguments.stride, rate=arguments.rate,
-        action_scale=tuple(arguments.action_scale), gripper=(closed, opened),
+        include_failed=arguments.include_failed,
+        instruction=arguments.instruction,
+        image_topic=arguments.image_topic,
+        camera=arguments.camera,
+        action=arguments.action,
+        stride=arguments.stride,
+        rate=arguments.rate,
+        action_scale=tuple(arguments.action_scale),
+        gripper=(closed, opened),
     )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Demonstrations as `vla-sd collect` leaves them: one .npz file an episode (sim/demonstrations.py says what is in it)."""
+
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a recording is read as, and what has to be known to read it."""
+
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol

@@ -6,6 +6,7 @@
 
 One episode after the other, so that memory does not grow with their number. The folder is whole when meta/info.json is there.
 """
+
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -47,8 +48,10 @@ class Statistics:
         """As lerobot writes them."""
         mean = self.total / self.count
         spread = np.sqrt(np.maximum(self.squares / self.count - np.square(mean), 0.0))
-        told = {name: np.reshape(value, shape).tolist() for name, value in (
-            ("min", self.low), ("max", self.high), ("mean", mean), ("std", spread))}
+        told = {
+            name: np.reshape(value, shape).tolist()
+            for name, value in (("min", self.low), ("max", self.high), ("mean", mean), ("std", spread))
+        }
         return {**told, "count": [self.count]}
 
 
@@ -75,8 +78,10 @@ class Exporter:
             if image is None:
                 raise RecordingError(f"has no image of step {step}, and a LeRobot dataset has one for each")
             if self.shape and image.shape != self.shape:
-                raise RecordingError(f"has images of {image.shape[1]} x {image.shape[0]}, the others {self.shape[1]} x "
-                                     f"{self.shape[0]}: export them by themselves")
+                raise RecordingError(
+                    f"has images of {image.shape[1]} x {image.shape[0]}, the others {self.shape[1]} x "
+                    f"{self.shape[0]}: export them by themselves"
+                )
             self.shape = image.shape
             pictures.append((_png(image), image.reshape(-1, 3)[:: max(1, image.size // 30_000)] if step < SAMPLES else None))
         self._write(episode, [png for png, _ in pictures])
@@ -96,26 +101,52 @@ class Exporter:
         stats = {name: own.told((3, 1, 1) if name == CAMERA else (-1,)) for name, own in self.statistics.items()}
         (meta / "stats.json").write_text(json.dumps(stats, indent=4))
         info = {
-            "codebase_version": "v3.0", "robot_type": None, "total_episodes": len(self.episodes), "total_frames": self.frames,
-            "total_tasks": len(self.tasks), "chunks_size": CHUNK, "data_files_size_in_mb": int(FILE_SIZE / 1e6),
-            "video_files_size_in_mb": 200, "fps": int(self.fps) if self.fps == int(self.fps) else self.fps,
-            "splits": {"train": f"0:{len(self.episodes)}"}, "data_path": DATA_PATH, "video_path": None,
-            "features": self._features()}
+            "codebase_version": "v3.0",
+            "robot_type": None,
+            "total_episodes": len(self.episodes),
+            "total_frames": self.frames,
+            "total_tasks": len(self.tasks),
+            "chunks_size": CHUNK,
+            "data_files_size_in_mb": int(FILE_SIZE / 1e6),
+            "video_files_size_in_mb": 200,
+            "fps": int(self.fps) if self.fps == int(self.fps) else self.fps,
+            "splits": {"train": f"0:{len(self.episodes)}"},
+            "data_path": DATA_PATH,
+            "video_path": None,
+            "features": self._features(),
+        }
         (meta / "info.json").write_text(json.dumps(info, indent=4))
 
     def _features(self) -> dict:
-        numbers = {name: {"dtype": kind, "shape": [1], "names": None} for name, kind in (
-            ("timestamp", "float32"), ("frame_index", "int64"), ("episode_index", "int64"), ("index", "int64"),
-            ("task_index", "int64"), *((("next.success", "bool"),) if self.judged else ()))}
-        return {"action": {"dtype": "float32", "shape": [7], "names": list(AXES)},
-                CAMERA: {"dtype": "image", "shape": list(self.shape), "names": ["height", "width", "channels"]}, **numbers}
+        numbers = {
+            name: {"dtype": kind, "shape": [1], "names": None}
+            for name, kind in (
+                ("timestamp", "float32"),
+                ("frame_index", "int64"),
+                ("episode_index", "int64"),
+                ("index", "int64"),
+                ("task_index", "int64"),
+                *((("next.success", "bool"),) if self.judged else ()),
+            )
+        }
+        return {
+            "action": {"dtype": "float32", "shape": [7], "names": list(AXES)},
+            CAMERA: {"dtype": "image", "shape": list(self.shape), "names": ["height", "width", "channels"]},
+            **numbers,
+        }
 
     def _tasks(self, pa: Any) -> Any:
         """As pandas writes a table whose index are the sentences."""
         table = pa.table({"task_index": pa.array(range(len(self.tasks)), pa.int64()), "task": list(self.tasks)})
-        index = {"index_columns": ["task"], "column_indexes": [], "pandas_version": "2.0.0", "columns": [
-            {"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64", "metadata": None},
-            {"name": "task", "field_name": "task", "pandas_type": "unicode", "numpy_type": "object", "metadata": None}]}
+        index = {
+            "index_columns": ["task"],
+            "column_indexes": [],
+            "pandas_version": "2.0.0",
+            "columns": [
+                {"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64", "metadata": None},
+                {"name": "task", "field_name": "task", "pandas_type": "unicode", "numpy_type": "object", "metadata": None},
+            ],
+        }
         return table.replace_schema_metadata({"pandas": json.dumps(index)})
 
     def _write(self, episode: Episode, pictures: list[bytes]) -> None:
@@ -125,11 +156,15 @@ class Exporter:
         task = self.tasks.setdefault(episode.instruction, len(self.tasks))
         rows = {
             "action": pa.FixedSizeListArray.from_arrays(pa.array(episode.actions.astype(np.float32).ravel()), 7),
-            CAMERA: pa.array([{"bytes": png, "path": None} for png in pictures],
-                             pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            CAMERA: pa.array(
+                [{"bytes": png, "path": None} for png in pictures], pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+            ),
             "timestamp": pa.array((np.arange(count) / self.fps).astype(np.float32)),
-            "frame_index": pa.array(np.arange(count)), "episode_index": pa.array(np.full(count, number)),
-            "index": pa.array(np.arange(count) + self.frames), "task_index": pa.array(np.full(count, task))}
+            "frame_index": pa.array(np.arange(count)),
+            "episode_index": pa.array(np.full(count, number)),
+            "index": pa.array(np.arange(count) + self.frames),
+            "task_index": pa.array(np.full(count, task)),
+        }
         if self.judged:
             rows["next.success"] = pa.array((np.arange(count) == count - 1) & bool(episode.success))
         table = pa.table(rows)
@@ -137,10 +172,19 @@ class Exporter:
             self._next_file(table.schema)
         self._writer.write_table(table)
         self._size += sum(map(len, pictures))
-        self.episodes.append({
-            "episode_index": number, "tasks": [episode.instruction], "length": count, "data/chunk_index": self._file // CHUNK,
-            "data/file_index": self._file % CHUNK, "dataset_from_index": self.frames, "dataset_to_index": self.frames + count,
-            "meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0})
+        self.episodes.append(
+            {
+                "episode_index": number,
+                "tasks": [episode.instruction],
+                "length": count,
+                "data/chunk_index": self._file // CHUNK,
+                "data/file_index": self._file % CHUNK,
+                "dataset_from_index": self.frames,
+                "dataset_to_index": self.frames + count,
+                "meta/episodes/chunk_index": 0,
+                "meta/episodes/file_index": 0,
+            }
+        )
         self.frames += count
 
     def _next_file(self, schema: Any) -> None:
@@ -154,11 +198,15 @@ class Exporter:
 
     def _count(self, episode: Episode, samples: list[np.ndarray]) -> None:
         row, count = self.episodes[-1], len(episode.actions)
-        for name, values in (("action", episode.actions), (CAMERA, np.concatenate(samples) / 255.0),
-                             ("timestamp", np.arange(count)[:, None] / self.fps), ("frame_index", np.arange(count)[:, None]),
-                             ("episode_index", np.full((count, 1), row["episode_index"])),
-                             ("index", np.arange(count)[:, None] + row["dataset_from_index"]),
-                             ("task_index", np.full((count, 1), self.tasks[episode.instruction]))):
+        for name, values in (
+            ("action", episode.actions),
+            (CAMERA, np.concatenate(samples) / 255.0),
+            ("timestamp", np.arange(count)[:, None] / self.fps),
+            ("frame_index", np.arange(count)[:, None]),
+            ("episode_index", np.full((count, 1), row["episode_index"])),
+            ("index", np.arange(count)[:, None] + row["dataset_from_index"]),
+            ("task_index", np.full((count, 1), self.tasks[episode.instruction])),
+        ):
             own = Statistics()
             own.add(values)
             row |= {f"stats/{name}/{key}": value for key, value in own.told((3, 1, 1) if name == CAMERA else (-1,)).items()}
@@ -166,7 +214,11 @@ class Exporter:
 
 
 def export(
-    episodes: Iterable[Episode], root: Path, fps: float, judged: bool, skip: Callable[[str, str], object],
+    episodes: Iterable[Episode],
+    root: Path,
+    fps: float,
+    judged: bool,
+    skip: Callable[[str, str], object],
     stepped: Callable[[], object] = lambda: None,
 ) -> Exporter:
     """Write these episodes as a dataset. skip: told of those that cannot be, and why. RecordingError where none can."""

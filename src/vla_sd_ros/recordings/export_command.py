@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd export`: recordings of any kind as one LeRobot dataset (v3.0), in metres, radians and opening."""
+
 import argparse
 import sys
 
@@ -11,8 +12,13 @@ SAME_RATE = 0.1  # share by which the periods of episodes may differ: cameras ar
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `vla-sd export`, and those that say how recordings are read."""
-    parser.add_argument("--source", type=inputs.path, nargs="+", required=True,
-                        help="folders with demonstrations of vla-sd collect, bags, LeRobot or RLDS datasets; searched below")
+    parser.add_argument(
+        "--source",
+        type=inputs.path,
+        nargs="+",
+        required=True,
+        help="folders with demonstrations of vla-sd collect, bags, LeRobot or RLDS datasets; searched below",
+    )
     parser.add_argument("--output", type=inputs.path, required=True, help="folder of the dataset; must not exist yet")
     recordings_command.add_arguments(parser)
 
@@ -31,12 +37,16 @@ def run(arguments: argparse.Namespace) -> int:
     if not periods:
         raise inputs.BadInput("the recordings do not tell their rate, which a dataset must: give --rate")
     if periods[-1] > periods[0] * (1.0 + SAME_RATE):
-        raise inputs.BadInput(f"the recordings have steps of {periods[0]:g} s to {periods[-1]:g} s, but a dataset has one rate: "
-                              "export them by themselves")
+        raise inputs.BadInput(
+            f"the recordings have steps of {periods[0]:g} s to {periods[-1]:g} s, but a dataset has one rate: "
+            "export them by themselves"
+        )
     judged = all(episode.success is not None for episode in recordings)
     with tqdm(total=inventory.episodes, unit="episode", desc="writing", file=sys.stderr) as bar:
         made = export(recordings, arguments.output, round(1.0 / periods[0], 3), judged, recordings.skip, bar.update)
     recordings_command.tell_skipped(recordings)
-    print(f"{made.frames} steps of {len(made.episodes)} episodes with {len(made.tasks)} sentences; the dataset is in "
-          f"{arguments.output}")
+    print(
+        f"{made.frames} steps of {len(made.episodes)} episodes with {len(made.tasks)} sentences; the dataset is in "
+        f"{arguments.output}"
+    )
     return 0

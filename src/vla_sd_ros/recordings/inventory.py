@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What recordings hold, before anything long begins: episodes, sentences, rate, units beside the checkpoint's."""
+
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ class Inventory:
                 mend = f"--stride {round(period / own)}, or " if round(period / own) > 1 else ""
                 raise RecordingError(
                     f"{count} of {self.episodes} episodes have a step each {own:g} s, but the policy decides each {period:g} s, "
-                    f"so their deltas are of another length: give {mend}--control-period {own:g} if it was trained at that rate")
+                    f"so their deltas are of another length: give {mend}--control-period {own:g} if it was trained at that rate"
+                )
 
     def table(self, key: str, q01: np.ndarray, q99: np.ndarray) -> str:
         """Quantiles of the recordings' actions beside the statistics `key` of a checkpoint, q01 and q99 (7,), as text."""
@@ -72,12 +74,16 @@ class Inventory:
         """What a reader of the table should not miss, of the spans (7,) between the quantiles."""
         for axis, span, known in zip(units.AXES[:6], own, spans):
             if known > MOVING and not 1.0 / ALIKE < span / known < ALIKE:
-                yield (f"{axis}: the recordings' steps are {span / known:.2g} times those of the checkpoint's statistics: see "
-                       "whether units, axes and rate are its own")
+                yield (
+                    f"{axis}: the recordings' steps are {span / known:.2g} times those of the checkpoint's statistics: see "
+                    "whether units, axes and rate are its own"
+                )
 
     def _rate(self) -> str:
-        told = [f"{count} episodes with a step each {period:g} s" if period else f"{count} that do not tell their rate (--rate)"
-                for period, count in self.periods.items()]
+        told = [
+            f"{count} episodes with a step each {period:g} s" if period else f"{count} that do not tell their rate (--rate)"
+            for period, count in self.periods.items()
+        ]
         return ", ".join(told)
 
 

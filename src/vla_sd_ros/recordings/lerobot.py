@@ -9,6 +9,7 @@
 
 Rows may lie in any order and any file: an episode is what has its episode_index, in the order of frame_index.
 """
+
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -94,7 +95,9 @@ class LeRobotDataset:
             Lazily(_pictures, self._root, self._camera, frames) if self._stored else self._video_pictures(number, frames),
             physical(_actions(table[action].to_pylist(), order), self._options),
             self._options.instruction or self._task(number, table["task_index"][int(order[0])].as_py()),
-            self._name(number), frames.times, stride / self._fps,
+            self._name(number),
+            frames.times,
+            stride / self._fps,
             any(table["next.success"].to_pylist()) if "next.success" in table.column_names else None,
         )
 
@@ -110,19 +113,25 @@ class LeRobotDataset:
         cameras = [name for name, feature in self._features.items() if feature["dtype"] in ("image", "video")]
         camera = self._options.camera or (cameras[0] if len(cameras) == 1 else "")
         if camera not in cameras:
-            raise RecordingError(f"the LeRobot dataset {self._root} has the cameras {', '.join(cameras) or '(none)'}: name "
-                                 "the one that the policy is used to with --camera")
+            raise RecordingError(
+                f"the LeRobot dataset {self._root} has the cameras {', '.join(cameras) or '(none)'}: name "
+                "the one that the policy is used to with --camera"
+            )
         return camera
 
     def _check_action(self) -> None:
         key = self._options.action
         if key not in self._features:
-            raise RecordingError(f"the LeRobot dataset {self._root} has no {key!r}: name its actions with --action; it has "
-                                 f"{', '.join(sorted(self._features))}")
+            raise RecordingError(
+                f"the LeRobot dataset {self._root} has no {key!r}: name its actions with --action; it has "
+                f"{', '.join(sorted(self._features))}"
+            )
         names, shape = self._features[key].get("names"), tuple(self._features[key]["shape"])
         if shape != (7,) or joint_names(names):
-            raise RecordingError(f"the LeRobot dataset {self._root} has actions {key!r} of shape {shape} ({names}): "
-                                 f"{NO_DELTAS}, joint positions cannot be used: name another key with --action")
+            raise RecordingError(
+                f"the LeRobot dataset {self._root} has actions {key!r} of shape {shape} ({names}): "
+                f"{NO_DELTAS}, joint positions cannot be used: name another key with --action"
+            )
 
     def _find_episodes(self) -> dict[int, Parts]:
         """Where the frames of each episode are."""
@@ -235,8 +244,9 @@ def _in_order(table, fps: float) -> tuple[np.ndarray, np.ndarray]:
     if (steps != 1.0).any():
         at = int(np.argmax(steps != 1.0))
         before, after = numbers[order][at : at + 2]
-        raise Damaged(f"has frame {before:g} twice" if before == after else
-                      f"lacks what is between frames {before:g} and {after:g}: {AGAIN}")
+        raise Damaged(
+            f"has frame {before:g} twice" if before == after else f"lacks what is between frames {before:g} and {after:g}: {AGAIN}"
+        )
     times = stamps[order]
     return order, times if np.isfinite(times).all() and (np.diff(times) > 0.0).all() else numbers[order] / fps
 
@@ -267,8 +277,10 @@ def video_frames(path: Path, times: np.ndarray, tolerance: float) -> Iterator[np
             for time in times:
                 frame = next((frame for frame in frames if frame.time >= time - tolerance), None)
                 if frame is None or frame.time > time + tolerance:
-                    raise Damaged(f"has no picture at {time:.3f} s of {path}: the file is cut short, or the episode's "
-                                  "from_timestamp in meta/episodes is wrong")
+                    raise Damaged(
+                        f"has no picture at {time:.3f} s of {path}: the file is cut short, or the episode's "
+                        "from_timestamp in meta/episodes is wrong"
+                    )
                 yield frame.to_ndarray(format="rgb24")
     except (av.FFmpegError, IndexError, OSError) as error:
         raise Damaged(f"has a video {path} that cannot be decoded ({error}): {AGAIN}") from error

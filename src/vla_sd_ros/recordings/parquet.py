@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parquet files, of which a few columns and rows are wanted at a time."""
+
 from pathlib import Path
 
 import numpy as np

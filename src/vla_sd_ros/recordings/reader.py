@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """All recordings below some folders, whatever their kind. What cannot be used is named, skipped and counted."""
+
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace

@@ -7,6 +7,7 @@
 
 TFDS's descriptions of actions are copied from templates and say nothing; units.py looks at the numbers.
 """
+
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -94,8 +95,13 @@ class RldsDataset:
         actions = physical(actions, self._options)
         rewarded = np.any(np.asarray(values.get(STEPS + "reward", np.zeros(1))) > 0.0)
         return Episode(
-            Lazily(map, _picture, pictures[::stride]), actions, self._options.instruction or said[0].decode(errors="replace"),
-            name, period * np.arange(len(actions)) if period else None, period, True if rewarded else None,
+            Lazily(map, _picture, pictures[::stride]),
+            actions,
+            self._options.instruction or said[0].decode(errors="replace"),
+            name,
+            period * np.arange(len(actions)) if period else None,
+            period,
+            True if rewarded else None,
         )
 
     def _find_action(self, declared: dict[str, dict]) -> str:
@@ -104,20 +110,25 @@ class RldsDataset:
         if shapes.get(name) != (7,):
             fitting = ", ".join(key.removeprefix(STEPS) for key in shapes if shapes[key] == (7,)) or "(none)"
             there = f"of shape {shapes[name]}" if name in shapes else "not there"
-            raise RecordingError(f"the RLDS dataset {self._folder}: its actions {self._options.action!r} are {there}, and "
-                                 f"{NO_DELTAS}: name them with --action; of shape (7,) are {fitting}")
+            raise RecordingError(
+                f"the RLDS dataset {self._folder}: its actions {self._options.action!r} are {there}, and "
+                f"{NO_DELTAS}: name them with --action; of shape (7,) are {fitting}"
+            )
         encoding = declared[name]["tensor"].get("encoding", "none").lower()
         if encoding != "none":
-            raise RecordingError(f"the RLDS dataset {self._folder} has packed its actions ({encoding}): write it again without an "
-                                 "encoding")
+            raise RecordingError(
+                f"the RLDS dataset {self._folder} has packed its actions ({encoding}): write it again without an encoding"
+            )
         return name
 
     def _one_camera(self, cameras: list[str]) -> str:
         short = {name.rsplit("/", 1)[-1]: name for name in cameras}
         camera = self._options.camera or (next(iter(short)) if len(short) == 1 else "")
         if camera not in short:
-            raise RecordingError(f"the RLDS dataset {self._folder} has the cameras {', '.join(sorted(short)) or '(none)'}: name "
-                                 "the one that the policy is used to with --camera")
+            raise RecordingError(
+                f"the RLDS dataset {self._folder} has the cameras {', '.join(sorted(short)) or '(none)'}: name "
+                "the one that the policy is used to with --camera"
+            )
         return short[camera]
 
 

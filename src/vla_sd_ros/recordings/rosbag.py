@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags, MCAP and sqlite, opened in whatever state they were left: without metadata, without definitions, cut short."""
+
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -64,8 +65,10 @@ def opened(bag: Path) -> Iterator:
         except RecordingError:
             raise
         except Exception as error:  # damaged bytes make rosbags, sqlite and the decompressors raise whatever they come upon
-            raise Damaged(f"is a bag that cannot be read ({_said(error)}): copy it again from where it was recorded, or let "
-                          "`mcap recover` or `ros2 bag reindex` mend the original") from error
+            raise Damaged(
+                f"is a bag that cannot be read ({_said(error)}): copy it again from where it was recorded, or let "
+                "`mcap recover` or `ros2 bag reindex` mend the original"
+            ) from error
 
 
 def _first_that_opens(bag: Path, stack: ExitStack, any_reader):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """TFRecord files without TensorFlow: the framing and its checksums, and tf.train.Example by protobuf."""
+
 import struct
 from collections.abc import Iterator
 from functools import cache

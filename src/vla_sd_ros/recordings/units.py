@@ -3,6 +3,7 @@
 
 No dataset is believed: what its description calls a delta in metres can be joint positions, or a joystick's -1 to 1.
 """
+
 import re
 from collections.abc import Iterable
 
@@ -19,7 +20,8 @@ RESTING = 0.2  # m, rad: a median so far from zero is a place, for nobody moves 
 TOO_FAR = "cannot be metres and radians: give --action-scale (robosuite's units: 0.05 0.5)"
 NO_DELTAS = "end-effector deltas x, y, z, roll, pitch, yaw and gripper are needed"
 _JOINT = re.compile(
-    r"joint|waist|shoulder|elbow|wrist|forearm|upper_?arm|servo|(^|[^a-z])(j|q|axis|link)_?\d|_(pan|lift|flex)\b", re.IGNORECASE)
+    r"joint|waist|shoulder|elbow|wrist|forearm|upper_?arm|servo|(^|[^a-z])(j|q|axis|link)_?\d|_(pan|lift|flex)\b", re.IGNORECASE
+)
 
 
 def joint_names(names: object) -> str:
@@ -39,9 +41,7 @@ def physical(actions: np.ndarray, options: Options) -> np.ndarray:
     """Actions (T, 7) of a dataset in metres, radians and opening; the deltas of `stride` frames as one."""
     metres, radians = options.action_scale
     closed, opened = options.gripper
-    scaled = np.column_stack([
-        actions[:, :3] * metres, actions[:, 3:6] * radians, (actions[:, 6] - closed) / (opened - closed)
-    ])
+    scaled = np.column_stack([actions[:, :3] * metres, actions[:, 3:6] * radians, (actions[:, 6] - closed) / (opened - closed)])
     return np.stack([composed(scaled[i : i + options.stride]) for i in range(0, len(scaled), options.stride)])
 
 
@@ -82,8 +82,10 @@ def whole_objection(actions: np.ndarray) -> str:
     resting = np.median(actions[:, :6], axis=0)
     if (np.abs(resting) > RESTING).any():
         axis = int(np.abs(resting).argmax())
-        return (f"rest at {resting[axis]:.2f} in {AXES[axis]}: they are positions, of joints or of the end effector, and "
-                f"{NO_DELTAS} (--action)")
+        return (
+            f"rest at {resting[axis]:.2f} in {AXES[axis]}: they are positions, of joints or of the end effector, and "
+            f"{NO_DELTAS} (--action)"
+        )
     low, high = np.quantile(actions, (0.01, 0.99), axis=0)
     largest = np.maximum(-low, high)[:6]
     if (largest > LARGEST).any():

@@ -3,6 +3,7 @@
 
 Written with rosbags, so that a machine without the rosbag2 packages can record; `ros2 bag` and Foxglove open the result.
 """
+
 import io
 import os
 from collections.abc import Iterator
@@ -57,9 +58,15 @@ EPISODE_TOPICS = (
 def _qos(latched: bool) -> Qos:
     unlimited = QosTime(0x7FFFFFFF, 0xFFFFFFFF)
     return Qos(
-        QosHistory.KEEP_LAST, 1 if latched else 10, QosReliability.RELIABLE,
+        QosHistory.KEEP_LAST,
+        1 if latched else 10,
+        QosReliability.RELIABLE,
         QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
-        unlimited, unlimited, QosLiveliness.AUTOMATIC, unlimited, False,
+        unlimited,
+        unlimited,
+        QosLiveliness.AUTOMATIC,
+        unlimited,
+        False,
     )
 
 
@@ -83,7 +90,7 @@ class EpisodeWriter:
     def __init__(self, folder: Path, topics: dict[str, Topic]):
         self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
-        storage: Any = self._writer.storage     # its file is replaced below, which its type does not foresee
+        storage: Any = self._writer.storage  # its file is replaced below, which its type does not foresee
         storage.bio.close()
         storage.bio = self._file = _Claimed(io.FileIO(storage.path, "r+"))
         self._file.seek(0, os.SEEK_END)
@@ -98,9 +105,7 @@ class EpisodeWriter:
             raise
         store = typestore()
         self._connections = {
-            name: self._writer.add_connection(
-                name, topic.type, typestore=store, offered_qos_profiles=[_qos(topic.latched)]
-            )
+            name: self._writer.add_connection(name, topic.type, typestore=store, offered_qos_profiles=[_qos(topic.latched)])
             for name, topic in topics.items()
         }
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd report RUN`: make video, figure and summary of a recorded run again."""
+
 import argparse
 import sys
 

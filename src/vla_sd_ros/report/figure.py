@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The episode as one figure: path of the end effector, latency of each step by stage, gripper."""
+
 import warnings
 from pathlib import Path
 
@@ -21,8 +22,7 @@ def write_figure(episode: RecordedEpisode, title: str, path: Path) -> None:
     figure = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(figure)
     # Nobody means TeX by a dollar sign in an instruction.
-    figure.suptitle(title, parse_math=False, wrap=True,
-                    fontproperties=FontProperties(fname=fonts.path_for(title), size="large"))
+    figure.suptitle(title, parse_math=False, wrap=True, fontproperties=FontProperties(fname=fonts.path_for(title), size="large"))
     grid = figure.add_gridspec(3, 3, height_ratios=(2, 1.4, 1))
     start, end = _window(episode)
     commanded, measured = _cut(episode.commanded, start, end), _cut(episode.measured, start, end)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A font that has the characters of an instruction, in whatever script it was written."""
+
 from functools import cache
 
 from matplotlib import font_manager
@@ -17,8 +18,10 @@ def objection(text: str) -> str:
     if not lacking:
         return ""
     shown = "".join(sorted(lacking)[:10]) + " ..." * (len(lacking) > 10)
-    return (f"the instruction in video.mp4 and report.png: no font of this machine has {shown}, which stand there as boxes; "
-            "install one that does (apt-get install fonts-noto-cjk fonts-noto-core) and make the report again")
+    return (
+        f"the instruction in video.mp4 and report.png: no font of this machine has {shown}, which stand there as boxes; "
+        "install one that does (apt-get install fonts-noto-cjk fonts-noto-core) and make the report again"
+    )
 
 
 def _characters(text: str) -> frozenset[str]:

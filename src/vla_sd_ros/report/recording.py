@@ -4,6 +4,7 @@
 A bag begins a moment before its goal, because the first step was decided on an image from then, and with the newest of what is
 said rarely. After the goal it waits for a verdict, and holds nothing but that.
 """
+
 import json
 from collections import deque
 from collections.abc import Callable
@@ -19,8 +20,7 @@ from vla_sd_ros.runs import new_run_folder
 BEFORE = 1.5  # s of a bag before its goal; an image may be 1 s old
 TAIL = 1.2  # s after it: the arm comes to rest, one more /diagnostics
 VERDICT = "task_success"  # last part of its name
-NO_ROOM = ("there is no more room for the recording ({}); what was recorded until now can be read, and the next goal is tried "
-           "again")
+NO_ROOM = "there is no more room for the recording ({}); what was recorded until now can be read, and the next goal is tried again"
 GONE = "the folder {} is gone, and with it what was recorded of this goal; the next goal has a new one"
 
 
@@ -44,8 +44,9 @@ class GoalBags:
     goal whose bag is closed. tell: told what people should know, one sentence.
     """
 
-    def __init__(self, folder: Path, topics: dict[str, Topic], patience: float, done: Callable[[Path], object],
-                 tell: Callable[[str], object]):
+    def __init__(
+        self, folder: Path, topics: dict[str, Topic], patience: float, done: Callable[[Path], object], tell: Callable[[str], object]
+    ):
         self._folder, self._topics, self._patience, self._done, self._tell = folder, topics, patience, done, tell
         self._before: deque[tuple[float, str, int, bytes]] = deque()
         self._kept: dict[str, bytes] = {}  # the newest of each topic that is said rarely
@@ -134,17 +135,24 @@ class GoalBags:
             if writer is not None:
                 writer.close()
         except (WriterError, OSError) as error:
-            self._tell(f"the bag in {run.folder} cannot be completed ({getattr(error, 'strerror', None) or error})"
-                       if run.folder.is_dir() else GONE.format(run.folder))
+            self._tell(
+                f"the bag in {run.folder} cannot be completed ({getattr(error, 'strerror', None) or error})"
+                if run.folder.is_dir()
+                else GONE.format(run.folder)
+            )
             return True
         return False
 
     def _summarise(self, run: Run) -> None:
         """summary.json as far as it is known; vla-sd report adds to it."""
         outcome = {
-            "instruction": run.instruction, "success": run.success, "steps": run.steps,
+            "instruction": run.instruction,
+            "success": run.success,
+            "steps": run.steps,
             "elapsed": None if run.ended is None else round(run.ended - run.began, 3),
-            "started": datetime.now().astimezone().isoformat(timespec="seconds"), "recorded_by": "vla-sd record"}
+            "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "recorded_by": "vla-sd record",
+        }
         try:
             (run.folder / "summary.json").write_text(json.dumps(outcome, indent=2) + "\n")
         except OSError as error:

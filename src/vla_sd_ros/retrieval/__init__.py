@@ -3,18 +3,12 @@
 
 After HeiSD (arXiv 2603.17573): one vector for each step of each demonstration, one partition for each instruction.
 """
+
 import os
 from pathlib import Path
 
 from vla_sd_ros.inputs import expanded
-from vla_sd_ros.retrieval.database import (
-    DatabaseError,
-    DatabaseUnavailable,
-    Entries,
-    Neighbours,
-    Origin,
-    TrajectoryDatabase,
-)
+from vla_sd_ros.retrieval.database import DatabaseError, DatabaseUnavailable, Entries, Neighbours, Origin, TrajectoryDatabase
 
 __all__ = ["DatabaseError", "DatabaseUnavailable", "Entries", "Neighbours", "Origin", "TrajectoryDatabase", "open_database"]
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From episodes to a trajectory database: features of each image, the actions beside them."""
+
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -42,7 +43,8 @@ class Collected:
         """An episode with its actions (T, 7), and the features (d,) of the steps that have an image."""
         upcoming, number = following(actions), len(self._names)
         self._rows.setdefault(instruction, []).extend(
-            (unit(features, features.size), actions[step], upcoming[step], number, step) for step, features in seen)
+            (unit(features, features.size), actions[step], upcoming[step], number, step) for step, features in seen
+        )
         self._names.append(name)
 
     def database(self, origin: Origin) -> TrajectoryDatabase:

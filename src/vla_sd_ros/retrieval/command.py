@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd build-db`: make the trajectory database of a checkpoint from demonstrations; put it on a Qdrant server."""
+
 import argparse
 import os
 import sys
 
 from vla_sd_ros import inputs
-
 from vla_sd_ros.recordings import command as recordings_command
 
 
@@ -14,14 +14,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=inputs.path, required=True, help="directory of the database")
     parser.add_argument("--checkpoint", default=inputs.CHECKPOINT, help="of the policy that will ask: ./directory or shipped name")
     parser.add_argument(
-        "--source", type=inputs.path, nargs="+", default=[],
+        "--source",
+        type=inputs.path,
+        nargs="+",
+        default=[],
         help="folders with demonstrations of vla-sd collect, bags, LeRobot or RLDS datasets; searched below",
     )
     parser.add_argument("--device", default="cpu", help="where the policy runs: cpu, cuda")
     parser.add_argument("--unnorm-key", default="", help="of the checkpoint's statistics; any, where there are several")
     recordings_command.add_arguments(parser)
     parser.add_argument(
-        "--qdrant", default="", metavar="URL",
+        "--qdrant",
+        default="",
+        metavar="URL",
         help="also upload to this server; without --source what is in --output already. Key: environment QDRANT_API_KEY",
     )
 

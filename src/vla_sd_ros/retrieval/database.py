@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The embedded trajectory database: arrays in plain files, one partition for each instruction.
 
-    meta.json       format, feature size, checkpoint, fingerprint of its vision tower, sources, partitions, episode names
-    entries.npz     features (N, d) float32, actions (N, 7), upcoming (N, 3, 7), episodes (N,), steps (N,), partition
-                    after partition
-    NNN.hnsw        the graph of partition NNN, where it is too large for an exact product
+meta.json       format, feature size, checkpoint, fingerprint of its vision tower, sources, partitions, episode names
+entries.npz     features (N, d) float32, actions (N, 7), upcoming (N, 3, 7), episodes (N,), steps (N,), partition
+                after partition
+NNN.hnsw        the graph of partition NNN, where it is too large for an exact product
 """
+
 import hashlib
 import json
 import zipfile
@@ -100,23 +101,22 @@ class TrajectoryDatabase:
     """
 
     def __init__(
-        self, partitions: dict[str, Entries], origin: Origin, episode_names: list[str],
-        graphs: dict[str, Graph] | None = None,
+        self, partitions: dict[str, Entries], origin: Origin, episode_names: list[str], graphs: dict[str, Graph] | None = None
     ):
         if not any(len(entries) for entries in partitions.values()):
             raise DatabaseError(f"the trajectory database is empty: {ADVICE} from at least one successful episode")
         self.partitions, self.origin, self.episode_names = partitions, origin, episode_names
         self.feature_size = next(iter(partitions.values())).features.shape[1]
-        self._graphs = graphs if graphs is not None else {
-            key: Graph.build(entries.features) for key, entries in partitions.items() if entries.features.size > EXACT_LIMIT
-        }
+        self._graphs = (
+            graphs
+            if graphs is not None
+            else {key: Graph.build(entries.features) for key, entries in partitions.items() if entries.features.size > EXACT_LIMIT}
+        )
 
     def __len__(self) -> int:
         return sum(map(len, self.partitions.values()))
 
-    def query(
-        self, features: np.ndarray, instruction: str, k: int = 5, exclude_episode: int | None = None
-    ) -> Neighbours:
+    def query(self, features: np.ndarray, instruction: str, k: int = 5, exclude_episode: int | None = None) -> Neighbours:
         """The k entries of this instruction whose features are most similar to features (d,) of any length.
 
         Fewer than k where the partition has fewer, none for an unknown instruction. exclude_episode: leave out the
@@ -153,7 +153,10 @@ class TrajectoryDatabase:
         }
         np.savez(directory / ENTRIES, **stacked)  # type: ignore[arg-type]  # numpy takes any array for its own options
         meta = {
-            "format": FORMAT, "feature_size": self.feature_size, **asdict(self.origin), "entries": len(self),
+            "format": FORMAT,
+            "feature_size": self.feature_size,
+            **asdict(self.origin),
+            "entries": len(self),
             "partitions": [self._write_partition(directory, i, key) for i, key in enumerate(self.partitions)],
             "episodes": self.episode_names,
         }
@@ -168,9 +171,7 @@ class TrajectoryDatabase:
         return described
 
     @classmethod
-    def load(
-        cls, directory: Path, feature_size: int | None = None, fingerprint: str | None = None
-    ) -> "TrajectoryDatabase":
+    def load(cls, directory: Path, feature_size: int | None = None, fingerprint: str | None = None) -> "TrajectoryDatabase":
         """Read a directory that save wrote. Raises DatabaseError where it is missing, damaged, empty, or not usable.
 
         feature_size, fingerprint: those of the policy that will ask (policy.fingerprint); None: not checked.
@@ -181,14 +182,17 @@ class TrajectoryDatabase:
         try:
             meta = json.loads((directory / META).read_text())
             if meta["format"] != FORMAT:
-                raise DatabaseError(f"the trajectory database {directory} has format {meta['format']}, this version reads "
-                                    f"format {FORMAT}: {ADVICE} again")
+                raise DatabaseError(
+                    f"the trajectory database {directory} has format {meta['format']}, this version reads "
+                    f"format {FORMAT}: {ADVICE} again"
+                )
             origin = Origin(meta["checkpoint"], meta["fingerprint"], tuple(meta["sources"]))
             check(str(directory), origin, meta["feature_size"], feature_size, fingerprint)
             partitions = _read_partitions(directory, meta)
             graphs = {
                 part["instruction"]: _read_graph(directory, part, meta["feature_size"])
-                for part in meta["partitions"] if "graph" in part
+                for part in meta["partitions"]
+                if "graph" in part
             }
             return cls(partitions, origin, meta["episodes"], graphs)
         except DatabaseError:
@@ -200,11 +204,15 @@ class TrajectoryDatabase:
 def check(name: str, origin: Origin, size: int, feature_size: int | None, fingerprint: str | None) -> None:
     """Raise DatabaseError where a database does not fit the policy that will ask it; None is not checked."""
     if feature_size is not None and size != feature_size:
-        raise DatabaseError(f"the trajectory database {name} has features of size {size}, but the policy gives "
-                            f"{feature_size}: {ADVICE} for this checkpoint")
+        raise DatabaseError(
+            f"the trajectory database {name} has features of size {size}, but the policy gives "
+            f"{feature_size}: {ADVICE} for this checkpoint"
+        )
     if fingerprint is not None and origin.fingerprint != fingerprint:
-        raise DatabaseError(f"the trajectory database {name} was made with another checkpoint ({origin.checkpoint}, vision "
-                            f"tower {origin.fingerprint}, not {fingerprint}): {ADVICE} for this one")
+        raise DatabaseError(
+            f"the trajectory database {name} was made with another checkpoint ({origin.checkpoint}, vision "
+            f"tower {origin.fingerprint}, not {fingerprint}): {ADVICE} for this one"
+        )
 
 
 def _read_partitions(directory: Path, meta: dict) -> dict[str, Entries]:
@@ -212,8 +220,11 @@ def _read_partitions(directory: Path, meta: dict) -> dict[str, Entries]:
         stacked = {field.name: file[field.name] for field in fields(Entries)}
     count = meta["entries"]
     shapes = {
-        "features": (count, meta["feature_size"]), "actions": (count, 7), "upcoming": (count, UPCOMING, 7),
-        "episodes": (count,), "steps": (count,),
+        "features": (count, meta["feature_size"]),
+        "actions": (count, 7),
+        "upcoming": (count, UPCOMING, 7),
+        "episodes": (count,),
+        "steps": (count,),
     }
     for name, shape in shapes.items():
         if stacked[name].shape != shape:

@@ -4,6 +4,7 @@
 Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical navigable small world
 graphs", 2018. faiss builds and searches it: one query runs in the calling thread, beside torch's own OpenMP.
 """
+
 from pathlib import Path
 
 import numpy as np

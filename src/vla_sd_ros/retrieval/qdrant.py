@@ -3,6 +3,7 @@
 
 One collection for each instruction, named PREFIX_FINGERPRINT_HASH, so databases of several checkpoints live side by side.
 """
+
 import hashlib
 import time
 from collections.abc import Callable
@@ -11,14 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_sd_ros.instruction import normalized
-from vla_sd_ros.retrieval.database import (
-    ADVICE,
-    DatabaseError,
-    DatabaseUnavailable,
-    Neighbours,
-    TrajectoryDatabase,
-    unit,
-)
+from vla_sd_ros.retrieval.database import ADVICE, DatabaseError, DatabaseUnavailable, Neighbours, TrajectoryDatabase, unit
 from vla_sd_ros.retrieval.index import CONNECTIONS, EF_CONSTRUCTION, EF_SEARCH
 
 UPLOAD_TIMEOUT = 60.0  # [s] for one batch
@@ -35,8 +29,7 @@ class QdrantDatabase:
     """
 
     def __init__(
-        self, location: str | Path, fingerprint: str, timeout: float = 0.1, api_key: str | None = None,
-        prefix: str = "vla_sd",
+        self, location: str | Path, fingerprint: str, timeout: float = 0.1, api_key: str | None = None, prefix: str = "vla_sd"
     ):
         self.location, self.fingerprint = str(location), fingerprint
         self.prefix = f"{prefix}_{fingerprint}_"
@@ -51,24 +44,27 @@ class QdrantDatabase:
         """The number of entries. Raises DatabaseError where there are none, of another size, or none of this checkpoint."""
         names = self._ask(lambda: [collection.name for collection in self._client.get_collections().collections])
         mine = [name for name in names if name.startswith(self.prefix)]
-        others = sorted({name[len(self._family):].split("_")[0] for name in names if name.startswith(self._family)})
+        others = sorted({name[len(self._family) :].split("_")[0] for name in names if name.startswith(self._family)})
         if not mine and others:
-            raise DatabaseError(f"{self.location} has trajectory databases of other checkpoints only (vision towers "
-                                f"{', '.join(others)}, not {self.fingerprint}): {ADVICE} for this one")
+            raise DatabaseError(
+                f"{self.location} has trajectory databases of other checkpoints only (vision towers "
+                f"{', '.join(others)}, not {self.fingerprint}): {ADVICE} for this one"
+            )
         count = sum(self._ask(lambda: self._client.count(name).count) for name in mine)
         if not count:
-            raise DatabaseError(f"{self.location} has no trajectory database of this checkpoint: upload one with `vla-sd "
-                                "build-db --qdrant`")
+            raise DatabaseError(
+                f"{self.location} has no trajectory database of this checkpoint: upload one with `vla-sd build-db --qdrant`"
+            )
         for name in mine:
             size = self._size(name)
             if feature_size is not None and size != feature_size:
-                raise DatabaseError(f"the trajectory database on {self.location} has features of size {size}, but the "
-                                    f"policy gives {feature_size}: {ADVICE} for this checkpoint")
+                raise DatabaseError(
+                    f"the trajectory database on {self.location} has features of size {size}, but the "
+                    f"policy gives {feature_size}: {ADVICE} for this checkpoint"
+                )
         return count
 
-    def query(
-        self, features: np.ndarray, instruction: str, k: int = 5, exclude_episode: int | None = None
-    ) -> Neighbours:
+    def query(self, features: np.ndarray, instruction: str, k: int = 5, exclude_episode: int | None = None) -> Neighbours:
         """As TrajectoryDatabase.query. Raises DatabaseUnavailable where the server does not answer in time.
 
         After that it is not asked for some seconds, and queries raise at once.
@@ -83,10 +79,16 @@ class QdrantDatabase:
         if exclude_episode is not None:
             same = models.FieldCondition(key="episode", match=models.MatchValue(value=exclude_episode))
             others = models.Filter(must_not=[same])
-        found = self._ask(lambda: self._client.query_points(
-            name, query=unit(features, size).tolist(), limit=k, query_filter=others, with_payload=True,
-            search_params=models.SearchParams(hnsw_ef=max(EF_SEARCH, k)) if self._remote else None,
-        )).points
+        found = self._ask(
+            lambda: self._client.query_points(
+                name,
+                query=unit(features, size).tolist(),
+                limit=k,
+                query_filter=others,
+                with_payload=True,
+                search_params=models.SearchParams(hnsw_ef=max(EF_SEARCH, k)) if self._remote else None,
+            )
+        ).points
         if not found:
             return Neighbours.none()
         payloads = [point.payload for point in found]
@@ -106,8 +108,9 @@ class QdrantDatabase:
         from qdrant_client import models
 
         if database.origin.fingerprint != self.fingerprint:
-            raise DatabaseError(f"a database of vision tower {database.origin.fingerprint} cannot be uploaded as one of "
-                                f"{self.fingerprint}")
+            raise DatabaseError(
+                f"a database of vision tower {database.origin.fingerprint} cannot be uploaded as one of {self.fingerprint}"
+            )
         client = self._connect(UPLOAD_TIMEOUT) if self._remote else self._client
         vectors = models.VectorParams(size=database.feature_size, distance=models.Distance.COSINE)
         graph = models.HnswConfigDiff(m=CONNECTIONS, ef_construct=EF_CONSTRUCTION)
@@ -118,11 +121,15 @@ class QdrantDatabase:
             for start in range(0, len(entries), BATCH):
                 rows = range(start, min(start + BATCH, len(entries)))
                 points = models.Batch(
-                    ids=list(rows), vectors=entries.features[rows.start : rows.stop].tolist(),
+                    ids=list(rows),
+                    vectors=entries.features[rows.start : rows.stop].tolist(),
                     payloads=[
                         {
-                            "action": entries.actions[i].tolist(), "upcoming": entries.upcoming[i].tolist(),
-                            "episode": int(entries.episodes[i]), "step": int(entries.steps[i]), "instruction": key,
+                            "action": entries.actions[i].tolist(),
+                            "upcoming": entries.upcoming[i].tolist(),
+                            "episode": int(entries.episodes[i]),
+                            "step": int(entries.steps[i]),
+                            "instruction": key,
                             "episode_name": database.episode_names[entries.episodes[i]],
                             "checkpoint": database.origin.checkpoint,
                         }
@@ -155,8 +162,9 @@ class QdrantDatabase:
             self._silent_until = time.monotonic() + PAUSE
             self._sizes.clear()
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise DatabaseUnavailable(f"the Qdrant server {self.location} gives no answer ({reason}): check that it runs "
-                                      "and can be reached") from error
+            raise DatabaseUnavailable(
+                f"the Qdrant server {self.location} gives no answer ({reason}): check that it runs and can be reached"
+            ) from error
 
     def _connect(self, timeout: float):
         try:

@@ -5,6 +5,7 @@ What the policy server and the operator's page share, from the address that is l
 
 aiohttp waits for ever for the headers of a request, so a thousand half requests would take every file descriptor.
 """
+
 import asyncio
 import contextlib
 import hmac
@@ -20,13 +21,13 @@ from aiohttp import web
 
 from vla_sd_ros.serving.requests import BadRequest, Busy, Unready
 
-MAX_CONNECTIONS = 512   # open at once; those that ask nothing go first
-HEADER_TIMEOUT = 5.0    # s for the headers of a connection's first request
-KEPT = 75.0             # s for which a connection may be kept until its next request
-BODY_TIMEOUT = 10.0     # s for the body of a request
-MAX_BODIES = 8          # bodies that are read at once, each of at most server.MAX_MESSAGE bytes
-SWEEP = 0.25            # s between two looks at the connections
-STOP_TIMEOUT = 2.0      # s for requests that are being answered when the server stops
+MAX_CONNECTIONS = 512  # open at once; those that ask nothing go first
+HEADER_TIMEOUT = 5.0  # s for the headers of a connection's first request
+KEPT = 75.0  # s for which a connection may be kept until its next request
+BODY_TIMEOUT = 10.0  # s for the body of a request
+MAX_BODIES = 8  # bodies that are read at once, each of at most server.MAX_MESSAGE bytes
+SWEEP = 0.25  # s between two looks at the connections
+STOP_TIMEOUT = 2.0  # s for requests that are being answered when the server stops
 
 
 logger = logging.getLogger(__name__)
@@ -39,8 +40,9 @@ def listen(host: str, port: int, key: str) -> socket.socket:
     except OSError as error:
         raise ValueError(f"--host {host!r} is no address of this machine ({error})") from error
     if not key and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
-        raise ValueError(f"--host {host} can be reached from other machines: give --api-key-file, or keep 127.0.0.1 and "
-                         "use an SSH tunnel")
+        raise ValueError(
+            f"--host {host} can be reached from other machines: give --api-key-file, or keep 127.0.0.1 and use an SSH tunnel"
+        )
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -58,7 +60,7 @@ async def listening(application: web.Application, door: "Door", bound: socket.so
     # Nothing is unpacked: 64 kB of gzip can be 64 MB.
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=STOP_TIMEOUT, auto_decompress=False)
     await runner.setup()
-    assert runner.server is not None    # setup() has made it
+    assert runner.server is not None  # setup() has made it
     watch = asyncio.create_task(door.watch(runner.server))
     try:
         await web.SockSite(runner, bound).start()
@@ -69,7 +71,9 @@ async def listening(application: web.Application, door: "Door", bound: socket.so
         await runner.cleanup()
 
 
-async def serve_until_signal(application: web.Application, door: "Door", bound: socket.socket, ready: Callable[[str], None]) -> None:
+async def serve_until_signal(
+    application: web.Application, door: "Door", bound: socket.socket, ready: Callable[[str], None]
+) -> None:
     """Answers until SIGINT or SIGTERM. ready: called with the address."""
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -181,8 +185,9 @@ def check_key(request: web.Request, key: str) -> web.Response | None:
     given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
     if not key or hmac.compare_digest(given, f"Api-Key {key}".encode()):
         return None
-    return refusal(401, "the API key is missing or wrong: send the header 'Authorization: Api-Key ...'",
-                   {"WWW-Authenticate": "Api-Key"})
+    return refusal(
+        401, "the API key is missing or wrong: send the header 'Authorization: Api-Key ...'", {"WWW-Authenticate": "Api-Key"}
+    )
 
 
 def from_elsewhere(key: str, origins: Collection[str] = (), own_page: bool = False) -> Callable:
@@ -197,12 +202,13 @@ def from_elsewhere(key: str, origins: Collection[str] = (), own_page: bool = Fal
     @web.middleware
     async def check(request: web.Request, handler: Callable[[web.Request], Awaitable]) -> web.StreamResponse:
         origin, host = request.headers.get("Origin"), request.headers.get("Host")
-        own = own_page and origin in (f"http://{host}", f"https://{host}")      # https: of a proxy before it
+        own = own_page and origin in (f"http://{host}", f"https://{host}")  # https: of a proxy before it
         if origin is not None and origin not in origins and not own:
             raise web.HTTPForbidden(reason=f"web pages of {origin[:80]!r} may not ask; {advice}")
-        if not key and host is not None and not _is_local(host):    # a health check may send none; a browser always does
-            raise web.HTTPForbidden(reason="without an API key the server is asked by its address or as localhost, not as "
-                                           f"{host[:80]!r}")
+        if not key and host is not None and not _is_local(host):  # a health check may send none; a browser always does
+            raise web.HTTPForbidden(
+                reason=f"without an API key the server is asked by its address or as localhost, not as {host[:80]!r}"
+            )
         return await handler(request)
 
     return check

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The API key that server and client share, in a file, because command lines and parameters can be read by others."""
+
 from pathlib import Path
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a policy server tells Prometheus: how long decisions take, how many are asked for at once, and what goes wrong."""
+
 from http import HTTPStatus
 
 from aiohttp import web
@@ -8,10 +9,35 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from vla_sd_ros.decoding.decision import Decision
 from vla_sd_ros.serving.requests import BadRequest, Busy, Unready
 
-SECONDS = (.001, .002, .003, .005, .0075, .01, .015, .02, .03, .05, .075, .1, .15, .2, .3, .5, 1.0, 2.0, 5.0)  # edges of buckets
+SECONDS = (
+    0.001,
+    0.002,
+    0.003,
+    0.005,
+    0.0075,
+    0.01,
+    0.015,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+)  # edges of buckets
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 KINDS: dict[type[Exception], str] = {
-    BadRequest: "bad_request", Busy: "busy", Unready: "unready", TimeoutError: "request_timeout", ConnectionError: "client_gone"}
+    BadRequest: "bad_request",
+    Busy: "busy",
+    Unready: "unready",
+    TimeoutError: "request_timeout",
+    ConnectionError: "client_gone",
+}
 
 
 class Metrics:
@@ -21,16 +47,33 @@ class Metrics:
         ours = self._registry = CollectorRegistry()
         ProcessCollector(registry=ours)
         self._requests = Counter("vla_sd_requests", "Observations that came, by protocol", ["protocol"], registry=ours)
-        self._errors = Counter("vla_sd_errors", "Requests that were not answered with an action or a page, by kind", ["kind"],
-                               registry=ours)
-        self._answers = Histogram("vla_sd_request_seconds", "From an observation to its action, the time in the queue with it",
-                                  ["protocol"], buckets=SECONDS, registry=ours)
-        self._stages = Histogram("vla_sd_decision_seconds", "Of a decision, by decoder and stage; in a batch with the waiting for others",
-                                 ["decoder", "stage"], buckets=SECONDS, registry=ours)
+        self._errors = Counter(
+            "vla_sd_errors", "Requests that were not answered with an action or a page, by kind", ["kind"], registry=ours
+        )
+        self._answers = Histogram(
+            "vla_sd_request_seconds",
+            "From an observation to its action, the time in the queue with it",
+            ["protocol"],
+            buckets=SECONDS,
+            registry=ours,
+        )
+        self._stages = Histogram(
+            "vla_sd_decision_seconds",
+            "Of a decision, by decoder and stage; in a batch with the waiting for others",
+            ["decoder", "stage"],
+            buckets=SECONDS,
+            registry=ours,
+        )
         self._batch = Histogram("vla_sd_batch_size", "Requests that were decided together", buckets=SIZES, registry=ours)
-        self._gauges = {name: Gauge(f"vla_sd_{name}", told, registry=ours) for name, told in (
-            ("ready", "Whether new goals are taken"), ("queue_length", "Requests that wait or are being decided"),
-            ("clients", "Open websockets"), ("goals", "Goals that run"))}
+        self._gauges = {
+            name: Gauge(f"vla_sd_{name}", told, registry=ours)
+            for name, told in (
+                ("ready", "Whether new goals are taken"),
+                ("queue_length", "Requests that wait or are being decided"),
+                ("clients", "Open websockets"),
+                ("goals", "Goals that run"),
+            )
+        }
 
     def asked(self, protocol: str) -> None:
         """An observation came."""
@@ -63,4 +106,3 @@ class Metrics:
         for name, value in now.items():
             self._gauges[name].set(value)
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model at the other end of openpi's websocket protocol, as a Brain (assembly/brain.py).
 
-    remote = RemotePolicy("ws://gpu:8000", timeout=2.0)      # connects
-    progress = remote.begin()                                 # of one goal, in place of a History
-    progress.see(measured)
-    decision = remote.decide(image, instruction, progress)
-    progress.record(decision.bins)
+remote = RemotePolicy("ws://gpu:8000", timeout=2.0)      # connects
+progress = remote.begin()                                 # of one goal, in place of a History
+progress.see(measured)
+decision = remote.decide(image, instruction, progress)
+progress.record(decision.bins)
 """
+
 import math
 import socket
 import struct
@@ -26,7 +27,7 @@ from vla_sd_ros.serving.key import read_key
 from vla_sd_ros.serving.requests import EXTENSION
 from vla_sd_ros.serving.wire import WireError, pack, unpack
 
-GRIPPER_SLACK = 0.1     # by which an opening may miss 0 .. 1
+GRIPPER_SLACK = 0.1  # by which an opening may miss 0 .. 1
 
 
 class RemoteError(ConnectionError):
@@ -93,8 +94,11 @@ class RemotePolicy:
     def check(self, choice: object, changed: Collection[str]) -> None:
         """Raises ValueError where anything has changed: the server has its own."""
         for name in sorted(changed):
-            mend = ("start the policy server with --unnorm-key" if name == "policy.unnorm_key" else
-                    "the policy server has its own decoder; start it with --decoder and --settings")
+            mend = (
+                "start the policy server with --unnorm-key"
+                if name == "policy.unnorm_key"
+                else "the policy server has its own decoder; start it with --decoder and --settings"
+            )
             raise ValueError(f"parameter {name!r} has no effect with policy.remote: {mend}")
 
     def use(self, choice: object) -> None:
@@ -117,7 +121,7 @@ class RemotePolicy:
 
     def decide(self, image: np.ndarray, instruction: str, progress: Progress | None = None) -> Decision:
         """The action for image (H, W, 3) uint8 RGB and an instruction; without a progress it is a first step."""
-        begin, progress = time.perf_counter(), Progress() if progress is None else progress     # a new one is false
+        begin, progress = time.perf_counter(), Progress() if progress is None else progress  # a new one is false
         kept = self._connection is not None and self._connection.state is State.OPEN
         if not kept:
             if len(progress):
@@ -134,7 +138,7 @@ class RemotePolicy:
                 raise
             return self.decide(image, instruction, progress)
         except Exception:
-            self.close()        # an answer may still come, and would be taken for that of the next question
+            self.close()  # an answer may still come, and would be taken for that of the next question
             raise
 
     def close(self) -> None:
@@ -151,15 +155,23 @@ class RemotePolicy:
         self.close()
         try:
             connection = connect(
-                self.url, compression=None, max_size=None, proxy=None, additional_headers=self._headers,
-                open_timeout=self._timeout, close_timeout=0.1).__enter__()   # its exit is close()
+                self.url,
+                compression=None,
+                max_size=None,
+                proxy=None,
+                additional_headers=self._headers,
+                open_timeout=self._timeout,
+                close_timeout=0.1,
+            ).__enter__()  # its exit is close()
         except (InvalidURI, ValueError) as error:
             raise ValueError(f"policy.remote is {self.url!r}, but must be like ws://host:8000 ({error})") from error
         except InvalidStatus as error:
             raise RemoteError(f"the policy server {self.url} refused the connection: {_reason(error)}") from error
         except (OSError, WebSocketException) as error:
-            raise RemoteError(f"no policy server answers at {self.url} ({error or type(error).__name__}): start one with "
-                              "vla-sd serve, or correct policy.remote") from error
+            raise RemoteError(
+                f"no policy server answers at {self.url} ({error or type(error).__name__}): start one with "
+                "vla-sd serve, or correct policy.remote"
+            ) from error
         # Sending blocks while the other side takes nothing; the system ends that, as websockets has no limit for it.
         seconds, fraction = divmod(self._timeout, 1.0)
         limit = struct.pack("ll", int(seconds), int(1e6 * fraction))
@@ -190,8 +202,10 @@ class RemotePolicy:
         try:
             return connection.recv(timeout=self._timeout)
         except TimeoutError as error:
-            raise RemoteError(f"the policy server {self.url} did not answer within {self._timeout:g} s: see what it says, "
-                              "or raise policy.remote_timeout") from error
+            raise RemoteError(
+                f"the policy server {self.url} did not answer within {self._timeout:g} s: see what it says, "
+                "or raise policy.remote_timeout"
+            ) from error
         except (OSError, WebSocketException) as error:
             raise self._lost(error) from error
 
@@ -207,10 +221,13 @@ class RemotePolicy:
             raise RemoteError(f"the policy server {self.url} gave no array of actions") from error
         if action.shape != (7,) or not np.all(np.isfinite(action)):
             raise RemoteError(
-                f"the policy server {self.url} gave an action {action.tolist()[:10]}, which is not seven finite numbers")
+                f"the policy server {self.url} gave an action {action.tolist()[:10]}, which is not seven finite numbers"
+            )
         if not -GRIPPER_SLACK <= action[6] <= 1.0 + GRIPPER_SLACK:
-            raise RemoteError(f"the policy server {self.url} gave a gripper opening of {action[6]:.2f}, which does not lie "
-                              "in 0 (closed) .. 1 (open): its policy has other units")
+            raise RemoteError(
+                f"the policy server {self.url} gave a gripper opening of {action[6]:.2f}, which does not lie "
+                "in 0 (closed) .. 1 (open): its policy has other units"
+            )
         action[6] = np.clip(action[6], 0.0, 1.0)
         told = answer.get(EXTENSION) if self._ours else None
         try:
@@ -223,22 +240,29 @@ def _told(action: np.ndarray, told: dict, elapsed_ms: float) -> Decision:
     """The decision with what the server told of it. The total is what it took here, the network with it."""
     times = {stage: float(told.get("timings_ms", {}).get(stage, 0.0)) for stage in STAGES}
     return Decision(
-        bins=np.array(told.get("bins", [0] * 7), int), action=action, decoder=str(told.get("decoder", "remote")),
-        path=str(told.get("path", "remote")), timings_ms={**times, "total": elapsed_ms},
-        passes=tuple(PassRecord(*record) for record in told.get("passes", ())), threshold=float(told.get("threshold", 0.0)),
-        fused_metric=float(told.get("fused_metric", math.nan)))
+        bins=np.array(told.get("bins", [0] * 7), int),
+        action=action,
+        decoder=str(told.get("decoder", "remote")),
+        path=str(told.get("path", "remote")),
+        timings_ms={**times, "total": elapsed_ms},
+        passes=tuple(PassRecord(*record) for record in told.get("passes", ())),
+        threshold=float(told.get("threshold", 0.0)),
+        fused_metric=float(told.get("fused_metric", math.nan)),
+    )
 
 
 def _extension(progress: Progress) -> dict:
     entry: dict[str, bool | int | np.ndarray] = {"step": len(progress), "follows": progress.interrupted != len(progress)}
     if progress.measured is not None:
-        entry |= {"position": np.asarray(progress.measured.position, float),
-                  "rotation": np.asarray(progress.measured.rotation, float)}
+        entry |= {
+            "position": np.asarray(progress.measured.position, float),
+            "rotation": np.asarray(progress.measured.rotation, float),
+        }
     return entry
 
 
 def _mapping(message: bytes | str, url: str) -> dict:
-    if isinstance(message, str):    # openpi's servers send a traceback, ours a sentence
+    if isinstance(message, str):  # openpi's servers send a traceback, ours a sentence
         last = (message.strip() or "an empty text").splitlines()[-1]
         raise RemoteError(f"the policy server {url} refused: {last[:300]}")
     try:
@@ -261,5 +285,5 @@ def _cut(connection: ClientConnection) -> None:
     try:
         connection.socket.shutdown(socket.SHUT_RDWR)
     except OSError:
-        pass                        # it is closed already
+        pass  # it is closed already
     connection.close()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what a client sends to an observation, or to the sentence that says what was wrong with it."""
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +9,10 @@ from vla_sd_ros.instruction import objection
 from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.serving.wire import WireError, from_json, unpack
 
-IMAGE_KEYS = ("observation/image", "observation/exterior_image_1_left", "image")    # openpi's for LIBERO and DROID
-MAX_SIDE = 8192             # pixels
-MAX_INSTRUCTION = 500       # characters
-EXTENSION = "vla_sd"        # key of an openpi observation under which our own client says more
+IMAGE_KEYS = ("observation/image", "observation/exterior_image_1_left", "image")  # openpi's for LIBERO and DROID
+MAX_SIDE = 8192  # pixels
+MAX_INSTRUCTION = 500  # characters
+EXTENSION = "vla_sd"  # key of an openpi observation under which our own client says more
 
 
 class BadRequest(ValueError):
@@ -52,8 +53,9 @@ def from_act(body: bytes) -> tuple[Observation, bool]:
             raise BadRequest("'encoded' comes with other keys: put everything into the encoded text")
         payload = _read(from_json, payload["encoded"])
     if "image" not in payload:
-        raise BadRequest(f"there is no 'image' among the keys {_keys(payload)}: send image, instruction and, if you like, "
-                         "unnorm_key")
+        raise BadRequest(
+            f"there is no 'image' among the keys {_keys(payload)}: send image, instruction and, if you like, unnorm_key"
+        )
     key = payload.get("unnorm_key")
     if not isinstance(key, str | None):
         raise BadRequest(f"unnorm_key is of type {type(key).__name__}, but must be text")
@@ -65,10 +67,8 @@ def from_openpi(data: bytes) -> Observation:
     message = _read(unpack, data)
     name = next((key for key in IMAGE_KEYS if key in message), None)
     if name is None:
-        raise BadRequest(
-            f"there is no image among the keys {_keys(message)}: send one as {' or '.join(map(repr, IMAGE_KEYS))}")
-    return Observation(
-        _image(name, message[name]), _instruction("prompt", message), **_extension(message.get(EXTENSION, {})))
+        raise BadRequest(f"there is no image among the keys {_keys(message)}: send one as {' or '.join(map(repr, IMAGE_KEYS))}")
+    return Observation(_image(name, message[name]), _instruction("prompt", message), **_extension(message.get(EXTENSION, {})))
 
 
 def _read(decode, data) -> dict:
@@ -84,11 +84,9 @@ def _read(decode, data) -> dict:
 def _image(name: str, image) -> np.ndarray:
     """A copy of its own, because the model may want to write."""
     if not isinstance(image, np.ndarray):
-        raise BadRequest(
-            f"{name!r} is of type {type(image).__name__}, but must be a numpy array, encoded as docs/serving.md says")
+        raise BadRequest(f"{name!r} is of type {type(image).__name__}, but must be a numpy array, encoded as docs/serving.md says")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise BadRequest(
-            f"{name!r} is {image.dtype} of shape {image.shape}, but must be RGB, uint8 of shape (height, width, 3)")
+        raise BadRequest(f"{name!r} is {image.dtype} of shape {image.shape}, but must be RGB, uint8 of shape (height, width, 3)")
     if not all(1 <= side <= MAX_SIDE for side in image.shape[:2]):
         raise BadRequest(f"{name!r} is of shape {image.shape}, but height and width must lie in 1 .. {MAX_SIDE}")
     return image.copy()

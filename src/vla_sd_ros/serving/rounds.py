@@ -8,6 +8,7 @@
 
 Decoders need not know: a seat has a Vla's interface, and its passes wait until the others' are there too.
 """
+
 import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +28,7 @@ class Seat:
         self.unnorm_key = vla.unnorm_key
 
     def __getattr__(self, name: str):
-        return getattr(self._vla, name)     # what needs no pass: sizes, the draft head, too_long(), ...
+        return getattr(self._vla, name)  # what needs no pass: sizes, the draft head, too_long(), ...
 
     @property
     def statistics(self):
@@ -82,7 +83,7 @@ class Rounds:
             call = self._calls.get()
             if call is None:
                 active -= 1
-            elif call[1] == "keep":         # a few slots of one row: nobody has to wait for that
+            elif call[1] == "keep":  # a few slots of one row: nobody has to wait for that
                 self._answer([call], lambda call=call: [self._batch.keep(call[0].row, *call[2])])
             else:
                 waiting.append(call)

@@ -6,6 +6,7 @@ After vla-scripts/deploy.py of openvla/openvla and src/openpi/serving/websocket_
 Physical-Intelligence/openpi, with errors told: an HTTP status and {"error": sentence}, or a text frame with the sentence,
 after which the connection goes on.
 """
+
 import asyncio
 import contextlib
 import json
@@ -27,21 +28,28 @@ from vla_sd_ros.serving.service import PAUSE, ClientEpisode, Service, openpi_ans
 from vla_sd_ros.serving.wire import pack, to_json
 
 MAX_MESSAGE = 16 << 20  # bytes
-MAX_CLIENTS = 64        # open websockets
-MAX_SESSION = 128       # characters of a session's name
-IDLE = 60.0             # s without an observation, after which a websocket makes room for another client
-HEARTBEAT = 60.0        # s between pings; a client that is silent for half of that is gone
-DRAIN = 60.0            # s that running goals have to end
-LOOK = 0.1              # s between two looks at which goals still run
-SESSION = "X-Session-Id"    # names the episode of a client over POST /act where several share an address, as behind a proxy
-OPEN = ("/healthz", "/ready")   # answered without the key: they tell nothing but what a probe must know
+MAX_CLIENTS = 64  # open websockets
+MAX_SESSION = 128  # characters of a session's name
+IDLE = 60.0  # s without an observation, after which a websocket makes room for another client
+HEARTBEAT = 60.0  # s between pings; a client that is silent for half of that is gone
+DRAIN = 60.0  # s that running goals have to end
+LOOK = 0.1  # s between two looks at which goals still run
+SESSION = "X-Session-Id"  # names the episode of a client over POST /act where several share an address, as behind a proxy
+OPEN = ("/healthz", "/ready")  # answered without the key: they tell nothing but what a probe must know
 ADVICE = "POST observations to /act, or open a websocket as openpi's client does"
 TOO_LARGE = f"the request has more than {MAX_MESSAGE >> 20} MiB: send a smaller image"
 logger = logging.getLogger(__name__)
 
 
-def serve(load: Callable[[], Service], bound: socket.socket, key: str, listens: Callable[[str], None],
-          ready: Callable[[str], None], origins: Collection[str] = (), drain: float = DRAIN) -> None:
+def serve(
+    load: Callable[[], Service],
+    bound: socket.socket,
+    key: str,
+    listens: Callable[[str], None],
+    ready: Callable[[str], None],
+    origins: Collection[str] = (),
+    drain: float = DRAIN,
+) -> None:
     """Answers, while load() makes the service in this thread, the main one, and then until a signal interrupts it.
 
     SIGTERM drains: no new goals are taken, and those that run have so many seconds to end. Another signal, or a second one, ends at
@@ -60,7 +68,7 @@ def serve(load: Callable[[], Service], bound: socket.socket, key: str, listens: 
                 handlers.use(service)
                 ready(address)
                 while True:
-                    time.sleep(LOOK)    # not for ever: a signal that comes just before would not be noticed
+                    time.sleep(LOOK)  # not for ever: a signal that comes just before would not be noticed
             except KeyboardInterrupt as end:
                 if getattr(end, "number", signal.SIGINT) == signal.SIGTERM:
                     run(handlers.drain(drain))
@@ -82,7 +90,7 @@ def _event_loop() -> Iterator[Callable[[Coroutine], Any]]:
         try:
             return future.result()
         finally:
-            future.cancel()     # where a signal has ended the wait
+            future.cancel()  # where a signal has ended the wait
 
     try:
         yield run
@@ -94,8 +102,10 @@ def _event_loop() -> Iterator[Callable[[Coroutine], Any]]:
 
 def application(handlers: "Handlers", key: str, door: Door, origins: Collection[str] = ()) -> web.Application:
     """The routes and what surrounds them: whoever may not ask is sent away before anything of the request is read."""
-    app = web.Application(client_max_size=MAX_MESSAGE, middlewares=[
-        door.admit, told(ADVICE, TOO_LARGE, "the model"), handlers.count, from_elsewhere(key, origins), _keyed(key)])
+    app = web.Application(
+        client_max_size=MAX_MESSAGE,
+        middlewares=[door.admit, told(ADVICE, TOO_LARGE, "the model"), handlers.count, from_elsewhere(key, origins), _keyed(key)],
+    )
     app.router.add_get("/healthz", handlers.health)
     app.router.add_get("/ready", handlers.ready)
     app.router.add_get("/metrics", handlers.metrics)
@@ -117,7 +127,7 @@ class Handlers:
 
     def use(self, service: Service) -> None:
         """The model is loaded."""
-        service.metrics = self._metrics     # not those of the decisions that warmed it up
+        service.metrics = self._metrics  # not those of the decisions that warmed it up
         self._service = service
 
     @property
@@ -187,7 +197,7 @@ class Handlers:
         try:
             await self._converse(connection, service, episode)
         except ConnectionError:
-            pass                                # the client went while it was being answered
+            pass  # the client went while it was being answered
         finally:
             service.left(episode)
             self._clients.pop(connection, None)
@@ -250,8 +260,9 @@ class Handlers:
     @staticmethod
     async def _dismiss(connections: list[web.WebSocketResponse]) -> None:
         """Close these, at the same time, because one may answer nothing any more."""
-        await asyncio.gather(*(connection.close(code=WSCloseCode.GOING_AWAY, message=b"the server stops")
-                               for connection in connections))
+        await asyncio.gather(
+            *(connection.close(code=WSCloseCode.GOING_AWAY, message=b"the server stops") for connection in connections)
+        )
 
 
 def _client(request: web.Request) -> str:

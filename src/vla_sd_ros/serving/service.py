@@ -4,6 +4,7 @@
 That thread answers one request after the other, or, with `batch`, up to so many at a time: those that wait when it becomes
 free, and those that come within BATCH_WAIT after the first of them. A request alone waits for that long in vain.
 """
+
 import asyncio
 import functools
 import math
@@ -23,11 +24,11 @@ from vla_sd_ros.serving.metrics import Metrics
 from vla_sd_ros.serving.requests import EXTENSION, BadRequest, Busy, Observation, Unready
 from vla_sd_ros.serving.rounds import Rounds
 
-MAX_WAITING = 32        # requests for the inference thread, the running one among them
-MAX_PEERS = 256         # clients whose episodes over POST /act are remembered
-MAX_STEPS = 100_000     # of an episode, as many as a goal of vla_node may have
-BATCH_WAIT = 0.005      # s that a batch waits for more requests after its first one
-PAUSE = 10.0            # s without a request after which a goal is over, and POST /act begins a new episode
+MAX_WAITING = 32  # requests for the inference thread, the running one among them
+MAX_PEERS = 256  # clients whose episodes over POST /act are remembered
+MAX_STEPS = 100_000  # of an episode, as many as a goal of vla_node may have
+BATCH_WAIT = 0.005  # s that a batch waits for more requests after its first one
+PAUSE = 10.0  # s without a request after which a goal is over, and POST /act begins a new episode
 ACTION = "x, y, z [m], roll, pitch, yaw [rad] of one step, base axes; gripper 0 closed .. 1 open"
 
 
@@ -35,10 +36,10 @@ class ClientEpisode:
     """One client's state: a brain of its own, because decoders learn from step to step, and its seat at the model."""
 
     def __init__(self, seat, brain):
-        self.seat, self.brain = seat, brain     # a LocalBrain (assembly/local.py) over the seat
+        self.seat, self.brain = seat, brain  # a LocalBrain (assembly/local.py) over the seat
         self._history: History | None = None
         self._key, self._instruction, self._used = "", "", 0.0
-        self.begun, self.heard = False, time.monotonic()    # heard: infinite while a request is being answered
+        self.begun, self.heard = False, time.monotonic()  # heard: infinite while a request is being answered
 
     @property
     def runs(self) -> bool:
@@ -48,8 +49,14 @@ class ClientEpisode:
     def continues(self, observation: Observation, key: str, pause: float = math.inf) -> bool:
         """Whether the observation belongs to the episode so far: not at step 0, for another instruction or other statistics than
         before, or after a pause [s]."""
-        return (self._history is not None and len(self._history) < MAX_STEPS and observation.step != 0 and key == self._key
-                and observation.instruction == self._instruction and time.monotonic() - self._used <= pause)
+        return (
+            self._history is not None
+            and len(self._history) < MAX_STEPS
+            and observation.step != 0
+            and key == self._key
+            and observation.instruction == self._instruction
+            and time.monotonic() - self._used <= pause
+        )
 
     def history_for(self, observation: Observation, key: str, pause: float = math.inf) -> History:
         """The history that the observation continues, or a new one. In the inference thread.
@@ -65,8 +72,10 @@ class ClientEpisode:
         self._key, self._instruction = key, observation.instruction
         self._used, step = time.monotonic(), observation.step
         if step is not None and step > len(history):
-            raise BadRequest(f"'step' is {step}, but this connection has seen only {len(history)} steps of the "
-                             "episode: begin a new one with step 0")
+            raise BadRequest(
+                f"'step' is {step}, but this connection has seen only {len(history)} steps of the "
+                "episode: begin a new one with step 0"
+            )
         if step is not None:
             del history.bins[step:]
         return history
@@ -86,13 +95,20 @@ class Service:
         self._queue: queue.SimpleQueue = queue.SimpleQueue()
         self._peers: OrderedDict[str, ClientEpisode] = OrderedDict()
         self._episodes: set[ClientEpisode] = set()
-        self.waiting = 0        # requests, those being decided among them
-        self.actions = 0        # decided so far
-        self.draining = False   # no new goals are taken
+        self.waiting = 0  # requests, those being decided among them
+        self.actions = 0  # decided so far
+        self.draining = False  # no new goals are taken
         self.metrics = Metrics()
-        self.metadata = {"server": "vla_sd_ros", "checkpoint": vla.name, "device": str(vla.device),
-                         "decoder": new_brain(vla).name, "unnorm_key": vla.unnorm_key, "unnorm_keys": vla.unnorm_keys,
-                         "batch": batch, "action": ACTION}
+        self.metadata = {
+            "server": "vla_sd_ros",
+            "checkpoint": vla.name,
+            "device": str(vla.device),
+            "decoder": new_brain(vla).name,
+            "unnorm_key": vla.unnorm_key,
+            "unnorm_keys": vla.unnorm_keys,
+            "batch": batch,
+            "action": ACTION,
+        }
         if self._rounds:
             self._thread.submit(self._answer_in_rounds, self._rounds)
 
@@ -166,7 +182,7 @@ class Service:
                 (held if call and call[0] in [c[0] for c in calls] else calls).append(call)
             if None in calls:
                 return
-            calls = [call for call in calls if call[2].set_running_or_notify_cancel()]     # a client may have gone
+            calls = [call for call in calls if call[2].set_running_or_notify_cancel()]  # a client may have gone
             if calls:
                 self.metrics.shared(len(calls))
             work = [(episode.seat, functools.partial(self._decide, episode, *request)) for episode, request, _ in calls]

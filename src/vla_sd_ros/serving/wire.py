@@ -5,14 +5,15 @@ openpi (packages/openpi-client/src/openpi_client/msgpack_numpy.py): an array is 
 b"data": bytes, b"dtype": str, b"shape": [int]}, a numpy scalar {b"__npgeneric__": True, b"data": value, b"dtype": str}.
 Written here again because the package openpi-client asks for numpy 1. OpenVLA's JSON is that of the package json-numpy.
 """
+
 import json
 
 import msgpack
 import numpy as np
 
-MAX_ENTRIES = 10_000    # maps, and entries of lists, in a message; arrays travel as bytes, and count as one map
-MAX_TEXT = 1 << 16      # characters of one text in msgpack
-KINDS = "biufUS"    # of dtypes: booleans, numbers and text; objects and structures have no place in a message
+MAX_ENTRIES = 10_000  # maps, and entries of lists, in a message; arrays travel as bytes, and count as one map
+MAX_TEXT = 1 << 16  # characters of one text in msgpack
+KINDS = "biufUS"  # of dtypes: booleans, numbers and text; objects and structures have no place in a message
 
 
 class WireError(ValueError):
@@ -43,9 +44,16 @@ def unpack(data: bytes):
         return entry
 
     try:
-        return msgpack.unpackb(data, object_hook=unpacked, list_hook=listed, max_array_len=MAX_ENTRIES, max_map_len=MAX_ENTRIES,
-                               max_str_len=MAX_TEXT, max_ext_len=0)
-    except Exception as error:      # malformed bytes make msgpack and numpy raise a dozen kinds
+        return msgpack.unpackb(
+            data,
+            object_hook=unpacked,
+            list_hook=listed,
+            max_array_len=MAX_ENTRIES,
+            max_map_len=MAX_ENTRIES,
+            max_str_len=MAX_TEXT,
+            max_ext_len=0,
+        )
+    except Exception as error:  # malformed bytes make msgpack and numpy raise a dozen kinds
         raise WireError(f"these {len(data)} bytes are no msgpack message with openpi's arrays ({_short(error)})") from error
 
 
@@ -63,7 +71,7 @@ def from_json(text: str | bytes):
 
 def to_json(value) -> str:
     """A JSON text with json-numpy's arrays."""
-    import json_numpy   # here, because the robot's side has no need of it
+    import json_numpy  # here, because the robot's side has no need of it
 
     return json_numpy.dumps(value)
 

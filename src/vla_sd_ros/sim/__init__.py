@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """LIBERO scenes in MuJoCo, the scripted expert and the demonstrations made with it. No ROS in here."""
+
 import os
 
 from vla_sd_ros.inputs import BadInput

@@ -18,8 +18,9 @@ class ArmView:
         for end in robot.findall("joint/parent") + robot.findall("joint/child"):
             end.set("link", end.attrib["link"].replace("/", "_"))
         settings = ElementTree.SubElement(robot, "mujoco")
-        ElementTree.SubElement(settings, "compiler", discardvisual="false", fusestatic="false", boundmass="0.01",
-                               boundinertia="0.0001")
+        ElementTree.SubElement(
+            settings, "compiler", discardvisual="false", fusestatic="false", boundmass="0.01", boundinertia="0.0001"
+        )
         self._model = mujoco.MjModel.from_xml_string(ElementTree.tostring(robot, encoding="unicode"))
         self._data = mujoco.MjData(self._model)
         self._renderer = mujoco.Renderer(self._model, size, size)

@@ -37,10 +37,14 @@ FRANKA = (
     ("hand_tcp_joint", "hand_tcp", (0, 0, 0.1034), (0, 0, 0), None, 0, 0, 0),
 )
 # The fingers: joint, child, parent, axis, lower, upper [m]; the second one mirrors the first.
-WIDOWX_FINGERS = (("left_finger", "left_finger_link", "fingers_link", (0, 1, 0), 0.015, 0.037),
-                  ("right_finger", "right_finger_link", "fingers_link", (0, 1, 0), -0.037, -0.015))
-FRANKA_FINGERS = (("finger_joint1", "leftfinger", "hand_tcp", (0, 1, 0), 0.0, 0.04),
-                  ("finger_joint2", "rightfinger", "hand_tcp", (0, -1, 0), 0.0, 0.04))
+WIDOWX_FINGERS = (
+    ("left_finger", "left_finger_link", "fingers_link", (0, 1, 0), 0.015, 0.037),
+    ("right_finger", "right_finger_link", "fingers_link", (0, 1, 0), -0.037, -0.015),
+)
+FRANKA_FINGERS = (
+    ("finger_joint1", "leftfinger", "hand_tcp", (0, 1, 0), 0.0, 0.04),
+    ("finger_joint2", "rightfinger", "hand_tcp", (0, -1, 0), 0.0, 0.04),
+)
 WIDOWX_HOME = np.array([0.0, -0.5, 0.6, 0.0, 1.2, 0.0])  # above the table, gripper pointing down and forward
 FRANKA_HOME = np.array([0.0, -PI / 4, 0.0, -3 * PI / 4, 0.0, PI / 2, PI / 4])
 
@@ -68,14 +72,14 @@ class Description:
         parent = self.base
         for name, child, xyz, rpy, axis, lower, upper, velocity in table:
             _link(robot, parent, xyz)
-            _joint(robot, joint(name), "revolute" if axis else "fixed", parent, link(child), xyz, rpy, axis,
-                   (lower, upper, velocity))
+            _joint(
+                robot, joint(name), "revolute" if axis else "fixed", parent, link(child), xyz, rpy, axis, (lower, upper, velocity)
+            )
             parent = link(child)
         _link(robot, parent, (0, 0, 0.02))
         for name, child, holder, axis, lower, upper in fingers:
             _link(robot, link(child), (0.03, 0, 0))
-            _joint(robot, joint(name), "prismatic", link(holder), link(child), (0, 0, 0), (0, 0, 0), axis,
-                   (lower, upper, 1.0))
+            _joint(robot, joint(name), "prismatic", link(holder), link(child), (0, 0, 0), (0, 0, 0), axis, (lower, upper, 1.0))
         ElementTree.indent(robot)
         return ElementTree.tostring(robot, encoding="unicode")
 
@@ -153,8 +157,12 @@ def _link(robot: ElementTree.Element, name: str, towards) -> None:
         return
     x, y, z = (value / length for value in towards)
     visual = ElementTree.SubElement(element, "visual")
-    ElementTree.SubElement(visual, "origin", xyz=_numbers(value / 2 for value in towards),
-                           rpy=_numbers((0.0, math.atan2(math.hypot(x, y), z), math.atan2(y, x))))
+    ElementTree.SubElement(
+        visual,
+        "origin",
+        xyz=_numbers(value / 2 for value in towards),
+        rpy=_numbers((0.0, math.atan2(math.hypot(x, y), z), math.atan2(y, x))),
+    )
     geometry = ElementTree.SubElement(visual, "geometry")
     ElementTree.SubElement(geometry, "cylinder", radius="0.025", length=repr(length))
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Objects of a scene put where they shall stand, or in random places."""
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,8 +12,9 @@ from vla_sd_ros.sim.shapes import extent, standing_area
 AWAY = -3.0  # [m], x in the base frame of objects that are not wanted in a scene
 
 
-def scatter(scene: LiberoScene, rng: np.random.Generator, names: Sequence[str],
-            held_out: dict[str, bool] | None = None) -> list[str]:
+def scatter(
+    scene: LiberoScene, rng: np.random.Generator, names: Sequence[str], held_out: dict[str, bool] | None = None
+) -> list[str]:
     """Put these objects in random places; all others that can be moved are taken away. Call it after a reset.
 
     held_out: see places.draw(). Returns the names of the objects that found a place.

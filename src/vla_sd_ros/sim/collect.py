@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd collect`: make demonstrations with the scripted expert, in parallel; run again to resume."""
+
 import argparse
 import multiprocessing
 from pathlib import Path
@@ -14,17 +15,15 @@ EPISODES_PER_ASSIGNMENT = 100
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
     parser.add_argument("--suite", choices=(*SUITES, OWN), default="libero_object")
-    parser.add_argument("--tasks", type=inputs.whole(0, max(TASKS_PER_SUITE, len(SCENES)) - 1), nargs="*",
-                        help="indices, default all")
+    parser.add_argument(
+        "--tasks", type=inputs.whole(0, max(TASKS_PER_SUITE, len(SCENES)) - 1), nargs="*", help="indices, default all"
+    )
     parser.add_argument("--episodes-per-task", type=inputs.count, default=100)
-    parser.add_argument("--first-episode", type=inputs.whole(0, 10**9), default=0,
-                        help="number, and so seed, of the first episode")
+    parser.add_argument("--first-episode", type=inputs.whole(0, 10**9), default=0, help="number, and so seed, of the first episode")
     parser.add_argument("--output", type=inputs.path, default=Path("demonstrations"))
     parser.add_argument("--noise", type=inputs.number(0.0, 100.0), default=1.0, help="scale of the expert's injected noise")
     parser.add_argument("--workers", type=inputs.count, default=multiprocessing.cpu_count())
-    parser.add_argument(
-        "--policy", help="checkpoint that drives while the expert labels (a DAgger round); default: the expert"
-    )
+    parser.add_argument("--policy", help="checkpoint that drives while the expert labels (a DAgger round); default: the expert")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ One .npz file an episode, one row a step at 5 Hz:
     sentences (J,), other_actions, other_grasp_points, other_place_points (T, J, ...): what else could have been asked for in
         the same pictures, and the expert's labels for it; true only while nothing is held
 """
+
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,9 +88,7 @@ def collect(assignment: Assignment, act: Callable | None = None) -> Iterator[tup
 
 
 # Longer than others: in this order everything random is drawn, and the same seeds must give the same demonstrations.
-def record_episode(
-    scene: LiberoScene, rng: np.random.Generator, act: Callable | None = None, scale: float = 1.0
-) -> dict:
+def record_episode(scene: LiberoScene, rng: np.random.Generator, act: Callable | None = None, scale: float = 1.0) -> dict:
     """One episode from a training state with shifted or scattered objects and a shifted arm, as a dict of arrays."""
     state, seed, jobs = _begin(scene, rng)
     _shift_arm(scene, rng)
@@ -104,8 +103,13 @@ def record_episode(
         label = expert.action()
         image = scene.render()
         row = {
-            "images": image.copy(), "actions": label, "joint_positions": scene.q, "joint_velocities": scene.dq,
-            "ee_positions": scene.ee_pose()[0], **expert.privileged(), **_others(other_experts),
+            "images": image.copy(),
+            "actions": label,
+            "joint_positions": scene.q,
+            "joint_velocities": scene.dq,
+            "ee_positions": scene.ee_pose()[0],
+            **expert.privileged(),
+            **_others(other_experts),
         }
         if act is None:
             burst, noise = _noise(burst, noise, rng)
@@ -125,8 +129,13 @@ def record_episode(
             break
     return {
         **{name: np.asarray(values) for name, values in steps.items()},
-        "instruction": instruction, "suite": scene.suite, "task": scene.task, "initial_state": state, "seed": seed,
-        "success": expert.done(), "camera": scene.projection(),
+        "instruction": instruction,
+        "suite": scene.suite,
+        "task": scene.task,
+        "initial_state": state,
+        "seed": seed,
+        "success": expert.done(),
+        "camera": scene.projection(),
         "sentences": np.array([sentence for _, sentence in others], dtype=str),
     }
 

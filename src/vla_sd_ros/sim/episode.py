@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One closed-loop episode at 5 Hz: image in, action out, target interpolated as arm_node does."""
+
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -62,10 +63,7 @@ class TargetFollower:
 
 
 def run_episode(
-    scene: LiberoScene,
-    act: Callable[[np.ndarray], np.ndarray],
-    delay: float = 0.0,
-    done: Callable[[], bool] | None = None,
+    scene: LiberoScene, act: Callable[[np.ndarray], np.ndarray], delay: float = 0.0, done: Callable[[], bool] | None = None
 ) -> bool:
     """Run from the scene's present state until done or the suite's step limit; returns whether it was done.
 

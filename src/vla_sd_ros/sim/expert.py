@@ -5,6 +5,7 @@ It keeps nothing between calls but the gripper's last command, so it can label a
 policy gets into, and recovers from a lost grasp by itself. Actions are those of bridge_orig at 5 Hz: translation [m] and
 fixed-axis roll, pitch, yaw [rad] in base axes onto the previous commanded target, gripper 0 closed or 1 open.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,8 +38,15 @@ FINGER_ROOM = 0.068  # [m] from the middle of the open gripper to a wall beside 
 HELD_RADIUS = 0.04  # [m]: an object whose grasp point is farther from the gripper is not held
 # libero_spatial: the sentence that names the second bowl of each task's scene.
 _PLACES = (
-    "next to the ramekin", "next to the cookie box", "next to the plate", "on the wooden cabinet",
-    "on the wooden cabinet", "on the cookie box", "on the stove", "on the wooden cabinet", "next to the ramekin",
+    "next to the ramekin",
+    "next to the cookie box",
+    "next to the plate",
+    "on the wooden cabinet",
+    "on the wooden cabinet",
+    "on the cookie box",
+    "on the stove",
+    "on the wooden cabinet",
+    "next to the ramekin",
     "on the stove",
 )
 SECOND_BOWL = [f"pick up the black bowl {place} and place it on the plate" for place in _PLACES]
@@ -83,8 +91,11 @@ def jobs_with_sentences(scene: LiberoScene) -> list[tuple[Job, str]]:
     if scene.suite == "libero_spatial":
         jobs.append((job_for(scene, "akita_black_bowl_2"), SECOND_BOWL[scene.task]))
     elif jobs[0][0].drop:
-        jobs += [(job_for(scene, item), _into_the_basket(item)) for item in scene.object_names()
-                 if "basket" not in item and item != jobs[0][0].item]
+        jobs += [
+            (job_for(scene, item), _into_the_basket(item))
+            for item in scene.object_names()
+            if "basket" not in item and item != jobs[0][0].item
+        ]
     return jobs
 
 

@@ -4,6 +4,7 @@
 LIBERO judges one goal for each task. Here it is the sentence that chooses the goal: any object of the scene in or on whatever
 can hold it, drawers, the stove. A sentence that says more than that, or names what is not there, is not judged.
 """
+
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,25 +18,41 @@ WRONG_TIME = 1.0  # [s] for which something else must be in the goal, so that no
 
 # What LIBERO's kinds of things are called besides their own names.
 CALLED = {
-    "akita_black_bowl": ("black bowl", "bowl"), "black_book": ("black book", "book"),
-    "chefmate_8_frypan": ("frying pan", "frypan", "pan"), "cream_cheese": ("cream cheese", "cream cheese box"),
-    "cookies": ("cookies", "cookie box"), "glazed_rim_porcelain_ramekin": ("ramekin",),
-    "porcelain_mug": ("white mug", "porcelain mug"), "red_coffee_mug": ("red mug", "red coffee mug"),
-    "white_yellow_mug": ("yellow and white mug", "white and yellow mug"), "wine_bottle": ("wine bottle", "bottle"),
-    "flat_stove": ("stove",), "wooden_cabinet": ("wooden cabinet", "cabinet"), "white_cabinet": ("white cabinet", "cabinet"),
-    "wine_rack": ("wine rack", "rack"), "desk_caddy": ("caddy",), "alphabet_soup": ("alphabet soup", "soup"),
+    "akita_black_bowl": ("black bowl", "bowl"),
+    "black_book": ("black book", "book"),
+    "chefmate_8_frypan": ("frying pan", "frypan", "pan"),
+    "cream_cheese": ("cream cheese", "cream cheese box"),
+    "cookies": ("cookies", "cookie box"),
+    "glazed_rim_porcelain_ramekin": ("ramekin",),
+    "porcelain_mug": ("white mug", "porcelain mug"),
+    "red_coffee_mug": ("red mug", "red coffee mug"),
+    "white_yellow_mug": ("yellow and white mug", "white and yellow mug"),
+    "wine_bottle": ("wine bottle", "bottle"),
+    "flat_stove": ("stove",),
+    "wooden_cabinet": ("wooden cabinet", "cabinet"),
+    "white_cabinet": ("white cabinet", "cabinet"),
+    "wine_rack": ("wine rack", "rack"),
+    "desk_caddy": ("caddy",),
+    "alphabet_soup": ("alphabet soup", "soup"),
 }
 DRAWERS = ("top", "middle", "bottom")
 # Where a thing can be put: by kind, what follows its name in LIBERO's own names, and the predicate.
 HOLDERS = {
-    "basket": ("in", "_contain_region"), "plate": ("on", ""), "akita_black_bowl": ("on", ""),
-    "flat_stove": ("on", "_cook_region"), "wooden_cabinet": ("on", "_top_side"), "white_cabinet": ("on", "_top_side"),
-    "wine_rack": ("on", "_top_region"), "microwave": ("in", "_heating_region"),
+    "basket": ("in", "_contain_region"),
+    "plate": ("on", ""),
+    "akita_black_bowl": ("on", ""),
+    "flat_stove": ("on", "_cook_region"),
+    "wooden_cabinet": ("on", "_top_side"),
+    "white_cabinet": ("on", "_top_side"),
+    "wine_rack": ("on", "_top_region"),
+    "microwave": ("in", "_heating_region"),
 }
 _VERB = r"(?:please )?(?:pick up|take|grab|get|fetch|put|place|move|bring|drop|lay|set) (?:both )?"
 _IN = r"(?:in|into|inside|on|onto|on top of)"
-PUT = (re.compile(rf"{_VERB}(?P<things>.+) and (?:place|put|drop|move|lay|set) (?:it|them) {_IN} (?P<where>.+)"),
-       re.compile(rf"{_VERB}(?P<things>.+?) {_IN} (?P<where>.+)"))
+PUT = (
+    re.compile(rf"{_VERB}(?P<things>.+) and (?:place|put|drop|move|lay|set) (?:it|them) {_IN} (?P<where>.+)"),
+    re.compile(rf"{_VERB}(?P<things>.+?) {_IN} (?P<where>.+)"),
+)
 OPEN = re.compile(rf"(?:please )?(?P<what>open|close) the (?P<drawer>{'|'.join(DRAWERS)}) drawer(?: of the (?P<of>.+))?")
 TURN = re.compile(r"(?:please )?(?:turn|switch) (?P<how>on|off) the stove")
 REGION = re.compile(r"(.*)_(\w+)_region")  # of a drawer, by its cabinet and its place in it
@@ -140,8 +157,11 @@ class Things:
         if len(named) == 1:
             return named[0]
         bare = ARTICLE.sub("", phrase)
-        raise NotJudged(f"there are {len(named)} things called {bare!r} in this scene" if named
-                        else f"this scene has nothing called {bare!r}; it has {', '.join(sorted(set(map(called, among))))}")
+        raise NotJudged(
+            f"there are {len(named)} things called {bare!r} in this scene"
+            if named
+            else f"this scene has nothing called {bare!r}; it has {', '.join(sorted(set(map(called, among))))}"
+        )
 
     def _wrong(self, predicates: Sequence[Predicate]) -> dict[Predicate, str]:
         """The same done with something else: another thing in the goal, another drawer."""
@@ -150,12 +170,16 @@ class Things:
             if relation in ("in", "on") and len(about) == 2:
                 wanted = {thing for same, thing, *where in predicates if where == about[1:]}
                 others = [name for name in self._objects if name not in wanted and not about[1].startswith(name)]
-                wrong |= {(relation, name, about[1]): f"the {called(name)} is where the {called(about[0])} was to go"
-                          for name in others}
+                wrong |= {
+                    (relation, name, about[1]): f"the {called(name)} is where the {called(about[0])} was to go" for name in others
+                }
             elif relation in ("open", "close") and (match := REGION.fullmatch(about[0])):
                 cabinet, drawer = match.groups()
-                wrong |= {(relation, f"{cabinet}_{other}_region"): f"the {other} drawer was moved instead of the {drawer} one"
-                          for other in DRAWERS if other != drawer}
+                wrong |= {
+                    (relation, f"{cabinet}_{other}_region"): f"the {other} drawer was moved instead of the {drawer} one"
+                    for other in DRAWERS
+                    if other != drawer
+                }
         return wrong
 
 

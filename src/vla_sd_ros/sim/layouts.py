@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random layouts of libero_spatial's tableware in a scene of our own, and the sentences that are true of them."""
+
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field

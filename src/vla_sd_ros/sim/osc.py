@@ -5,6 +5,7 @@ Khatib, "A unified approach for motion and force control of robot manipulators",
 and orientation decoupled and a posture held in the null space as in robosuite's OSC_POSE; stiffer than that one, so that
 the arm lags its target by about 0.1 s as a real impedance controller does.
 """
+
 import mujoco
 import numpy as np
 
@@ -41,10 +42,9 @@ class OperationalSpaceController:
         jacobian = self._jacobian[:, self._dofs]
         velocity = data.qvel[self._dofs]
         twist = jacobian @ velocity
-        error = np.concatenate([
-            self.position - data.site_xpos[self._site],
-            rotation_error(self.rotation, data.site_xmat[self._site].reshape(3, 3)),
-        ])
+        error = np.concatenate(
+            [self.position - data.site_xpos[self._site], rotation_error(self.rotation, data.site_xmat[self._site].reshape(3, 3))]
+        )
         acceleration = STIFFNESS * error - 2 * np.sqrt(STIFFNESS) * twist
 
         mass = self._mass[self._dof_grid]
@@ -54,13 +54,9 @@ class OperationalSpaceController:
         moment = np.linalg.solve(inertia_inverse[3:, 3:], acceleration[3:])
         torque = jacobian.T @ np.concatenate([force, moment])
 
-        posture = mass @ (
-            POSTURE_STIFFNESS * (self._posture - data.qpos[self._qpos]) - 2 * np.sqrt(POSTURE_STIFFNESS) * velocity
-        )
+        posture = mass @ (POSTURE_STIFFNESS * (self._posture - data.qpos[self._qpos]) - 2 * np.sqrt(POSTURE_STIFFNESS) * velocity)
         projected = posture - jacobian.T @ np.linalg.solve(inertia_inverse, mass_inverse_jt.T @ posture)
-        data.ctrl[self._actuators] = np.clip(
-            torque + projected + data.qfrc_bias[self._dofs], self._low, self._high
-        )
+        data.ctrl[self._actuators] = np.clip(torque + projected + data.qfrc_bias[self._dofs], self._low, self._high)
 
 
 def rotation_error(target: np.ndarray, actual: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random places for the objects of a scene, some of which training never uses for the object that is asked for."""
+
 import numpy as np
 
 LOW, HIGH = np.array([0.37, -0.30]), np.array([0.78, 0.31])  # [m] in the base frame: seen by the camera
@@ -16,9 +17,7 @@ def is_held_out(place: np.ndarray) -> bool:
     return bool((column + 2 * row) % HELD_OUT == 0)
 
 
-def draw(
-    radii: dict[str, float], rng: np.random.Generator, held_out: dict[str, bool] | None = None
-) -> dict[str, np.ndarray]:
+def draw(radii: dict[str, float], rng: np.random.Generator, held_out: dict[str, bool] | None = None) -> dict[str, np.ndarray]:
     """A place (x, y) [m] for each object, by its radius [m], such that none stands in another's way.
 
     held_out: for some objects, whether the place must be a held-out one (True) or must not (False). The largest object is

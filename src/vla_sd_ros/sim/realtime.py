@@ -4,6 +4,7 @@
 Everybody else leaves a wish (target, gripper, another scene) that physics takes up at its next tick. The camera renders
 a copy of the state, so that a slow image never delays a joint state.
 """
+
 import os
 import threading
 import time

@@ -3,6 +3,7 @@
 
 LIBERO's visual meshes have several hundred thousand faces, which costs far more than the pixels of a small image.
 """
+
 import mujoco
 import numpy as np
 
@@ -19,8 +20,7 @@ def decimate_visual_meshes(model: mujoco.MjModel, cell: float = CLUSTER_SIZE) ->
     colliding = {
         int(model.geom_dataid[geom])
         for geom in range(model.ngeom)
-        if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_MESH
-        and (model.geom_contype[geom] or model.geom_conaffinity[geom])
+        if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_MESH and (model.geom_contype[geom] or model.geom_conaffinity[geom])
     }
     for mesh in range(model.nmesh):
         if mesh not in colliding:
@@ -38,9 +38,7 @@ def _decimate_mesh(model: mujoco.MjModel, mesh: int, cell: float) -> None:
     first_face, count = model.mesh_faceadr[mesh], model.mesh_facenum[mesh]
     faces = model.mesh_face[first_face : first_face + count].copy()
     clustered = representative[cell_of.reshape(-1)][faces]
-    kept = (
-        (clustered[:, 0] != clustered[:, 1]) & (clustered[:, 1] != clustered[:, 2]) & (clustered[:, 0] != clustered[:, 2])
-    )
+    kept = (clustered[:, 0] != clustered[:, 1]) & (clustered[:, 1] != clustered[:, 2]) & (clustered[:, 0] != clustered[:, 2])
     kept_count = int(kept.sum())
     if kept_count < 12:  # smaller than a box: the grid is too coarse for this mesh
         return
@@ -60,8 +58,7 @@ class SceneCamera:
     """
 
     def __init__(
-        self, model: mujoco.MjModel, lookat: np.ndarray, distance: float, azimuth: float, elevation: float, fov: float,
-        size: int,
+        self, model: mujoco.MjModel, lookat: np.ndarray, distance: float, azimuth: float, elevation: float, fov: float, size: int
     ):
         self.size = size
         self.fov = fov

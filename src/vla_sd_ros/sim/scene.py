@@ -5,6 +5,7 @@ LIBERO and robosuite build and compile the scene and judge success; stepping, co
 enough to run many times faster than real time on one core. Physics and initial states are LIBERO's; the camera, the
 gripper's speed and the control loop are not, see docs/simulation.md.
 """
+
 import contextlib
 import io
 import logging
@@ -55,7 +56,10 @@ def find_task(suite: str, index: int) -> Task:
         task = benchmark.get_benchmark_dict()[suite]().get_task(index)
         bddl = Path(get_libero_path("bddl_files")) / task.problem_folder / task.bddl_file
         return Task(
-            suite, index, _language(bddl) if suite.endswith(("_lan", "_task")) else task.language, bddl,
+            suite,
+            index,
+            _language(bddl) if suite.endswith(("_lan", "_task")) else task.language,
+            bddl,
             Path(get_libero_path("init_states")) / task.problem_folder / task.init_states_file,
         )
 
@@ -307,9 +311,7 @@ def camera_view(base: np.ndarray) -> dict:
 
     base: position (3,) of the arm's base [m], world.
     """
-    return {
-        "lookat": base + np.array([0.53, 0.02, 0.09]), "distance": 1.3, "azimuth": 180.0, "elevation": -35.0, "fov": 35.0,
-    }
+    return {"lookat": base + np.array([0.53, 0.02, 0.09]), "distance": 1.3, "azimuth": 180.0, "elevation": -35.0, "fov": 35.0}
 
 
 def _build(bddl: Path):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several sentences for one goal, some of which training never uses."""
+
 import re
 import zlib
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How large the things of a scene are and where they stand (privileged: for experts and layouts only)."""
+
 from dataclasses import dataclass
 
 import mujoco

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of LIBERO's suites, and how much is in each."""
+
 SUITES = ("libero_object", "libero_spatial", "libero_goal", "libero_10")
 # LIBERO-PRO's changes to each of them (arXiv 2510.03827): other words, places changed about, other looks, another object
 # asked for. For measurement alone.

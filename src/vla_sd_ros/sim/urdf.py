@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated arm's kinematics as URDF, read from the compiled MuJoCo model so that both agree exactly."""
+
 from xml.etree import ElementTree
 
 import mujoco
@@ -22,14 +23,23 @@ def panda_urdf(model: mujoco.MjModel) -> str:
         joint = model.joint(f"robot0_joint{i}").id
         _link(robot, f"panda_link{i}", 0.1)
         element = _joint(
-            robot, f"panda_joint{i}", "revolute", f"panda_link{i - 1}", f"panda_link{i}",
-            model.body_pos[body], model.body_quat[body],
+            robot,
+            f"panda_joint{i}",
+            "revolute",
+            f"panda_link{i - 1}",
+            f"panda_link{i}",
+            model.body_pos[body],
+            model.body_quat[body],
         )
         ElementTree.SubElement(element, "axis", xyz=_numbers(model.jnt_axis[joint]))
         low, high = model.jnt_range[joint]
         ElementTree.SubElement(
-            element, "limit", lower=repr(float(low)), upper=repr(float(high)),
-            velocity=str(VELOCITY_LIMITS[i - 1]), effort=str(EFFORT_LIMITS[i - 1]),
+            element,
+            "limit",
+            lower=repr(float(low)),
+            upper=repr(float(high)),
+            velocity=str(VELOCITY_LIMITS[i - 1]),
+            effort=str(EFFORT_LIMITS[i - 1]),
         )
 
     position, quaternion = _relative(model, model.site("gripper0_grip_site").id, model.body("robot0_link7").id)
@@ -37,9 +47,7 @@ def panda_urdf(model: mujoco.MjModel) -> str:
     _joint(robot, "panda_tcp_joint", "fixed", "panda_link7", "panda_tcp", position, quaternion)
     for i, sign in ((1, 1.0), (2, -1.0)):
         _link(robot, f"panda_finger{i}", 0.02)
-        element = _joint(
-            robot, f"panda_finger_joint{i}", "prismatic", "panda_tcp", f"panda_finger{i}", np.zeros(3), [1.0, 0, 0, 0]
-        )
+        element = _joint(robot, f"panda_finger_joint{i}", "prismatic", "panda_tcp", f"panda_finger{i}", np.zeros(3), [1.0, 0, 0, 0])
         ElementTree.SubElement(element, "axis", xyz=_numbers((0, sign, 0)))
         ElementTree.SubElement(element, "limit", lower="0", upper="0.04", velocity="0.4", effort="20")
     ElementTree.indent(robot)

@@ -11,6 +11,7 @@
 EPISODE is made of what was said and done, so that the same episode has the same name in whatever kind of recording it lies.
 The embeddings of an image are not kept: the projector makes them of the cells again for a tenth of what a drafter costs.
 """
+
 import hashlib
 import json
 from collections import Counter
@@ -69,8 +70,10 @@ def held_out(keys: Iterable[str], every: int) -> set[str]:
     different = sorted({key[:16] for key in keys})
     if every < 2 or len(different) < 2:
         same = f" (of {len(keys)}, the others are copies)" if len(different) < len(keys) else ""
-        raise BadInput(f"{len(different)} episodes{same} with one in {every} held out leave none to learn from: give more "
-                       "recordings, or a larger --held-out")
+        raise BadInput(
+            f"{len(different)} episodes{same} with one in {every} held out leave none to learn from: give more "
+            "recordings, or a larger --held-out"
+        )
     apart = set(different[: max(1, round(len(different) / every))])
     return {key for key in keys if key[:16] in apart}
 
@@ -98,9 +101,17 @@ class Ends:
         cells = torch.stack([shard["cells"][i] for shard, i in rows]).to(self.device, self.lm_head.dtype)
         with torch.no_grad():
             images = self.project(cells)
-        return [torch.cat((shard["before"].to(images), image, shard["after"].to(images),
-                           self.action_embeddings[shard["bins"][i, :DRAFTED].to(self.device)]))
-                for (shard, i), image in zip(rows, images)]
+        return [
+            torch.cat(
+                (
+                    shard["before"].to(images),
+                    image,
+                    shard["after"].to(images),
+                    self.action_embeddings[shard["bins"][i, :DRAFTED].to(self.device)],
+                )
+            )
+            for (shard, i), image in zip(rows, images)
+        ]
 
     @classmethod
     def of(cls, vla: Vla) -> "Ends":
@@ -118,13 +129,24 @@ class Ends:
         config, tensors = checkpoint.shape_of(source), load_whole(folder / ENDS)
         projector = projector_of(config).to(tensors["lm_head"].dtype)
         projector.load_state_dict({name.removeprefix("projector."): value for name, value in tensors.items() if "." in name})
-        return cls(config, tensors["lm_head"].to(device), tensors["action_embeddings"].to(device),
-                   projector.to(device).eval().requires_grad_(False))
+        return cls(
+            config,
+            tensors["lm_head"].to(device),
+            tensors["action_embeddings"].to(device),
+            projector.to(device).eval().requires_grad_(False),
+        )
 
 
 def ask(
-    vla: Vla, episodes: Iterable[Episode], folder: Path, skip: Callable[[str, str], object], *, rows: int = 8, every: int = 1,
-    share: tuple[int, int] = (0, 1), stepped: Callable[[int], object] = lambda count: None,
+    vla: Vla,
+    episodes: Iterable[Episode],
+    folder: Path,
+    skip: Callable[[str, str], object],
+    *,
+    rows: int = 8,
+    every: int = 1,
+    share: tuple[int, int] = (0, 1),
+    stepped: Callable[[int], object] = lambda count: None,
 ) -> None:
     """Let the policy decode the images of these episodes greedily, as far as their answers are not in the folder.
 
@@ -144,15 +166,19 @@ def ask(
         try:
             if why := vla.prompts.too_long(episode.instruction):
                 raise RecordingError(f"cannot be asked about: {why}")
-            counts = [_keep(answers, folder / f"{key}-{i:03d}.safetensors")
-                      for i, answers in enumerate(_answers(vla, batched, episode, every, stepped))]
+            counts = [
+                _keep(answers, folder / f"{key}-{i:03d}.safetensors")
+                for i, answers in enumerate(_answers(vla, batched, episode, every, stepped))
+            ]
         except RecordingError as error:
             for path in folder.glob(f"{key}-*.safetensors"):
                 path.unlink()
             skip(episode.name, str(error))
             continue
-        write_whole(folder / f"{key}.npz", partial(
-            np.savez, actions=episode.actions, instruction=episode.instruction, name=episode.name, rows=counts))
+        write_whole(
+            folder / f"{key}.npz",
+            partial(np.savez, actions=episode.actions, instruction=episode.instruction, name=episode.name, rows=counts),
+        )
 
 
 def _answers(
@@ -167,8 +193,9 @@ def _answers(
             steps, pictures = zip(*shard[begin : begin + batched.rows])
             parts.append(decode(vla, batched, steps, pictures, episode.instruction))
             stepped(len(steps))
-        yield {name: parts[0][name] if name in ("before", "after") else torch.cat([part[name] for part in parts])
-               for name in parts[0]}
+        yield {
+            name: parts[0][name] if name in ("before", "after") else torch.cat([part[name] for part in parts]) for name in parts[0]
+        }
     if not found:
         raise RecordingError("has no image")
 
@@ -193,8 +220,10 @@ def decode(
         "cells": torch.cat([prompt.cells for prompt in prompts]).to("cpu", stored),
         "hidden": torch.cat(hidden, 1).to("cpu", stored),
         "features": torch.stack([prompt.features for prompt in prompts]).float().cpu(),
-        "bins": torch.from_numpy(np.stack(bins, 1)), "steps": torch.tensor(steps, dtype=torch.int32),
-        "before": prompts[0].before.cpu(), "after": prompts[0].after.cpu(),
+        "bins": torch.from_numpy(np.stack(bins, 1)),
+        "steps": torch.tensor(steps, dtype=torch.int32),
+        "before": prompts[0].before.cpu(),
+        "after": prompts[0].after.cpu(),
     }
 
 
@@ -267,8 +296,9 @@ class Window:
         if self._size == total:
             return list(range(total))
         places = range(step, step + self._size)
-        orders = {epoch: np.random.default_rng([self._seed, epoch]).permutation(total)
-                  for epoch in {place // total for place in places}}
+        orders = {
+            epoch: np.random.default_rng([self._seed, epoch]).permutation(total) for epoch in {place // total for place in places}
+        }
         return list(dict.fromkeys(int(orders[place // total][place % total]) for place in places))
 
 
@@ -312,12 +342,15 @@ def load_whole(path: Path, names: Sequence[str] | None = None) -> dict[str, Tens
         with safe_open(path, framework="pt") as file:  # mapped only while it is copied, or its pages would stay
             return {name: file.get_tensor(name).clone() for name in (file.keys() if names is None else names)}
     except (SafetensorError, OSError) as error:
-        raise BadInput(f"{path} cannot be read ({error}): remove it and its episode's .npz, and give the same command again"
-                       ) from error
+        raise BadInput(
+            f"{path} cannot be read ({error}): remove it and its episode's .npz, and give the same command again"
+        ) from error
 
 
 def _bytes(path: Path, names: Sequence[str]) -> list[int]:
     with safe_open(path, framework="pt") as file:
         slices = [file.get_slice(name) for name in names]
-        return [int(np.prod(part.get_shape())) * (8 if part.get_dtype() == "I64" else 4 if "32" in part.get_dtype() else 2)
-                for part in slices]
+        return [
+            int(np.prod(part.get_shape())) * (8 if part.get_dtype() == "I64" else 4 if "32" in part.get_dtype() else 2)
+            for part in slices
+        ]

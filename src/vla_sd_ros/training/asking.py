@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The first half of train-head and train-drafter: what the policy says to recorded images, asked where it is not known yet."""
+
 import argparse
 import shutil
 from pathlib import Path
@@ -20,10 +21,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
     parser.add_argument("--checkpoint", default=inputs.CHECKPOINT, help="the policy: ./directory, or the name of a shipped one")
     parser.add_argument("--unnorm-key", default="", help="entry of dataset_statistics.json, where there are several")
-    parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")],
-                        help="recordings of any kind that build-db reads; searched below")
+    parser.add_argument(
+        "--demonstrations",
+        type=inputs.path,
+        nargs="+",
+        default=[Path("demonstrations")],
+        help="recordings of any kind that build-db reads; searched below",
+    )
     parser.add_argument("--every", type=inputs.count, default=1, metavar="N", help="use each N-th image of an episode")
-    parser.add_argument("--held-out", type=inputs.count, default=10, metavar="N", help="one in N episodes, by a hash, only measures")
+    parser.add_argument(
+        "--held-out", type=inputs.count, default=10, metavar="N", help="one in N episodes, by a hash, only measures"
+    )
     add_machine(parser)
     recordings_command.add_arguments(parser, failed=True)  # what the policy says is wanted, not what was done
 
@@ -34,14 +42,25 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
     parser.add_argument("--quantization", default="none", help="of the language model's layers: int8, int4 or fp8")
     parser.add_argument("--images", type=inputs.whole(1, 256), default=8, help="that the policy decides on at once")
-    parser.add_argument("--memory", type=inputs.count, default=answers.MEMORY, metavar="MB",
-                        help="of the host, for the answers that are learnt from at once; the others come in turn")
+    parser.add_argument(
+        "--memory",
+        type=inputs.count,
+        default=answers.MEMORY,
+        metavar="MB",
+        help="of the host, for the answers that are learnt from at once; the others come in turn",
+    )
 
 
 def load(arguments: argparse.Namespace):
     """The policy that is asked. Units are nothing to what it says. Raises CheckpointError."""
-    return checkpoint.load(arguments.checkpoint, arguments.device, arguments.unnorm_key, dtype=arguments.dtype,
-                           quantization=arguments.quantization, largest_step=None)
+    return checkpoint.load(
+        arguments.checkpoint,
+        arguments.device,
+        arguments.unnorm_key,
+        dtype=arguments.dtype,
+        quantization=arguments.quantization,
+        largest_step=None,
+    )
 
 
 def asked(arguments: argparse.Namespace, output: Path) -> tuple[Path, list[answers.Answered], list[answers.Answered]]:
@@ -54,16 +73,21 @@ def asked(arguments: argparse.Namespace, output: Path) -> tuple[Path, list[answe
     keys = [key for key, _ in answers.named(recordings)]
     answers.held_out(keys, arguments.held_out)  # said before the policy is asked, not after
     work = output / WORK
-    mark = {"weights": checkpoint.weights_fingerprint(arguments.checkpoint), "every": arguments.every,
-            "quantization": arguments.quantization, "dtype": arguments.dtype}
+    mark = {
+        "weights": checkpoint.weights_fingerprint(arguments.checkpoint),
+        "every": arguments.every,
+        "quantization": arguments.quantization,
+        "dtype": arguments.dtype,
+    }
     vla = load(arguments)
     if not answers.belongs(work, mark):
         print("the policy, or how it is asked, has changed since: beginning anew", flush=True)
         shutil.rmtree(work)
         answers.belongs(work, mark)
     with tqdm(total=-(-len(inventory.actions) // arguments.every), unit="image", desc="asking the policy") as bar:
-        answers.ask(vla, recordings, work, recordings.skip, rows=arguments.images, every=arguments.every, share=share(),
-                    stepped=bar.update)
+        answers.ask(
+            vla, recordings, work, recordings.skip, rows=arguments.images, every=arguments.every, share=share(), stepped=bar.update
+        )
     del vla
     free_memory()
     barrier()
@@ -71,4 +95,3 @@ def asked(arguments: argparse.Namespace, output: Path) -> tuple[Path, list[answe
     whole = answers.answered(work, keys)
     apart = answers.held_out([episode.key for episode in whole], arguments.held_out)
     return work, [e for e in whole if e.key not in apart], [e for e in whole if e.key in apart]
-

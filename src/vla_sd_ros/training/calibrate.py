@@ -3,6 +3,7 @@
 
 The observations must not be those that the decoders are measured on afterwards.
 """
+
 import argparse
 import sys
 from collections.abc import Callable, Iterator
@@ -46,8 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="on which the shape of the drafter's tree is measured: cpu or cuda")
     parser.add_argument("--threads", type=inputs.count, default=1, help="CPU threads of the policy")
     parser.add_argument("--most", type=inputs.count, default=3000, help="observations at most")
-    parser.add_argument("--tree-steps", type=inputs.whole(0, 100_000), default=TREE_STEPS, metavar="N",
-                        help="observations that each shape of the drafter's tree decodes; 0: leave the shapes alone")
+    parser.add_argument(
+        "--tree-steps",
+        type=inputs.whole(0, 100_000),
+        default=TREE_STEPS,
+        metavar="N",
+        help="observations that each shape of the drafter's tree decodes; 0: leave the shapes alone",
+    )
     parser.add_argument("--output", type=inputs.path, default=Path("decoder.yaml"))
     parser.add_argument("--json", type=inputs.path, help="write what was measured here, for vla-sd bench decode --project")
 
@@ -58,8 +64,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         inputs.writable_file(arguments.json, "--json")
     try:
-        model = load(Source(arguments.checkpoint, arguments.device, threads=arguments.threads, drafter=arguments.drafter,
-                            database=arguments.database))
+        model = load(
+            Source(
+                arguments.checkpoint,
+                arguments.device,
+                threads=arguments.threads,
+                drafter=arguments.drafter,
+                database=arguments.database,
+            )
+        )
         steps = partial(replay, model.vla, arguments.observations, arguments.most)
         found = calibrate(model, steps, tree_steps=arguments.tree_steps)
     except ValueError as error:
@@ -68,12 +81,15 @@ def run(arguments: argparse.Namespace) -> int:
     parameters = {"/**/vla_node": {"ros__parameters": {"decoder": found.settings}}}
     arguments.output.write_text(
         f"# Made by vla-sd calibrate for the checkpoint {arguments.checkpoint} on {trees.device_name(model.vla)}.\n"
-        + yaml.safe_dump(parameters, sort_keys=False))
+        + yaml.safe_dump(parameters, sort_keys=False)
+    )
     for line in found.lines():
         print(line)
     if arguments.json:
-        results.write(arguments.json, {**results.provenance(arguments.checkpoint, 0), "device": trees.device_name(model.vla),
-                                       **found.report()})
+        results.write(
+            arguments.json,
+            {**results.provenance(arguments.checkpoint, 0), "device": trees.device_name(model.vla), **found.report()},
+        )
     return 0
 
 
@@ -88,8 +104,11 @@ class Calibration:
 
     def report(self) -> dict:
         """For a results file."""
-        return {"settings": self.settings, **({"threshold": self.threshold.report()} if self.threshold else {}),
-                **(self.shapes.report() if self.shapes else {})}
+        return {
+            "settings": self.settings,
+            **({"threshold": self.threshold.report()} if self.threshold else {}),
+            **(self.shapes.report() if self.shapes else {}),
+        }
 
     def lines(self) -> Iterator[str]:
         """For people."""
@@ -172,8 +191,12 @@ def metric_values(paths: list[np.ndarray], fitted: dict) -> np.ndarray:
     default, values = Settings(), []
     for path in paths:
         metric = FusedMetric(
-            Range(*fitted["metric_radius"]), Range(*fitted["metric_length"]), default.metric_window, default.metric_alpha,
-            default.metric_displacement)
+            Range(*fitted["metric_radius"]),
+            Range(*fitted["metric_length"]),
+            default.metric_window,
+            default.metric_alpha,
+            default.metric_displacement,
+        )
         values += [metric.update(position) for position in path]
     return np.array(values)
 
@@ -203,6 +226,8 @@ def boundary(values: np.ndarray, accepted: np.ndarray) -> float:
     known = np.isfinite(values)
     values, accepted = values[known], accepted[known]
     candidates = np.quantile(values, np.linspace(0.0, 0.95, 39))
-    gains = [accepted[values > c].sum() / max(accepted.sum(), 1) - (~accepted[values > c]).sum() / max((~accepted).sum(), 1)
-             for c in candidates]
+    gains = [
+        accepted[values > c].sum() / max(accepted.sum(), 1) - (~accepted[values > c]).sum() / max((~accepted).sum(), 1)
+        for c in candidates
+    ]
     return float(round(candidates[int(np.argmax(gains))], 4))

@@ -4,6 +4,7 @@
 An image can have been asked about in several ways: its columns have one entry for each job J that its scene allows, the one
 that was done first. The others are valid only while nothing is held.
 """
+
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,10 +171,15 @@ class Batches:
             images=torch.from_numpy(np.stack(images)),
             instructions=[[self._say(columns["jobs"][i, j]) for j in chosen] for i, chosen in zip(index, jobs)],
             jobs=torch.from_numpy(columns["jobs"][rows, flat]),
-            bins=torch.from_numpy(bins), prefix=torch.from_numpy(self._with_errors(bins)),
+            bins=torch.from_numpy(bins),
+            prefix=torch.from_numpy(self._with_errors(bins)),
             positions=torch.from_numpy((normalised + 1.0) / 2.0 * 255.0 - 0.5).float(),
-            to_grasp=torch.from_numpy(grasp - ee), to_place=torch.from_numpy(place - ee), ee=torch.from_numpy(ee),
-            held=torch.from_numpy(held), grasp_at=self._in_image(grasp, shift), place_at=self._in_image(place, shift),
+            to_grasp=torch.from_numpy(grasp - ee),
+            to_place=torch.from_numpy(place - ee),
+            ee=torch.from_numpy(ee),
+            held=torch.from_numpy(held),
+            grasp_at=self._in_image(grasp, shift),
+            place_at=self._in_image(place, shift),
         )
 
     def _choose(self, jobs: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@
 Plain data parallelism over single-threaded processes: on a CPU with few cores that is faster than threads within each
 operation. Where torchrun has started several processes, one for each GPU, these are the group instead.
 """
+
 import csv
 import math
 import os
@@ -29,8 +30,10 @@ from vla_sd_ros.whole_files import whole
 def check_processes(processes: int, batch_size: int) -> None:
     """Raises BadInput when there are more processes than images of a batch to share among them."""
     if processes > batch_size:
-        raise BadInput(f"--processes is {processes}, but a batch of {batch_size} images cannot be shared by more than "
-                       f"{batch_size}: lower it, or raise --batch-size")
+        raise BadInput(
+            f"--processes is {processes}, but a batch of {batch_size} images cannot be shared by more than "
+            f"{batch_size}: lower it, or raise --batch-size"
+        )
 
 
 def launched() -> bool:
@@ -130,8 +133,10 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         with whole(path) as part:
             write(part)
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise BadInput(f"{path} cannot be written ({' '.join(str(error).split())}): make room, and give the same command again; "
-                       "it goes on where it was") from error
+        raise BadInput(
+            f"{path} cannot be written ({' '.join(str(error).split())}): make room, and give the same command again; "
+            "it goes on where it was"
+        ) from error
 
 
 def load_state(path: Path, device: torch.device | str = "cpu") -> dict | None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses of the embedded policy: soft cross-entropy over bins, and auxiliary targets that teach the vision tower."""
+
 import math
 
 import torch

@@ -3,6 +3,7 @@
 
 torch.optim.Muon orthogonalises in bf16: on a CPU without bf16 arithmetic that alone takes ten times as long as the model.
 """
+
 import torch
 import torch.distributed as distributed
 from torch import Tensor

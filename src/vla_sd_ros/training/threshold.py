@@ -5,6 +5,7 @@ KERV takes them from an offline table per suite, which is not published. Here: t
 s = exp(-(|dK_var| / K_S)^phi), and s is fitted as the probability that the wide radius does no harm: that every motion token
 which it lets through is within the narrow radius of autoregressive decoding's. Maximum likelihood over a grid.
 """
+
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -47,8 +48,10 @@ class Threshold:
 
     def sentence(self) -> str:
         """For people."""
-        return (f"kerv: the wide radius did no harm in {self.harmless:.0%} of {self.steps} steps; the change of K_var tells "
-                f"{self.gain:+.3f} nats a step about which")
+        return (
+            f"kerv: the wide radius did no harm in {self.harmless:.0%} of {self.steps} steps; the change of K_var tells "
+            f"{self.gain:+.3f} nats a step about which"
+        )
 
 
 def fit_threshold(vla: Vla, drafter: Drafter, steps: Iterable[RecordedStep], settings: Settings) -> Threshold:
@@ -84,8 +87,11 @@ def likeliest(changes: np.ndarray, harmless: np.ndarray) -> Threshold:
         probability = np.clip(probability, LEAST, 1 - LEAST)
         return float(np.where(harmless, np.log(probability), np.log(1 - probability)).mean())
 
-    grid = [(likelihood(np.exp(-((changes / (middle * scale)) ** exponent))), middle * scale, exponent)
-            for scale in SCALES for exponent in EXPONENTS]
+    grid = [
+        (likelihood(np.exp(-((changes / (middle * scale)) ** exponent))), middle * scale, exponent)
+        for scale in SCALES
+        for exponent in EXPONENTS
+    ]
     best, scale, exponent = max(grid)
     share = float(harmless.mean())
     return Threshold(float(f"{scale:.4g}"), exponent, share, best - likelihood(np.full(len(changes), share)), len(changes))

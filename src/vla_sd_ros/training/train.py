@@ -6,6 +6,7 @@ auxiliary head, which is cheap; then the whole model learns actions, and its lan
 they are. Each image is asked about several times, with other sentences: it is looked at once, and the language model reads the
 sentences side by side behind it, none of which sees another.
 """
+
 import argparse
 import copy
 import csv
@@ -34,8 +35,16 @@ from vla_sd_ros.policy.model import VlaModel
 from vla_sd_ros.policy.preprocessing import normalise_pixels
 from vla_sd_ros.policy.prompt import prompt_ids, read_tokenizer, word_tokenizer
 from vla_sd_ros.training.data import Batch, Batches, Frames, open_frames, pack, vary_colours
-from vla_sd_ros.training.loop import (Log, average_gradients, check_processes, learning_rate, load_state, quick_passes, save_state,
-                                       spawn)
+from vla_sd_ros.training.loop import (
+    Log,
+    average_gradients,
+    check_processes,
+    learning_rate,
+    load_state,
+    quick_passes,
+    save_state,
+    spawn,
+)
 from vla_sd_ros.training.losses import AuxiliaryHead, Guide, action_loss, auxiliary_loss, pointing_loss
 from vla_sd_ros.training.muon import Muon
 
@@ -50,8 +59,7 @@ STATE = "state.pt"  # of an interrupted training
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
     parser.add_argument("--demonstrations", type=inputs.path, nargs="+", default=[Path("demonstrations")])
-    parser.add_argument("--output", type=inputs.path, default=Path("checkpoints/libero"),
-                        help="checkpoint directory to write")
+    parser.add_argument("--output", type=inputs.path, default=Path("checkpoints/libero"), help="checkpoint directory to write")
     parser.add_argument("--vision-steps", type=inputs.whole(0, 10**9), default=1500, help="steps of the vision tower alone")
     parser.add_argument("--steps", type=inputs.count, default=4000, help="steps of the whole model after that")
     parser.add_argument("--batch-size", type=inputs.count, default=64, help="over all processes")
@@ -60,8 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--processes", type=inputs.count, default=os.cpu_count())
     parser.add_argument("--start-from", help="checkpoint whose weights to begin with: ./directory, or a shipped one")
     parser.add_argument("--repack", action="store_true", help="read the demonstrations again")
-    parser.add_argument("--evaluate", type=inputs.whole(0, 10**9), default=1, metavar="N",
-                        help="closed-loop episodes per task at the end")
+    parser.add_argument(
+        "--evaluate", type=inputs.whole(0, 10**9), default=1, metavar="N", help="closed-loop episodes per task at the end"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -102,8 +111,10 @@ class Trainee:
     def state(self) -> dict:
         """All that is needed to go on later."""
         return {
-            "live": self.live().state_dict(), "average": self.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "step": self.step,
+            "live": self.live().state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": self.step,
         }
 
     def restore(self, state: dict) -> None:
@@ -185,7 +196,8 @@ def compute_losses(trainee: Trainee, pixels: Tensor, batch: Batch, ids: dict[str
     seen = features.repeat_interleave(len(prompts[0]), dim=0)
     geometry, direct = (output.float() for output in trainee.head(seen, text))
     losses = {
-        "auxiliary": auxiliary_loss(geometry, batch), "direct": action_loss(direct, batch),
+        "auxiliary": auxiliary_loss(geometry, batch),
+        "direct": action_loss(direct, batch),
         "cells": pointing_loss(trainee.guide.cells(batch.jobs, seen).float(), batch),
     }
     vision = losses["auxiliary"] + POINTING_WEIGHT * losses["cells"] + 0.3 * losses["direct"]
@@ -200,9 +212,7 @@ def compute_losses(trainee: Trainee, pixels: Tensor, batch: Batch, ids: dict[str
     return {"loss": losses["action"] + AUXILIARY_WEIGHT * (vision + guide), **losses}
 
 
-def action_states(
-    model: VlaModel, image: Tensor, prompts: list[list[Tensor]], bins: Tensor
-) -> tuple[Tensor, Tensor]:
+def action_states(model: VlaModel, image: Tensor, prompts: list[list[Tensor]], bins: Tensor) -> tuple[Tensor, Tensor]:
     """Last hidden states (B * Q, 7, hidden) that the action's tokens are read from, under teacher forcing; and how two heads of
     the middle layer look from there at the image's tokens: scores (B * Q, 7, 2, image tokens).
 
@@ -220,7 +230,10 @@ def action_states(
     shared, length = 1 + model.config.vision.tokens, padded.shape[1]
     mask, positions = side_by_side(shared, length, questions)
     states = model.language_model.model(
-        inputs_embeds=embeddings, use_cache=False, attention_mask=mask.expand(images, 1, -1, -1), position_ids=positions,
+        inputs_embeds=embeddings,
+        use_cache=False,
+        attention_mask=mask.expand(images, 1, -1, -1),
+        position_ids=positions,
         output_hidden_states=True,
     ).hidden_states
     ends = torch.tensor([len(prompt) - 2 for prompt in flat])  # BOS is not among them
@@ -266,7 +279,7 @@ def _new_trainee(arguments: argparse.Namespace, tokenizer: Tokenizer, jobs: int)
     if arguments.start_from:
         model = checkpoint.read_model(arguments.start_from)
         keep_words(model, read_tokenizer(arguments.start_from / "tokenizer.json"), tokenizer)
-    convolutions: Any = model.vision_backbone.convolutions   # torch's types know no to() for a memory format alone
+    convolutions: Any = model.vision_backbone.convolutions  # torch's types know no to() for a memory format alone
     convolutions.to(memory_format=torch.channels_last)
     head = AuxiliaryHead(model.config.vision.width, model.config.text.hidden_size)
     if arguments.start_from and (arguments.start_from / checkpoint.DRAFT_HEAD).exists():

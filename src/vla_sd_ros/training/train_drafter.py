@@ -6,6 +6,7 @@ drafter learns, with the actual tokens before it (Spec-VLA, arXiv 2507.22424; EA
 little cross-entropy to the tokens that the policy makes of it. The policy itself is in no memory then. With several GPUs:
 `torchrun --nproc-per-node 4 -m vla_sd_ros.cli train-drafter --device cuda ...`.
 """
+
 import argparse
 import copy
 import csv
@@ -27,9 +28,20 @@ from vla_sd_ros.policy.draft import Draft
 from vla_sd_ros.policy.drafter import FILE, Budget, Drafter, DrafterModel
 from vla_sd_ros.training import answers
 from vla_sd_ros.training.answers import DRAFTED, Answered, Ends
-from vla_sd_ros.training.asking import add_arguments as add_asking, asked
-from vla_sd_ros.training.loop import (Log, average_gradients, check_processes, join_launched, learning_rate, load_state,
-                                       multiplies_bf16, save_state, share, spawn)
+from vla_sd_ros.training.asking import add_arguments as add_asking
+from vla_sd_ros.training.asking import asked
+from vla_sd_ros.training.loop import (
+    Log,
+    average_gradients,
+    check_processes,
+    join_launched,
+    learning_rate,
+    load_state,
+    multiplies_bf16,
+    save_state,
+    share,
+    spawn,
+)
 
 EVALUATE_EVERY = 500  # steps
 SAVE_EVERY = 120.0  # s
@@ -66,16 +78,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=inputs.path, help=f"directory for {FILE}; default: the policy's")
     parser.add_argument("--steps", type=inputs.count, default=Training.steps)
     parser.add_argument("--batch-size", type=inputs.count, default=Training.batch_size, help="over all processes")
-    parser.add_argument("--learning-rate", type=inputs.RATE, default=Training.learning_rate,
-                        help="Spec-VLA, at 7 B parameters: 5e-5")
+    parser.add_argument(
+        "--learning-rate", type=inputs.RATE, default=Training.learning_rate, help="Spec-VLA, at 7 B parameters: 5e-5"
+    )
     parser.add_argument("--betas", type=inputs.number(0.0, 0.999999), nargs=2, default=Training.betas, help="of AdamW")
     parser.add_argument("--warm-up", type=inputs.count, default=Training.warm_up, help="steps; Spec-VLA: 2000")
-    parser.add_argument("--noise", type=inputs.number(0.0, 100.0), default=Training.noise,
-                        help="width of the uniform noise on the hidden states")
-    parser.add_argument("--token-weight", type=inputs.number(0.0, 1000.0), default=Training.token_weight,
-                        help="of the cross-entropy beside the smooth L1 loss")
-    parser.add_argument("--evaluate", type=inputs.count, default=Training.evaluate, metavar="N",
-                        help="images of held-out episodes to measure on")
+    parser.add_argument(
+        "--noise", type=inputs.number(0.0, 100.0), default=Training.noise, help="width of the uniform noise on the hidden states"
+    )
+    parser.add_argument(
+        "--token-weight",
+        type=inputs.number(0.0, 1000.0),
+        default=Training.token_weight,
+        help="of the cross-entropy beside the smooth L1 loss",
+    )
+    parser.add_argument(
+        "--evaluate", type=inputs.count, default=Training.evaluate, metavar="N", help="images of held-out episodes to measure on"
+    )
     parser.add_argument("--seed", type=inputs.SEED, default=0)
     parser.add_argument("--processes", type=inputs.count, default=os.cpu_count(), help="to learn, on the CPU")
 
@@ -88,9 +107,19 @@ def run(arguments: argparse.Namespace) -> int:
     directory = checkpoint.find(arguments.checkpoint)
     output = arguments.output or directory
     how = Training(
-        arguments.steps, arguments.batch_size, arguments.learning_rate, tuple(arguments.betas), arguments.warm_up,
-        arguments.noise, arguments.token_weight, arguments.evaluate, arguments.seed, arguments.memory * 1_000_000 // processes,
-        arguments.device, processes)
+        arguments.steps,
+        arguments.batch_size,
+        arguments.learning_rate,
+        tuple(arguments.betas),
+        arguments.warm_up,
+        arguments.noise,
+        arguments.token_weight,
+        arguments.evaluate,
+        arguments.seed,
+        arguments.memory * 1_000_000 // processes,
+        arguments.device,
+        processes,
+    )
     work, learnt, apart = asked(arguments, output)
     train(directory, work, learnt, apart, output / FILE, how)
     return 0
@@ -104,9 +133,7 @@ def batch(ends: Ends, rows: Sequence[tuple[dict[str, Tensor], int]]) -> tuple[Te
     return pad(ends.embeddings(rows)), pad(hidden), lengths
 
 
-def drafter_losses(
-    predicted: Tensor, hidden: Tensor, lengths: Tensor, lm_head: Tensor, token_weight: float
-) -> dict[str, Tensor]:
+def drafter_losses(predicted: Tensor, hidden: Tensor, lengths: Tensor, lm_head: Tensor, token_weight: float) -> dict[str, Tensor]:
     """Losses on the six drafted positions of a batch; hidden, lengths as batch() gives them, lm_head (256, h).
 
     predicted (B, longest - 1, h): entry i stands for hidden state i + 1. Of the results, hidden is the smooth L1 to the
@@ -123,7 +150,9 @@ def drafter_losses(
     tokens = F.kl_div(logits.log_softmax(-1), target_logits.log_softmax(-1), log_target=True, reduction="sum")
     tokens = tokens / (len(lengths) * DRAFTED)
     return {
-        "loss": regression + token_weight * tokens, "hidden": regression, "tokens": tokens,
+        "loss": regression + token_weight * tokens,
+        "hidden": regression,
+        "tokens": tokens,
         "agreement": (logits.argmax(-1) == target_logits.argmax(-1)).float().mean(),
     }
 
@@ -172,9 +201,7 @@ def accepted_length(model: DrafterModel, ends: Ends, episodes: Sequence[Answered
     return float(np.mean(np.concatenate(decided))), 1.0 + float(np.mean([len(lengths) for lengths in decided]))
 
 
-def train(
-    source: str | Path, work: Path, learnt: list[Answered], apart: list[Answered], output: Path, how: Training
-) -> None:
+def train(source: str | Path, work: Path, learnt: list[Answered], apart: list[Answered], output: Path, how: Training) -> None:
     """Minimise drafter_losses() over what the policy `source` answered; measures on what was held apart.
 
     work: holds the answers, the log, and the state of a training that was interrupted. output: the file of the drafter.

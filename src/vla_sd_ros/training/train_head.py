@@ -9,6 +9,7 @@ Where images of an episode follow each other (without --every), the head also le
 next image, by this one. That is to the point as far as the recorded arm did what the policy says: record episodes that the policy
 itself drives (`vla-sd collect --policy`, or its goals on the arm).
 """
+
 import argparse
 import time
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ from vla_sd_ros import inputs
 from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.policy.model import DraftHead
 from vla_sd_ros.training import answers
-from vla_sd_ros.training.asking import add_arguments as add_asking, asked
-from vla_sd_ros.training.loop import load_state, learning_rate, save_state
+from vla_sd_ros.training.asking import add_arguments as add_asking
+from vla_sd_ros.training.asking import asked
+from vla_sd_ros.training.loop import learning_rate, load_state, save_state
 
 STATE = "head_state.pt"  # of an interrupted training
 WARM_UP = 100  # steps
@@ -64,8 +66,15 @@ def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
     directory = checkpoint.find(arguments.checkpoint)
     output = arguments.output or directory
-    training = Training(arguments.steps, arguments.batch_size, arguments.learning_rate, arguments.weight_decay, arguments.seed,
-                        arguments.memory * 1_000_000, arguments.device)
+    training = Training(
+        arguments.steps,
+        arguments.batch_size,
+        arguments.learning_rate,
+        arguments.weight_decay,
+        arguments.seed,
+        arguments.memory * 1_000_000,
+        arguments.device,
+    )
     work, learnt, apart = asked(arguments, output)
     train(directory, work, learnt, apart, output / checkpoint.DRAFT_HEAD, training)
     return 0
@@ -138,8 +147,11 @@ def known(bins: Tensor) -> Tensor:
 def _batch(rows: list[tuple[dict[str, Tensor], int]], device: str) -> tuple[Tensor, Tensor, Tensor]:
     """Cells (B, cells, width), text (B, h) and bins (B, 3, 7), as in in_order(), of rows of shards."""
     shards = {id(shard): (answers.text_of(shard), in_order(shard)) for shard, _ in rows}
-    columns = ([shard["cells"][i] for shard, i in rows], [shards[id(shard)][0] for shard, _ in rows],
-               [shards[id(shard)][1][i] for shard, i in rows])
+    columns = (
+        [shard["cells"][i] for shard, i in rows],
+        [shards[id(shard)][0] for shard, _ in rows],
+        [shards[id(shard)][1][i] for shard, i in rows],
+    )
     cells, text, bins = (torch.stack(column).to(device) for column in columns)
     return cells.float(), text, bins
 
@@ -182,5 +194,7 @@ def _told(answered: list[tuple[Tensor, Tensor]]) -> str:
     """Of logits (n, 7, 256) and bins (n, 7)."""
     logits, bins = (torch.cat(column) for column in zip(*answered))
     loss, distance = F.cross_entropy(logits.flatten(0, 1), bins.flatten()), (logits.argmax(-1) - bins).abs()
-    return (f"loss {loss:.3f}, equal tokens {(distance == 0).float().mean():.1%}, "
-            f"motions within {RADIUS} bins {(distance[:, :6] <= RADIUS).all(1).float().mean():.1%}")
+    return (
+        f"loss {loss:.3f}, equal tokens {(distance == 0).float().mean():.1%}, "
+        f"motions within {RADIUS} bins {(distance[:, :6] <= RADIUS).all(1).float().mean():.1%}"
+    )

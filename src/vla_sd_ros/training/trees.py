@@ -5,6 +5,7 @@ How many tokens each shape decides is measured once, with the decoder itself on 
 on the device, and may be computed for another one (bench/project.py): wide trees pay where positions are free, chains where
 each of them costs.
 """
+
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import compress
@@ -24,8 +25,18 @@ from vla_sd_ros.policy.vla import Vla
 # heisd drafts as spec_vla does, where it drafts
 DECODERS = {"naive_sd": ("naive_sd",), "spec_vla": ("spec_vla", "heisd"), "kerv": ("kerv",)}
 SHAPES: tuple[Tree, ...] = (
-    (3, 2, 1), (4, 3, 1), (5, 4, 1), (6, 5, 1),             # chains
-    (8, 5, 2), (12, 5, 2), (12, 5, 4), (20, 5, 4), (20, 3, 8), (20, 5, 8), (50, 4, 8), (50, 5, 8),
+    (3, 2, 1),
+    (4, 3, 1),
+    (5, 4, 1),
+    (6, 5, 1),  # chains
+    (8, 5, 2),
+    (12, 5, 2),
+    (12, 5, 4),
+    (20, 5, 4),
+    (20, 3, 8),
+    (20, 5, 8),
+    (50, 4, 8),
+    (50, 5, 8),
 )
 
 
@@ -44,8 +55,9 @@ class Shapes:
 
     def settings(self) -> dict[str, list[int]]:
         """By name."""
-        return {f"{used}_tree": list(self.rows[self.best(decoder)]["tree"])
-                for decoder, users in DECODERS.items() for used in users}
+        return {
+            f"{used}_tree": list(self.rows[self.best(decoder)]["tree"]) for decoder, users in DECODERS.items() for used in users
+        }
 
     def report(self) -> dict:
         """For a results file."""
@@ -57,9 +69,11 @@ class Shapes:
         plain = expected_ms(self.rows["autoregressive"], self.costs)
         for name, row in self.rows.items():
             mark = " <- the fastest" if any(self.best(decoder) == name for decoder in DECODERS) else ""
-            yield (f"{name}: {row['forward_passes_per_action']:.2f} passes, {expected_ms(row, self.costs):.2f} ms by the costs of "
-                   f"its passes, {plain / expected_ms(row, self.costs):.2f}x; {row['latency_ms']['mean']:.2f} ms measured, "
-                   f"{row['mean_speedup_vs_autoregressive']:.2f}x{mark}")
+            yield (
+                f"{name}: {row['forward_passes_per_action']:.2f} passes, {expected_ms(row, self.costs):.2f} ms by the costs of "
+                f"its passes, {plain / expected_ms(row, self.costs):.2f}x; {row['latency_ms']['mean']:.2f} ms measured, "
+                f"{row['mean_speedup_vs_autoregressive']:.2f}x{mark}"
+            )
 
 
 def measure(model: Model, steps, settings: Settings, most: int, seed: int = 0) -> Shapes:
@@ -100,8 +114,10 @@ def spread(steps, most: int) -> Iterator:
 
 def expected_ms(row: dict, costs: Costs) -> float:
     """Mean milliseconds of an action of a results file's row, by what its passes cost."""
-    times = [(count, costs.action(*results.read_sequence(text), tuple(row.get("tree", cost.RELEASED))))
-             for text, count in row["sequences"].items()]
+    times = [
+        (count, costs.action(*results.read_sequence(text), tuple(row.get("tree", cost.RELEASED))))
+        for text, count in row["sequences"].items()
+    ]
     return sum(count * ms for count, ms in times) / sum(count for count, _ in times)
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is compared: a decoder with settings of its own, as parameters of vla_node. No ROS in here."""
+
 import re
 from dataclasses import dataclass
 from typing import Any

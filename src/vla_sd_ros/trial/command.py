@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd trial FOLDER`: make a study, or go on with the one in the folder; when all its trials are done, its report."""
+
 import argparse
 import getpass
 import sys
@@ -14,35 +15,56 @@ from vla_sd_ros.trial import study as studies
 from vla_sd_ros.trial.arms import read_arms
 from vla_sd_ros.trial.nodes import on_nodes, ready
 
-OF_A_NEW_STUDY = ("arm", "trials", "instruction", "outcome", "time_limit", "namespace", "simulator", "suite", "task", "checkpoint",
-                  "params")
+OF_A_NEW_STUDY = (
+    "arm",
+    "trials",
+    "instruction",
+    "outcome",
+    "time_limit",
+    "namespace",
+    "simulator",
+    "suite",
+    "task",
+    "checkpoint",
+    "params",
+)
 OF_THE_SIMULATOR = ("suite", "task", "checkpoint", "params")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `vla-sd trial`."""
     parser.add_argument("folder", type=inputs.path, help="the study's folder; what is there already goes on")
-    parser.add_argument("--unblind", action="store_true",
-                        help="say which code is which and write the report now, though trials are missing")
+    parser.add_argument(
+        "--unblind", action="store_true", help="say which code is which and write the report now, though trials are missing"
+    )
     parser.add_argument("--operator", help="your name, for the report; default: that of the account")
-    parser.add_argument("--domain-id", type=inputs.whole(0, LAST_DOMAIN), help="ROS domain; default: with --simulator one that "
-                        "nobody on this machine uses, else the shell's")
+    parser.add_argument(
+        "--domain-id",
+        type=inputs.whole(0, LAST_DOMAIN),
+        help="ROS domain; default: with --simulator one that nobody on this machine uses, else the shell's",
+    )
     new = parser.add_argument_group("a new study")
-    new.add_argument("--arm", action="append", metavar="DECODER[@SETTING=VALUE...]", help="what to compare, twice or more, the "
-                     "control first; a SETTING with a dot is any parameter of vla_node, such as policy.checkpoint")
+    new.add_argument(
+        "--arm",
+        action="append",
+        metavar="DECODER[@SETTING=VALUE...]",
+        help="what to compare, twice or more, the "
+        "control first; a SETTING with a dot is any parameter of vla_node, such as policy.checkpoint",
+    )
     new.add_argument("--trials", type=inputs.whole(1, studies.REPETITIONS_MAX), help="of each arm; default: 20")
-    new.add_argument("--instruction", type=inputs.instruction,
-                     help="the sentence; default: that of the simulator's task")
-    new.add_argument("--outcome", choices=("operator", "task_success"),
-                     help="who judges; default: operator, with --simulator task_success")
+    new.add_argument("--instruction", type=inputs.instruction, help="the sentence; default: that of the simulator's task")
+    new.add_argument(
+        "--outcome", choices=("operator", "task_success"), help="who judges; default: operator, with --simulator task_success"
+    )
     new.add_argument("--time-limit", type=inputs.seconds, help="limit of a trial [s]; default: the node's own")
     new.add_argument("--namespace", type=inputs.namespace, help="namespace of the nodes; default: vla")
     new.add_argument("--simulator", action="store_true", default=None, help="start sim_node, arm_node and vla_node for it")
     new.add_argument("--suite", help="with --simulator: LIBERO suite; default: that of the parameter file")
     new.add_argument("--task", type=inputs.whole(0, 9), help="with --simulator: index of the task, 0..9")
     new.add_argument("--checkpoint", help="with --simulator: policy; default: that of the parameter file")
-    new.add_argument("--params", type=inputs.path, metavar="FILE",
-                     help="with --simulator: parameters; default: the installed config/sim.yaml")
+    new.add_argument(
+        "--params", type=inputs.path, metavar="FILE", help="with --simulator: parameters; default: the installed config/sim.yaml"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -64,8 +86,10 @@ def _create_or_refuse(arguments: argparse.Namespace) -> None:
     given = [name for name in OF_A_NEW_STUDY if getattr(arguments, name) is not None]
     if studies.is_study(folder):
         if given:
-            raise BadInput(f"{folder} is a study already, whose design is fixed: leave --{given[0].replace('_', '-')} out to go on "
-                           "with it, or name a new folder")
+            raise BadInput(
+                f"{folder} is a study already, whose design is fixed: leave --{given[0].replace('_', '-')} out to go on "
+                "with it, or name a new folder"
+            )
         return
     if arguments.unblind or not given:
         raise BadInput(f"there is no study in {folder}; make one, with --arm for each decoder that it compares")
@@ -86,9 +110,16 @@ def _protocol(a: argparse.Namespace) -> studies.Protocol:
     if a.params and not a.params.is_file():
         raise BadInput(f"there is no parameter file {a.params}")
     return studies.Protocol(
-        instruction=a.instruction or "", outcome=a.outcome or ("task_success" if a.simulator else "operator"),
-        time_limit=a.time_limit or 0.0, namespace=a.namespace or "vla", simulator=bool(a.simulator), suite=a.suite, task=a.task,
-        checkpoint=a.checkpoint, params=str(a.params.resolve()) if a.params else None)
+        instruction=a.instruction or "",
+        outcome=a.outcome or ("task_success" if a.simulator else "operator"),
+        time_limit=a.time_limit or 0.0,
+        namespace=a.namespace or "vla",
+        simulator=bool(a.simulator),
+        suite=a.suite,
+        task=a.task,
+        checkpoint=a.checkpoint,
+        params=str(a.params.resolve()) if a.params else None,
+    )
 
 
 def _run_trials(arguments: argparse.Namespace, study: studies.Study) -> int | None:
@@ -133,6 +164,7 @@ def _report(study: studies.Study) -> int:
     print(*summary["summary"], sep="\n")
     p = summary["primary"]["pvalue"]
     arms = " ".join(f"{name}={arm['successes']}/{arm['completed']}" for name, arm in summary["arms"].items())
-    print(f"RESULT {arms} p={'none' if p is None else f'{p:.4f}'} missing={summary['pending']} "
-          f"report={study.folder / 'report.html'}")
+    print(
+        f"RESULT {arms} p={'none' if p is None else f'{p:.4f}'} missing={summary['pending']} report={study.folder / 'report.html'}"
+    )
     return 1 if summary["pending"] else 0

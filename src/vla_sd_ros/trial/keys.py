@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys of the operator: single ones on a terminal, characters of whatever else the input is."""
+
 import os
 import select
 import sys
@@ -28,8 +29,10 @@ class Keys:
         while select.select([self._input], [], [], 0.0)[0]:
             key = os.read(self._input, 1).decode(errors="replace").lower()
             if not key:
-                raise BadInput("nobody is at the keyboard to say how a trial ended; run it on a terminal, or make a study with "
-                               "--outcome task_success")
+                raise BadInput(
+                    "nobody is at the keyboard to say how a trial ended; run it on a terminal, or make a study with "
+                    "--outcome task_success"
+                )
             if key in among:
                 return key
         return ""

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The nodes that a study's trials are made on: started with a simulator, or those that run already."""
+
 import argparse
 import os
 from contextlib import ExitStack
@@ -72,8 +73,16 @@ class Simulated(SimulatedSystem):
 
 
 def _scene(p: Protocol) -> argparse.Namespace:
-    return argparse.Namespace(namespace=p.namespace, suite=p.suite, task=p.task, initial_state=None, seed=None,
-                              checkpoint=p.checkpoint, adapted=None, instruction=p.instruction or None)
+    return argparse.Namespace(
+        namespace=p.namespace,
+        suite=p.suite,
+        task=p.task,
+        initial_state=None,
+        seed=None,
+        checkpoint=p.checkpoint,
+        adapted=None,
+        instruction=p.instruction or None,
+    )
 
 
 def _parameters(p: Protocol) -> Path:

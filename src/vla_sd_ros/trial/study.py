@@ -9,6 +9,7 @@
 
 Sealed is a curtain, not a safe: nothing is shown by accident, and who wants to look can. No ROS in here.
 """
+
 import fcntl
 import gzip
 import hashlib
@@ -100,8 +101,13 @@ def create(folder: Path, arms: Sequence[Arm], repetitions: int, protocol: Protoc
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         letters = random.SystemRandom().sample(string.ascii_lowercase[: len(arms)], len(arms))
-        key = {"salt": secrets.token_hex(16), "arms": {letter: vars(arm) for letter, arm in zip(letters, arms)},
-               "treatment": letters[-1], "control": letters[0], "protocol": vars(protocol)}
+        key = {
+            "salt": secrets.token_hex(16),
+            "arms": {letter: vars(arm) for letter, arm in zip(letters, arms)},
+            "treatment": letters[-1],
+            "control": letters[0],
+            "protocol": vars(protocol),
+        }
         content = json.dumps(key).encode()
         (part / "sealed").mkdir()
         (part / "sealed" / "arms.json.gz").write_bytes(gzip.compress(content))
@@ -109,8 +115,9 @@ def create(folder: Path, arms: Sequence[Arm], repetitions: int, protocol: Protoc
         (part / "compared.yaml").write_text(yaml.safe_dump(compared, sort_keys=False))
         seal = {"sealed": hashlib.sha256(content).hexdigest()}
         # Treatment and control by the alphabet, as who is the control is known: the true ones are sealed. The test is two-sided.
-        design = _design(folder.resolve().name, dict.fromkeys(sorted(letters), seal), "b", "a", repetitions,
-                         secrets.randbelow(2**31))
+        design = _design(
+            folder.resolve().name, dict.fromkeys(sorted(letters), seal), "b", "a", repetitions, secrets.randbelow(2**31)
+        )
         (part / "study.yaml").write_text(design)
         lock_study(part)
         part.chmod(0o755)
@@ -121,15 +128,21 @@ def create(folder: Path, arms: Sequence[Arm], repetitions: int, protocol: Protoc
 
 def _design(name: str, arms: dict[str, dict], treatment: str, control: str, repetitions: int, seed: int) -> str:
     """The text of study.yaml. arms: what fieldtrial shall know of each, by its identifier."""
-    return yaml.safe_dump({
-        "fieldtrial": 1, "name": re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-")[:64] or "study",
-        "rubric": {"stages": [{"id": "success", "label": "did what the instruction says"}], "success": "success"},
-        "arms": [{"id": arm, "policy": policy} for arm, policy in arms.items()],
-        "conditions": {"factors": {"setup": {"range": [1, repetitions]}}},
-        "design": {"type": "randomized_block", "order": "random", "blinding": "operator", "seed": seed},
-        "analysis": {"primary": {"comparison": {"treatment": treatment, "control": control}, "alternative": "two-sided"},
-                     "secondary": ["time_to_success"]},
-    }, sort_keys=False)
+    return yaml.safe_dump(
+        {
+            "fieldtrial": 1,
+            "name": re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-")[:64] or "study",
+            "rubric": {"stages": [{"id": "success", "label": "did what the instruction says"}], "success": "success"},
+            "arms": [{"id": arm, "policy": policy} for arm, policy in arms.items()],
+            "conditions": {"factors": {"setup": {"range": [1, repetitions]}}},
+            "design": {"type": "randomized_block", "order": "random", "blinding": "operator", "seed": seed},
+            "analysis": {
+                "primary": {"comparison": {"treatment": treatment, "control": control}, "alternative": "two-sided"},
+                "secondary": ["time_to_success"],
+            },
+        },
+        sort_keys=False,
+    )
 
 
 def is_study(folder: Path) -> bool:
@@ -215,8 +228,12 @@ class Study:
             trial.invalidate_trial(self._context, trial_id, outcome.why)
             return
         trial.complete_trial(
-            self._context, trial_id, stage_index=SUCCESS if outcome.success else NOTHING, termination=outcome.termination,
-            duration_s=outcome.duration)
+            self._context,
+            trial_id,
+            stage_index=SUCCESS if outcome.success else NOTHING,
+            termination=outcome.termination,
+            duration_s=outcome.duration,
+        )
 
     def _seal(self, trial_id: str, workplace: Path, outcome: Outcome) -> None:
         archive = self._archive(trial_id)
@@ -305,10 +322,20 @@ class Study:
         records, info = collect_records(self._context)
         names = {letter: arm.name for letter, arm in self.arms.items()}
         spec = self._context.spec
-        named = _design(spec.name, {arm.name: arm.parameters for arm in self.arms.values()}, names[self._treatment],
-                        names[self._control], spec.conditions.count(), spec.design.seed)
-        return analyze(parse_study(named).spec, [replace(record, arm=names[record.arm]) for record in records], info,
-                       blind_codes={names[letter]: code for letter, code in self._codes().items()})
+        named = _design(
+            spec.name,
+            {arm.name: arm.parameters for arm in self.arms.values()},
+            names[self._treatment],
+            names[self._control],
+            spec.conditions.count(),
+            spec.design.seed,
+        )
+        return analyze(
+            parse_study(named).spec,
+            [replace(record, arm=names[record.arm]) for record in records],
+            info,
+            blind_codes={names[letter]: code for letter, code in self._codes().items()},
+        )
 
     def measured(self) -> dict[str, list[dict]]:
         """What was measured in the trials that count, by the arms' names. Only after unblind()."""

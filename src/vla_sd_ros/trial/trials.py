@@ -3,6 +3,7 @@
 
 What would tell the decoder, its name, its latency, a fault in its own words, is neither printed nor noted in the open.
 """
+
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,16 +31,41 @@ from vla_sd_ros.trial.study import Outcome, Slot, Stopped, Study
 
 SCENE_SETTLES = 0.6  # [s] after a reset: the camera and the arm's pose are of the new scene
 MOST_VOID = 3  # unattended trials in a row that do not count, after which something is broken
-STEP = ("decoder", "path", "forward_passes", "accepted_length", "vision_ms", "prefill_ms", "draft_ms", "decode_ms", "total_ms",
-        "image_to_command_ms")  # of what each action took
+STEP = (
+    "decoder",
+    "path",
+    "forward_passes",
+    "accepted_length",
+    "vision_ms",
+    "prefill_ms",
+    "draft_ms",
+    "decode_ms",
+    "total_ms",
+    "image_to_command_ms",
+)  # of what each action took
 Code = ExecuteInstruction.Result
 LIMITS = {Code.TIME_LIMIT, Code.STEP_LIMIT}
 # What a policy brings on itself: to leave these out would favour the decoder that fails in this way.
-ITS_OWN = {Code.TASK_FAILED, Code.INFERENCE_FAILED, ArmStatus.COMMAND_STALE, ArmStatus.COMMAND_INVALID,
-           ArmStatus.ARM_DEVIATES, ArmStatus.ARM_NOT_FOLLOWING, ArmStatus.JOINT_LIMIT, ArmStatus.SINGULARITY,
-           ArmStatus.LEAD_OFFSET, ArmStatus.ARM_RUNS_AWAY, ArmStatus.COMMANDS_CLIPPED, ArmStatus.TRAJECTORY_FAILED}
-NAMES = {getattr(kind, name): name for kind in (ArmStatus, Code) for name in dir(kind)
-         if name.isupper() and isinstance(getattr(kind, name), int)}
+ITS_OWN = {
+    Code.TASK_FAILED,
+    Code.INFERENCE_FAILED,
+    ArmStatus.COMMAND_STALE,
+    ArmStatus.COMMAND_INVALID,
+    ArmStatus.ARM_DEVIATES,
+    ArmStatus.ARM_NOT_FOLLOWING,
+    ArmStatus.JOINT_LIMIT,
+    ArmStatus.SINGULARITY,
+    ArmStatus.LEAD_OFFSET,
+    ArmStatus.ARM_RUNS_AWAY,
+    ArmStatus.COMMANDS_CLIPPED,
+    ArmStatus.TRAJECTORY_FAILED,
+}
+NAMES = {
+    getattr(kind, name): name
+    for kind in (ArmStatus, Code)
+    for name in dir(kind)
+    if name.isupper() and isinstance(getattr(kind, name), int)
+}
 
 
 class Trials:
@@ -98,7 +124,8 @@ class Trials:
             raise
         after = self._clipped()
         measured = {
-            "setup": slot.setup, "parameters": slot.parameters,
+            "setup": slot.setup,
+            "parameters": slot.parameters,
             "clipped": None if before is None or after is None else max(0, after - before),
             **{name: getattr(result, name) for name in ("error_code", "error_msg", "termination_reason", "elapsed_time")},
             "steps": [_plain(step) for step in self._steps],
@@ -124,8 +151,9 @@ class Trials:
             from vla_sd_ros.sim.episode import HELD_OUT_STATES
 
             states = len(HELD_OUT_STATES)
-            request = ResetScene.Request(initial_state=HELD_OUT_STATES[(slot.setup - 1) % states],
-                                         seed=(slot.setup - 1) // states, task=-1)
+            request = ResetScene.Request(
+                initial_state=HELD_OUT_STATES[(slot.setup - 1) % states], seed=(slot.setup - 1) // states, task=-1
+            )
             answer = self._call(self._reset, request, "sim_node to reset the scene")
             if not answer.success:
                 raise Stopped(f"the scene is not reset: {answer.message}")
@@ -148,8 +176,9 @@ class Trials:
             return by_task_success(result, measured)
         said = said or self._ask("  s: success, f: failure, v: it does not count", "sfv")
         termination = {"s": "success", "f": "operator_stop", "v": "other"}[said]
-        return Outcome({"s": True, "f": False, "v": None}[said], termination, float(result.elapsed_time), measured,
-                       "the operator says so")
+        return Outcome(
+            {"s": True, "f": False, "v": None}[said], termination, float(result.elapsed_time), measured, "the operator says so"
+        )
 
     # The operator
 
@@ -157,7 +186,7 @@ class Trials:
         return bool(self._keys) and self._ask("  set the scene; space: begin, q: leave the rest for later", " q") == "q"
 
     def _ask(self, question: str, among: str) -> str:
-        assert self._keys   # only an operator is asked
+        assert self._keys  # only an operator is asked
         say(question)
         while not (key := self._keys.pressed(among)):
             self._supervisor.check()
@@ -193,7 +222,8 @@ class Trials:
 
     def _set_all(self, parameters: dict[str, Any]) -> None:
         request = SetParametersAtomically.Request(
-            parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in parameters.items()])
+            parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in parameters.items()]
+        )
         answer = self._call(self._set, request, "vla_node to take its parameters").result
         if not answer.successful:
             raise Stopped(f"vla_node refuses what is to be compared: {answer.reason}")

@@ -4,6 +4,7 @@
 All times in seconds. `steady` times come from a clock that never jumps; `elapsed` runs on the node's clock, which is
 simulated time where use_sim_time is set.
 """
+
 import math
 from collections.abc import Set
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from vla_sd_ros.messages import stamps
 
 class GoalCode(IntEnum):
     """Error codes of vla_sd_msgs/action/ExecuteInstruction."""
+
     NONE = 0
     UNKNOWN = 1
     CANCELED = 1001
@@ -35,11 +37,12 @@ class GoalCode(IntEnum):
     ARM_FAULT = 1100
 
 
-ARM_FAULTS = range(1101, 1200)      # codes of ArmStatus that are error codes of a goal as well
+ARM_FAULTS = range(1101, 1200)  # codes of ArmStatus that are error codes of a goal as well
 
 
 class Ending(NamedTuple):
     """How a goal ends: error code, termination reason, and one sentence (empty for success)."""
+
     code: int
     reason: str
     message: str = ""
@@ -69,6 +72,7 @@ def inference_failed(why: object) -> Ending:
 
 class Verdict(NamedTuple):
     """hold: no motion now. ending: the goal is over. why: one sentence while the goal holds."""
+
     hold: bool = False
     why: str = ""
     ending: Ending | None = None
@@ -77,6 +81,7 @@ class Verdict(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class GoalLimits:
     """GoalLimits of a goal and of its inputs [s], from the goal and the node's parameters."""
+
     time_limit: float
     step_limit: int
     control_period: float
@@ -86,32 +91,34 @@ class GoalLimits:
     joint_states_grace: float
     arm_grace: float
     image_contrast: float = 0.0
-    client_timeout: float = 0.0     # 0: a goal goes on without its client
+    client_timeout: float = 0.0  # 0: a goal goes on without its client
 
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
     """What the node sees at one moment. Ages are infinite for what never came, negative for stamps ahead of the clock."""
-    steady: float                   # now
-    elapsed: float                  # since the goal was accepted
-    steps: int                      # actions executed
-    since_step: float               # since the newest action was sent
+
+    steady: float  # now
+    elapsed: float  # since the goal was accepted
+    steps: int  # actions executed
+    since_step: float  # since the newest action was sent
     image_age: float
     joint_states_age: float
-    arm_age: float = math.inf       # of the newest status of arm_node
+    arm_age: float = math.inf  # of the newest status of arm_node
     arm_code: int = 0
     arm_message: str = ""
-    image_unchanged: float = 0.0    # for how long the picture has been the same while the arm moved
+    image_unchanged: float = 0.0  # for how long the picture has been the same while the arm moved
     image_contrast: float = math.inf
-    client_gone: float = 0.0        # for how long the client has been gone
-    image_unread: float = 0.0       # for how long no picture could be decoded though images came
-    image_problem: str = ""         # why not
-    image_advice: str = "check the publisher and its clock"     # where no image comes
+    client_gone: float = 0.0  # for how long the client has been gone
+    image_unread: float = 0.0  # for how long no picture could be decoded though images came
+    image_problem: str = ""  # why not
+    image_advice: str = "check the publisher and its clock"  # where no image comes
 
 
 @dataclass
 class _Since:
     """For how long a condition has been true without a break."""
+
     start: float | None = None
 
     def seconds(self, true: bool, now: float) -> float:
@@ -127,6 +134,7 @@ class _Since:
 @dataclass
 class GoalWatch:
     """Watches one goal. `check` is called often; it remembers only since when something has been wrong."""
+
     _image: _Since = field(default_factory=_Since)
     _frozen: _Since = field(default_factory=_Since)
     _blank: _Since = field(default_factory=_Since)
@@ -137,48 +145,109 @@ class GoalWatch:
 
     def check(self, seen: Situation, limits: GoalLimits) -> Verdict:
         """The verdict at this moment: limits first, then stale inputs, then the arm."""
-        if seen.steps >= limits.step_limit and seen.since_step >= limits.control_period:    # the last action is done
-            return Verdict(ending=Ending(GoalCode.STEP_LIMIT, "step_limit", f"The step limit of {limits.step_limit} was "
-                                                                        "reached before success was signalled."))
+        if seen.steps >= limits.step_limit and seen.since_step >= limits.control_period:  # the last action is done
+            return Verdict(
+                ending=Ending(
+                    GoalCode.STEP_LIMIT,
+                    "step_limit",
+                    f"The step limit of {limits.step_limit} was reached before success was signalled.",
+                )
+            )
         if seen.elapsed >= limits.time_limit:
-            return Verdict(ending=Ending(GoalCode.TIME_LIMIT, "time_limit", f"The time limit of {limits.time_limit:g} s "
-                                                                        "ran out before success was signalled."))
+            return Verdict(
+                ending=Ending(
+                    GoalCode.TIME_LIMIT,
+                    "time_limit",
+                    f"The time limit of {limits.time_limit:g} s ran out before success was signalled.",
+                )
+            )
         if 0.0 < limits.client_timeout <= seen.client_gone:
-            return Verdict(ending=Ending(GoalCode.CLIENT_GONE, "fault", f"The client has been gone for {seen.client_gone:.1f} s "
-                                         f"(limit {limits.client_timeout:g} s, goal.client_timeout)."))
-        verdicts = (self._check_age(self._image, seen.steady, "camera image", seen.image_age, limits.image_timeout,
-                                    limits.image_grace, GoalCode.IMAGE_STALE, seen.image_advice),
-                    self._check_unread(seen, limits), self._check_frozen(seen, limits), self._check_blank(seen, limits),
-                    self._check_age(self._joint_states, seen.steady, "joint state", seen.joint_states_age,
-                                    limits.joint_states_timeout, limits.joint_states_grace, GoalCode.JOINT_STATES_STALE),
-                    self._check_arm(seen, limits))
+            return Verdict(
+                ending=Ending(
+                    GoalCode.CLIENT_GONE,
+                    "fault",
+                    f"The client has been gone for {seen.client_gone:.1f} s "
+                    f"(limit {limits.client_timeout:g} s, goal.client_timeout).",
+                )
+            )
+        verdicts = (
+            self._check_age(
+                self._image,
+                seen.steady,
+                "camera image",
+                seen.image_age,
+                limits.image_timeout,
+                limits.image_grace,
+                GoalCode.IMAGE_STALE,
+                seen.image_advice,
+            ),
+            self._check_unread(seen, limits),
+            self._check_frozen(seen, limits),
+            self._check_blank(seen, limits),
+            self._check_age(
+                self._joint_states,
+                seen.steady,
+                "joint state",
+                seen.joint_states_age,
+                limits.joint_states_timeout,
+                limits.joint_states_grace,
+                GoalCode.JOINT_STATES_STALE,
+            ),
+            self._check_arm(seen, limits),
+        )
         return next((v for v in verdicts if v.ending), next((v for v in verdicts if v.hold), Verdict()))
 
-    def _check_age(self, since: _Since, now: float, name: str, age: float, timeout: float, grace: float,
-                   code: GoalCode, advice: str = "check the publisher and its clock") -> Verdict:
+    def _check_age(
+        self,
+        since: _Since,
+        now: float,
+        name: str,
+        age: float,
+        timeout: float,
+        grace: float,
+        code: GoalCode,
+        advice: str = "check the publisher and its clock",
+    ) -> Verdict:
         what = f"The newest {name} {stamps.told(age)}" if math.isfinite(age) else f"No {name} has come yet"
         why = f"{what} (limit {timeout:g} s)" if abs(age) > timeout else ""
         return self._hold(since, now, why, grace, code, advice)
 
     def _check_unread(self, seen: Situation, limits: GoalLimits) -> Verdict:
-        why = (f"No picture could be made of the camera's images for {seen.image_unread:.1f} s (limit {limits.image_timeout:g} "
-               f"s): {seen.image_problem.rstrip('.')}" if seen.image_unread > limits.image_timeout else "")
-        return self._hold(self._unread, seen.steady, why, limits.image_grace, GoalCode.IMAGE_UNDECODABLE,
-                          "check the camera's driver and the network")
+        why = (
+            f"No picture could be made of the camera's images for {seen.image_unread:.1f} s (limit {limits.image_timeout:g} "
+            f"s): {seen.image_problem.rstrip('.')}"
+            if seen.image_unread > limits.image_timeout
+            else ""
+        )
+        return self._hold(
+            self._unread,
+            seen.steady,
+            why,
+            limits.image_grace,
+            GoalCode.IMAGE_UNDECODABLE,
+            "check the camera's driver and the network",
+        )
 
     def _check_frozen(self, seen: Situation, limits: GoalLimits) -> Verdict:
         # An arm that reports a fault holds; what its joint states say of motion may be that very fault.
         frozen = seen.image_unchanged > limits.image_timeout and seen.arm_code not in ARM_FAULTS
-        why = (f"The camera has shown the same picture for {seen.image_unchanged:.1f} s while the arm moved (limit "
-               f"{limits.image_timeout:g} s)" if frozen else "")
-        return self._hold(self._frozen, seen.steady, why, limits.image_grace, GoalCode.IMAGE_FROZEN,
-                          "start the camera's driver again")
+        why = (
+            f"The camera has shown the same picture for {seen.image_unchanged:.1f} s while the arm moved (limit "
+            f"{limits.image_timeout:g} s)"
+            if frozen
+            else ""
+        )
+        return self._hold(
+            self._frozen, seen.steady, why, limits.image_grace, GoalCode.IMAGE_FROZEN, "start the camera's driver again"
+        )
 
     def _check_blank(self, seen: Situation, limits: GoalLimits) -> Verdict:
-        why = (f"The camera shows nothing: the contrast is {seen.image_contrast:.1f} (limit {limits.image_contrast:g})"
-               if seen.image_contrast < limits.image_contrast else "")
-        return self._hold(self._blank, seen.steady, why, limits.image_grace, GoalCode.IMAGE_BLANK,
-                          "check light, exposure and lens")
+        why = (
+            f"The camera shows nothing: the contrast is {seen.image_contrast:.1f} (limit {limits.image_contrast:g})"
+            if seen.image_contrast < limits.image_contrast
+            else ""
+        )
+        return self._hold(self._blank, seen.steady, why, limits.image_grace, GoalCode.IMAGE_BLANK, "check light, exposure and lens")
 
     @staticmethod
     def _hold(since: _Since, now: float, why: str, grace: float, code: GoalCode, advice: str) -> Verdict:
@@ -195,14 +264,21 @@ class GoalWatch:
         fault = seen.arm_code in ARM_FAULTS
         if self._arm.seconds(fault, seen.steady) >= limits.arm_grace and fault:
             return Verdict(ending=Ending(seen.arm_code, "fault", seen.arm_message or "arm_node reports a fault."))
-        heard, patience = math.isfinite(seen.arm_age), max(limits.arm_grace, 1.0)      # status comes at 10 Hz
+        heard, patience = math.isfinite(seen.arm_age), max(limits.arm_grace, 1.0)  # status comes at 10 Hz
         if heard and seen.arm_age > patience:
-            return Verdict(ending=Ending(GoalCode.ARM_FAULT, "fault", f"arm_node has been silent for {seen.arm_age:.1f} s; "
-                                                                  "start it again."))
+            return Verdict(
+                ending=Ending(GoalCode.ARM_FAULT, "fault", f"arm_node has been silent for {seen.arm_age:.1f} s; start it again.")
+            )
         unheard = self._unheard.seconds(not heard, seen.steady)
         if unheard >= patience:
-            return Verdict(ending=Ending(GoalCode.ARM_FAULT, "fault", f"No status of arm_node has come for {unheard:.1f} s, so nobody "
-                                         "executes this goal; start and activate arm_node, in this namespace and ROS domain."))
+            return Verdict(
+                ending=Ending(
+                    GoalCode.ARM_FAULT,
+                    "fault",
+                    f"No status of arm_node has come for {unheard:.1f} s, so nobody "
+                    "executes this goal; start and activate arm_node, in this namespace and ROS domain.",
+                )
+            )
         return Verdict()
 
 
@@ -211,7 +287,8 @@ class ClientWatch:
 
     ROS does not tell who sent it, but every action client listens to the feedback: one of those who do as the goal begins did.
     """
-    DISCOVERY = 1.0     # s, in which a client that sent a goal is discovered
+
+    DISCOVERY = 1.0  # s, in which a client that sent a goal is discovered
 
     def __init__(self) -> None:
         self._listeners: set[bytes] = set()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The newest message of each input, its age, and when an image is due for an action."""
+
 import math
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +22,7 @@ class Clock(Protocol):
 
 class Sample(NamedTuple):
     """One received message; stamp on the node's clock (see stamps.py), received steady."""
+
     message: Any
     stamp: float
     received: float
@@ -46,16 +48,17 @@ class Pacer:
     whose stamp lies a period after that of the last used one is taken when it comes: a camera at the control rate adds no
     delay. Cameras whose frames fall otherwise are sampled by time.
     """
-    SPACING = 0.95      # of a period, between the stamps of two images; leaves room for jitter
-    PATIENCE = 1.1      # of a period, since the last action, after which an image with less spacing will do
-    HASTE = 0.5         # of a period, by which an action may come early after one that came late
-    PACE = 0.98         # of a period, between actions in the long run: cameras and clocks differ by so much
-    LATE = 1.5          # of a period, between the stamps of two used images: what the first one foretold is over
+
+    SPACING = 0.95  # of a period, between the stamps of two images; leaves room for jitter
+    PATIENCE = 1.1  # of a period, since the last action, after which an image with less spacing will do
+    HASTE = 0.5  # of a period, by which an action may come early after one that came late
+    PACE = 0.98  # of a period, between actions in the long run: cameras and clocks differ by so much
+    LATE = 1.5  # of a period, between the stamps of two used images: what the first one foretold is over
 
     def __init__(self) -> None:
-        self._seen: float | None = None         # stamp of the last image that was taken, used or not
-        self._stamp: float | None = None        # of the last used one
-        self._started = self._due = -math.inf   # the last action, and when the next one would be on time
+        self._seen: float | None = None  # stamp of the last image that was taken, used or not
+        self._stamp: float | None = None  # of the last used one
+        self._started = self._due = -math.inf  # the last action, and when the next one would be on time
 
     def wait(self, sample: Sample | None, steady: float, period: float) -> float:
         """Seconds until this image may be used; 0: now; inf: it has been used, or there is none."""

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether the camera's pictures tell of the world."""
+
 import math
 from collections.abc import Mapping
 
 import cv2
 import numpy as np
 
-PARTS = 8   # along each side of a picture, of whose mean values the contrast is
+PARTS = 8  # along each side of a picture, of whose mean values the contrast is
 
 
 class PictureWatch:
@@ -18,12 +19,12 @@ class PictureWatch:
 
     def __init__(self) -> None:
         self._pixels: np.ndarray | None = None
-        self._joints: dict[str, float] = {}     # at the first sight of this picture
+        self._joints: dict[str, float] = {}  # at the first sight of this picture
         self._since = 0.0
         self._moved = False
-        self._read_at: float | None = None      # the newest picture, or the first image that was none
-        self.problem = ""                       # why the newest image was no picture; empty where it was one
-        self.contrast = math.inf                # contrast(pixels)
+        self._read_at: float | None = None  # the newest picture, or the first image that was none
+        self.problem = ""  # why the newest image was no picture; empty where it was one
+        self.contrast = math.inf  # contrast(pixels)
 
     def see(self, pixels: np.ndarray, joints: Mapping[str, float], motion: float, steady: float) -> None:
         """Take a picture, uint8 (height, width, 3), and the positions of the joints by name [rad] at this time [s].
@@ -61,12 +62,12 @@ def contrast(pixels: np.ndarray) -> float:
     # As float: rounded means would hide what little a dark scene has.
     means = cv2.resize(pixels.astype(np.float32), (PARTS, PARTS), interpolation=cv2.INTER_AREA)
     left = _BEYOND_QUADRATIC @ means.reshape(-1, 3)
-    return float(np.sqrt((left ** 2).sum(axis=0).max() / (len(left) - 6)))
+    return float(np.sqrt((left**2).sum(axis=0).max() / (len(left) - 6)))
 
 
 def _beyond_quadratic() -> np.ndarray:
     """The matrix (n, n) that takes a quadratic function of the place off the values of n = PARTS * PARTS parts."""
-    y, x = (axis.ravel() for axis in np.mgrid[-1:1:PARTS * 1j, -1:1:PARTS * 1j])
+    y, x = (axis.ravel() for axis in np.mgrid[-1 : 1 : PARTS * 1j, -1 : 1 : PARTS * 1j])
     functions = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
     return np.eye(len(x)) - functions @ np.linalg.pinv(functions)
 

@@ -3,6 +3,7 @@
 
 The calls are those of OpenVLA's evaluation scripts.
 """
+
 import sys
 from pathlib import Path
 

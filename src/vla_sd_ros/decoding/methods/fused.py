@@ -8,6 +8,7 @@ gripper never does.
 A head that looks ahead foretells the next step, too. Where it is sure of that, the step is executed without a look at its
 image. The camera is looked at again right afterwards: no step without a look follows another.
 """
+
 from typing import NamedTuple
 
 import numpy as np
@@ -82,8 +83,13 @@ class Fused(PrefillJacobi):
 def follows(look: Look, knowledge: Knowledge) -> bool:
     """Whether this is the step right after a look, of the same goal, and nothing came between them; the goal's third at least."""
     history = knowledge.history
-    return (history is look.history and len(history) == look.step + 1 and look.step > 0 and history.interrupted != len(history)
-            and knowledge.instruction == look.instruction)
+    return (
+        history is look.history
+        and len(history) == look.step + 1
+        and look.step > 0
+        and history.interrupted != len(history)
+        and knowledge.instruction == look.instruction
+    )
 
 
 def foretold(vla: Vla, prompt: Prompt, history: History) -> Marginals | None:

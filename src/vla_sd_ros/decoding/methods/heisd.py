@@ -5,6 +5,7 @@ The kinematic fused metric of the end effector's path chooses. Where it retrieve
 executed without verification while its similarity is above a threshold that learns from the outcomes (verify-skip); otherwise
 the verifier judges the nearest K as one tree and accepts position, rotation and gripper as wholes (sequence-wise acceptance).
 """
+
 from functools import partial
 
 import numpy as np
@@ -42,8 +43,12 @@ class Heisd(Method):
         if self._gate.opens(knowledge):
             return Plan("skip", skip=retrieved[0], fused_metric=value)
         return Plan(
-            "retrieval", Candidates(recombined(retrieved) if s.retrieval_recombine else retrieved),
-            SequenceWise(s.sequence_largest, s.sequence_total), threshold=float(s.sequence_largest), fused_metric=value)
+            "retrieval",
+            Candidates(recombined(retrieved) if s.retrieval_recombine else retrieved),
+            SequenceWise(s.sequence_largest, s.sequence_total),
+            threshold=float(s.sequence_largest),
+            fused_metric=value,
+        )
 
     def learn(self, knowledge: Knowledge, plan: Plan, outcome: Outcome) -> None:
         if plan.path == "retrieval":
@@ -87,8 +92,13 @@ class HeisdReference(Method):
         if value <= boundary:
             self._skipped = 0
             radius = self._settings.relaxed_radius
-            return Plan("draft", drafting(self._drafter, RELEASED_TREE, ACTION_TOKENS),
-                        Relaxed(np.full(ACTION_TOKENS, radius)), threshold=radius, fused_metric=value)
+            return Plan(
+                "draft",
+                drafting(self._drafter, RELEASED_TREE, ACTION_TOKENS),
+                Relaxed(np.full(ACTION_TOKENS, radius)),
+                threshold=radius,
+                fused_metric=value,
+            )
         retrieved = knowledge.retrieval
         if not len(retrieved):
             self._skipped = 0
@@ -97,8 +107,9 @@ class HeisdReference(Method):
             self._skipped += 1
             return Plan("skip", skip=retrieved[0], fused_metric=value)
         self._skipped = 0
-        return Plan("retrieval", decode=partial(verify_released, candidates=retrieved), threshold=float(LARGEST - 1),
-                    fused_metric=value)
+        return Plan(
+            "retrieval", decode=partial(verify_released, candidates=retrieved), threshold=float(LARGEST - 1), fused_metric=value
+        )
 
 
 def verify_released(vla: Vla, prompt: Prompt, watch: Stopwatch, candidates: np.ndarray) -> Outcome:
@@ -194,8 +205,12 @@ def recombined(candidates: np.ndarray) -> np.ndarray:
 def metric(settings: Settings) -> FusedMetric:
     """The kinematic fused metric, empty."""
     return FusedMetric(
-        Range(*settings.metric_radius), Range(*settings.metric_length), settings.metric_window, settings.metric_alpha,
-        settings.metric_displacement)
+        Range(*settings.metric_radius),
+        Range(*settings.metric_length),
+        settings.metric_window,
+        settings.metric_alpha,
+        settings.metric_displacement,
+    )
 
 
 def follow_path(fused: FusedMetric, knowledge: Knowledge) -> float:

@@ -5,6 +5,7 @@ Drafter and tree are Spec-VLA's. At the first token that the verifier rejects, a
 rest of the action, without another pass; then the filter is off for the next n steps. The radius of acceptance follows the
 kinematic variability K_var, how far the drafted action was from the verifier's.
 """
+
 import math
 
 import numpy as np
@@ -54,8 +55,14 @@ class Kerv(Method):
                 return None
             return [*decided, *known[0, len(decided) : 6].tolist(), int(knowledge.last_action[0, 6])]
 
-        return Plan("draft", drafting(self._drafter, self._settings.tree("kerv")), Relaxed(radius), complete=compensate,
-                    completed_path=self.compensation, threshold=float(radius[0]))
+        return Plan(
+            "draft",
+            drafting(self._drafter, self._settings.tree("kerv")),
+            Relaxed(radius),
+            complete=compensate,
+            completed_path=self.compensation,
+            threshold=float(radius[0]),
+        )
 
     def learn(self, knowledge: Knowledge, plan: Plan, outcome: Outcome) -> None:
         self._cooldown = self._settings.kerv_cooldown if outcome.completed else max(0, self._cooldown - 1)
@@ -122,8 +129,9 @@ class KervReference(Method):
             self._filter.observe(remembered)
             return bins_of(executed).tolist()
 
-        return Plan("draft", source, Relaxed(np.full(ACTION_TOKENS, radius)), complete=complete, completed_path="kalman",
-                    threshold=radius)
+        return Plan(
+            "draft", source, Relaxed(np.full(ACTION_TOKENS, radius)), complete=complete, completed_path="kalman", threshold=radius
+        )
 
     def learn(self, knowledge: Knowledge, plan: Plan, outcome: Outcome) -> None:
         if not outcome.completed:

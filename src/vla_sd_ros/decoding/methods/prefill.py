@@ -5,6 +5,7 @@ The first pass has to read the prompt anyway, and a few positions more cost next
 tokens stand, the seventh is the verifier's own and the action has cost one pass; otherwise the rest of the draft goes into
 the next pass.
 """
+
 import numpy as np
 
 from vla_sd_ros.decoding.acceptance import Relaxed, exact, radius_of
@@ -53,8 +54,9 @@ class PrefillJacobi(Method):
         if known is None:
             return AUTOREGRESSIVE
         radius = self._settings.jacobi_radius
-        return Plan("prefill", Iterated(known), Relaxed(np.full(ACTION_TOKENS, radius)), in_prefill=True, jacobi=True,
-                    threshold=radius)
+        return Plan(
+            "prefill", Iterated(known), Relaxed(np.full(ACTION_TOKENS, radius)), in_prefill=True, jacobi=True, threshold=radius
+        )
 
 
 def merged(settings: Settings, knowledge: Knowledge, radius: np.ndarray) -> Source | None:

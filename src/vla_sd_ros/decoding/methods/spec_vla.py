@@ -5,6 +5,7 @@ The prefill decides the first token. The drafter, one decoder layer over the ver
 most probable continuations below it; one pass of the verifier judges the whole tree; the longest path stands on which each
 token is within r = 9 bins of the verifier's; the verifier adds one token; and the drafter goes on from there.
 """
+
 import numpy as np
 
 from vla_sd_ros.decoding.acceptance import Relaxed, exact, radius_of
