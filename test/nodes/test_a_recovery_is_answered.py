@@ -8,7 +8,7 @@ from std_srvs.srv import Trigger
 
 
 def recover(arm):
-    return arm.node._on_recover(Trigger.Request(), Trigger.Response())
+    return arm.node.recovery.ask(Trigger.Request(), Trigger.Response())
 
 
 def test_when_the_node_is_cleaned_up_meanwhile(make_arm):

@@ -38,6 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images that the policy is asked about; of more, each N-th of an episode (default: %(default)s)",
     )
+    _add_held_out(parser)
+    _add_trainings(parser)
+    parser.add_argument("--keep-work", action="store_true", help="leave the policy's answers on the disk, for other trainings")
+    inputs.add_largest_step(parser)
+    add_machine(parser)
+    recordings_command.add_arguments(parser)
+
+
+def _add_held_out(parser: argparse.ArgumentParser) -> None:
+    """On how much the decoders are calibrated and measured."""
     parser.add_argument(
         "--held-out",
         type=inputs.whole(3, 1000),
@@ -59,6 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of these, that each shape of the drafter's tree decodes; 0: leave the shapes alone (default: %(default)s)",
     )
+    parser.add_argument("--threads", type=inputs.count, default=1, help="CPU threads of the policy that is measured")
+
+
+def _add_trainings(parser: argparse.ArgumentParser) -> None:
+    """How draft head and drafter are trained."""
     parser.add_argument("--head-steps", type=inputs.count, default=HeadTraining.steps, help="(default: %(default)s)")
     parser.add_argument("--head-batch", type=inputs.count, default=HeadTraining.batch_size, help="(default: %(default)s)")
     parser.add_argument("--drafter-steps", type=inputs.count, default=DrafterTraining.steps, help="(default: %(default)s)")
@@ -66,11 +81,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drafter-rate", type=inputs.RATE, help="its learning rate; default: 1e-3, of OpenVLA 5e-5 as Spec-VLA")
     parser.add_argument("--seed", type=inputs.SEED, default=0)
     parser.add_argument("--processes", type=inputs.count, default=os.cpu_count(), help="to train the drafter, on the CPU")
-    parser.add_argument("--threads", type=inputs.count, default=1, help="CPU threads of the policy that is measured")
-    parser.add_argument("--keep-work", action="store_true", help="leave the policy's answers on the disk, for other trainings")
-    inputs.add_largest_step(parser)
-    add_machine(parser)
-    recordings_command.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -73,14 +73,7 @@ class Findings:
 
     def markdown(self) -> str:
         """The report."""
-        objections = [f"- `{row.name}`: {row.objection}." for row in self.rows if row.objection]
         some = f"Each {self.every}. image was used, as --most asks. " if self.every > 1 else ""
-        rows = [
-            f"| {'**' if row.name == self.chosen else ''}`{row.name}`{'**' if row.name == self.chosen else ''} | "
-            f"{row.median_ms:.1f} | {row.mean_ms:.1f} | {row.passes:.2f} | {row.accepted:.2f} | {row.same_tokens:.1%} | "
-            f"{row.agreed:.1%} | {row.skipped:.1%} |"
-            for row in self.rows
-        ]
         return "\n".join(
             [
                 f"# {self.checkpoint}, {self.unnorm_key}: `{self.chosen}`",
@@ -102,19 +95,7 @@ class Findings:
                 "",
                 self.verdict(),
                 "",
-                "## Decoders",
-                "",
-                f"On {self.rows[0].count} held-out images, {self._where()}, one at a time; near: all motions within "
-                f"{CLOSE} bins of the policy's own and the gripper's token the same; skipped: no pass of the language model.",
-                "",
-                "| decoder | median [ms] | mean [ms] | passes | accepted | same tokens | near | skipped |",
-                "|---|---|---|---|---|---|---|---|",
-                *rows,
-                "",
-                f"Chosen is the fastest on average of those of which {AGREED:.0%} of all actions, and {SKIPPED:.0%} of the unverified "
-                "ones, are near for certain (97.5 %).",
-                "",
-                *(["Not to be chosen:", "", *objections, ""] if objections else []),
+                *self._decoders(),
                 NOT_MEASURED,
                 "",
                 *self._projection(),
@@ -130,6 +111,31 @@ class Findings:
                 "",
             ]
         )
+
+    def _decoders(self) -> list[str]:
+        """What was measured of each, and why not each can be chosen."""
+        objections = [f"- `{row.name}`: {row.objection}." for row in self.rows if row.objection]
+        rows = [
+            f"| {'**' if row.name == self.chosen else ''}`{row.name}`{'**' if row.name == self.chosen else ''} | "
+            f"{row.median_ms:.1f} | {row.mean_ms:.1f} | {row.passes:.2f} | {row.accepted:.2f} | {row.same_tokens:.1%} | "
+            f"{row.agreed:.1%} | {row.skipped:.1%} |"
+            for row in self.rows
+        ]
+        return [
+            "## Decoders",
+            "",
+            f"On {self.rows[0].count} held-out images, {self._where()}, one at a time; near: all motions within "
+            f"{CLOSE} bins of the policy's own and the gripper's token the same; skipped: no pass of the language model.",
+            "",
+            "| decoder | median [ms] | mean [ms] | passes | accepted | same tokens | near | skipped |",
+            "|---|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+            f"Chosen is the fastest on average of those of which {AGREED:.0%} of all actions, and {SKIPPED:.0%} of the unverified "
+            "ones, are near for certain (97.5 %).",
+            "",
+            *(["Not to be chosen:", "", *objections, ""] if objections else []),
+        ]
 
     def _projection(self) -> list[str]:
         """The measured passes on devices that are not here."""

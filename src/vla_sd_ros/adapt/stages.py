@@ -46,7 +46,7 @@ from vla_sd_ros.recordings import Episode, Recordings
 from vla_sd_ros.recordings import command as recordings_command
 from vla_sd_ros.retrieval import Origin
 from vla_sd_ros.retrieval.build import Collected
-from vla_sd_ros.training import answers, calibrate, train_drafter, train_head
+from vla_sd_ros.training import answers, asking, calibrate, train_drafter, train_head
 from vla_sd_ros.training.loop import write_whole
 
 WORK, SKIPPED = "work", "skipped.json"
@@ -86,14 +86,7 @@ def adapt(arguments: argparse.Namespace) -> None:
     keys = [key for key, _ in answers.named(recordings)]
     parts = plans.Parts.of(keys, arguments.held_out)
     every = -(-len(inventory.actions) // arguments.most)
-    vla = policy.load(
-        arguments.checkpoint,
-        arguments.device,
-        arguments.unnorm_key,
-        dtype=arguments.dtype,
-        quantization=arguments.quantization,
-        largest_step=tuple(arguments.largest_step),
-    )
+    vla = asking.load(arguments, tuple(arguments.largest_step))
     work = inputs.writable_folder(output / WORK, "--output")
     plans.begin(work, plans.plan(arguments, vla, keys, every))
     if (output / META).exists():

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What decides, whatever it is made of: a policy in this process, a client's seat at one, or a server's."""
 
+import argparse
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -34,6 +35,12 @@ class Source:
     adapted: str = ""
     largest_step: tuple[float, float] | None = None
     real_arm: bool = False
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> "Source":
+        """As the options of the same names of a command say; what it has no option for keeps its default."""
+        given = {field.name: getattr(arguments, field.name) for field in fields(cls) if field.name in arguments}
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
 @dataclass(frozen=True)

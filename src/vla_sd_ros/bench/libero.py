@@ -126,25 +126,14 @@ def run(arguments: argparse.Namespace) -> int:
         results.write(arguments.json, report)
     if arguments.trace:
         trees = given.trees()
-        results.write_trace(
-            arguments.trace,
-            [
-                (
-                    {
-                        "suite": arguments.suite,
-                        "task": e.task,
-                        "state": e.state,
-                        "decoder": e.decoder,
-                        "outcome": e.outcome,
-                        "sentence": e.sentence,
-                    }
-                    | ({"tree": trees[e.decoder]} if e.decoder in trees else {}),
-                    e.steps,
-                )
-                for e in episodes
-            ],
-        )
+        results.write_trace(arguments.trace, [(_traced(arguments.suite, e, trees), e.steps) for e in episodes])
     return 0
+
+
+def _traced(suite: str, e: EpisodeResult, trees: Mapping[str, list[int]]) -> dict:
+    """What a trace says of an episode beside its steps."""
+    own = {"suite": suite, "task": e.task, "state": e.state, "decoder": e.decoder, "outcome": e.outcome, "sentence": e.sentence}
+    return own | ({"tree": trees[e.decoder]} if e.decoder in trees else {})
 
 
 def _print(report: dict) -> None:

@@ -152,17 +152,10 @@ class ArmController:
             self._tracker, self.letting_go = None, False
         if self._tracker is None:
             return None
-        config = self.config
+        config, goal = self.config, self._reference.at(now, self.measured, self.config)
         limits = config.limits_of_goal(now - self._begun_at) if self._running else config.limits
-        pose = self._tracker.step(
-            self._reference.at(now, self.measured, config),
-            dt,
-            limits,
-            config.workspace_low,
-            config.workspace_high,
-            config.joints,
-            self._measured_joints,
-        )
+        box = config.workspace_low, config.workspace_high
+        pose = self._tracker.step(goal, dt, limits, *box, config.joints, self._measured_joints)
         if self._running or not self._tracker.at_rest:
             self._at_rest_since = now
         if self._tracker.refusal:
@@ -277,11 +270,8 @@ class ArmController:
         self.release(fault.message)
         self._code = fault.code
         self._ended.give_up(self._goal_id, fault)
-        if self._follow.first:  # each goal would take the arm as far again
-            self._blocks["follow"] = fault._replace(
-                message=f"{fault.message}; it moved as the goal began, so none begins "
-                "until ~/recover is called or arm_node is activated again"
-            )
+        if block := self._follow.in_the_way(fault):  # each goal would take the arm as far again
+            self._blocks["follow"] = block
 
     def _hold(self, code: Code, message: str) -> None:
         if self._running:

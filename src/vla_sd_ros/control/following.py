@@ -74,6 +74,15 @@ class FollowWatch:
         self._remember(commanded, measured, now)
         return self._runs_away(measured, limits)
 
+    def in_the_way(self, fault: Fault) -> Fault | None:
+        """Why no goal may begin after the arm has run away: None where it did so late that another goal may do better."""
+        if not self.first:
+            return None
+        return fault._replace(
+            message=f"{fault.message}; it moved as the goal began, so none begins until ~/recover is called or arm_node is activated "
+            "again"
+        )
+
     def _remember(self, commanded: Pose, measured: Pose, now: float) -> None:
         if self._commanded:
             self._way += apart(self._commanded[-1][1], commanded)

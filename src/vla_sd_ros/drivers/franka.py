@@ -70,7 +70,7 @@ class Franka:
         self._connect()
         self.description = description(self._robot.model_urdf, settings.joint_names[0].removesuffix("joint1"), settings.hand)
         self._kinematics = ArmKinematics(self.description, settings.tip, settings.joint_names, settings.base)
-        self._check_home()
+        _check_home(settings, self._kinematics)
         prefix = settings.joint_names[0].removesuffix("joint1")
         self._hand = Hand(self._franky, settings.address, settings.gripper_speed, settings.gripper_force) if settings.hand else None
         self.fingers = tuple(f"{prefix}finger_joint{i}" for i in (1, 2)) if self._hand else ()
@@ -194,32 +194,7 @@ class Franka:
     # Control
 
     def _connect(self) -> None:
-        franky, s = self._franky, self._settings
-        realtime = franky.RealtimeConfig.Enforce if s.realtime else franky.RealtimeConfig.Ignore
-        try:
-            with _own_priority():
-                self._robot = franky.Robot(
-                    s.address,
-                    default_torque_threshold=s.thresholds[1],
-                    default_force_threshold=s.thresholds[0],
-                    realtime_config=realtime,
-                )
-            state = self._robot.state
-        except franky.RealtimeException as error:
-            raise RobotError(
-                f"this computer keeps no real time, and a Franka needs a client that does ({told(error)}): boot a "
-                "PREEMPT_RT kernel; realtime:=ignore is for a simulator"
-            ) from error
-        except franky.IncompatibleVersionException as error:
-            raise RobotError(
-                f"the robot's system does not fit this libfranka ({told(error)}): franky-control's documentation has "
-                "the table of versions"
-            ) from error
-        except Exception as error:
-            raise RobotError(
-                f"no Franka answers at '{s.address}' ({told(error)}): see robot_ip, the cable, and whether FCI is "
-                "activated and the joints are unlocked in Desk"
-            ) from error
+        self._robot, state = _connected(self._franky, self._settings)
         self._stamp, self._heard_at = state.time.to_msec(), time.monotonic()
         self._controlled = self._resting = False
         self._target = self._motion = None
@@ -309,13 +284,6 @@ class Franka:
         reason = said or _MODES.get(mode, "Franka ended the control of the arm")
         return reason if "[" in reason or not str(errors).strip("[]") else f"{reason}: {errors}"
 
-    def _check_home(self) -> None:
-        lower, upper = self._kinematics.position_limits
-        home = np.array(self._settings.home)
-        for name, value, low, high in zip(self._settings.joint_names, home, lower, upper):
-            if not low <= value <= high:
-                raise RobotError(f"home puts {name} to {value:.3f} rad, but its limits are {low:.3f} .. {high:.3f}")
-
 
 _MODES = {
     "UserStopped": "the robot's stop button is pressed, or its enabling device is not",
@@ -323,6 +291,40 @@ _MODES = {
     "Reflex": "a reflex of the robot",
     "AutomaticErrorRecovery": "the robot is recovering from an error",
 }
+
+
+def _check_home(settings: Settings, kinematics: ArmKinematics) -> None:
+    lower, upper = kinematics.position_limits
+    for name, value, low, high in zip(settings.joint_names, settings.home, lower, upper):
+        if not low <= value <= high:
+            raise RobotError(f"home puts {name} to {value:.3f} rad, but its limits are {low:.3f} .. {high:.3f}")
+
+
+def _connected(franky: Any, settings: Settings) -> tuple[Any, Any]:
+    """franky's robot, and its state at the beginning. Raises RobotError with what the user can mend."""
+    force, torque = settings.thresholds
+    realtime = franky.RealtimeConfig.Enforce if settings.realtime else franky.RealtimeConfig.Ignore
+    try:
+        with _own_priority():
+            robot = franky.Robot(
+                settings.address, default_torque_threshold=torque, default_force_threshold=force, realtime_config=realtime
+            )
+        return robot, robot.state
+    except franky.RealtimeException as error:
+        raise RobotError(
+            f"this computer keeps no real time, and a Franka needs a client that does ({told(error)}): boot a PREEMPT_RT kernel; "
+            "realtime:=ignore is for a simulator"
+        ) from error
+    except franky.IncompatibleVersionException as error:
+        raise RobotError(
+            f"the robot's system does not fit this libfranka ({told(error)}): franky-control's documentation has the table of "
+            "versions"
+        ) from error
+    except Exception as error:
+        raise RobotError(
+            f"no Franka answers at '{settings.address}' ({told(error)}): see robot_ip, the cable, and whether FCI is activated and "
+            "the joints are unlocked in Desk"
+        ) from error
 
 
 @contextmanager

@@ -8,17 +8,14 @@ Out: what the robot's side takes (arms/; by default target_pose, and gripper_com
      ~/status, ~/motion_forbidden (std_msgs/String: why not even the robot's driver may move it; empty where it may),
      /diagnostics; for viewers commanded_pose and measured_path (view.py).
 All decisions are in control/controller.py; this file is the wiring. arm_state.py has where the arm is, arm_report.py what the
-node says of itself, arm_parameters.py the parameters.
+node says of itself, recovery.py ~/recover, arm_parameters.py the parameters.
 """
 
 import gc
 import sys
 import time
-from collections.abc import Generator
-from contextlib import suppress
 
 import numpy as np
-from rclpy.task import Future
 from std_msgs.msg import Bool, Empty, String
 from std_srvs.srv import SetBool, Trigger
 from vla_sd_msgs.msg import EndEffectorCommand
@@ -31,13 +28,13 @@ from vla_sd_ros.control.controller import ArmController, Command
 from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.messages.qos import NEWEST
 from vla_sd_ros.nodes import arm_parameters
-from vla_sd_ros.nodes.answers import answering_later
 from vla_sd_ros.nodes.arm_report import ArmReport
 from vla_sd_ros.nodes.arm_state import ArmState, age_of
 from vla_sd_ros.nodes.lifecycle import ManagedNode
 from vla_sd_ros.nodes.parameters import OK, STEADY
-from vla_sd_ros.nodes.process import run, sentence
+from vla_sd_ros.nodes.process import run
 from vla_sd_ros.nodes.realtime import give_priority_back, spare_collector, take_priority
+from vla_sd_ros.nodes.recovery import Recovery
 
 MEASURED_POSE_PERIOD = 0.02  # s
 STATUS_PERIOD = 0.1  # s
@@ -53,9 +50,7 @@ class ArmNode(ManagedNode):
         self._held: Fault | None = None  # by ~/hold, which holds in every state of the lifecycle until it is released
         super().__init__(name, **options)
         self._hold = self.create_service(SetBool, "~/hold", self._on_hold)
-        self._recovery: Generator[None, None, None] | None = None  # the one under way
-        # For as long as the node lives: it may be cleaned up while the answer is under way.
-        answering_later(self.create_service(Trigger, "~/recover", self._on_recover))
+        self.recovery = Recovery(self)
         self._motion_forbidden = self.create_publisher(String, "~/motion_forbidden", NEWEST)
         self.create_timer(FORBIDDEN_PERIOD, self._tell_forbidden, clock=STEADY)
 
@@ -66,14 +61,14 @@ class ArmNode(ManagedNode):
         self._dry = self.values["dry_run"]
         self.controller = ArmController(arm_parameters.config(self.values), time.monotonic())
         before = set(self.publishers)
-        self._arm = arms.make_arm(self)
-        self.made.append(self._arm.close)
+        self.arm = arms.make_arm(self)
+        self.made.append(self.arm.close)
         self._rivals = Rivals(self, [publisher for publisher in self.publishers if publisher not in before])
-        self._controllers = Controllers(self)
-        self.made += [self._controllers.close, self._give_recovery_up]
+        self.controllers = Controllers(self)
+        self.made += [self.controllers.close, self.recovery.give_up]
         self._gripper = arms.make_gripper(self)
         self.made.append(self._gripper.close)
-        self._arm_state, self._commanded = ArmState(self, self._arm), None
+        self._arm_state, self._commanded = ArmState(self, self.arm), None
         self._report = ArmReport(self, self._gripper)
         self.create_subscription(EndEffectorCommand, "command", self._on_command, NEWEST)
         self.create_subscription(Bool, "enable", self._on_enable, NEWEST)
@@ -96,8 +91,8 @@ class ArmNode(ManagedNode):
         self._dry = self.values["dry_run"]
         if self._held:
             self.controller.block("hold", self._held)
-        self._arm.rest()
-        self._watch_controllers()
+        self.arm.rest()
+        self.watch_controllers()
 
     def deactivate(self):
         """Brake smoothly (a fraction of a second), so that the last pose sent is one at rest."""
@@ -208,8 +203,8 @@ class ArmNode(ManagedNode):
         self._take_dry_run()
         self._watch_rivals(now)
         pose = self._commanded = self.controller.tick(now)
-        if pose is None or self._dry or self._controllers.inactive:
-            self._arm.rest()
+        if pose is None or self._dry or self.controllers.inactive:
+            self.arm.rest()
         else:
             self._send(now, pose)
         self._report.publish_on_change()
@@ -229,77 +224,30 @@ class ArmNode(ManagedNode):
 
     def _send(self, now: float, pose: Pose) -> None:
         """Send a target; one that the robot's side did not take is given up when it takes targets again."""
-        if fault := self._arm.fault(now):
+        if fault := self.arm.fault(now):
             self.controller.end(Fault(Code.ROBOT_FAULT, fault))
             if self.controller.at_rest:  # kept, it may be what the robot refuses, and no later goal would move
                 self.controller.release(f"its target was given up, because {fault}")
                 return
-        self._arm.send(now, pose, self.controller.measured, self.controller.joints)
+        self.arm.send(now, pose, self.controller.measured, self.controller.joints)
 
     def _look_after_controllers(self) -> None:
-        self._watch_controllers()
-        self._go_on_recovering()
+        self.watch_controllers()
+        self.recovery.go_on()
 
-    def _watch_controllers(self) -> None:
+    def watch_controllers(self) -> None:
         """No target goes to a controller that is not active, and none is kept for it: the arm may be moved meanwhile."""
         now = time.monotonic()
-        self._controllers.poll(now)
-        fault = "" if self.values["dry_run"] else self._controllers.fault(now)
+        self.controllers.poll(now)
+        fault = "" if self.values["dry_run"] else self.controllers.fault(now)
         if not fault:
             self.controller.unblock("controller")
             return
         self.controller.block("controller", Fault(Code.ROBOT_FAULT, fault))
-        if self._commanded is not None and (self._controllers.inactive or self.controller.at_rest):
+        if self._commanded is not None and (self.controllers.inactive or self.controller.at_rest):
             self.controller.release(fault)
-        if self.active and self._controllers.inactive and self.controller.measured_is_fresh(now):
-            self._arm.leave(self.controller.measured)
-
-    def _on_recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response | Future:
-        """Bring the robot back after a fault of its own: when somebody asks for it, never by itself."""
-        problem = ""
-        if self.state != "unconfigured" and self.controller.ran_away and not self._controllers.known:
-            self.controller.recover()
-        elif self.state == "unconfigured" or self.values["dry_run"]:
-            problem = "arm_node is not configured, or dry_run: it sends nothing to the robot"
-        elif self._recovery is not None:
-            problem = "a recovery is under way"
-        elif not self.controller.at_rest:
-            problem = "the arm moves: cancel the goal first"
-        else:
-            answer: Future = Future()
-            self._recovery = self._bring_back(response, answer)
-            self._go_on_recovering()
-            return answer
-        return self._recovered(response, problem)
-
-    def _bring_back(self, response: Trigger.Response, answer: Future) -> Generator[None, None, None]:
-        """Recover step by step, then answer."""
-        try:
-            problem = yield from self._controllers.recover(
-                lambda: self.controller.measured_is_fresh(time.monotonic()), lambda: self._arm.leave(self.controller.measured)
-            )
-            self._watch_controllers()
-            if not problem:
-                self.controller.recover()
-        except Exception as error:
-            problem = sentence(error)
-        answer.set_result(self._recovered(response, problem))
-
-    def _go_on_recovering(self) -> None:
-        over = True
-        if self._recovery is not None and next(self._recovery, over):
-            self._recovery = None
-
-    def _give_recovery_up(self) -> None:
-        recovery, self._recovery = self._recovery, None
-        if recovery is not None:
-            with suppress(StopIteration):
-                recovery.throw(RuntimeError("the node was cleaned up, and the recovery with it"))
-
-    def _recovered(self, response: Trigger.Response, problem: str) -> Trigger.Response:
-        response.success, response.message = not problem, problem or "the next goal may begin, from where the arm is"
-        self.get_logger().info(f"~/recover: {response.message}")
-        return response
+        if self.active and self.controllers.inactive and self.controller.measured_is_fresh(now):
+            self.arm.leave(self.controller.measured)
 
 
 def main(args=None):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import LlamaForCausalLM
 
 from vla_sd_ros.policy.config import TextConfig
 
@@ -50,6 +51,12 @@ class Decoder:
     norm: Tensor | None
     heads: int
     eps: float
+
+    @classmethod
+    def of(cls, llama: LlamaForCausalLM) -> "Decoder":
+        """That of a language model, joined here where loading has not joined its layers."""
+        layers = tuple(getattr(layer, "joined", None) or join(layer) for layer in llama.model.layers)
+        return cls(layers, llama.model.norm.weight, llama.config.num_attention_heads, llama.config.rms_norm_eps)
 
 
 def join(layer: nn.Module, quantise: Callable[[Tensor], Tensor] | None = None) -> Layer:

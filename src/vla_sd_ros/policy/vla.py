@@ -9,7 +9,7 @@ vla.keep(path)                               # commit the nodes of a path of the
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -131,16 +131,10 @@ class Vla:
         # images come with their channels last: convolutions whose weights do, too, need not turn them around
         model.vision_backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack this one
         self.use_draft_head(draft_head)
-        llama = model.language_model
         self.lm_head = model.action_weight().contiguous()  # (256, hidden)
         self.action_embeddings = model.action_embeddings().contiguous()  # (256, hidden)
         self._dtype = self.lm_head.dtype
-        self._decoder = engine.Decoder(
-            tuple(getattr(layer, "joined", None) or engine.join(layer) for layer in llama.model.layers),
-            llama.model.norm.weight,
-            llama.config.num_attention_heads,
-            llama.config.rms_norm_eps,
-        )
+        self._decoder = engine.Decoder.of(model.language_model)
         self._captured = self.device.type == "cuda"
         self._run = Graphs(self.device) if self._captured else eager
         self._cache = self.new_cache(1 if self._captured else None)
@@ -230,21 +224,12 @@ class Vla:
         def projected() -> Tensor:
             return self._run(("projector", len(images)), self._project, cells)[0]
 
-        def projection(i: int) -> Tensor:
-            return projected()[i]
+        def prompt(i: int, before: Tensor, after: Tensor) -> Prompt:
+            text = torch.cat((before, after)).mean(0, keepdim=True)
+            tokens = self.config.vision.tokens
+            return Prompt(tokens, pooled[i], cells[i : i + 1], text, before, after, lambda: projected()[i])
 
-        return [
-            Prompt(
-                self.config.vision.tokens,
-                pooled[i],
-                cells[i : i + 1],
-                torch.cat((before, after)).mean(0, keepdim=True),
-                before,
-                after,
-                partial(projection, i),
-            )
-            for i, (before, after) in enumerate(texts)
-        ]
+        return [prompt(i, before, after) for i, (before, after) in enumerate(texts)]
 
     def _look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Cells (B, cells, width) and pooled features (B, width) of pixels."""

@@ -22,25 +22,9 @@ def panda_urdf(model: mujoco.MjModel) -> str:
         body = model.body(f"robot0_link{i}").id
         joint = model.joint(f"robot0_joint{i}").id
         _link(robot, f"panda_link{i}", 0.1)
-        element = _joint(
-            robot,
-            f"panda_joint{i}",
-            "revolute",
-            f"panda_link{i - 1}",
-            f"panda_link{i}",
-            model.body_pos[body],
-            model.body_quat[body],
-        )
-        ElementTree.SubElement(element, "axis", xyz=_numbers(model.jnt_axis[joint]))
-        low, high = model.jnt_range[joint]
-        ElementTree.SubElement(
-            element,
-            "limit",
-            lower=repr(float(low)),
-            upper=repr(float(high)),
-            velocity=str(VELOCITY_LIMITS[i - 1]),
-            effort=str(EFFORT_LIMITS[i - 1]),
-        )
+        place = model.body_pos[body], model.body_quat[body]
+        element = _joint(robot, f"panda_joint{i}", "revolute", f"panda_link{i - 1}", f"panda_link{i}", *place)
+        _moves(element, model.jnt_axis[joint], model.jnt_range[joint], VELOCITY_LIMITS[i - 1], EFFORT_LIMITS[i - 1])
 
     position, quaternion = _relative(model, model.site("gripper0_grip_site").id, model.body("robot0_link7").id)
     _link(robot, "panda_tcp", 0.02)
@@ -48,8 +32,7 @@ def panda_urdf(model: mujoco.MjModel) -> str:
     for i, sign in ((1, 1.0), (2, -1.0)):
         _link(robot, f"panda_finger{i}", 0.02)
         element = _joint(robot, f"panda_finger_joint{i}", "prismatic", "panda_tcp", f"panda_finger{i}", np.zeros(3), [1.0, 0, 0, 0])
-        ElementTree.SubElement(element, "axis", xyz=_numbers((0, sign, 0)))
-        ElementTree.SubElement(element, "limit", lower="0", upper="0.04", velocity="0.4", effort="20")
+        _moves(element, (0, sign, 0), (0.0, 0.04), 0.4, 20)
     ElementTree.indent(robot)
     return ElementTree.tostring(robot, encoding="unicode")
 
@@ -93,6 +76,13 @@ def _joint(robot, name: str, kind: str, parent: str, child: str, position, quate
     roll_pitch_yaw = _rotation(quaternion).as_euler("xyz")
     ElementTree.SubElement(element, "origin", xyz=_numbers(position), rpy=_numbers(roll_pitch_yaw))
     return element
+
+
+def _moves(joint: ElementTree.Element, axis, limits, velocity: float, effort: float) -> None:
+    """How a joint moves: about or along axis (3,), between two limits [rad, m], at most so fast [rad/s, m/s] and strong [Nm, N]."""
+    ElementTree.SubElement(joint, "axis", xyz=_numbers(axis))
+    low, high = (repr(float(limit)) for limit in limits)
+    ElementTree.SubElement(joint, "limit", lower=low, upper=high, velocity=str(velocity), effort=str(effort))
 
 
 def _numbers(values) -> str:

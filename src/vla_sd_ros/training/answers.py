@@ -17,9 +17,9 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -164,27 +164,29 @@ def ask(
             stepped(-(-len(episode.actions) // every))
             continue
         try:
-            if why := vla.prompts.too_long(episode.instruction):
-                raise RecordingError(f"cannot be asked about: {why}")
-            counts = [
-                _keep(answers, folder / f"{key}-{i:03d}.safetensors")
-                for i, answers in enumerate(_answers(vla, batched, episode, every, stepped))
-            ]
+            _keep(folder, key, episode, _answers(vla, batched, episode, every, stepped))
         except RecordingError as error:
             for path in folder.glob(f"{key}-*.safetensors"):
                 path.unlink()
             skip(episode.name, str(error))
-            continue
-        write_whole(
-            folder / f"{key}.npz",
-            partial(np.savez, actions=episode.actions, instruction=episode.instruction, name=episode.name, rows=counts),
-        )
+
+
+def _keep(folder: Path, key: str, episode: Episode, shards: Iterable[dict[str, Tensor]]) -> None:
+    """Write the shards of an episode as they come, and what says that it is whole at last."""
+    counts = []
+    for i, answers in enumerate(shards):
+        save_whole(folder / f"{key}-{i:03d}.safetensors", answers)
+        counts.append(len(answers["bins"]))
+    about: dict[str, Any] = {"actions": episode.actions, "instruction": episode.instruction, "name": episode.name, "rows": counts}
+    write_whole(folder / f"{key}.npz", lambda part: np.savez(part, **about))
 
 
 def _answers(
     vla: Vla, batched: BatchedVla, episode: Episode, every: int, stepped: Callable[[int], object]
 ) -> Iterator[dict[str, Tensor]]:
     """The tensors of each shard of an episode."""
+    if why := vla.prompts.too_long(episode.instruction):
+        raise RecordingError(f"cannot be asked about: {why}")
     there = ((step, image) for step, image in enumerate(episode.images) if image is not None)
     images, found = islice(there, 0, None, every), False
     while shard := list(islice(images, SHARD)):
@@ -225,11 +227,6 @@ def decode(
         "before": prompts[0].before.cpu(),
         "after": prompts[0].after.cpu(),
     }
-
-
-def _keep(answers: dict[str, Tensor], path: Path) -> int:
-    save_whole(path, answers)
-    return len(answers["bins"])
 
 
 @dataclass(frozen=True)

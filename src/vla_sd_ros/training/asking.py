@@ -38,9 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """Where and with how much memory."""
-    parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, cuda:1; under torchrun that of each process")
-    parser.add_argument("--dtype", default="", help="of OpenVLA's weights: bfloat16, float16 or float32; default: as stored")
-    parser.add_argument("--quantization", default="none", help="of the language model's layers: int8, int4 or fp8")
+    inputs.add_weights(parser)
     parser.add_argument("--images", type=inputs.whole(1, 256), default=8, help="that the policy decides on at once")
     parser.add_argument(
         "--memory",
@@ -51,15 +49,16 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load(arguments: argparse.Namespace):
-    """The policy that is asked. Units are nothing to what it says. Raises CheckpointError."""
+def load(arguments: argparse.Namespace, largest_step: tuple[float, float] | None = None):
+    """The policy that is asked. Units are nothing to what it says, and checked where largest_step [m], [rad] is given. Raises
+    CheckpointError."""
     return checkpoint.load(
         arguments.checkpoint,
         arguments.device,
         arguments.unnorm_key,
         dtype=arguments.dtype,
         quantization=arguments.quantization,
-        largest_step=None,
+        largest_step=largest_step,
     )
 
 

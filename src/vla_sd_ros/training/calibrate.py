@@ -64,15 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         inputs.writable_file(arguments.json, "--json")
     try:
-        model = load(
-            Source(
-                arguments.checkpoint,
-                arguments.device,
-                threads=arguments.threads,
-                drafter=arguments.drafter,
-                database=arguments.database,
-            )
-        )
+        model = load(Source.of(arguments))
         steps = partial(replay, model.vla, arguments.observations, arguments.most)
         found = calibrate(model, steps, tree_steps=arguments.tree_steps)
     except ValueError as error:

@@ -37,6 +37,7 @@ class GoalCode(IntEnum):
     ARM_FAULT = 1100
 
 
+CHECK_PUBLISHER = "check the publisher and its clock"
 ARM_FAULTS = range(1101, 1200)  # codes of ArmStatus that are error codes of a goal as well
 
 
@@ -112,7 +113,7 @@ class Situation:
     client_gone: float = 0.0  # for how long the client has been gone
     image_unread: float = 0.0  # for how long no picture could be decoded though images came
     image_problem: str = ""  # why not
-    image_advice: str = "check the publisher and its clock"  # where no image comes
+    image_advice: str = CHECK_PUBLISHER  # where no image comes
 
 
 @dataclass
@@ -145,108 +146,46 @@ class GoalWatch:
 
     def check(self, seen: Situation, limits: GoalLimits) -> Verdict:
         """The verdict at this moment: limits first, then stale inputs, then the arm."""
-        if seen.steps >= limits.step_limit and seen.since_step >= limits.control_period:  # the last action is done
-            return Verdict(
-                ending=Ending(
-                    GoalCode.STEP_LIMIT,
-                    "step_limit",
-                    f"The step limit of {limits.step_limit} was reached before success was signalled.",
-                )
-            )
-        if seen.elapsed >= limits.time_limit:
-            return Verdict(
-                ending=Ending(
-                    GoalCode.TIME_LIMIT,
-                    "time_limit",
-                    f"The time limit of {limits.time_limit:g} s ran out before success was signalled.",
-                )
-            )
-        if 0.0 < limits.client_timeout <= seen.client_gone:
-            return Verdict(
-                ending=Ending(
-                    GoalCode.CLIENT_GONE,
-                    "fault",
-                    f"The client has been gone for {seen.client_gone:.1f} s "
-                    f"(limit {limits.client_timeout:g} s, goal.client_timeout).",
-                )
-            )
+        if ending := _limit_reached(seen, limits):
+            return Verdict(ending=ending)
         verdicts = (
-            self._check_age(
-                self._image,
-                seen.steady,
-                "camera image",
-                seen.image_age,
-                limits.image_timeout,
-                limits.image_grace,
-                GoalCode.IMAGE_STALE,
-                seen.image_advice,
-            ),
+            self._check_image(seen, limits),
             self._check_unread(seen, limits),
             self._check_frozen(seen, limits),
             self._check_blank(seen, limits),
-            self._check_age(
-                self._joint_states,
-                seen.steady,
-                "joint state",
-                seen.joint_states_age,
-                limits.joint_states_timeout,
-                limits.joint_states_grace,
-                GoalCode.JOINT_STATES_STALE,
-            ),
+            self._check_joint_states(seen, limits),
             self._check_arm(seen, limits),
         )
         return next((v for v in verdicts if v.ending), next((v for v in verdicts if v.hold), Verdict()))
 
-    def _check_age(
-        self,
-        since: _Since,
-        now: float,
-        name: str,
-        age: float,
-        timeout: float,
-        grace: float,
-        code: GoalCode,
-        advice: str = "check the publisher and its clock",
-    ) -> Verdict:
-        what = f"The newest {name} {stamps.told(age)}" if math.isfinite(age) else f"No {name} has come yet"
-        why = f"{what} (limit {timeout:g} s)" if abs(age) > timeout else ""
-        return self._hold(since, now, why, grace, code, advice)
+    def _check_image(self, seen: Situation, limits: GoalLimits) -> Verdict:
+        why = _too_old("camera image", seen.image_age, limits.image_timeout)
+        return self._hold(self._image, seen.steady, why, limits.image_grace, GoalCode.IMAGE_STALE, seen.image_advice)
+
+    def _check_joint_states(self, seen: Situation, limits: GoalLimits) -> Verdict:
+        why = _too_old("joint state", seen.joint_states_age, limits.joint_states_timeout)
+        grace, code = limits.joint_states_grace, GoalCode.JOINT_STATES_STALE
+        return self._hold(self._joint_states, seen.steady, why, grace, code, CHECK_PUBLISHER)
 
     def _check_unread(self, seen: Situation, limits: GoalLimits) -> Verdict:
-        why = (
-            f"No picture could be made of the camera's images for {seen.image_unread:.1f} s (limit {limits.image_timeout:g} "
-            f"s): {seen.image_problem.rstrip('.')}"
-            if seen.image_unread > limits.image_timeout
-            else ""
-        )
-        return self._hold(
-            self._unread,
-            seen.steady,
-            why,
-            limits.image_grace,
-            GoalCode.IMAGE_UNDECODABLE,
-            "check the camera's driver and the network",
-        )
+        why, advice = "", "check the camera's driver and the network"
+        if seen.image_unread > limits.image_timeout:
+            lasted = f"{seen.image_unread:.1f} s (limit {limits.image_timeout:g} s)"
+            why = f"No picture could be made of the camera's images for {lasted}: {seen.image_problem.rstrip('.')}"
+        return self._hold(self._unread, seen.steady, why, limits.image_grace, GoalCode.IMAGE_UNDECODABLE, advice)
 
     def _check_frozen(self, seen: Situation, limits: GoalLimits) -> Verdict:
+        why, advice = "", "start the camera's driver again"
         # An arm that reports a fault holds; what its joint states say of motion may be that very fault.
-        frozen = seen.image_unchanged > limits.image_timeout and seen.arm_code not in ARM_FAULTS
-        why = (
-            f"The camera has shown the same picture for {seen.image_unchanged:.1f} s while the arm moved (limit "
-            f"{limits.image_timeout:g} s)"
-            if frozen
-            else ""
-        )
-        return self._hold(
-            self._frozen, seen.steady, why, limits.image_grace, GoalCode.IMAGE_FROZEN, "start the camera's driver again"
-        )
+        if seen.image_unchanged > limits.image_timeout and seen.arm_code not in ARM_FAULTS:
+            limit = f"limit {limits.image_timeout:g} s"
+            why = f"The camera has shown the same picture for {seen.image_unchanged:.1f} s while the arm moved ({limit})"
+        return self._hold(self._frozen, seen.steady, why, limits.image_grace, GoalCode.IMAGE_FROZEN, advice)
 
     def _check_blank(self, seen: Situation, limits: GoalLimits) -> Verdict:
-        why = (
-            f"The camera shows nothing: the contrast is {seen.image_contrast:.1f} (limit {limits.image_contrast:g})"
-            if seen.image_contrast < limits.image_contrast
-            else ""
-        )
+        why = ""
+        if seen.image_contrast < limits.image_contrast:
+            why = f"The camera shows nothing: the contrast is {seen.image_contrast:.1f} (limit {limits.image_contrast:g})"
         return self._hold(self._blank, seen.steady, why, limits.image_grace, GoalCode.IMAGE_BLANK, "check light, exposure and lens")
 
     @staticmethod
@@ -265,21 +204,37 @@ class GoalWatch:
         if self._arm.seconds(fault, seen.steady) >= limits.arm_grace and fault:
             return Verdict(ending=Ending(seen.arm_code, "fault", seen.arm_message or "arm_node reports a fault."))
         heard, patience = math.isfinite(seen.arm_age), max(limits.arm_grace, 1.0)  # status comes at 10 Hz
+        unheard, why = self._unheard.seconds(not heard, seen.steady), ""
         if heard and seen.arm_age > patience:
-            return Verdict(
-                ending=Ending(GoalCode.ARM_FAULT, "fault", f"arm_node has been silent for {seen.arm_age:.1f} s; start it again.")
+            why = f"arm_node has been silent for {seen.arm_age:.1f} s; start it again."
+        elif unheard >= patience:
+            why = (
+                f"No status of arm_node has come for {unheard:.1f} s, so nobody executes this goal; start and activate arm_node, "
+                "in this namespace and ROS domain."
             )
-        unheard = self._unheard.seconds(not heard, seen.steady)
-        if unheard >= patience:
-            return Verdict(
-                ending=Ending(
-                    GoalCode.ARM_FAULT,
-                    "fault",
-                    f"No status of arm_node has come for {unheard:.1f} s, so nobody "
-                    "executes this goal; start and activate arm_node, in this namespace and ROS domain.",
-                )
-            )
-        return Verdict()
+        return Verdict(ending=Ending(GoalCode.ARM_FAULT, "fault", why)) if why else Verdict()
+
+
+def _limit_reached(seen: Situation, limits: GoalLimits) -> Ending | None:
+    """How the goal ends by its own limits, or because nobody waits for it any more."""
+    if seen.steps >= limits.step_limit and seen.since_step >= limits.control_period:  # the last action is done
+        why = f"The step limit of {limits.step_limit} was reached before success was signalled."
+        return Ending(GoalCode.STEP_LIMIT, "step_limit", why)
+    if seen.elapsed >= limits.time_limit:
+        why = f"The time limit of {limits.time_limit:g} s ran out before success was signalled."
+        return Ending(GoalCode.TIME_LIMIT, "time_limit", why)
+    if 0.0 < limits.client_timeout <= seen.client_gone:
+        limit = f"limit {limits.client_timeout:g} s, goal.client_timeout"
+        return Ending(GoalCode.CLIENT_GONE, "fault", f"The client has been gone for {seen.client_gone:.1f} s ({limit}).")
+    return None
+
+
+def _too_old(name: str, age: float, timeout: float) -> str:
+    """Why an input of this age [s] cannot be used, as a sentence without its end; empty where it can."""
+    if abs(age) <= timeout:
+        return ""
+    what = f"The newest {name} {stamps.told(age)}" if math.isfinite(age) else f"No {name} has come yet"
+    return f"{what} (limit {timeout:g} s)"
 
 
 class ClientWatch:
