@@ -167,8 +167,8 @@ def prices(report: dict) -> list[str]:
     """What passes and whole actions cost beside the device's floor, a row each."""
     floor = report["floor"]
     lines = [
-        f"Floor: {floor['single_pass_ms']:.1f} ms a single pass, {floor['autoregressive_ms']:.1f} ms autoregressive "
-        f"(reads {floor['read_gb_per_s']:.1f} GB/s, multiplies {floor['tflops']:.2f} TFLOP/s).",
+        f"Floor: {floor['single_pass_ms']:.1f} ms a single pass, {floor['autoregressive_ms']:.1f} ms autoregressive (reads "
+        f"{floor['read_gb_per_s']:.1f} GB/s, multiplies {floor['tflops']:.2f} TFLOP/s).",
         "",
         "| | median [ms] |",
         "|---|---|",
@@ -219,9 +219,9 @@ def shapes(report: dict) -> list[str]:
     return [
         *lines,
         "",
-        f"KERV's threshold: at r_max the tokens of {told['harmless']:.0%} of {told['steps']} steps are within r_min "
-        f"of autoregressive decoding's. Which steps these are, the change of K_var tells by {told['gain']:+.3f} nats a step "
-        f"beside that share alone (K_S = {told['scale']:g}, phi = {told['exponent']:g}).",
+        f"KERV's threshold: at r_max the tokens of {told['harmless']:.0%} of {told['steps']} steps are within r_min of "
+        f"autoregressive decoding's. Which steps these are, the change of K_var tells by {told['gain']:+.3f} nats a step beside "
+        f"that share alone (K_S = {told['scale']:g}, phi = {told['exponent']:g}).",
     ]
 
 

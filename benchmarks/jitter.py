@@ -98,8 +98,7 @@ def text(report: dict) -> str:
         [
             *lines,
             "",
-            f"{report['goals']} goals in {report['duration_s']:.0f} s with arm_node under {scheduler}; "
-            "vla_node decided "
+            f"{report['goals']} goals in {report['duration_s']:.0f} s with arm_node under {scheduler}; vla_node decided "
             f"{report['actions_per_second']:.1f} actions a second, p95 {report['latency_p95_ms']} ms each.",
         ]
     )

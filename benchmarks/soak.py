@@ -162,9 +162,9 @@ def text(report: dict) -> str:
         [
             *lines,
             "",
-            f"{report['minutes']:g} minutes, {rounds} rounds of {len(report['rounds'])} kinds; "
-            f"/diagnostics at most {report['latest_diagnostics_s']:.2f} s after the one before; {wrong} Processes "
-            "that a fault killed early are left out.",
+            f"{report['minutes']:g} minutes, {rounds} rounds of {len(report['rounds'])} kinds; /diagnostics at most "
+            f"{report['latest_diagnostics_s']:.2f} s after the one before; {wrong} Processes that a fault killed early are left "
+            "out.",
         ]
     )
 

@@ -95,8 +95,8 @@ REAL = (
     Argument(
         "driver",
         "real",
-        "real: start the arm's driver of ROS too; direct: the vendor's library instead, by pip; sim: a "
-        "simulated one; none: it runs elsewhere.",
+        "real: start the arm's driver of ROS too; direct: the vendor's library instead, by pip; sim: a simulated one; none: it "
+        "runs elsewhere.",
         DRIVERS,
     ),
     Argument("nodes", "all", "Nodes to start here: all; arm: arm_node, beside the robot; vla: vla_node, beside the GPU.", PARTS),
@@ -156,8 +156,8 @@ FRANKA = (
     Argument(
         "controller_tip",
         "",
-        "Link that the controller moves; empty: link8 of the robot with MoveIt Servo, where the group "
-        "fr3_arm ends, that of the parameter file with the others.",
+        "Link that the controller moves; empty: link8 of the robot with MoveIt Servo, where the group fr3_arm ends, that of the "
+        "parameter file with the others.",
     ),
     Argument("load_gripper", "true", "Whether the arm carries Franka's hand; without it the tip is link8.", BOOLEAN),
     Argument(
@@ -175,8 +175,8 @@ FRANKA = (
     Argument(
         "controller_name",
         "",
-        "Controller to load and activate with the driver, and to watch; empty: crisp's of the package's "
-        "own file; else it is active already, and watched by its usual name (Servo: not watched).",
+        "Controller to load and activate with the driver, and to watch; empty: crisp's of the package's own file; else it is "
+        "active already, and watched by its usual name (Servo: not watched).",
     ),
     Argument("gripper", "franka_gripper", "What comes before the names of the gripper's actions (gripper.action of arm_node)."),
     Argument("joint_states_topic", "/franka/joint_states", "Joint states: not the merged ones, which come at 30 Hz only."),

@@ -96,8 +96,8 @@ class InstructionClient:
                     return
             self.spin_until(lambda: False, min(left, 0.2))
         raise TimeoutError(
-            f"vla_node of {self.node.get_namespace()} is {label} after {timeout:g} s, not active; start it, or "
-            "configure and activate it"
+            f"vla_node of {self.node.get_namespace()} is {label} after {timeout:g} s, not active; start it, or configure and "
+            "activate it"
         )
 
     @property

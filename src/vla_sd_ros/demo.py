@@ -170,8 +170,8 @@ class SimulatedSystem:
             self.client.spin_until(there, 0.1)
         if there():
             raise StartupFailed(
-                f"in ROS domain {os.environ['ROS_DOMAIN_ID']} there is {' and '.join(there())} that the demo "
-                "did not start; leave --domain-id out for a domain of the demo's own, or give another one"
+                f"in ROS domain {os.environ['ROS_DOMAIN_ID']} there is {' and '.join(there())} that the demo did not start; leave "
+                "--domain-id out for a domain of the demo's own, or give another one"
             )
 
     def _command(self, node: str) -> list[str]:

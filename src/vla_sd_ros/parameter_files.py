@@ -118,8 +118,8 @@ def refuse_lost(path: str | Path, sections: Sequence[Section], nodes: Iterable[s
             node = full[section.node]
             if not any(s.fits(node) for s in sections if s.node == section.node):
                 raise ValueError(
-                    f"{path} has the section '{section.name}', which is not for {node}: write it as "
-                    f"/**/{section.node}, or with the namespace of the node"
+                    f"{path} has the section '{section.name}', which is not for {node}: write it as /**/{section.node}, or with "
+                    "the namespace of the node"
                 )
         elif section.node not in (*NODES, *ANY):
             near = difflib.get_close_matches(section.node, full, n=1, cutoff=0.75)
@@ -137,8 +137,8 @@ def refuse_unknown(path: str | Path, sections: Iterable[Section], node: str, kno
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else "write it under the node that has it"
                 raise ValueError(
-                    f"{path} gives {node.rpartition('/')[2]} the parameter '{name}' (section "
-                    f"'{section.name}'), which it does not have: {hint}"
+                    f"{path} gives {node.rpartition('/')[2]} the parameter '{name}' (section '{section.name}'), which it does not "
+                    f"have: {hint}"
                 )
 
 

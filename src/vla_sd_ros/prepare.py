@@ -89,8 +89,8 @@ def located(arguments: Iterable[Argument], given: Mapping[str, str]) -> dict[str
             path = Path(given[argument.name]).expanduser().absolute()
             if not path.is_file():
                 raise ValueError(
-                    f"{argument.name}:={given[argument.name]}: there is no file {path}; without the argument "
-                    "the package's own is taken"
+                    f"{argument.name}:={given[argument.name]}: there is no file {path}; without the argument the package's own is "
+                    "taken"
                 )
             found[argument.name] = str(path)
     return found
@@ -117,8 +117,8 @@ def _refuse_missing(part: Process | Include, prefix_of: Callable[[str], str]) ->
         prefix = _prefix(
             part.package,
             prefix_of,
-            "the driver's package {} is not installed: {}, or give driver:=none where "
-            "the driver runs elsewhere, driver:=sim for a simulated one",
+            "the driver's package {} is not installed: {}, or give driver:=none where the driver runs elsewhere, driver:=sim for "
+            "a simulated one",
         )
         file = Path(prefix, "share", part.package, "launch", part.file)
         if not file.is_file():

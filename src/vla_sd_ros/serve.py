@@ -32,8 +32,8 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
         "--images",
         choices=("camera", "turned"),
         default="camera",
-        help="OpenVLA checkpoints of LIBERO: images are upright as cameras have them, or the client has "
-        "turned them as the training data are",
+        help="OpenVLA checkpoints of LIBERO: images are upright as cameras have them, or the client has turned them as the "
+        "training data are",
     )
     parser.add_argument(
         "--database", default="", help="trajectory database: a directory, or a Qdrant server's URL; default: the checkpoint's own"

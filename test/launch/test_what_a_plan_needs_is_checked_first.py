@@ -68,8 +68,8 @@ def test_everything_there(installed):
         (
             "franka.launch.py",
             FRANKA,
-            "driver's package franka_bringup is not installed: .*clone https://github.com/"
-            "frankarobotics/franka_ros2 .branch jazzy.*driver:=none",
+            "driver's package franka_bringup is not installed: .*clone https://github.com/frankarobotics/franka_ros2 .branch "
+            "jazzy.*driver:=none",
         ),
         ("widowx.launch.py", {}, "package interbotix_xsarm_control .*Interbotix/interbotix_ros_manipulators .branch jazzy"),
         ("widowx.launch.py", {"model": "wxai"}, "package trossen_arm_bringup .*TrossenRobotics/trossen_arm_ros .branch jazzy"),

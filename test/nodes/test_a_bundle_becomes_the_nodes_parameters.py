@@ -86,8 +86,8 @@ def test_the_bundle_is_taken_whole(made, configured):
     [
         (
             {"policy.checkpoint": "libero"},
-            "checkpoint 'libero' is a policy of the simulator, which a real arm must not follow: give the "
-            "policy that was trained for this arm with policy.checkpoint",
+            "checkpoint 'libero' is a policy of the simulator, which a real arm must not follow: give the policy that was trained "
+            "for this arm with policy.checkpoint",
         ),
         ({"policy.checkpoint": "random-tiny-openvla"}, "is random weights, which a real arm must not follow"),
         ({"policy.checkpoint": ""}, "no policy is named: give the one that was trained for this arm"),

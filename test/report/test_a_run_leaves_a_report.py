@@ -96,8 +96,8 @@ def test_where_stamps_tell_no_time_the_arrival_counts(recording, stamp):
 def test_images_that_cannot_be_shown_are_counted_and_the_rest_of_the_report_is_made(recording):
     summary, episode = stamped(recording, lambda time: time, ["bgra8", "mono8", "bayer_rggb8", "bayer_rggb8", *["rgb8"] * 6])
     assert summary["missing"] == [
-        "video.mp4: 2 images are left out: image encoding 'bayer_rggb8' is not supported: run image_proc's "
-        "debayer node between, or use one of " + summary["missing"][0].split("use one of ")[1]
+        "video.mp4: 2 images are left out: image encoding 'bayer_rggb8' is not supported: run image_proc's debayer node between, "
+        "or use one of " + summary["missing"][0].split("use one of ")[1]
     ]
     assert len(episode.images) == 8 and len(episode.steps) == 10 and summary["latency_ms"]["median"] == 20.0
     assert (recording.folder.parent / "video.mp4").stat().st_size > 1000

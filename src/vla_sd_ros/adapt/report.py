@@ -124,8 +124,8 @@ class Findings:
         return [
             "## Decoders",
             "",
-            f"On {self.rows[0].count} held-out images, {self._where()}, one at a time; near: all motions within "
-            f"{CLOSE} bins of the policy's own and the gripper's token the same; skipped: no pass of the language model.",
+            f"On {self.rows[0].count} held-out images, {self._where()}, one at a time; near: all motions within {CLOSE} bins of "
+            "the policy's own and the gripper's token the same; skipped: no pass of the language model.",
             "",
             "| decoder | median [ms] | mean [ms] | passes | accepted | same tokens | near | skipped |",
             "|---|---|---|---|---|---|---|---|",
@@ -147,9 +147,8 @@ class Findings:
         return [
             "## On other devices",
             "",
-            "What the same passes would take at the size of this checkpoint (the embedded policy: of "
-            "OpenVLA-7B), projected from bandwidth and arithmetic, mean of an action [ms]; `vla-sd bench decode --project` says "
-            "what is assumed:",
+            "What the same passes would take at the size of this checkpoint (the embedded policy: of OpenVLA-7B), projected from "
+            "bandwidth and arithmetic, mean of an action [ms]; `vla-sd bench decode --project` says what is assumed:",
             "",
             f"| decoder | {' | '.join(devices)} |",
             "|---" * (len(devices) + 1) + "|",

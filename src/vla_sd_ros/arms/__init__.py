@@ -115,6 +115,6 @@ def required(module: str, interface: str, instead: str = "choose another interfa
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
-            f"the interface {interface} needs the ROS package {package}, which cannot be imported "
-            f"({error}): {advice(package)}; or {instead}"
+            f"the interface {interface} needs the ROS package {package}, which cannot be imported ({error}): {advice(package)}; "
+            f"or {instead}"
         ) from error

@@ -85,8 +85,8 @@ class Controllers:
             return f"{self._manager} has not said yet whether the controller '{self.name}' is active"
         if now - self._heard_at > PATIENCE:
             return (
-                f"{self._manager}/list_controllers does not answer: start the robot's driver, or correct "
-                "controller.manager, or leave controller.name empty"
+                f"{self._manager}/list_controllers does not answer: start the robot's driver, or correct controller.manager, or "
+                "leave controller.name empty"
             )
         state = self._states.get(self.name)
         if state is None:

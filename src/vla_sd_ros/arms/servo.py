@@ -44,8 +44,8 @@ class Servo:
         self._node, self._kind, self._name = node, kind, node.values["servo.node"]
         if not node.values["arm.tip_link"]:  # a guess would turn the arm by the angle between the two links
             raise ValueError(
-                f"arm.interface {interface} needs arm.tip_link, the link in which the planning group of "
-                f"{self._name} ends (of a Franka link8, unless its SRDF says otherwise)"
+                f"arm.interface {interface} needs arm.tip_link, the link in which the planning group of {self._name} ends (of a "
+                "Franka link8, unless its SRDF says otherwise)"
             )
         types = required("moveit_msgs.msg", interface)
         self._switch = required("moveit_msgs.srv", interface).ServoCommandType

@@ -140,9 +140,8 @@ def _print(report: dict) -> None:
     for name, row in report["decoders"].items():
         low, high = row["ci95"]
         print(
-            f"{name}: success {row['success_rate']:.1%} ({low:.1%} to {high:.1%}), latency "
-            f"{row['latency_ms']['median']:.1f} ms median, {row['latency_ms']['p95']:.1f} ms p95, "
-            f"{row['forward_passes_per_action']:.2f} forward passes per action"
+            f"{name}: success {row['success_rate']:.1%} ({low:.1%} to {high:.1%}), latency {row['latency_ms']['median']:.1f} ms "
+            f"median, {row['latency_ms']['p95']:.1f} ms p95, {row['forward_passes_per_action']:.2f} forward passes per action"
         )
         for outcome in (RIGHT, WRONG, NOTHING):
             share = ", ".join(f"{task}: {shares[outcome]:.0%}" for task, shares in row["outcomes"].items())

@@ -100,8 +100,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default=inputs.CHECKPOINT, help="./directory, or name of a shipped one")
     parser.add_argument(
         "--decoder",
-        help="one or more names, separated by commas; with settings of its own as "
-        "spec_vla@relaxed_radius=15, those of a list parted by +; default: that of --adapted, or autoregressive",
+        help="one or more names, separated by commas; with settings of its own as spec_vla@relaxed_radius=15, those of a list "
+        "parted by +; default: that of --adapted, or autoregressive",
     )
     parser.add_argument("--adapted", default="", help="bundle of vla-sd adapt: draft head, drafter, database and settings")
     parser.add_argument("--unnorm-key", default="", help="key of the action statistics, where the checkpoint has several")

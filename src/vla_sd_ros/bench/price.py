@@ -94,8 +94,8 @@ def _print(report: dict) -> None:
     floor = report["floor"]
     print(f"{report['device']}, {report['dtype']}; {report['of']}")
     print(
-        f"floor: {floor['single_pass_ms']:.2f} ms a single pass, {floor['autoregressive_ms']:.2f} ms autoregressive "
-        f"(reads {floor['read_gb_per_s']:.0f} GB/s, multiplies {floor['tflops']:.2f} TFLOP/s)"
+        f"floor: {floor['single_pass_ms']:.2f} ms a single pass, {floor['autoregressive_ms']:.2f} ms autoregressive (reads "
+        f"{floor['read_gb_per_s']:.0f} GB/s, multiplies {floor['tflops']:.2f} TFLOP/s)"
     )
     for name, row in report["decoders"].items():
         print(

@@ -32,11 +32,11 @@ class Command:
                 raise ValueError(f"its {name} is {getattr(self, name)}, which is not finite")
         if not abs(self.age) <= config.command_max_age:
             raise ValueError(
-                f"the image it was decided on {stamps.told(self.age)}, but command_max_age is "
-                f"{config.command_max_age:.3g} s; see whether the clocks agree"
+                f"the image it was decided on {stamps.told(self.age)}, but command_max_age is {config.command_max_age:.3g} s; see "
+                "whether the clocks agree"
             )
         if not 0.0 < self.period <= config.command_timeout:
             raise ValueError(
-                f"its period is {self.period:.3g} s, but must be positive and no longer than "
-                f"command_timeout ({config.command_timeout:.3g} s)"
+                f"its period is {self.period:.3g} s, but must be positive and no longer than command_timeout "
+                f"({config.command_timeout:.3g} s)"
             )

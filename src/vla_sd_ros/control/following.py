@@ -117,9 +117,8 @@ class FollowWatch:
             return None
         return Fault(
             Code.ARM_RUNS_AWAY,
-            f"the arm moved {away:.3f} m and {away_angle:.2f} rad off the way on which it was "
-            "sent: see whether its controller moves the frame tip_link in the frame base_frame, and whether it "
-            "sags or is pushed",
+            f"the arm moved {away:.3f} m and {away_angle:.2f} rad off the way on which it was sent: see whether its controller "
+            "moves the frame tip_link in the frame base_frame, and whether it sags or is pushed",
         )
 
     def _is_off(self, measured: Pose, now: float, limits: FollowLimits) -> Fault | None:
@@ -131,9 +130,8 @@ class FollowWatch:
         elif now - self._off_since > limits.timeout:
             return Fault(
                 Code.LEAD_OFFSET,
-                f"the arm has been {distance:.3f} m and {angle:.2f} rad off its targets for "
-                f"{limits.timeout:.3g} s, wherever they went: see whether the joint states are those of the arm "
-                "as it stands, and whether it carries too much",
+                f"the arm has been {distance:.3f} m and {angle:.2f} rad off its targets for {limits.timeout:.3g} s, wherever they "
+                "went: see whether the joint states are those of the arm as it stands, and whether it carries too much",
             )
         return None
 
@@ -149,9 +147,8 @@ class FollowWatch:
         elif now - self._anchor[1] > limits.timeout:
             return Fault(
                 Code.ARM_NOT_FOLLOWING,
-                f"the arm has not moved for {limits.timeout:.3g} s, though it is sent "
-                f"{distance:.3f} m and {angle:.2f} rad away: see whether it is blocked or in a reflex, and whether "
-                "its controller is active",
+                f"the arm has not moved for {limits.timeout:.3g} s, though it is sent {distance:.3f} m and {angle:.2f} rad away: "
+                "see whether it is blocked or in a reflex, and whether its controller is active",
             )
         return None
 

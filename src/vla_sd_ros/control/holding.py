@@ -22,7 +22,7 @@ def moved_away(held: Pose, pose: Pose) -> str:
     distance, angle = apart(held, pose)
     if distance > AWAY_DISTANCE or angle > AWAY_ANGLE:
         return (
-            f"the arm moved {distance:.3f} m and {angle:.2f} rad away from the held target, by its controller or "
-            "because something moved it, so that target is given up"
+            f"the arm moved {distance:.3f} m and {angle:.2f} rad away from the held target, by its controller or because "
+            "something moved it, so that target is given up"
         )
     return ""

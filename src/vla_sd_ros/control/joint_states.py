@@ -70,8 +70,8 @@ class JointStateWatch:
             i = _first(outside)
             return Fault(
                 Code.JOINT_STATES_INVALID,
-                f"joint '{self._names[i]}' is said to be at {q[i]:.2f}, but its limits "
-                f"are {self._lower[i]:.2f} .. {self._upper[i]:.2f}: these are not the joint states of this arm",
+                f"joint '{self._names[i]}' is said to be at {q[i]:.2f}, but its limits are {self._lower[i]:.2f} .. "
+                f"{self._upper[i]:.2f}: these are not the joint states of this arm",
             )
         contradiction = self._contradiction(self._q, q, stamp, now) if self._q is not None else None
         by_turns = self._by_turns(q, stamp, now)
@@ -89,8 +89,8 @@ class JointStateWatch:
         if stamp and self._stamp and abs(stamp - self._stamp - passed) > CLOCK_JUMP:
             return Fault(
                 Code.CLOCK_JUMP,
-                f"the stamps of the joint states went {stamp - self._stamp:.2f} s in "
-                f"{passed:.2f} s: a clock was set, or something was stopped for a while",
+                f"the stamps of the joint states went {stamp - self._stamp:.2f} s in {passed:.2f} s: a clock was set, or "
+                "something was stopped for a while",
             )
         between = self._between(stamp, now)
         leapt = np.abs(q - before) > JUMP + HASTE * self._velocity * between
@@ -99,8 +99,8 @@ class JointStateWatch:
         i = _first(leapt)
         return Fault(
             Code.JOINT_STATES_INVALID,
-            f"joint '{self._names[i]}' jumped from {before[i]:.2f} to {q[i]:.2f} in "
-            f"{between:.3f} s, faster than it can move: look for a second publisher of joint_states",
+            f"joint '{self._names[i]}' jumped from {before[i]:.2f} to {q[i]:.2f} in {between:.3f} s, faster than it can move: "
+            "look for a second publisher of joint_states",
         )
 
     def _by_turns(self, q: np.ndarray, stamp: float, now: float) -> Fault | None:

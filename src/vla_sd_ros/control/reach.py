@@ -260,6 +260,6 @@ class Reach:
         limit = (self._upper if upper else self._lower)[joint]
         return Fault(
             Code.JOINT_LIMIT,
-            f"the target would take joint '{self._kinematics.joint_names[joint]}' within "
-            f"{limits.position_margin:.3g} rad of its limit, {limit:.2f}, so the arm holds",
+            f"the target would take joint '{self._kinematics.joint_names[joint]}' within {limits.position_margin:.3g} rad of its "
+            f"limit, {limit:.2f}, so the arm holds",
         )

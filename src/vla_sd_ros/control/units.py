@@ -42,7 +42,7 @@ class UnitsWatch:
         which = "a command goes" if times > ABSURD else "most commands go"
         return Fault(
             Code.COMMANDS_CLIPPED,
-            f"{which} far beyond the limits of one step, the newest {translation:.3g} m and "
-            f"{rotation:.3g} rad where {max_translation:.3g} m and {max_rotation:.3g} rad are allowed: see whether the "
-            "policy's action statistics are those of this arm, in metres and radians, or lower action_scale",
+            f"{which} far beyond the limits of one step, the newest {translation:.3g} m and {rotation:.3g} rad where "
+            f"{max_translation:.3g} m and {max_rotation:.3g} rad are allowed: see whether the policy's action statistics are "
+            "those of this arm, in metres and radians, or lower action_scale",
         )

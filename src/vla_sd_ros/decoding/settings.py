@@ -69,8 +69,8 @@ class Settings:
     )
     kalman_gate: float = _setting(
         10.0,
-        "Kalman filter: prediction error in x, y or z, normalised, above which earlier actions are forgotten, as "
-        "they are when the gripper opens or closes; 10: only then.",
+        "Kalman filter: prediction error in x, y or z, normalised, above which earlier actions are forgotten, as they are when "
+        "the gripper opens or closes; 10: only then.",
         0.0,
         10.0,
     )
@@ -119,8 +119,8 @@ class Settings:
     )
     skip_adjustment: float = _setting(
         0.0005,
-        "heisd, verify-skip: skip_similarity rises by this after a rejected retrieval and falls by a third of it "
-        "after an accepted one.",
+        "heisd, verify-skip: skip_similarity rises by this after a rejected retrieval and falls by a third of it after an "
+        "accepted one.",
         0.0,
         1.0,
     )
@@ -154,8 +154,8 @@ class Settings:
     metric_window: int = _setting(15, "Fused metric: points of the end effector's path.", 3, 200)
     metric_displacement: str = _setting(
         "path",
-        "Fused metric: displacement of the points; path: length of the path; spread: sum of the distances from the "
-        "newest point, as in the released code.",
+        "Fused metric: displacement of the points; path: length of the path; spread: sum of the distances from the newest point, "
+        "as in the released code.",
         choices=("path", "spread"),
     )
     metric_radius: list = _setting(
@@ -215,8 +215,8 @@ class Settings:
             low, high = getattr(self, name)
             if low >= high:
                 raise ValueError(
-                    f"{name} is [{low:g}, {high:g}], but its first value, which becomes 0, must lie below its "
-                    "second, which becomes 1"
+                    f"{name} is [{low:g}, {high:g}], but its first value, which becomes 0, must lie below its second, which "
+                    "becomes 1"
                 )
         if self.kerv_radius_min > self.kerv_radius_max:
             raise ValueError("kerv_radius_min is larger than kerv_radius_max")

@@ -82,13 +82,13 @@ class ArmKinematics:
         for name, lower, upper, velocity in zip(self.joint_names, *self.position_limits, self.velocity_limits):
             if not velocity > 0.0:
                 raise ValueError(
-                    f"the robot description allows joint '{name}' a velocity of {velocity:g}, so that it could "
-                    "never move: write its real limit"
+                    f"the robot description allows joint '{name}' a velocity of {velocity:g}, so that it could never move: write "
+                    "its real limit"
                 )
             if not lower < upper:
                 raise ValueError(
-                    f"the robot description limits joint '{name}' to {lower:g} .. {upper:g}, so that it could "
-                    "never move: write its real limits"
+                    f"the robot description limits joint '{name}' to {lower:g} .. {upper:g}, so that it could never move: write "
+                    "its real limits"
                 )
 
     def forward(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -235,8 +235,8 @@ def _check_order(model: pin.Model, base: str, tip: str, joint_names: Sequence[st
     for name in (*carrying, *moving):
         if (name in carrying) != (name in moving) and name not in joint_names:
             raise ValueError(
-                f"joint '{name}' lies between the base frame '{base}' and the tip '{tip}', but is not one of "
-                "joint_names, so its position would not be known"
+                f"joint '{name}' lies between the base frame '{base}' and the tip '{tip}', but is not one of joint_names, so its "
+                "position would not be known"
             )
 
 

@@ -68,8 +68,8 @@ def to_rgb(message) -> np.ndarray:
     data = np.frombuffer(message.data, np.uint8)
     if not height or not width or message.step < row or data.size < height * message.step:
         raise ValueError(
-            f"an image of {width}x{height} {message.encoding} needs {row} bytes a row, but it has step "
-            f"{message.step} and {data.size} bytes in all; correct the camera driver"
+            f"an image of {width}x{height} {message.encoding} needs {row} bytes a row, but it has step {message.step} and "
+            f"{data.size} bytes in all; correct the camera driver"
         )
     pixels = data[: height * message.step].reshape(height, message.step)[:, :row]
     if message.encoding in _YUV:

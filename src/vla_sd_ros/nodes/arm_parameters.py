@@ -19,8 +19,8 @@ ROBOT = (
     ParameterSpec(
         "arm.tip_link",
         "",
-        "pose_target, servo_twist, servo_pose: link that the arm's controller moves. Empty: "
-        "tip_link; with servo_... it must be said.",
+        "pose_target, servo_twist, servo_pose: link that the arm's controller moves. Empty: tip_link; with servo_... it must be "
+        "said.",
         read_only=True,
     ),
     ParameterSpec(
@@ -135,8 +135,8 @@ def check(values: dict[str, Any]) -> None:
         raise ValueError(f"joint_names has a name twice: {', '.join(values['joint_names'])}")
     if values["singularity.hold_below"] > values["singularity.slow_below"]:
         raise ValueError(
-            f"singularity.hold_below ({values['singularity.hold_below']}) must not be above "
-            f"singularity.slow_below ({values['singularity.slow_below']})"
+            f"singularity.hold_below ({values['singularity.hold_below']}) must not be above singularity.slow_below "
+            f"({values['singularity.slow_below']})"
         )
     if values["gripper.close_below"] >= values["gripper.open_above"]:
         raise ValueError(

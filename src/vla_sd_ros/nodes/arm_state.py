@@ -45,8 +45,8 @@ class ArmState:
                 "description",
                 Fault(
                     Code.DESCRIPTION_CHANGED,
-                    "robot_description changed while arm_node is active, so the arm holds: deactivate and "
-                    "activate arm_node to take the new one, or look for a second publisher of it",
+                    "robot_description changed while arm_node is active, so the arm holds: deactivate and activate arm_node to "
+                    "take the new one, or look for a second publisher of it",
                 ),
             )
 

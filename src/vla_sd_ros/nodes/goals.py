@@ -106,13 +106,13 @@ class Goals:
             return f"the instruction {wrong}; say in words what the arm shall do."
         if not 0.0 <= goal.time_limit <= MAX_TIME_LIMIT:
             return (
-                f"time_limit is {goal.time_limit:g} s; it must lie in 0 .. {MAX_TIME_LIMIT:g} s, where 0 means "
-                "the node's parameter goal.time_limit."
+                f"time_limit is {goal.time_limit:g} s; it must lie in 0 .. {MAX_TIME_LIMIT:g} s, where 0 means the node's "
+                "parameter goal.time_limit."
             )
         if goal.step_limit > MAX_STEP_LIMIT:
             return (
-                f"step_limit is {goal.step_limit}; it must lie in 0 .. {MAX_STEP_LIMIT}, where 0 means the "
-                "node's parameter goal.step_limit."
+                f"step_limit is {goal.step_limit}; it must lie in 0 .. {MAX_STEP_LIMIT}, where 0 means the node's parameter "
+                "goal.step_limit."
             )
         if held := self._inputs.held():
             return f"the arm is held: {held}; call ~/hold of arm_node with data: false first."

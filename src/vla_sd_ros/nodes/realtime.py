@@ -18,8 +18,8 @@ def take_priority(priority: int) -> None:
             os.sched_setscheduler(int(thread.name), os.SCHED_FIFO, os.sched_param(priority))
     except PermissionError as error:
         raise RuntimeError(
-            f"realtime_priority is {priority}, but the system does not permit it: give the user an rtprio of "
-            f"{priority} in /etc/security/limits.conf, or set realtime_priority to 0"
+            f"realtime_priority is {priority}, but the system does not permit it: give the user an rtprio of {priority} in "
+            "/etc/security/limits.conf, or set realtime_priority to 0"
         ) from error
 
 

@@ -100,8 +100,8 @@ class VlaNode(PolledTime, ManagedNode):
             return
         if self.values["policy.remote"]:
             raise ValueError(
-                "policy.adapted is for a policy that is loaded here: leave it or policy.remote empty; the server "
-                "takes the bundle with vla-sd serve --adapted"
+                "policy.adapted is for a policy that is loaded here: leave it or policy.remote empty; the server takes the bundle "
+                "with vla-sd serve --adapted"
             )
         found = bundle.parameters(folder)
         if self.values["policy.unnorm_key"]:

@@ -50,8 +50,8 @@ TABLE = (
     ParameterSpec(
         "policy.largest_translation",
         0.25,
-        "Largest translation along an axis that the action statistics may "
-        f"hold [m]; more are other units, and refused. {UNCONFIGURED_ONLY}",
+        "Largest translation along an axis that the action statistics may hold [m]; more are other units, and refused. "
+        f"{UNCONFIGURED_ONLY}",
         0.001,
         10.0,
     ),
@@ -72,20 +72,20 @@ TABLE = (
     ParameterSpec(
         "policy.database",
         "",
-        "Trajectory database for the decoders that retrieve, a directory or the URL "
-        f"of a Qdrant server; empty: the checkpoint's own, if it has one. {UNCONFIGURED_ONLY}",
+        "Trajectory database for the decoders that retrieve, a directory or the URL of a Qdrant server; empty: the checkpoint's "
+        f"own, if it has one. {UNCONFIGURED_ONLY}",
     ),
     ParameterSpec(
         "policy.drafter",
         "",
-        "Drafter for the decoders that draft, a directory or a file; empty: the "
-        f"checkpoint's own, if it has one. {UNCONFIGURED_ONLY}",
+        "Drafter for the decoders that draft, a directory or a file; empty: the checkpoint's own, if it has one. "
+        f"{UNCONFIGURED_ONLY}",
     ),
     ParameterSpec(
         "policy.adapted",
         "",
-        "Bundle of vla-sd adapt, a directory: draft head, drafter, database, and the decoder with "
-        f"its settings, which configure makes those of decoder.*; empty: none. {UNCONFIGURED_ONLY}",
+        "Bundle of vla-sd adapt, a directory: draft head, drafter, database, and the decoder with its settings, which configure "
+        f"makes those of decoder.*; empty: none. {UNCONFIGURED_ONLY}",
     ),
     ParameterSpec(
         "policy.real_arm", False, f"Whether a real arm follows: a policy of the simulator is refused then. {UNCONFIGURED_ONLY}"
@@ -93,8 +93,8 @@ TABLE = (
     ParameterSpec(
         "policy.remote",
         "",
-        "Policy server that decides instead of a local model, ws://host:port of vla-sd "
-        f"serve or openpi; empty: none. {UNCONFIGURED_ONLY}",
+        "Policy server that decides instead of a local model, ws://host:port of vla-sd serve or openpi; empty: none. "
+        f"{UNCONFIGURED_ONLY}",
     ),
     ParameterSpec(
         "policy.remote_timeout",
@@ -130,16 +130,16 @@ TABLE = (
     ParameterSpec(
         "image.frozen_motion",
         0.05,
-        "Motion of a joint [rad] during which the picture must change; the arm "
-        "holds when it stays the same for image.timeout. 0: not watched.",
+        "Motion of a joint [rad] during which the picture must change; the arm holds when it stays the same for image.timeout. 0: "
+        "not watched.",
         0.0,
         6.3,
     ),
     ParameterSpec(
         "image.min_contrast",
         2.0,
-        "Standard deviation of the values of the picture's parts, 0 .. 255, below which "
-        "the arm holds: dark, covered, over-exposed, of one colour. 0: not watched.",
+        "Standard deviation of the values of the picture's parts, 0 .. 255, below which the arm holds: dark, covered, "
+        "over-exposed, of one colour. 0: not watched.",
         0.0,
         64.0,
     ),
@@ -187,8 +187,8 @@ def where(values: dict[str, Any]) -> Source | Address:
         )
     if not values["policy.checkpoint"]:
         raise ValueError(
-            "no policy is named: give the one that was trained for this arm with policy.checkpoint and "
-            "policy.unnorm_key (checkpoint:=DIRECTORY unnorm_key:=KEY of the launch file), or policy.remote"
+            "no policy is named: give the one that was trained for this arm with policy.checkpoint and policy.unnorm_key "
+            "(checkpoint:=DIRECTORY unnorm_key:=KEY of the launch file), or policy.remote"
         )
     return Source(
         checkpoint=values["policy.checkpoint"],

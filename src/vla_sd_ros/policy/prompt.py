@@ -101,6 +101,6 @@ def check_llama2(tokenizer: Tokenizer, end_id: int | None) -> None:
     ids = prompt_ids(tokenizer, "x", end_id)
     if ids[: len(LLAMA2_PREFIX)] != LLAMA2_PREFIX or ids[-len(LLAMA2_SUFFIX) :] != LLAMA2_SUFFIX:
         raise ValueError(
-            f"tokenizer.json is not Llama-2's: OpenVLA's prompt becomes {ids[:10]} ... {ids[-5:]} instead of "
-            f"{LLAMA2_PREFIX} ... {LLAMA2_SUFFIX}"
+            f"tokenizer.json is not Llama-2's: OpenVLA's prompt becomes {ids[:10]} ... {ids[-5:]} instead of {LLAMA2_PREFIX} ... "
+            f"{LLAMA2_SUFFIX}"
         )

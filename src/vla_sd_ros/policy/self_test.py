@@ -32,9 +32,8 @@ def self_test(vla: Vla) -> str:
     _check_statistics(vla)
     count, stored = _weights(vla)
     return (
-        f"{vla.name}: {count / 1e6:.1f} M parameters, {vla.precision}, {stored / 1e6:.0f} MB on "
-        f"{vla.device}{_in_use(vla)}, {elapsed:.0f} ms an action when warm, "
-        f"self-test passed{_warning(vla, passes[-1])}"
+        f"{vla.name}: {count / 1e6:.1f} M parameters, {vla.precision}, {stored / 1e6:.0f} MB on {vla.device}{_in_use(vla)}, "
+        f"{elapsed:.0f} ms an action when warm, self-test passed{_warning(vla, passes[-1])}"
     )
 
 

@@ -97,8 +97,8 @@ class Bag:
             raise Damaged("is a bag without a camera's topic: record that too")
         if topic not in topics:
             raise RecordingError(
-                f"the bag {self._place} has the image topics {', '.join(sorted(topics))}: name the one that the "
-                "policy saw with --image-topic"
+                f"the bag {self._place} has the image topics {', '.join(sorted(topics))}: name the one that the policy saw with "
+                "--image-topic"
             )
         return topic
 

@@ -79,8 +79,8 @@ class Exporter:
                 raise RecordingError(f"has no image of step {step}, and a LeRobot dataset has one for each")
             if self.shape and image.shape != self.shape:
                 raise RecordingError(
-                    f"has images of {image.shape[1]} x {image.shape[0]}, the others {self.shape[1]} x "
-                    f"{self.shape[0]}: export them by themselves"
+                    f"has images of {image.shape[1]} x {image.shape[0]}, the others {self.shape[1]} x {self.shape[0]}: export "
+                    "them by themselves"
                 )
             self.shape = image.shape
             pictures.append((_png(image), image.reshape(-1, 3)[:: max(1, image.size // 30_000)] if step < SAMPLES else None))

@@ -114,8 +114,8 @@ class LeRobotDataset:
         camera = self._options.camera or (cameras[0] if len(cameras) == 1 else "")
         if camera not in cameras:
             raise RecordingError(
-                f"the LeRobot dataset {self._root} has the cameras {', '.join(cameras) or '(none)'}: name "
-                "the one that the policy is used to with --camera"
+                f"the LeRobot dataset {self._root} has the cameras {', '.join(cameras) or '(none)'}: name the one that the policy "
+                "is used to with --camera"
             )
         return camera
 
@@ -278,8 +278,8 @@ def video_frames(path: Path, times: np.ndarray, tolerance: float) -> Iterator[np
                 frame = next((frame for frame in frames if frame.time >= time - tolerance), None)
                 if frame is None or frame.time > time + tolerance:
                     raise Damaged(
-                        f"has no picture at {time:.3f} s of {path}: the file is cut short, or the episode's "
-                        "from_timestamp in meta/episodes is wrong"
+                        f"has no picture at {time:.3f} s of {path}: the file is cut short, or the episode's from_timestamp in "
+                        "meta/episodes is wrong"
                     )
                 yield frame.to_ndarray(format="rgb24")
     except (av.FFmpegError, IndexError, OSError) as error:

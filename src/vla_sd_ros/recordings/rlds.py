@@ -111,8 +111,8 @@ class RldsDataset:
             fitting = ", ".join(key.removeprefix(STEPS) for key in shapes if shapes[key] == (7,)) or "(none)"
             there = f"of shape {shapes[name]}" if name in shapes else "not there"
             raise RecordingError(
-                f"the RLDS dataset {self._folder}: its actions {self._options.action!r} are {there}, and "
-                f"{NO_DELTAS}: name them with --action; of shape (7,) are {fitting}"
+                f"the RLDS dataset {self._folder}: its actions {self._options.action!r} are {there}, and {NO_DELTAS}: name them "
+                f"with --action; of shape (7,) are {fitting}"
             )
         encoding = declared[name]["tensor"].get("encoding", "none").lower()
         if encoding != "none":
@@ -126,8 +126,8 @@ class RldsDataset:
         camera = self._options.camera or (next(iter(short)) if len(short) == 1 else "")
         if camera not in short:
             raise RecordingError(
-                f"the RLDS dataset {self._folder} has the cameras {', '.join(sorted(short)) or '(none)'}: name "
-                "the one that the policy is used to with --camera"
+                f"the RLDS dataset {self._folder} has the cameras {', '.join(sorted(short)) or '(none)'}: name the one that the "
+                "policy is used to with --camera"
             )
         return short[camera]
 

@@ -66,8 +66,8 @@ def opened(bag: Path) -> Iterator:
             raise
         except Exception as error:  # damaged bytes make rosbags, sqlite and the decompressors raise whatever they come upon
             raise Damaged(
-                f"is a bag that cannot be read ({_said(error)}): copy it again from where it was recorded, or let "
-                "`mcap recover` or `ros2 bag reindex` mend the original"
+                f"is a bag that cannot be read ({_said(error)}): copy it again from where it was recorded, or let `mcap recover` "
+                "or `ros2 bag reindex` mend the original"
             ) from error
 
 

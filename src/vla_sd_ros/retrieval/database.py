@@ -183,8 +183,8 @@ class TrajectoryDatabase:
             meta = json.loads((directory / META).read_text())
             if meta["format"] != FORMAT:
                 raise DatabaseError(
-                    f"the trajectory database {directory} has format {meta['format']}, this version reads "
-                    f"format {FORMAT}: {ADVICE} again"
+                    f"the trajectory database {directory} has format {meta['format']}, this version reads format {FORMAT}: "
+                    f"{ADVICE} again"
                 )
             origin = Origin(meta["checkpoint"], meta["fingerprint"], tuple(meta["sources"]))
             check(str(directory), origin, meta["feature_size"], feature_size, fingerprint)
@@ -205,13 +205,13 @@ def check(name: str, origin: Origin, size: int, feature_size: int | None, finger
     """Raise DatabaseError where a database does not fit the policy that will ask it; None is not checked."""
     if feature_size is not None and size != feature_size:
         raise DatabaseError(
-            f"the trajectory database {name} has features of size {size}, but the policy gives "
-            f"{feature_size}: {ADVICE} for this checkpoint"
+            f"the trajectory database {name} has features of size {size}, but the policy gives {feature_size}: {ADVICE} for this "
+            "checkpoint"
         )
     if fingerprint is not None and origin.fingerprint != fingerprint:
         raise DatabaseError(
-            f"the trajectory database {name} was made with another checkpoint ({origin.checkpoint}, vision "
-            f"tower {origin.fingerprint}, not {fingerprint}): {ADVICE} for this one"
+            f"the trajectory database {name} was made with another checkpoint ({origin.checkpoint}, vision tower "
+            f"{origin.fingerprint}, not {fingerprint}): {ADVICE} for this one"
         )
 
 

@@ -47,8 +47,8 @@ class QdrantDatabase:
         others = sorted({name[len(self._family) :].split("_")[0] for name in names if name.startswith(self._family)})
         if not mine and others:
             raise DatabaseError(
-                f"{self.location} has trajectory databases of other checkpoints only (vision towers "
-                f"{', '.join(others)}, not {self.fingerprint}): {ADVICE} for this one"
+                f"{self.location} has trajectory databases of other checkpoints only (vision towers {', '.join(others)}, not "
+                f"{self.fingerprint}): {ADVICE} for this one"
             )
         count = sum(self._ask(lambda: self._client.count(name).count) for name in mine)
         if not count:
@@ -59,8 +59,8 @@ class QdrantDatabase:
             size = self._size(name)
             if feature_size is not None and size != feature_size:
                 raise DatabaseError(
-                    f"the trajectory database on {self.location} has features of size {size}, but the "
-                    f"policy gives {feature_size}: {ADVICE} for this checkpoint"
+                    f"the trajectory database on {self.location} has features of size {size}, but the policy gives "
+                    f"{feature_size}: {ADVICE} for this checkpoint"
                 )
         return count
 

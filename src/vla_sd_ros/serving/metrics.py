@@ -9,27 +9,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from vla_sd_ros.decoding.decision import Decision
 from vla_sd_ros.serving.requests import BadRequest, Busy, Unready
 
-SECONDS = (
-    0.001,
-    0.002,
-    0.003,
-    0.005,
-    0.0075,
-    0.01,
-    0.015,
-    0.02,
-    0.03,
-    0.05,
-    0.075,
-    0.1,
-    0.15,
-    0.2,
-    0.3,
-    0.5,
-    1.0,
-    2.0,
-    5.0,
-)  # edges of buckets
+# fmt: off
+SECONDS = (  # edges of buckets
+    0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0,
+)
+# fmt: on
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 KINDS: dict[type[Exception], str] = {
     BadRequest: "bad_request",

@@ -169,8 +169,8 @@ class RemotePolicy:
             raise RemoteError(f"the policy server {self.url} refused the connection: {_reason(error)}") from error
         except (OSError, WebSocketException) as error:
             raise RemoteError(
-                f"no policy server answers at {self.url} ({error or type(error).__name__}): start one with "
-                "vla-sd serve, or correct policy.remote"
+                f"no policy server answers at {self.url} ({error or type(error).__name__}): start one with vla-sd serve, or "
+                "correct policy.remote"
             ) from error
         # Sending blocks while the other side takes nothing; the system ends that, as websockets has no limit for it.
         seconds, fraction = divmod(self._timeout, 1.0)
@@ -225,8 +225,8 @@ class RemotePolicy:
             )
         if not -GRIPPER_SLACK <= action[6] <= 1.0 + GRIPPER_SLACK:
             raise RemoteError(
-                f"the policy server {self.url} gave a gripper opening of {action[6]:.2f}, which does not lie "
-                "in 0 (closed) .. 1 (open): its policy has other units"
+                f"the policy server {self.url} gave a gripper opening of {action[6]:.2f}, which does not lie in 0 (closed) .. 1 "
+                "(open): its policy has other units"
             )
         action[6] = np.clip(action[6], 0.0, 1.0)
         told = answer.get(EXTENSION) if self._ours else None

@@ -73,8 +73,8 @@ class ClientEpisode:
         self._used, step = time.monotonic(), observation.step
         if step is not None and step > len(history):
             raise BadRequest(
-                f"'step' is {step}, but this connection has seen only {len(history)} steps of the "
-                "episode: begin a new one with step 0"
+                f"'step' is {step}, but this connection has seen only {len(history)} steps of the episode: begin a new one with "
+                "step 0"
             )
         if step is not None:
             del history.bins[step:]

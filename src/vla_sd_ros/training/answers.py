@@ -71,8 +71,8 @@ def held_out(keys: Iterable[str], every: int) -> set[str]:
     if every < 2 or len(different) < 2:
         same = f" (of {len(keys)}, the others are copies)" if len(different) < len(keys) else ""
         raise BadInput(
-            f"{len(different)} episodes{same} with one in {every} held out leave none to learn from: give more "
-            "recordings, or a larger --held-out"
+            f"{len(different)} episodes{same} with one in {every} held out leave none to learn from: give more recordings, or a "
+            "larger --held-out"
         )
     apart = set(different[: max(1, round(len(different) / every))])
     return {key for key in keys if key[:16] in apart}

@@ -31,8 +31,8 @@ def check_processes(processes: int, batch_size: int) -> None:
     """Raises BadInput when there are more processes than images of a batch to share among them."""
     if processes > batch_size:
         raise BadInput(
-            f"--processes is {processes}, but a batch of {batch_size} images cannot be shared by more than "
-            f"{batch_size}: lower it, or raise --batch-size"
+            f"--processes is {processes}, but a batch of {batch_size} images cannot be shared by more than {batch_size}: lower "
+            "it, or raise --batch-size"
         )
 
 

@@ -24,20 +24,12 @@ from vla_sd_ros.policy.vla import Vla
 
 # heisd drafts as spec_vla does, where it drafts
 DECODERS = {"naive_sd": ("naive_sd",), "spec_vla": ("spec_vla", "heisd"), "kerv": ("kerv",)}
+# fmt: off
 SHAPES: tuple[Tree, ...] = (
-    (3, 2, 1),
-    (4, 3, 1),
-    (5, 4, 1),
-    (6, 5, 1),  # chains
-    (8, 5, 2),
-    (12, 5, 2),
-    (12, 5, 4),
-    (20, 5, 4),
-    (20, 3, 8),
-    (20, 5, 8),
-    (50, 4, 8),
-    (50, 5, 8),
+    (3, 2, 1), (4, 3, 1), (5, 4, 1), (6, 5, 1),  # chains
+    (8, 5, 2), (12, 5, 2), (12, 5, 4), (20, 5, 4), (20, 3, 8), (20, 5, 8), (50, 4, 8), (50, 5, 8),
 )
+# fmt: on
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--arm",
         action="append",
         metavar="DECODER[@SETTING=VALUE...]",
-        help="what to compare, twice or more, the "
-        "control first; a SETTING with a dot is any parameter of vla_node, such as policy.checkpoint",
+        help="what to compare, twice or more, the control first; a SETTING with a dot is any parameter of vla_node, such as "
+        "policy.checkpoint",
     )
     new.add_argument("--trials", type=inputs.whole(1, studies.REPETITIONS_MAX), help="of each arm; default: 20")
     new.add_argument("--instruction", type=inputs.instruction, help="the sentence; default: that of the simulator's task")

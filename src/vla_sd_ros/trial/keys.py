@@ -30,8 +30,8 @@ class Keys:
             key = os.read(self._input, 1).decode(errors="replace").lower()
             if not key:
                 raise BadInput(
-                    "nobody is at the keyboard to say how a trial ended; run it on a terminal, or make a study with "
-                    "--outcome task_success"
+                    "nobody is at the keyboard to say how a trial ended; run it on a terminal, or make a study with --outcome "
+                    "task_success"
                 )
             if key in among:
                 return key
