@@ -28,7 +28,7 @@ export MUJOCO_GL ?= egl
 help:
 	@echo "make demo      install everything into $(VENV), run one instruction in simulation; ARGS='...' goes to vla-sd demo"
 	@echo "make test      install everything into $(VENV), run the tests; ARGS='...' goes to pytest"
-	@echo "make lint      look at the code with ruff, and at the rooms of pyproject.toml with mypy; installs both into $(VENV)"
+	@echo "make lint      look at the code and its format with ruff, and at its types with mypy; installs both into $(VENV)"
 	@echo "make docs      build the documentation as a site into site/"
 	@echo "make install   only install into $(VENV)"
 	@echo "make clean     remove $(VENV) and what building leaves behind"

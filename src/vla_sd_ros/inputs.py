@@ -126,6 +126,12 @@ def checked_topic(text: str) -> str:
     return text
 
 
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """Declares --checkpoint and --unnorm-key: which policy, and which of its action statistics."""
+    parser.add_argument("--checkpoint", default=CHECKPOINT, help="the policy: ./directory, or the name of a shipped one")
+    parser.add_argument("--unnorm-key", default="", help="key of its action statistics, where it has several")
+
+
 def add_weights(parser: argparse.ArgumentParser) -> None:
     """Declares --device, --dtype and --quantization: where the policy's weights are, and as what."""
     parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, cuda:1; under torchrun that of each process")

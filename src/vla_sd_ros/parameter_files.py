@@ -14,15 +14,8 @@ from typing import Any
 
 import yaml
 
-NODES = (  # of this package
-    "arm_node",
-    "vla_node",
-    "sim_node",
-    "sim_arm_node",
-    "franka_driver",
-    "wxai_driver",
-    "goal_recorder",
-)
+from vla_sd_ros.node_names import NODES
+
 ANY = ("*", "**")
 
 

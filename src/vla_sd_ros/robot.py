@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from vla_sd_ros import inputs
@@ -19,10 +20,24 @@ from vla_sd_ros.environment import LAST_DOMAIN, check_environment, start_ros
 from vla_sd_ros.inputs import BadInput
 from vla_sd_ros.supervisor import ChildEnded, Interrupted, Supervisor
 
-# The launch file of an arm, what it is given here, and the arguments that are left to the user.
+
+@dataclass(frozen=True)
+class DirectArm:
+    """An arm by pip: what it is, its launch file, what that is given here, and the arguments that are left to the user."""
+
+    summary: str
+    file: str
+    given: Mapping[str, str]
+    own: tuple[str, ...]
+
+
+DIRECT = {"driver": "direct"}
+FR3 = ("robot_ip", "realtime", "robot_type", "load_gripper")
 ARMS = {
-    "franka": ("franka.launch.py", {"driver": "direct"}, ("robot_ip", "realtime", "robot_type", "load_gripper")),
-    "wxai": ("widowx.launch.py", {"driver": "direct", "model": "wxai"}, ("ip_address", "arm_variant")),
+    "franka": DirectArm("an FR3, with franky-control", "franka.launch.py", DIRECT, FR3),
+    "wxai": DirectArm(
+        "a WidowX AI, with trossen-arm", "widowx.launch.py", DIRECT | {"model": "wxai"}, ("ip_address", "arm_variant")
+    ),
 }
 # Of the others, what this command decides itself.
 DECIDED = ("driver", "nodes", "autostart", "use_sim_time", "use_respawn", "use_rviz", "log_level")
@@ -34,9 +49,8 @@ POLL = 0.1  # s
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare a subcommand of `vla-sd robot` for each arm, with the arguments of its launch file."""
     arms = parser.add_subparsers(dest="arm", metavar="ARM", required=True)
-    for arm in ARMS:
-        summary = {"franka": "an FR3, with franky-control", "wxai": "a WidowX AI, with trossen-arm"}[arm]
-        subparser = arms.add_parser(arm, help=summary, description=f"Drives {summary}. Ctrl-C brings the arm to rest.")
+    for name, arm in ARMS.items():
+        subparser = arms.add_parser(name, help=arm.summary, description=f"Drives {arm.summary}. Ctrl-C brings the arm to rest.")
         for argument in _offered(arm):
             subparser.add_argument(
                 f"--{argument.name.replace('_', '-')}",
@@ -50,11 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         subparser.add_argument("--output-dir", type=inputs.path, default=Path("runs"), help="folder for the nodes' logs")
 
 
-def _offered(arm: str) -> list[Argument]:
+def _offered(arm: DirectArm) -> list[Argument]:
     """The arguments of the arm's launch file that mean something here."""
-    file, _, own = ARMS[arm]
     common = [argument.name for argument in (*NAV2, *REAL) if argument.name not in DECIDED]
-    return [argument for argument in LAUNCH_FILES[file][0] if argument.name in (*own, *common)]
+    return [argument for argument in LAUNCH_FILES[arm.file][0] if argument.name in (*arm.own, *common)]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -90,10 +103,10 @@ def plan_of(arguments: argparse.Namespace) -> tuple[list[Process], list[str]]:
     from vla_sd_ros.ament import share
     from vla_sd_ros.prepare import prepare
 
-    file, decided, _ = ARMS[arguments.arm]
-    given = {argument.name: getattr(arguments, argument.name) for argument in _offered(arguments.arm)}
+    arm = ARMS[arguments.arm]
+    given = {argument.name: getattr(arguments, argument.name) for argument in _offered(arm)}
     try:
-        ready = prepare(file, decided | given, share(), get_package_prefix)
+        ready = prepare(arm.file, {**arm.given, **given}, share(), get_package_prefix)
     except (ValueError, FileNotFoundError) as error:
         raise BadInput(str(error).replace("driver:=direct needs robot_ip:=ADDRESS", "give --robot-ip ADDRESS")) from error
     return [part for part in ready.plan if isinstance(part, Process)], ready.notes  # a direct driver includes no launch file

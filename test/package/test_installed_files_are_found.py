@@ -11,9 +11,9 @@ import pytest
 from ament_index_python.packages import get_package_prefix
 
 from vla_sd_ros.ament import share
+from vla_sd_ros.node_names import NODES
 
 ROOT = Path(__file__).parents[2]
-NODES = ["arm_node", "franka_driver", "sim_arm_node", "sim_node", "vla_node", "wxai_driver"]
 
 
 @pytest.mark.parametrize("folder", ["config", "config/security", "launch"])

@@ -14,7 +14,7 @@ from vla_sd_msgs.action import ExecuteInstruction
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
 
-from served import SETTINGS, Local, ServerProcess, write_settings  # noqa: E402
+from served import SETTINGS, Local, ServerProcess  # noqa: E402
 
 INSTRUCTION = "pick up the milk"
 TIMEOUT = 5.0  # s; a machine that is busy with other tests needs more than one for the first action
@@ -26,23 +26,7 @@ def serve(checkpoint, tmp_path_factory):
     folder, started = tmp_path_factory.mktemp("servers"), []
 
     def serve(port: int = 0) -> ServerProcess:
-        started.append(
-            ServerProcess(
-                [
-                    "--checkpoint",
-                    str(checkpoint),
-                    "--decoder",
-                    "prefill_relaxed",
-                    "--settings",
-                    str(write_settings(folder)),
-                    "--threads",
-                    "1",
-                    "--port",
-                    str(port),
-                ],
-                folder / f"log_{len(started)}",
-            )
-        )
+        started.append(ServerProcess.relaxed(checkpoint, folder, "--port", str(port), log=f"log_{len(started)}"))
         started[-1].wait_until_ready()
         return started[-1]
 

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests can say `from served import ...`
 
-from served import SETTINGS, Local, ServerProcess, write_settings  # noqa: E402
+from served import SETTINGS, Local, ServerProcess  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -25,21 +25,7 @@ def checkpoint(tmp_path_factory):
 def server(checkpoint, tmp_path_factory):
     """`vla-sd serve` with a decoder whose answer depends on the steps before."""
     folder = tmp_path_factory.mktemp("server")
-    process = ServerProcess(
-        [
-            "--checkpoint",
-            str(checkpoint),
-            "--decoder",
-            "prefill_relaxed",
-            "--settings",
-            str(write_settings(folder)),
-            "--threads",
-            "1",
-            "--port",
-            "0",
-        ],
-        folder / "log",
-    )
+    process = ServerProcess.relaxed(checkpoint, folder)
     try:
         process.wait_until_ready()
         yield process

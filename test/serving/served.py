@@ -50,6 +50,12 @@ class ServerProcess:
                 env=environment,
             )
 
+    @classmethod
+    def relaxed(cls, checkpoint: Path, folder: Path, *options: str, log: str = "log") -> "ServerProcess":
+        """With SETTINGS, by which an answer depends on the steps before it, on any free port."""
+        given = ["--checkpoint", str(checkpoint), "--decoder", "prefill_relaxed", "--settings", str(write_settings(folder))]
+        return cls([*given, "--threads", "1", "--port", "0", *options], folder / log)
+
     @property
     def log(self) -> str:
         return self._log.read_text(errors="replace")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import json_numpy
 import numpy as np
 import pytest
-from served import INSTRUCTION, Http, ServerProcess, images, websocket, write_settings
+from served import INSTRUCTION, Http, ServerProcess, images, websocket
 from websockets.exceptions import ConnectionClosed
 
 from vla_sd_ros.serving.remote import RemoteError, RemotePolicy
@@ -18,22 +18,7 @@ from vla_sd_ros.serving.remote import RemoteError, RemotePolicy
 @contextmanager
 def goal(checkpoint, folder, *options: str):
     """A server in which a goal runs: the process, its client, and how far the goal is."""
-    process = ServerProcess(
-        [
-            "--checkpoint",
-            str(checkpoint),
-            "--decoder",
-            "prefill_relaxed",
-            "--settings",
-            str(write_settings(folder)),
-            "--threads",
-            "1",
-            "--port",
-            "0",
-            *options,
-        ],
-        folder / "log",
-    )
+    process = ServerProcess.relaxed(checkpoint, folder, *options)
     try:
         process.wait_until_ready()
         remote = RemotePolicy(process.url, 30.0)

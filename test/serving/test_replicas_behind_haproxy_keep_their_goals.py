@@ -12,7 +12,7 @@ from pathlib import Path
 import json_numpy
 import numpy as np
 import pytest
-from served import INSTRUCTION, Http, ServerProcess, images, write_settings
+from served import INSTRUCTION, Http, ServerProcess, images
 
 from vla_sd_ros.serving.remote import RemoteError, RemotePolicy
 
@@ -24,24 +24,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="haproxy is 
 def proxied(checkpoint, tmp_path_factory):
     """The proxy's port, and the two replicas."""
     folder = tmp_path_factory.mktemp("proxied")
-    replicas = [
-        ServerProcess(
-            [
-                "--checkpoint",
-                str(checkpoint),
-                "--decoder",
-                "prefill_relaxed",
-                "--settings",
-                str(write_settings(folder)),
-                "--threads",
-                "1",
-                "--port",
-                "0",
-            ],
-            folder / f"log{i}",
-        )
-        for i in (1, 2)
-    ]
+    replicas = [ServerProcess.relaxed(checkpoint, folder, log=f"log{i}") for i in (1, 2)]
     proxy = None
     try:
         for replica in replicas:

@@ -21,15 +21,8 @@ from vla_sd_ros.training.train_head import Training as HeadTraining
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
-    parser.add_argument("--checkpoint", default=inputs.CHECKPOINT, help="the policy: ./directory, or the name of a shipped one")
-    parser.add_argument("--unnorm-key", default="", help="key of its action statistics, where it has several")
-    parser.add_argument(
-        "--source",
-        type=inputs.path,
-        nargs="+",
-        required=True,
-        help="folders with demonstrations of vla-sd collect, bags, LeRobot or RLDS datasets; searched below",
-    )
+    inputs.add_policy(parser)
+    recordings_command.add_source(parser)
     parser.add_argument("--output", type=inputs.path, required=True, help="folder for the bundle, and for the work on it")
     parser.add_argument(
         "--most",

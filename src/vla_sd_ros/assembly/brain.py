@@ -39,8 +39,11 @@ class Source:
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> "Source":
         """As the options of the same names of a command say; what it has no option for keeps its default."""
-        given = {field.name: getattr(arguments, field.name) for field in fields(cls) if field.name in arguments}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+        given: dict[str, Any] = {}
+        for name in (field.name for field in fields(cls) if field.name in arguments):
+            value = getattr(arguments, name)
+            given[name] = tuple(value) if isinstance(value, list) else value  # argparse makes lists
+        return cls(**given)
 
 
 @dataclass(frozen=True)

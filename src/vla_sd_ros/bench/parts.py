@@ -97,14 +97,13 @@ def variant(decoder: str) -> tuple[str, dict]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
-    parser.add_argument("--checkpoint", default=inputs.CHECKPOINT, help="./directory, or name of a shipped one")
+    inputs.add_policy(parser)
     parser.add_argument(
         "--decoder",
         help="one or more names, separated by commas; with settings of its own as spec_vla@relaxed_radius=15, those of a list "
         "parted by +; default: that of --adapted, or autoregressive",
     )
     parser.add_argument("--adapted", default="", help="bundle of vla-sd adapt: draft head, drafter, database and settings")
-    parser.add_argument("--unnorm-key", default="", help="key of the action statistics, where the checkpoint has several")
     parser.add_argument("--settings", help="parameter file of vla-sd calibrate, or of a node: its decoder's settings")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the decoders")
     parser.add_argument("--database", default="", help="directory of a trajectory database; default: the checkpoint's own")

@@ -18,12 +18,12 @@ from vla_sd_ros.console import Refused
 from vla_sd_ros.console.asking import ask
 from vla_sd_ros.control.codes import Code
 from vla_sd_ros.messages.qos import LATCHED
+from vla_sd_ros.node_names import DRIVERS
 
 SILENT = 1.0  # s without a status, which comes at 10 Hz
 HOLD_PATIENCE = 1.0  # s for the answer to a hold
 RECOVERY = 40.0  # s for a recovery
 RECOVERED = (ArmStatus.ROBOT_FAULT, ArmStatus.ARM_RUNS_AWAY)  # what ~/recover of arm_node is for
-DRIVERS = ("franka_driver", "wxai_driver")  # by pip, whose own ~/recover brings their robot back
 GRIPPER = ("unknown", "open", "closed", "moving")
 
 
@@ -57,7 +57,9 @@ class Arm:
             node.create_subscription(String, f"{space}/robot_fault", self._on_robot_fault, LATCHED),
         ]
         self._recovers = {"arm_node": node.create_client(Trigger, f"{name}/recover")} | {
-            driver: node.create_client(Trigger, f"{space}/{driver}/recover") for driver in DRIVERS
+            # a driver by pip brings its robot back itself
+            driver: node.create_client(Trigger, f"{space}/{driver}/recover")
+            for driver in DRIVERS
         }
         self._hold = node.create_client(SetBool, f"{name}/hold")
         self._asks_state = node.create_client(GetState, f"{name}/get_state")

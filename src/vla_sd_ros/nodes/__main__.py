@@ -8,14 +8,15 @@ from importlib import import_module
 
 from vla_sd_ros.environment import check_environment
 from vla_sd_ros.inputs import BadInput
+from vla_sd_ros.node_names import NODES
 
-NODES = ("arm_node", "franka_driver", "goal_recorder", "recorder", "sim_arm_node", "sim_node", "vla_node", "wxai_driver")
+STARTED = (*NODES, "recorder")  # the last by `vla-sd record` alone
 
 
 def main() -> int:
     """Run the node that the first argument names; returns the exit code: 2 for an unknown name, 1 for no start."""
-    if sys.argv[1:2] == [] or sys.argv[1] not in NODES:
-        print(f"name the node: {', '.join(NODES)}", file=sys.stderr)
+    if sys.argv[1:2] == [] or sys.argv[1] not in STARTED:
+        print(f"name the node: {', '.join(STARTED)}", file=sys.stderr)
         return 2
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))  # until the node's own handlers; nothing has begun yet

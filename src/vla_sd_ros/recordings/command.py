@@ -9,6 +9,17 @@ from vla_sd_ros import inputs
 CONTROL_PERIOD = 0.2  # [s], as vla_node's control_period
 
 
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Declares --source: where the recordings are."""
+    parser.add_argument(
+        "--source",
+        type=inputs.path,
+        nargs="+",
+        required=True,
+        help="folders with demonstrations of vla-sd collect, bags, LeRobot or RLDS datasets; searched below",
+    )
+
+
 def add_arguments(parser: argparse.ArgumentParser, failed: bool = False) -> None:
     """failed: of use to this command too, so that it takes all episodes."""
     if failed:

@@ -12,13 +12,7 @@ SAME_RATE = 0.1  # share by which the periods of episodes may differ: cameras ar
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `vla-sd export`, and those that say how recordings are read."""
-    parser.add_argument(
-        "--source",
-        type=inputs.path,
-        nargs="+",
-        required=True,
-        help="folders with demonstrations of vla-sd collect, bags, LeRobot or RLDS datasets; searched below",
-    )
+    recordings_command.add_source(parser)
     parser.add_argument("--output", type=inputs.path, required=True, help="folder of the dataset; must not exist yet")
     recordings_command.add_arguments(parser)
 

@@ -19,8 +19,7 @@ WORK = "answers"  # folder beside what is trained
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
-    parser.add_argument("--checkpoint", default=inputs.CHECKPOINT, help="the policy: ./directory, or the name of a shipped one")
-    parser.add_argument("--unnorm-key", default="", help="entry of dataset_statistics.json, where there are several")
+    inputs.add_policy(parser)
     parser.add_argument(
         "--demonstrations",
         type=inputs.path,
