@@ -9,13 +9,14 @@ from vla_sd_ros import inputs
 CONTROL_PERIOD = 0.2  # [s], as vla_node's control_period
 
 
-def add_source(parser: argparse.ArgumentParser) -> None:
+def add_source(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Declares --source: where the recordings are."""
     parser.add_argument(
         "--source",
         type=inputs.path,
         nargs="+",
-        required=True,
+        default=[],
+        required=required,
         help="folders with demonstrations of vla-sd collect, bags, LeRobot or RLDS datasets; searched below",
     )
 

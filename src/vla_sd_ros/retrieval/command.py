@@ -13,13 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
     parser.add_argument("--output", type=inputs.path, required=True, help="directory of the database")
     parser.add_argument("--checkpoint", default=inputs.CHECKPOINT, help="of the policy that will ask: ./directory or shipped name")
-    parser.add_argument(
-        "--source",
-        type=inputs.path,
-        nargs="+",
-        default=[],
-        help="folders with demonstrations of vla-sd collect, bags, LeRobot or RLDS datasets; searched below",
-    )
+    recordings_command.add_source(parser, required=False)
     parser.add_argument("--device", default="cpu", help="where the policy runs: cpu, cuda")
     parser.add_argument("--unnorm-key", default="", help="of the checkpoint's statistics; any, where there are several")
     recordings_command.add_arguments(parser)
