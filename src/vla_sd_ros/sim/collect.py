@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-episode", type=inputs.whole(0, 10**9), default=0, help="number, and so seed, of the first episode")
     parser.add_argument("--output", type=inputs.path, default=Path("demonstrations"))
     parser.add_argument("--noise", type=inputs.number(0.0, 100.0), default=1.0, help="scale of the expert's injected noise")
+    parser.add_argument("--tinted", action="store_true", help="everything in random colours, anew for each episode")
     parser.add_argument("--workers", type=inputs.count, default=multiprocessing.cpu_count())
     parser.add_argument("--policy", help="checkpoint that drives while the expert labels (a DAgger round); default: the expert")
 
@@ -44,7 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
     first, last = arguments.first_episode, arguments.first_episode + arguments.episodes_per_task
     assignments = [
         Assignment(
-            arguments.suite, task, range(start, min(start + EPISODES_PER_ASSIGNMENT, last)), arguments.output, arguments.noise
+            arguments.suite,
+            task,
+            range(start, min(start + EPISODES_PER_ASSIGNMENT, last)),
+            arguments.output,
+            arguments.noise,
+            arguments.tinted,
         )
         for start in range(first, last, EPISODES_PER_ASSIGNMENT)
         for task in tasks

@@ -19,7 +19,8 @@ import numpy as np
 from vla_sd_ros.sim import layouts
 from vla_sd_ros.sim.arranging import arrange, scatter
 from vla_sd_ros.sim.episode import TRAINING_STATES, TargetFollower
-from vla_sd_ros.sim.expert import Expert, Job, job_for, jobs_with_sentences
+from vla_sd_ros.sim.expert import Expert
+from vla_sd_ros.sim.jobs import Put, Task, tasks_with_sentences
 from vla_sd_ros.sim.own_scenes import OWN
 from vla_sd_ros.sim.scene import PERTURBED, LiberoScene
 
@@ -40,7 +41,7 @@ MAX_DELAY = 0.15  # [s] from the image to the start of the motion
 class Assignment:
     """Which episodes one worker makes in one scene.
 
-    noise: scale of the noise injected into the expert's actions; delicate scenes need less.
+    noise: scale of the noise injected into the expert's actions; delicate scenes need less. tinted: in random colours.
     """
 
     suite: str
@@ -48,6 +49,7 @@ class Assignment:
     episodes: range
     directory: Path
     noise: float = 1.0
+    tinted: bool = False
 
     def __post_init__(self):
         if self.suite in PERTURBED:
@@ -75,6 +77,8 @@ def collect(assignment: Assignment, act: Callable | None = None) -> Iterator[tup
     scene = LiberoScene(assignment.suite, assignment.task)
     for episode in missing:
         rng = np.random.default_rng([assignment.task, episode, 0 if act is None else 1])
+        if assignment.tinted:
+            scene.tint(rng)
         record = record_episode(scene, rng, act, assignment.noise)
         path = assignment.path(episode)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,16 +94,16 @@ def collect(assignment: Assignment, act: Callable | None = None) -> Iterator[tup
 # Longer than others: in this order everything random is drawn, and the same seeds must give the same demonstrations.
 def record_episode(scene: LiberoScene, rng: np.random.Generator, act: Callable | None = None, scale: float = 1.0) -> dict:
     """One episode from a training state with shifted or scattered objects and a shifted arm, as a dict of arrays."""
-    state, seed, jobs = _begin(scene, rng)
+    state, seed, tasks = _begin(scene, rng)
     _shift_arm(scene, rng)
-    (job, instruction), *others = jobs
-    expert, follower = Expert(scene, job), TargetFollower(scene)
+    (task, instruction), *others = tasks
+    expert, follower = Expert(scene, task), TargetFollower(scene)
     other_experts = [Expert(scene, other) for other, _ in others]
     delay = rng.uniform(0, MAX_DELAY)
     astray = rng.integers(1, ASTRAY_STEPS) if others and act is None and rng.random() < ASTRAY else 0
     steps: dict[str, list] = {}
     burst, noise = 0, np.zeros(7)
-    for step in range(STEP_LIMIT + astray):
+    for step in range(max(STEP_LIMIT, scene.step_limit) + astray):
         label = expert.action()
         image = scene.render()
         row = {
@@ -140,37 +144,37 @@ def record_episode(scene: LiberoScene, rng: np.random.Generator, act: Callable |
     }
 
 
-def _begin(scene: LiberoScene, rng: np.random.Generator) -> tuple[int, int, list[tuple[Job, str]]]:
-    """Put the scene into a state to begin from: its number and seed, and what can be asked for, the job to do first."""
-    jobs = jobs_with_sentences(scene)
+def _begin(scene: LiberoScene, rng: np.random.Generator) -> tuple[int, int, list[tuple[Task, str]]]:
+    """Put the scene into a state to begin from: its number and seed, and what can be asked for, the task to do first."""
+    tasks = tasks_with_sentences(scene)
     if scene.suite == OWN:
-        return _scattered(scene, rng, jobs) if jobs[0][0].drop else _laid(scene, rng)
+        return _scattered(scene, rng, tasks) if "basket_1" in scene.object_names() else _laid(scene, rng)
     state, seed = int(rng.choice(TRAINING_STATES)), int(rng.integers(1, 2**31))
     scene.reset(state, seed)
-    chosen = 0 if rng.random() < 0.6 else int(rng.integers(len(jobs)))
-    return state, seed, [jobs[chosen], *jobs[:chosen], *jobs[chosen + 1 :]]
+    chosen = 0 if rng.random() < 0.6 else int(rng.integers(len(tasks)))
+    return state, seed, [tasks[chosen], *tasks[:chosen], *tasks[chosen + 1 :]]
 
 
-def _scattered(scene: LiberoScene, rng: np.random.Generator, jobs: list) -> tuple[int, int, list[tuple[Job, str]]]:
+def _scattered(scene: LiberoScene, rng: np.random.Generator, tasks: list) -> tuple[int, int, list[tuple[Task, str]]]:
     """Some of the objects in places of which none is held out."""
     while True:
         seed, count = int(rng.integers(1, 2**31)), rng.integers(PLACED[0], PLACED[1] + 1)
-        chosen = [jobs[i] for i in rng.permutation(len(jobs))[:count]]
-        names = [job.item for job, _ in chosen] + [chosen[0][0].container]
+        chosen = [tasks[i] for i in rng.permutation(len(tasks))[:count]]
+        names = [task[0].item for task, _ in chosen] + [chosen[0][0][0].container]
         scene.reset(0)
         placed = scatter(scene, np.random.default_rng(seed), names, dict.fromkeys(names, False))
-        if names[-1] in placed and (jobs_placed := [pair for pair in chosen if pair[0].item in placed]):
-            return 0, seed, jobs_placed
+        if names[-1] in placed and (left := [pair for pair in chosen if pair[0][0].item in placed]):
+            return 0, seed, left
 
 
-def _laid(scene: LiberoScene, rng: np.random.Generator) -> tuple[int, int, list[tuple[Job, str]]]:
+def _laid(scene: LiberoScene, rng: np.random.Generator) -> tuple[int, int, list[tuple[Task, str]]]:
     """Tableware in a random layout, with a sentence for each bowl."""
     seed = int(rng.integers(1, 2**31))
     scene.reset(0)
     layout = layouts.draw(scene, np.random.default_rng(seed))
     arrange(scene, layout.spots, layout.on)
-    jobs = [(job_for(scene, bowl), layouts.sentence(where)) for bowl, where in layout.where.items()]
-    return 0, seed, [jobs[i] for i in rng.permutation(len(jobs))]
+    tasks = [((Put("on", bowl, "plate_1"),), layouts.sentence(where)) for bowl, where in layout.where.items()]
+    return 0, seed, [tasks[i] for i in rng.permutation(len(tasks))]
 
 
 def _others(experts: list[Expert]) -> dict:

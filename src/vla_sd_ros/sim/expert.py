@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A scripted pick-and-place expert with privileged state, for LIBERO tasks whose goal is one object in or on another.
+"""A scripted expert with privileged state, for LIBERO tasks of things to be put somewhere, of drawers and of a knob.
 
 It keeps nothing between calls but the gripper's last command, so it can label any state that a noisy arm or a learning
 policy gets into, and recovers from a lost grasp by itself. Actions are those of bridge_orig at 5 Hz: translation [m] and
 fixed-axis roll, pitch, yaw [rad] in base axes onto the previous commanded target, gripper 0 closed or 1 open.
 """
 
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from vla_sd_ros.sim.jobs import Job, Open, Put, Task, TurnOn
 from vla_sd_ros.sim.scene import LiberoScene
-from vla_sd_ros.sim.shapes import Shape, extent, wall
+from vla_sd_ros.sim.shapes import extent, top_at, wall
 
 CONTROL_PERIOD = 0.2  # [s]
 GAIN = 0.3  # fraction of the remaining error that one action closes
@@ -32,123 +33,136 @@ CARRY_TOLERANCE = 0.012  # [m]: within this horizontal distance of the place the
 CARRY_SLOPE = 2.0  # height above the release per horizontal distance
 MARGIN = 0.04  # [m] to keep between a held object and a fixture
 EMPTY_GAP = 0.008  # [m] between the fingers, below which they hold nothing
-RIM_REACH = 0.047  # [m] from a bowl's middle to where it is held
 NEAREST_REACH = 0.018  # [m], the same where a wall leaves less room: the fingers, closing, still draw the bowl between them
 FINGER_ROOM = 0.068  # [m] from the middle of the open gripper to a wall beside it
 HELD_RADIUS = 0.04  # [m]: an object whose grasp point is farther from the gripper is not held
-# libero_spatial: the sentence that names the second bowl of each task's scene.
-_PLACES = (
-    "next to the ramekin",
-    "next to the cookie box",
-    "next to the plate",
-    "on the wooden cabinet",
-    "on the wooden cabinet",
-    "on the cookie box",
-    "on the stove",
-    "on the wooden cabinet",
-    "next to the ramekin",
-    "on the stove",
-)
-SECOND_BOWL = [f"pick up the black bowl {place} and place it on the plate" for place in _PLACES]
+FLAT = 0.02  # [m]: a plate is moved low above the table
+HIGHEST = 0.43  # [m] of the gripper, below the top of the workspace
+KNOB_HEIGHT = 0.028  # [m] above the stove's origin at which the knob is held
+KNOB_TOLERANCE = np.array([0.012, 0.012, 0.012])  # [m]
+HANDLES = {  # [m] from a cabinet's origin to the middle of its closed drawers' handles
+    "top": np.array([0.002, 0.101, 0.184]),
+    "middle": np.array([0.002, 0.101, 0.110]),
+    "bottom": np.array([0.002, 0.101, 0.041]),
+}
+HANDLE_TOLERANCE = np.array([0.03, 0.012, 0.014])  # [m]
+LEVEL = Rotation.from_euler("x", -90, degrees=True) * Rotation.from_matrix([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]])
 DOWN = Rotation.from_matrix([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]])  # gripper straight down, fingers closing along y
 
 
-@dataclass(frozen=True)
-class Job:
-    """Put `item` onto or into `place`. hollow: the item is a bowl, held at its rim. drop: the place is a basket."""
-
-    item: str
-    place: str
-    hollow: bool
-    drop: bool
-
-    @property
-    def container(self) -> str:
-        """The object whose region the place is, or the place itself."""
-        return self.place.removesuffix("_contain_region")
-
-
-def job_for(scene: LiberoScene, item: str | None = None) -> Job:
-    """The scene's task as a pick-and-place job; `item` replaces the object to be moved.
-
-    Raises ValueError when the goal is not one object in or on another.
-    """
-    goal = scene.goal()
-    if len(goal) != 1 or goal[0][0] not in ("in", "on"):
-        raise ValueError(f"the expert cannot do {scene.instruction!r}: its goal is not one object in or on another")
-    _, moved, place = goal[0]
-    moved = item or moved
-    return Job(moved, place, hollow="bowl" in moved, drop="basket" in place)
-
-
-def jobs_with_sentences(scene: LiberoScene) -> list[tuple[Job, str]]:
-    """The task's own job and sentence first, then others that the same scene allows with a sentence of their own.
-
-    In libero_spatial the second bowl always stands where another task's bowl stands, so that task's sentence names it. A
-    basket takes every other object of its scene.
-    """
-    jobs = [(job_for(scene), scene.instruction)]
-    if scene.suite == "libero_spatial":
-        jobs.append((job_for(scene, "akita_black_bowl_2"), SECOND_BOWL[scene.task]))
-    elif jobs[0][0].drop:
-        jobs += [
-            (job_for(scene, item), _into_the_basket(item))
-            for item in scene.object_names()
-            if "basket" not in item and item != jobs[0][0].item
-        ]
-    return jobs
-
-
-def _into_the_basket(item: str) -> str:
-    return f"pick up the {item.rsplit('_', 1)[0].replace('_', ' ')} and place it in the basket"
-
-
 class Expert:
-    """Acts for one job in one scene."""
+    """Acts for one task in one scene: the first of its jobs that is not done."""
 
-    def __init__(self, scene: LiberoScene, job: Job):
-        self._scene, self._job = scene, job
-        self._shape = extent(scene, job.item)
-        self._support = Shape(np.zeros(3), np.zeros(3)) if job.drop else extent(scene, job.place)
-        self._fixtures = {name: extent(scene, name) for name in scene.fixture_names()}
-        self._wall = wall(scene, job.item, self._shape.high[2] / 2) if job.hollow else None  # such as a drawer's front
-        self._closed = False
+    def __init__(self, scene: LiberoScene, task: Task):
+        self._scene, self._task = scene, task
+        self._motions = [motion_for(scene, job) for job in task]
 
     def action(self) -> np.ndarray:
         """The next action (7,) for the scene's present state."""
         position, rotation = self._scene.ee_pose()
-        grasp = self._grasp()
-        held = self._held(grasp, position)
-        goal, gripper = self._carry(position) if held else self._approach(position, grasp)
+        leaving = (motion.leave(position) for motion in self._motions if motion is not self._motion())
+        goal, towards, gripper = next((target for target in leaving if target), None) or self._motion().target(position)
         translation = np.clip(GAIN * (goal - position), -MAX_TRANSLATION, MAX_TRANSLATION)
-        turn = (DOWN * Rotation.from_matrix(rotation).inv()).as_rotvec()
+        turn = (towards * Rotation.from_matrix(rotation).inv()).as_rotvec()
         return np.concatenate([translation, np.clip(GAIN * turn, -MAX_ROTATION, MAX_ROTATION), [gripper]])
 
     def privileged(self) -> dict:
         """Grasp point (3,) and place point (3,) [m], and whether the object is held: targets of auxiliary losses."""
-        position = self._scene.ee_pose()[0]
-        grasp = self._grasp()
-        held = self._held(grasp, position)
-        return {"grasp_points": grasp, "place_points": self._place()[0], "held": held}
+        motion, position = self._motion(), self._scene.ee_pose()[0]
+        return {"grasp_points": motion.grasp(), "place_points": motion.place(), "held": motion.held(position)}
 
     def done(self) -> bool:
-        """Whether the job's goal is reached."""
-        predicate = self._scene.goal()[0]
-        return self._scene.holds([predicate[0], self._job.item, predicate[2]])
+        """Whether the task's goal is reached."""
+        return all(self._scene.holds(job.predicate) for job in self._task)
 
     def record(self, gripper: float) -> None:
         """Tell the expert which gripper command was executed, its own or another's."""
-        self._closed = gripper < 0.5
+        for motion in self._motions:
+            motion.closed = gripper < 0.5
 
-    def _held(self, grasp: np.ndarray, position: np.ndarray) -> bool:
+    def _motion(self) -> "Motion":
+        return next(
+            (motion for motion, job in zip(self._motions, self._task) if not self._scene.holds(job.predicate)), self._motions[-1]
+        )
+
+
+Target = tuple[np.ndarray, Rotation, float]  # position (3,) [m] and rotation to go to, gripper 0 closed or 1 open
+
+
+class Motion(Protocol):
+    """How one job is done. closed: the gripper's last command."""
+
+    closed: bool
+
+    def target(self, position: np.ndarray) -> Target:
+        """Where the gripper shall go now from a position (3,) [m]."""
+
+    def leave(self, position: np.ndarray) -> Target | None:
+        """The same where another job is the next and the gripper at this position still stands around something of this one's."""
+
+    def grasp(self) -> np.ndarray:
+        """Where to hold now (3,) [m]."""
+
+    def place(self) -> np.ndarray:
+        """Where the gripper opens, or stops (3,) [m]."""
+
+    def held(self, position: np.ndarray) -> bool:
+        """Whether the gripper at this position (3,) [m] holds what it is to hold."""
+
+
+def motion_for(scene: LiberoScene, job: Job) -> Motion:
+    """The motion for a job in a scene."""
+    match job:
+        case Put():
+            return PickAndPlace(scene, job)
+        case TurnOn():
+            return Turning(scene, job)
+        case Open():
+            return Pulling(scene, job)
+
+
+class PickAndPlace:
+    """Over it, down, close, up, over to its place, down, open."""
+
+    def __init__(self, scene: LiberoScene, job: Put):
+        self._scene, self._job = scene, job
+        self._shape = extent(scene, job.item)
+        self._region = None if job.drop or _is_thing(scene, job.place) else job.place
+        self._top = extent(scene, job.place).high[2] if not job.drop and not self._region else 0.0
+        self._fixtures = {name: extent(scene, name) for name in scene.fixture_names()}
+        self._wall = wall(scene, job.item, self._shape.high[2] / 2) if job.rim else None  # such as a drawer's front
+        self.closed = False
+
+    def target(self, position: np.ndarray) -> Target:
+        """As a Motion's."""
+        grasp = self.grasp()
+        goal, gripper = self._carry(position) if self._holds(grasp, position) else self._approach(position, grasp)
+        return goal, DOWN, gripper
+
+    def leave(self, position: np.ndarray) -> Target | None:
+        """As a Motion's: what was put down, if it does not lie in a basket."""
+        error = self.grasp() - position
+        if self._job.drop or np.hypot(error[0], error[1]) > 0.03 or not -0.06 < error[2] < 0.03:
+            return None
+        return position + np.array([0.0, 0.0, 0.1]), DOWN, 1.0
+
+    def place(self) -> np.ndarray:
+        """As a Motion's."""
+        return self._place()[0]
+
+    def held(self, position: np.ndarray) -> bool:
+        """As a Motion's."""
+        return self._holds(self.grasp(), position)
+
+    def _holds(self, grasp: np.ndarray, position: np.ndarray) -> bool:
         """Closed at the object, with something between the fingers where the object is thicker than a bowl's rim."""
-        gripped = self._job.hollow or self._scene.fingers.sum() > EMPTY_GAP
-        return bool(self._closed and gripped and np.linalg.norm(grasp - position) < HELD_RADIUS)
+        gripped = self._job.rim or self._scene.fingers.sum() > EMPTY_GAP
+        return bool(self.closed and gripped and np.linalg.norm(grasp - position) < HELD_RADIUS)
 
-    def _grasp(self) -> np.ndarray:
-        """Where to hold the object now (3,) [m]: a bowl at its rim, anything else below its top."""
+    def grasp(self) -> np.ndarray:
+        """As a Motion's: a bowl at its rim, anything else below its top."""
         position, rotation = self._scene.object_pose(self._job.item)
-        if not self._job.hollow:
+        if not self._job.rim:
             return position + self._grasp_offset()
         up = rotation[:, 2]  # a bowl may stand aslant on another object
         side = np.array([0.0, 1.0, 0.0]) - up[1] * up
@@ -166,9 +180,9 @@ class Expert:
 
     def _grasp_offset(self) -> np.ndarray:
         """From the origin of the upright object to where it is held (3,) [m]."""
-        if self._job.hollow:
-            return np.array([0.0, RIM_REACH, self._shape.high[2] - 0.018])
-        return np.array([0.0, 0.0, max(self._shape.high[2] - 0.03, self._shape.low[2] + 0.013)])
+        if self._job.rim:
+            return np.array([0.0, self._job.rim, max(self._shape.high[2] - 0.018, self._shape.low[2] + 0.013)])
+        return np.array([0.0, 0.0, max(self._shape.high[2] - self._job.below_top, self._shape.low[2] + 0.013)])
 
     def _approach(self, position: np.ndarray, grasp: np.ndarray) -> tuple[np.ndarray, float]:
         """Towards the grasp through a funnel; at the grasp close, and lift already: both must look like one thing."""
@@ -183,10 +197,10 @@ class Expert:
     def _carry(self, position: np.ndarray) -> tuple[np.ndarray, float]:
         """Up, over to the place, down, and open there."""
         place, carry = self._place()
-        if self._job.hollow:  # one that stood aslant hangs otherwise than it was to be held
+        if self._job.rim:  # one that stood aslant hangs otherwise than it was to be held
             hanging = position - self._scene.object_pose(self._job.item)[0]
             place[:2] += hanging[:2] - self._grasp_offset()[:2]
-        carry = max(carry, self._clear_height(position))
+        carry = min(max(carry, self._clear_height(position)), max(HIGHEST, place[2]))
         distance = np.linalg.norm(place[:2] - position[:2])
         if distance < 2 * CARRY_TOLERANCE and position[2] < place[2] + 0.012:
             return place, 1.0
@@ -210,9 +224,107 @@ class Expert:
         """Where the gripper opens (3,) [m], and its height on the way there [m]."""
         if self._job.drop:
             basket = self._scene.object_pose(self._job.container)[0]
-            return np.array([basket[0], basket[1], 0.24]), 0.28
-        support = self._scene.object_pose(self._job.place)[0]
+            return np.array([basket[0] + self._job.aside, basket[1], 0.24]), 0.28
+        if self._region:
+            support = self._scene.site_position(self._region) + np.array([self._job.aside, 0.0, 0.0])
+            top = top_at(self._scene, support)
+        else:
+            support = self._scene.object_pose(self._job.place)[0]
+            top = support[2] + self._top
         offset = self._grasp_offset()
-        top = support[2] + self._support.high[2]
         release = top + offset[2] - self._shape.low[2] + 0.012
-        return np.array([support[0] + offset[0], support[1] + offset[1], release]), max(release + 0.12, 0.16)
+        return np.array([support[0] + offset[0], support[1] + offset[1], release]), max(release + 0.12, 0.16) if self._shape.high[
+            2
+        ] > FLAT else release + 0.04
+
+
+def _is_thing(scene: LiberoScene, name: str) -> bool:
+    return name in (*scene.object_names(), *scene.fixture_names())
+
+
+class Turning:
+    """Over a stove's knob, down, close, turn."""
+
+    def __init__(self, scene: LiberoScene, job: TurnOn):
+        self._scene, self._job = scene, job
+        self.closed = False
+
+    def target(self, position: np.ndarray) -> Target:
+        """As a Motion's."""
+        knob, error = self.grasp(), self.grasp() - position
+        angle = self._angle()
+        if self.held(position):
+            return knob, Rotation.from_rotvec([0, 0, angle + 0.3]) * DOWN, 0.0
+        at = Rotation.from_rotvec([0, 0, angle]) * DOWN
+        if np.all(np.abs(error) < KNOB_TOLERANCE):
+            return knob, at, 0.0
+        height = np.clip(FUNNEL_SLOPE * (np.linalg.norm(error[:2]) - FUNNEL_TOLERANCE), 0.0, HOVER)
+        return knob + np.array([0.0, 0.0, height - SINK]), at, 1.0
+
+    def leave(self, position: np.ndarray) -> Target | None:
+        """As a Motion's: straight up."""
+        error = self.grasp() - position
+        if np.hypot(error[0], error[1]) > 0.03 or error[2] < -0.06:
+            return None
+        return position + np.array([0.0, 0.0, 0.1]), Rotation.from_matrix(self._scene.ee_pose()[1]), 1.0
+
+    def grasp(self) -> np.ndarray:
+        """As a Motion's: the knob's middle."""
+        return self._scene.object_pose(self._job.stove)[0] + np.array([0.0, 0.0, KNOB_HEIGHT])
+
+    def place(self) -> np.ndarray:
+        """As a Motion's: the knob's middle, too."""
+        return self.grasp()
+
+    def held(self, position: np.ndarray) -> bool:
+        """As a Motion's."""
+        near = np.linalg.norm(self.grasp() - position) < HELD_RADIUS
+        return bool(self.closed and self._scene.fingers.sum() > EMPTY_GAP and near)
+
+    def _angle(self) -> float:
+        return self._scene.joint_position(f"{self._job.stove}_button")
+
+
+class Pulling:
+    """Before a drawer's handle with the hand level, over it, close, pull."""
+
+    def __init__(self, scene: LiberoScene, job: Open):
+        self._scene, self._job = scene, job
+        self._drawer = job.region.removesuffix("_region")
+        self.closed = False
+
+    def target(self, position: np.ndarray) -> Target:
+        """As a Motion's."""
+        handle = self.grasp()
+        if self.held(position):
+            return np.array([handle[0], position[1] + 0.1, handle[2]]), LEVEL, 0.0
+        error = handle - position
+        tilt = (LEVEL * Rotation.from_matrix(self._scene.ee_pose()[1]).inv()).magnitude()
+        if np.all(np.abs(error) < HANDLE_TOLERANCE) and tilt < 0.35:
+            return handle + np.array([0.0, 0.02, 0.0]), LEVEL, 0.0
+        aside = np.hypot(error[0], error[2])
+        away = np.clip(3.0 * (aside - 0.008) + 0.25 * max(tilt - 0.15, 0.0), 0.0, 0.12)
+        return handle + np.array([0.0, away - 0.006, 0.0]), LEVEL, 1.0
+
+    def leave(self, position: np.ndarray) -> Target | None:
+        """As a Motion's: straight away from the handle."""
+        error = self.grasp() - position
+        if np.hypot(error[0], error[2]) > 0.04 or error[1] < -0.07:
+            return None
+        return position + np.array([0.0, 0.1, 0.0]), LEVEL, 1.0
+
+    def grasp(self) -> np.ndarray:
+        """As a Motion's: the handle's middle."""
+        cabinet, level = self._drawer.rsplit("_", 1)
+        at = self._scene.object_pose(cabinet)[0] + HANDLES[level]
+        return at + np.array([0.0, -self._scene.joint_position(f"{self._drawer}_level"), 0.0])
+
+    def place(self) -> np.ndarray:
+        """As a Motion's: where the handle of the open drawer is."""
+        handle = self.grasp()
+        return handle + np.array([0.0, 0.16 + self._scene.joint_position(f"{self._drawer}_level"), 0.0])
+
+    def held(self, position: np.ndarray) -> bool:
+        """As a Motion's."""
+        near = np.linalg.norm(self.grasp() - position) < HELD_RADIUS
+        return bool(self.closed and self._scene.fingers.sum() > EMPTY_GAP and near)

@@ -25,6 +25,8 @@ from vla_sd_ros.sim.suites import PERTURBED, SUITES, TASKS_PER_SUITE
 STEP_LIMITS = {"libero_object": 70, "libero_spatial": 55, "libero_goal": 75, "libero_10": 130, own_scenes.OWN: 90}
 SETTLING_TIME = 0.5  # [s], LIBERO's ten idle steps, in which dropped objects come to rest
 JITTER = 0.02  # [m], largest shift of an object under a seed other than 0
+TINTED = 0.7  # of the objects, by tint()
+STRONG_TINT, WEAK_TINT = 0.2, 0.75  # least of what is left of a channel of an object's colour, and of all else
 GRIPPER_SPEED = 0.4  # [m/s] of each finger's set point: open to closed in 0.1 s
 FINGER_OPEN = 0.04  # [m]
 FINGER_DAMPING = 50.0  # [N s/m] instead of 100, so that a finger follows its set point within 0.1 s
@@ -145,6 +147,15 @@ class LiberoScene:
         self.advance(SETTLING_TIME)
         self.data.time = 0.0
 
+    def tint(self, rng: np.random.Generator) -> None:
+        """Colour what stands in the scene anew: most objects strongly, everything else a little."""
+        names = [name for name in self.object_names() if rng.random() < TINTED]
+        objects = {self.model.body_rootid[self.body(name)] for name in names}
+        for geom in np.flatnonzero(self.model.geom_matid >= 0):
+            root = self.model.body_rootid[self.model.geom_bodyid[geom]]
+            darkest = STRONG_TINT if root in objects else WEAK_TINT
+            self.model.mat_rgba[self.model.geom_matid[geom], :3] = rng.uniform(darkest, 1.0, 3)
+
     def _present_state(self) -> np.ndarray:
         """As LIBERO writes a state: time, positions, velocities (1, 1 + nq + nv)."""
         return np.concatenate(([self.data.time], self.data.qpos, self.data.qvel))[None]
@@ -241,6 +252,10 @@ class LiberoScene:
     def site_position(self, name: str) -> np.ndarray:
         """Position (3,) [m] of a named site (privileged: for experts only)."""
         return self.to_base(self.data.site_xpos[self.model.site(name).id])
+
+    def joint_position(self, name: str) -> float:
+        """Position of a fixture's joint [m or rad] (privileged: for experts only)."""
+        return float(self.data.qpos[self.model.jnt_qposadr[self.model.joint(name).id]])
 
     def body(self, name: str) -> int:
         """Body id of an object or fixture of the task."""

@@ -8,6 +8,8 @@ import numpy as np
 
 from vla_sd_ros.sim.scene import LiberoScene
 
+SKY = 1.0  # [m], above everything
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -61,3 +63,19 @@ def wall(scene: LiberoScene, name: str, height: float) -> tuple[np.ndarray, np.n
 def _is_fixture(scene: LiberoScene, geom: int) -> bool:
     root = scene.model.body_rootid[scene.model.geom_bodyid[geom]]
     return any(root == scene.body(name) for name in scene.fixture_names())
+
+
+def top_at(scene: LiberoScene, point: np.ndarray) -> float:
+    """Height [m] at which something put down at a point (x, y, z) [m] of the base frame stands: on a fixture there, or at the
+    point's own height."""
+    model, data = scene.model, scene.data
+    start, geom = np.array([point[0], point[1], SKY]), np.full(1, -1, dtype=np.int32)
+    while True:
+        distance = mujoco.mj_ray(model, data, scene.to_world(start), np.array([0.0, 0.0, -1.0]), None, 1, -1, geom)
+        start[2] -= distance
+        if distance < 0 or start[2] < point[2]:
+            return float(point[2])
+        hit = int(geom[0])
+        if model.geom_contype[hit] and _is_fixture(scene, hit):
+            return float(start[2])
+        start[2] -= 1e-4  # past the arm, and what can be moved

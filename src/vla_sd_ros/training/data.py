@@ -21,11 +21,13 @@ from vla_sd_ros.sim import sentences
 from vla_sd_ros.sim.suites import PERTURBED
 
 COLUMNS = ("actions", "grasp_points", "place_points")  # of each job
-MOST_JOBS = 8
+MOST_JOBS = 10
 QUESTIONS = 3  # jobs about which one image is asked in a batch
 SHIFT = 3  # [pixels], largest shift of the augmentation
 PREFIX_NOISE = 9  # [bins], largest error of the tokens that the model conditions on: relaxed acceptance makes such errors
 PREFIX_NOISE_PROBABILITY = 0.2  # of each token
+BLURRED = 0.25  # of the sentences
+STRANGE = "xyzzy"  # a word that no tokenizer of ours knows
 EVENT_DISTANCE = 0.03  # [m]: frames this close to the grasp or the place are drawn three times as often
 
 
@@ -188,9 +190,18 @@ class Batches:
         return np.concatenate(([0], others, np.zeros(self._questions - 1 - len(others), int))).astype(int)
 
     def _say(self, job: int) -> str:
-        """LIBERO's own sentence half of the time, else another that asks for the same."""
+        """LIBERO's own sentence half of the time, else another that asks for the same, sometimes with words that nobody knows."""
         own, *others = self._frames.sentences[job]
-        return own if not others or self._rng.random() < 0.5 else others[self._rng.integers(len(others))]
+        said = own if not others or self._rng.random() < 0.5 else others[self._rng.integers(len(others))]
+        return self._blurred(said) if self._rng.random() < BLURRED else said
+
+    def _blurred(self, sentence: str) -> str:
+        """Some of the words that name nothing are replaced by an unknown one, or get one before them."""
+        words = []
+        for word in sentence.split():
+            chance = self._rng.random()
+            words += [STRANGE, word] if chance < 0.1 else [STRANGE] if chance < 0.5 and word in sentences.FILLERS else [word]
+        return " ".join(words)
 
     def _in_image(self, points: np.ndarray, shift: np.ndarray) -> Tensor:
         """Where points (n, 3) [m] of the base frame are in images shifted by (n, 2) pixels right and down, as fractions."""
