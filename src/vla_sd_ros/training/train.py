@@ -13,8 +13,9 @@ import csv
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,6 +53,7 @@ EMA_DECAY = 0.998
 AUXILIARY_WEIGHT = 0.3
 POINTING_WEIGHT = 1.0
 WARM_UP = 100  # steps
+KEPT_PROMPTS = 8192  # sentences whose tokens are kept
 STATISTICS_KEY = "libero_5hz"
 STATE = "state.pt"  # of an interrupted training
 
@@ -134,7 +136,7 @@ def _train(rank: int, arguments: argparse.Namespace, work: Path) -> None:
     saved = work / STATE
     if state := load_state(saved):
         trainee.restore(state)
-    ids = {s: torch.tensor(prompt_ids(tokenizer, s, None)) for same in frames.sentences for s in same}
+    ids = lru_cache(KEPT_PROMPTS)(lambda sentence: torch.tensor(prompt_ids(tokenizer, sentence, None)))
     seed = [arguments.seed, rank, trainee.step]
     batches = Batches(frames, statistics, arguments.batch_size // arguments.processes, seed)
     generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**62)))
@@ -184,14 +186,14 @@ def _statistics(arguments: argparse.Namespace, frames: Frames) -> ActionStatisti
     return frames.statistics()
 
 
-def compute_losses(trainee: Trainee, pixels: Tensor, batch: Batch, ids: dict[str, Tensor], whole: bool) -> dict[str, Tensor]:
+def compute_losses(trainee: Trainee, pixels: Tensor, batch: Batch, ids: Callable[[str], Tensor], whole: bool) -> dict[str, Tensor]:
     """Losses of a batch in full precision. pixels (B, 3, H, W), normalised. ids: prompt tokens (n,) of each sentence.
 
     whole: the language model too, not the vision tower alone.
     """
     model = trainee.model
     features = model.vision_backbone(pixels)
-    prompts = [[ids[sentence] for sentence in asked] for asked in batch.instructions]
+    prompts = [[ids(sentence) for sentence in asked] for asked in batch.instructions]
     text = torch.stack([model.text_embeddings(prompt).mean(0) for asked in prompts for prompt in asked])
     seen = features.repeat_interleave(len(prompts[0]), dim=0)
     geometry, direct = (output.float() for output in trainee.head(seen, text))
