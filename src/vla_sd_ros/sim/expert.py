@@ -127,6 +127,8 @@ class PickAndPlace:
     def __init__(self, scene: LiberoScene, job: Put):
         self._scene, self._job = scene, job
         self._shape = extent(scene, job.item)
+        middle = (self._shape.low + self._shape.high) / 2 * [1, 1, 0]
+        self._middle = scene.object_pose(job.item)[1].T @ middle  # in the item's own axes
         self._region = None if job.drop or _is_thing(scene, job.place) else job.place
         self._top = extent(scene, job.place).high[2] if not job.drop and not self._region else 0.0
         self._fixtures = {name: extent(scene, name) for name in scene.fixture_names()}
@@ -136,8 +138,16 @@ class PickAndPlace:
     def target(self, position: np.ndarray) -> Target:
         """As a Motion's."""
         grasp = self.grasp()
-        goal, gripper = self._carry(position) if self._holds(grasp, position) else self._approach(position, grasp)
-        return goal, DOWN, gripper
+        if self._holds(grasp, position):
+            goal, gripper = self._carry(position)
+            return goal, _yawed(-np.pi / 2) if self._job.upright else DOWN, gripper
+        goal, gripper = self._approach(position, grasp)
+        return goal, _yawed(self._thin_side()) if self._job.upright else DOWN, gripper
+
+    def _thin_side(self) -> float:
+        """Yaw [rad] of the hand that holds the item across its own x axis, within a quarter of a turn."""
+        across = self._scene.object_pose(self._job.item)[1][:, 0]
+        return float((np.arctan2(across[1], across[0])) % np.pi - np.pi / 2)
 
     def leave(self, position: np.ndarray) -> Target | None:
         """As a Motion's: what was put down, if it does not lie in a basket."""
@@ -163,7 +173,8 @@ class PickAndPlace:
         """As a Motion's: a bowl at its rim, anything else below its top."""
         position, rotation = self._scene.object_pose(self._job.item)
         if not self._job.rim:
-            return position + self._grasp_offset()
+            middle = rotation @ self._middle if self._job.upright else np.zeros(3)
+            return position + self._grasp_offset() + middle
         up = rotation[:, 2]  # a bowl may stand aslant on another object
         side = np.array([0.0, 1.0, 0.0]) - up[1] * up
         _, reach, height = self._grasp_offset()
@@ -238,6 +249,11 @@ class PickAndPlace:
         ] > FLAT else release + 0.04
 
 
+def _yawed(angle: float) -> Rotation:
+    """The gripper straight down, turned by an angle [rad] about the vertical."""
+    return Rotation.from_rotvec([0.0, 0.0, angle]) * DOWN
+
+
 def _is_thing(scene: LiberoScene, name: str) -> bool:
     return name in (*scene.object_names(), *scene.fixture_names())
 
@@ -254,8 +270,8 @@ class Turning:
         knob, error = self.grasp(), self.grasp() - position
         angle = self._angle()
         if self.held(position):
-            return knob, Rotation.from_rotvec([0, 0, angle + 0.3]) * DOWN, 0.0
-        at = Rotation.from_rotvec([0, 0, angle]) * DOWN
+            return knob, _yawed(angle + 0.3), 0.0
+        at = _yawed(angle)
         if np.all(np.abs(error) < KNOB_TOLERANCE):
             return knob, at, 0.0
         height = np.clip(FUNNEL_SLOPE * (np.linalg.norm(error[:2]) - FUNNEL_TOLERANCE), 0.0, HOVER)

@@ -22,6 +22,7 @@ SECOND_BOWL = [f"pick up the black bowl {place} and place it on the plate" for p
 # Of things that are held at their rim: from the middle to where [m].
 RIM_REACH = {"akita_black_bowl": 0.047, "plate": 0.062, "porcelain_mug": 0.038, "white_yellow_mug": 0.042}
 BELOW_TOP = {"moka_pot": 0.008}  # [m] from the top of a thing to where it is held: the knob of a lid
+UPRIGHT = ("black_book",)  # thin and standing: held across the thin side, put down with that side along x
 SHARED = 0.042  # [m] from the middle of a place that two things share, along x
 IN_BASKET = 0.03  # [m], the same in a basket
 
@@ -49,6 +50,11 @@ class Put:
     def below_top(self) -> float:
         """How far below its top the item is held [m], where that is not at its rim."""
         return BELOW_TOP.get(self.item.rsplit("_", 1)[0], 0.03)
+
+    @property
+    def upright(self) -> bool:
+        """Whether the item is thin and stands, so that the hand must turn with it."""
+        return self.item.rsplit("_", 1)[0] in UPRIGHT
 
     @property
     def drop(self) -> bool:
