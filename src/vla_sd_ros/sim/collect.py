@@ -31,30 +31,12 @@ def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
     from tqdm import tqdm
 
-    from vla_sd_ros.sim.demonstrations import Assignment
-
     inputs.writable_folder(arguments.output, "--output")
     if arguments.policy is not None:
         from vla_sd_ros.policy import checkpoint
 
         checkpoint.find(arguments.policy)  # says what is wrong before any process starts
-    every = range(len(SCENES) if arguments.suite == OWN else TASKS_PER_SUITE)
-    tasks = every if arguments.tasks is None else arguments.tasks
-    if unknown := set(tasks) - set(every):
-        raise inputs.BadInput(f"{arguments.suite} has the tasks 0 to {every[-1]}, but not {min(unknown)}: correct --tasks")
-    first, last = arguments.first_episode, arguments.first_episode + arguments.episodes_per_task
-    assignments = [
-        Assignment(
-            arguments.suite,
-            task,
-            range(start, min(start + EPISODES_PER_ASSIGNMENT, last)),
-            arguments.output,
-            arguments.noise,
-            arguments.tinted,
-        )
-        for start in range(first, last, EPISODES_PER_ASSIGNMENT)
-        for task in tasks
-    ]
+    assignments = _assignments(arguments, _tasks(arguments))
     pending = [assignment for assignment in assignments if assignment.missing()]
     total = sum(len(assignment.missing()) for assignment in pending)
     made = kept = 0
@@ -68,6 +50,44 @@ def run(arguments: argparse.Namespace) -> int:
                 bar.set_postfix(succeeded=f"{kept}/{made}")
     print(f"{kept} of {made} new episodes succeeded; demonstrations are in {arguments.output / arguments.suite}")
     return 0
+
+
+def _tasks(arguments: argparse.Namespace) -> list[int]:
+    """The tasks that were asked for, or all that the expert can do. Raises BadInput."""
+    from vla_sd_ros.sim.jobs import find
+
+    every = range(len(SCENES) if arguments.suite == OWN else TASKS_PER_SUITE)
+    if unknown := set(arguments.tasks or ()) - set(every):
+        raise inputs.BadInput(f"{arguments.suite} has the tasks 0 to {every[-1]}, but not {min(unknown)}: correct --tasks")
+    tasks = []
+    for task in every if arguments.tasks is None else arguments.tasks:
+        try:
+            find(arguments.suite, task)
+            tasks.append(task)
+        except ValueError as error:
+            if arguments.tasks is not None:
+                raise inputs.BadInput(f"{error}: leave {task} out of --tasks") from error
+            print(f"without task {task}: {error}")
+    return tasks
+
+
+def _assignments(arguments: argparse.Namespace, tasks: list[int]) -> list:
+    """The work, in pieces of one task each."""
+    from vla_sd_ros.sim.demonstrations import Assignment
+
+    first, last = arguments.first_episode, arguments.first_episode + arguments.episodes_per_task
+    return [
+        Assignment(
+            arguments.suite,
+            task,
+            range(start, min(start + EPISODES_PER_ASSIGNMENT, last)),
+            arguments.output,
+            arguments.noise,
+            arguments.tinted,
+        )
+        for start in range(first, last, EPISODES_PER_ASSIGNMENT)
+        for task in tasks
+    ]
 
 
 def _work(job) -> list[bool]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the scripted expert can be asked for: one thing put somewhere, a knob turned, a drawer opened; and several of these."""
 
+import contextlib
 from dataclasses import dataclass, replace
 
 from vla_sd_ros.sim.scene import TASKS_PER_SUITE, LiberoScene, find_task, quiet
@@ -138,7 +139,7 @@ def tasks_with_sentences(scene: LiberoScene) -> list[tuple[Task, str]]:
     if scene.suite == "libero_spatial":
         tasks.append(((Put("on", "akita_black_bowl_2", first.predicate[2]),), SECOND_BOWL[scene.task]))
     elif scene.suite == "libero_goal":
-        tasks += [pair for index in range(TASKS_PER_SUITE) if index != scene.task for pair in _task_of_goal(index)]
+        tasks += _others_of_goal(scene.task)
     elif isinstance(first, Put) and first.drop and len(tasks[0][0]) == 1:
         tasks += [
             ((Put("in", item, first.place),), _into_the_basket(item))
@@ -148,17 +149,26 @@ def tasks_with_sentences(scene: LiberoScene) -> list[tuple[Task, str]]:
     return tasks
 
 
-def _task_of_goal(index: int) -> list[tuple[Task, str]]:
-    """A task of libero_goal with its sentence, if the expert can do it."""
-    found = find_task("libero_goal", index)
+def find(suite: str, index: int) -> tuple[Task, str]:
+    """A task of a suite, by its file, and its sentence. Raises ValueError where the expert cannot do it."""
+    found = find_task(suite, index)
     with quiet():
         from libero.libero.envs.bddl_utils import robosuite_parse_problem
 
         goal = robosuite_parse_problem(str(found.bddl))["goal_state"]
     try:
-        return [(_task(goal), found.instruction)]
-    except ValueError:
-        return []
+        return _task(goal), found.instruction
+    except ValueError as error:
+        raise ValueError(f"the expert cannot do {found.instruction!r}: {error}") from error
+
+
+def _others_of_goal(task: int) -> list[tuple[Task, str]]:
+    """What the other tasks of libero_goal ask for, as far as the expert can do it."""
+    others = []
+    for index in set(range(TASKS_PER_SUITE)) - {task}:
+        with contextlib.suppress(ValueError):
+            others.append(find("libero_goal", index))
+    return others
 
 
 def _into_the_basket(item: str) -> str:
