@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training losses teach what they should: a tiny model learns a toy scene, and padding never leaks between rows."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -118,6 +120,31 @@ def test_strange_words_come_into_sentences_and_never_for_what_is_named():
     said = [sentence for asked in Batches(frames, frames.statistics(), 200, 0).draw().instructions for sentence in asked]
     assert 0.1 < np.mean([STRANGE in sentence for sentence in said]) < 0.4
     assert all({"milk", "basket"} < set(sentence.split()) for sentence in said)
+
+
+def test_the_parts_of_a_batch_are_the_batch():
+    """Whoever draws which of its images: every process draws all, and reads its own."""
+    frames = toy_frames()
+    parts = [
+        Batches(frames, frames.statistics(), 5, 7, questions=2, own=own).draw() for own in (slice(None), slice(0, 2), slice(2, 5))
+    ]
+    for field in fields(parts[0]):
+        whole, *rest = (getattr(part, field.name) for part in parts)
+        joined = rest[0] + rest[1] if isinstance(whole, list) else torch.cat(rest)
+        assert whole == joined if isinstance(whole, list) else torch.equal(whole, joined), field.name
+
+
+def test_the_losses_are_computed_on_the_device_of_the_model():
+    """Here on one without numbers, which refuses a tensor of the CPU among its own."""
+    frames = toy_frames()
+    trainee = Trainee(tiny(), AuxiliaryHead(32, 32), Guide(2, 32, 32), torch.nn.ModuleList(), [])
+    trainee.live().to("meta")
+    batch = Batches(frames, frames.statistics(), 4, 0, questions=2).draw()
+    pixels = normalise_pixels(batch.images, trainee.model.config).to("meta")
+    with torch.device("meta"):
+        losses = compute_losses(trainee, pixels, batch.to("meta"), {name: ids.to("meta") for name, ids in IDS.items()}, True)
+    losses["loss"].backward()
+    assert all(value.device.type == "meta" for value in losses.values())
 
 
 def test_pointing_is_right_when_the_scores_are_highest_where_the_things_are():

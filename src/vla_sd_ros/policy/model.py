@@ -85,15 +85,12 @@ class DraftHead(nn.Module):
 
     One that looks ahead also foretells the action of the next step, whose image it has not seen, from the same cells and the
     last two actions: the one that was executed on this image and the one before.
-
-    dropout: share of what is gathered that is left out while it is trained.
     """
 
     QUERIES, HIDDEN, KNOWN = 4, 256, 2 * len(DIMENSIONS)
 
-    def __init__(self, width: int, text_width: int, looks_ahead: bool = False, dropout: float = 0.0):
+    def __init__(self, width: int, text_width: int, looks_ahead: bool = False):
         super().__init__()
-        self.dropout = dropout
         self.key = nn.Linear(width, width, bias=False)  # a bias adds the same to all cells' scores
         self.value = nn.Linear(width, width)
         self.query = nn.Linear(text_width, self.QUERIES * width)
@@ -108,34 +105,36 @@ class DraftHead(nn.Module):
         """Whether it foretells the next step."""
         return hasattr(self, "ahead1")
 
-    def gather(self, features: Tensor, text: Tensor) -> Tensor:
+    def gather(self, features: Tensor, text: Tensor, stays: Tensor | None = None) -> Tensor:
         """features (B, cells, width), text (B, text width), mean of the prompt's embeddings; returns (B, QUERIES * width).
+
+        stays (B, QUERIES * width): in training, by what each number of that is multiplied; 0 leaves it out.
 
         Ordinary attention, regrouped: q (K f) = (K^T q) f, and the values' projection commutes with the weighted mean, so that
         both projections see a few queries instead of all cells.
         """
         gathered = self.value(F.scaled_dot_product_attention(self.queries(text), features, features)).flatten(1)
-        return F.dropout(gathered, self.dropout, self.training)
+        return gathered if stays is None else gathered * stays
 
-    def read(self, features: Tensor, text: Tensor) -> Tensor:
+    def read(self, features: Tensor, text: Tensor, stays: Tensor | None = None) -> Tensor:
         """What is known of the action (B, HIDDEN); arguments as in gather()."""
-        return F.gelu(self.fc1(self.gather(features, text)))
+        return F.gelu(self.fc1(self.gather(features, text, stays)))
 
     def queries(self, text: Tensor) -> Tensor:
         """What the text (B, text width) asks each cell: (B, QUERIES, width)."""
-        return self.query(text).view(text.shape[0], self.QUERIES, -1) @ self.key.weight
+        return self.query(text).unflatten(1, (self.QUERIES, -1)) @ self.key.weight
 
-    def forward(self, features: Tensor, text: Tensor) -> Tensor:
+    def forward(self, features: Tensor, text: Tensor, stays: Tensor | None = None) -> Tensor:
         """Action logits (B, 7, 256) in the order of the bins; arguments as in gather()."""
-        return self.fc2(self.read(features, text)).unflatten(1, (len(DIMENSIONS), BINS))
+        return self.fc2(self.read(features, text, stays)).unflatten(1, (len(DIMENSIONS), BINS))
 
-    def ahead(self, features: Tensor, text: Tensor, executed: Tensor) -> Tensor:
+    def ahead(self, features: Tensor, text: Tensor, executed: Tensor, stays: Tensor | None = None) -> Tensor:
         """Logits (B, 7, 256) of the action after the one that follows these features.
 
         executed (B, 2, 7) bins: the action before these features and the one after them. Others as in gather().
         """
         known = executed.flatten(1) * (2 / (BINS - 1)) - 1
-        hidden = F.gelu(self.ahead1(torch.cat((self.gather(features, text), known), 1)))
+        hidden = F.gelu(self.ahead1(torch.cat((self.gather(features, text, stays), known), 1)))
         return self.ahead2(hidden).unflatten(1, (len(DIMENSIONS), BINS))
 
 

@@ -175,8 +175,18 @@ def _keep(folder: Path, key: str, episode: Episode, shards: Iterable[dict[str, T
     """Write the shards of an episode as they come, and what says that it is whole at last."""
     counts = []
     for i, answers in enumerate(shards):
-        save_whole(folder / f"{key}-{i:03d}.safetensors", answers)
+        save_whole(shard_path(folder, key, i), answers)
         counts.append(len(answers["bins"]))
+    end(folder, key, episode, counts)
+
+
+def shard_path(folder: Path, key: str, number: int) -> Path:
+    """The file of an episode's shard."""
+    return folder / f"{key}-{number:03d}.safetensors"
+
+
+def end(folder: Path, key: str, episode: Episode, counts: Sequence[int]) -> None:
+    """Write what says that an episode is whole. counts: how many images each of its shards has."""
     about: dict[str, Any] = {"actions": episode.actions, "instruction": episode.instruction, "name": episode.name, "rows": counts}
     write_whole(folder / f"{key}.npz", lambda part: np.savez(part, **about))
 
@@ -185,21 +195,37 @@ def _answers(
     vla: Vla, batched: BatchedVla, episode: Episode, every: int, stepped: Callable[[int], object]
 ) -> Iterator[dict[str, Tensor]]:
     """The tensors of each shard of an episode."""
+    for shard in pictures(vla, episode, every):
+        yield decode_shard(vla, batched, shard, episode.instruction, stepped)
+
+
+def pictures(vla: Vla, episode: Episode, every: int) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """The images (H, W, 3) of each shard of an episode, with the numbers of their steps. Raises RecordingError."""
     if why := vla.prompts.too_long(episode.instruction):
         raise RecordingError(f"cannot be asked about: {why}")
     there = ((step, image) for step, image in enumerate(episode.images) if image is not None)
     images, found = islice(there, 0, None, every), False
     while shard := list(islice(images, SHARD)):
-        found, parts = True, []
-        for begin in range(0, len(shard), batched.rows):
-            steps, pictures = zip(*shard[begin : begin + batched.rows])
-            parts.append(decode(vla, batched, steps, pictures, episode.instruction))
-            stepped(len(steps))
-        yield {
-            name: parts[0][name] if name in ("before", "after") else torch.cat([part[name] for part in parts]) for name in parts[0]
-        }
+        found = True
+        yield shard
     if not found:
         raise RecordingError("has no image")
+
+
+def decode_shard(
+    vla: Vla,
+    batched: BatchedVla,
+    shard: Sequence[tuple[int, np.ndarray]],
+    instruction: str,
+    stepped: Callable[[int], object] = lambda count: None,
+) -> dict[str, Tensor]:
+    """The tensors of a shard of pictures(). stepped: told how many images have been decoded."""
+    parts = []
+    for begin in range(0, len(shard), batched.rows):
+        steps, images = zip(*shard[begin : begin + batched.rows])
+        parts.append(decode(vla, batched, steps, images, instruction))
+        stepped(len(steps))
+    return {name: parts[0][name] if name in ("before", "after") else torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def decode(
@@ -265,7 +291,7 @@ class Window:
     """Rows of shards at random, from as many shards as memory allows; where that is not all, each step brings a new one.
 
     names: of the tensors that are wanted. What is drawn at a step depends on seed and step alone, so that a training that was
-    interrupted goes on as if it had not been. memory: bytes.
+    interrupted goes on as if it had not been, and all processes draw the same. memory: bytes.
     """
 
     def __init__(self, shards: Sequence[Path], names: Sequence[str], memory: int, seed: int):
@@ -274,7 +300,7 @@ class Window:
         self._size = min(len(self._shards), max(1, memory // largest))
         self._open: dict[int, dict[str, Tensor]] = {}
 
-    def draw(self, step: int, count: int, rank: int = 0) -> list[tuple[dict[str, Tensor], int]]:
+    def draw(self, step: int, count: int) -> list[tuple[dict[str, Tensor], int]]:
         """So many rows, each as a shard's tensors and the number in it."""
         wanted = self._at(step)
         self._open = {i: self._open[i] for i in wanted if i in self._open}
@@ -283,7 +309,7 @@ class Window:
                 self._open[i] = load_whole(self._shards[i], self._names)
         shards = [self._open[i] for i in wanted]
         ends = np.cumsum([len(shard["bins"]) for shard in shards])
-        rows = np.random.default_rng([self._seed, rank, step]).integers(ends[-1], size=count)
+        rows = np.random.default_rng([self._seed, 0, step]).integers(ends[-1], size=count)
         which = np.searchsorted(ends, rows, side="right")
         return [(shards[k], int(row - (ends[k - 1] if k else 0))) for k, row in zip(which, rows)]
 

@@ -78,10 +78,11 @@ def asked(arguments: argparse.Namespace, output: Path) -> tuple[Path, list[answe
         "dtype": arguments.dtype,
     }
     vla = load(arguments)
-    if not answers.belongs(work, mark):
+    if share()[0] == 0 and not answers.belongs(work, mark):
         print("the policy, or how it is asked, has changed since: beginning anew", flush=True)
         shutil.rmtree(work)
         answers.belongs(work, mark)
+    barrier()
     with tqdm(total=-(-len(inventory.actions) // arguments.every), unit="image", desc="asking the policy") as bar:
         answers.ask(
             vla, recordings, work, recordings.skip, rows=arguments.images, every=arguments.every, share=share(), stepped=bar.update

@@ -6,7 +6,7 @@ that was done first. The others are valid only while nothing is held.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -147,12 +147,21 @@ class Batch:
     grasp_at: Tensor
     place_at: Tensor
 
+    def to(self, device: str) -> "Batch":
+        """The same on another device."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: part.to(device) for name, part in parts.items() if isinstance(part, Tensor)}
+        return replace(self, **moved)
+
 
 class Batches:
-    """An endless stream of augmented batches of `size` images. questions: how often each is asked about."""
+    """An endless stream of augmented batches of `size` images. questions: how often each is asked about. own: those of the images
+    that are wanted; the others are drawn, but not read."""
 
-    def __init__(self, frames: Frames, statistics: ActionStatistics, size: int, seed, questions: int = QUESTIONS):
-        self._frames, self._size, self._questions = frames, size, questions
+    def __init__(
+        self, frames: Frames, statistics: ActionStatistics, size: int, seed, questions: int = QUESTIONS, own: slice = slice(None)
+    ):
+        self._frames, self._size, self._questions, self._own = frames, size, questions, own
         self._rng = np.random.default_rng(seed)
         self._cumulative = np.cumsum(frames.weights())
         self._statistics = statistics
@@ -167,21 +176,25 @@ class Batches:
         ee, held = columns["ee_positions"][rows], columns["held"][rows].astype(np.float32)
         normalised = self._statistics.normalise(actions)
         bins = encode(normalised)
-        images, shifts = zip(*(self._shifted(self._frames.images[i]) for i in index))
-        shift = np.repeat(shifts, self._questions, axis=0)
+        shifts = self._rng.integers(0, 2 * SHIFT + 1, (self._size, 2))  # of the border from below, from the right
+        shift = np.repeat(SHIFT - shifts[:, ::-1], self._questions, axis=0)
+        said = [[self._say(columns["jobs"][i, j]) for j in chosen] for i, chosen in zip(index, jobs)]
+        prefix = self._with_errors(bins)
+        first, last, _ = self._own.indices(self._size)
+        own, asked = slice(first, last), slice(first * self._questions, last * self._questions)
         return Batch(
-            images=torch.from_numpy(np.stack(images)),
-            instructions=[[self._say(columns["jobs"][i, j]) for j in chosen] for i, chosen in zip(index, jobs)],
-            jobs=torch.from_numpy(columns["jobs"][rows, flat]),
-            bins=torch.from_numpy(bins),
-            prefix=torch.from_numpy(self._with_errors(bins)),
-            positions=torch.from_numpy((normalised + 1.0) / 2.0 * 255.0 - 0.5).float(),
-            to_grasp=torch.from_numpy(grasp - ee),
-            to_place=torch.from_numpy(place - ee),
-            ee=torch.from_numpy(ee),
-            held=torch.from_numpy(held),
-            grasp_at=self._in_image(grasp, shift),
-            place_at=self._in_image(place, shift),
+            images=torch.from_numpy(np.stack([_shifted(self._frames.images[i], *by) for i, by in zip(index[own], shifts[own])])),
+            instructions=said[own],
+            jobs=torch.from_numpy(columns["jobs"][rows, flat][asked]),
+            bins=torch.from_numpy(bins[asked]),
+            prefix=torch.from_numpy(prefix[asked]),
+            positions=torch.from_numpy((normalised[asked] + 1.0) / 2.0 * 255.0 - 0.5).float(),
+            to_grasp=torch.from_numpy((grasp - ee)[asked]),
+            to_place=torch.from_numpy((place - ee)[asked]),
+            ee=torch.from_numpy(ee[asked]),
+            held=torch.from_numpy(held[asked]),
+            grasp_at=self._in_image(grasp[asked], shift[asked]),
+            place_at=self._in_image(place[asked], shift[asked]),
         )
 
     def _choose(self, jobs: np.ndarray) -> np.ndarray:
@@ -213,18 +226,17 @@ class Batches:
         errors = self._rng.integers(-PREFIX_NOISE, PREFIX_NOISE + 1, bins.shape)
         return np.clip(bins + errors * (self._rng.random(bins.shape) < PREFIX_NOISE_PROBABILITY), 0, BINS - 1)
 
-    def _shifted(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-        """A random shift, the border repeated; and by how much to the right and down."""
-        down, right = self._rng.integers(0, 2 * SHIFT + 1, 2)
-        height, width = image.shape[:2]
-        padded = np.pad(image, ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
-        return padded[down : down + height, right : right + width], (SHIFT - right, SHIFT - down)
+
+def _shifted(image: np.ndarray, down: int, right: int) -> np.ndarray:
+    """The part of an image with its border repeated that begins so far below and to the right: shifted the other way."""
+    height, width = image.shape[:2]
+    padded = np.pad(image, ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
+    return padded[down : down + height, right : right + width]
 
 
-def vary_colours(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Random brightness, contrast and tint of normalised pixels (B, 3, H, W)."""
-    batch = pixels.shape[0]
+def vary_colours(pixels: Tensor, generator: torch.Generator, batch: int, own: slice = slice(None)) -> Tensor:
+    """Random brightness, contrast and tint of normalised pixels (B, 3, H, W), which are the own rows of so many."""
     gain = 1.0 + 0.15 * (2 * torch.rand(batch, 1, 1, 1, generator=generator) - 1)
     tint = 1.0 + 0.06 * (2 * torch.rand(batch, 3, 1, 1, generator=generator) - 1)
     offset = 0.3 * (2 * torch.rand(batch, 1, 1, 1, generator=generator) - 1)
-    return pixels * gain * tint + offset
+    return pixels * gain[own] * tint[own] + offset[own]

@@ -2,7 +2,10 @@
 """What every training here shares: gradients averaged over processes, the learning rate's course, logs, saved states.
 
 Plain data parallelism over single-threaded processes: on a CPU with few cores that is faster than threads within each
-operation. Where torchrun has started several processes, one for each GPU, these are the group instead.
+operation. Where torchrun has started several processes, on one node or more, these are the group instead.
+
+Every process draws the whole batch, with the same seed, and computes its own rows of it: the losses are those of the batch, however
+many share it, up to rounding.
 """
 
 import csv
@@ -11,20 +14,23 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as distributed
 import torch.multiprocessing as multiprocessing
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vla_sd_ros.inputs import BadInput
 from vla_sd_ros.policy.weights import load_plain
 from vla_sd_ros.whole_files import whole
+
+PATIENCE = timedelta(hours=6)  # for the first process, which measures and writes while the others wait
 
 
 def check_processes(processes: int, batch_size: int) -> None:
@@ -46,13 +52,24 @@ def join_launched(device: str) -> str:
     if not launched():
         return device
     if not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
 
 
 def share() -> tuple[int, int]:
     """Number of this process and of all, as far as they share work between them."""
     return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+
+
+def on_this_host() -> int:
+    """How many processes of the group share the memory of this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if launched() else share()[1]
+
+
+def own_rows(count: int) -> slice:
+    """Which rows of a batch of all processes this one computes."""
+    rank, world = share()
+    return slice(count * rank // world, count * (rank + 1) // world)
 
 
 def barrier() -> None:
@@ -68,6 +85,7 @@ def spawn(train, arguments: tuple, processes: int) -> None:
     """
     if distributed.is_initialized():
         train(distributed.get_rank(), *arguments)
+        distributed.barrier()
         return
     if processes == 1:
         train(0, *arguments)
@@ -78,7 +96,7 @@ def spawn(train, arguments: tuple, processes: int) -> None:
 def _join(rank: int, train, arguments: tuple, processes: int, port: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # torch sends it when the parent has ended; a job in the background ignores it
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=processes)
+    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", PATIENCE, world_size=processes, rank=rank)
     train(rank, *arguments)
     distributed.barrier()
     distributed.destroy_process_group()
@@ -96,9 +114,13 @@ def multiplies_bf16() -> bool:
 
 
 @contextmanager
-def quick_passes() -> Iterator[None]:
-    """Forward passes in bf16 where this CPU multiplies it, with attention as plain products: on a CPU the gradient of the
-    fused one takes several times as long."""
+def quick_passes(device: str = "cpu") -> Iterator[None]:
+    """Forward passes in bf16 where the device multiplies it, on a CPU with attention as plain products: the gradient of the
+    fused one takes several times as long there."""
+    if device != "cpu":
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            yield
+        return
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # on the CPU too; else the products are in full precision
     with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bf16()), sdpa_kernel(SDPBackend.MATH):
         yield
@@ -110,16 +132,23 @@ def learning_rate(peak: float, step: int, total: int, since: int, warm_up: int) 
     return peak * min(1.0, (since + 1) / warm_up) * cosine
 
 
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Mean of the gradients over all processes, as one message; clipped to norm 1."""
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Sum of the gradients over all processes, as one message; clipped to norm 1."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     if distributed.is_initialized():
         distributed.all_reduce(flat)
-        flat /= distributed.get_world_size()
     flat *= (1.0 / (flat.norm() + 1e-6)).clamp(max=1.0)
     for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients])):
         gradient.copy_(part.view_as(gradient))
+
+
+def of_the_batch(losses: Mapping[str, Tensor]) -> dict[str, float]:
+    """Losses of the whole batch, from those of each process's rows as parts of it."""
+    values = torch.stack([value.detach().float() for value in losses.values()])
+    if distributed.is_initialized():
+        distributed.all_reduce(values)
+    return dict(zip(losses, values.tolist()))
 
 
 def save_state(path: Path, state: dict) -> None:

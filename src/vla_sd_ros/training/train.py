@@ -4,7 +4,8 @@
 Two stages in one schedule: first the vision tower alone learns where the things are that a sentence names, through the
 auxiliary head, which is cheap; then the whole model learns actions, and its language model says at the prompt's end where
 they are. Each image is asked about several times, with other sentences: it is looked at once, and the language model reads the
-sentences side by side behind it, none of which sees another.
+sentences side by side behind it, none of which sees another. With several GPUs or nodes:
+`torchrun --nproc-per-node 4 -m vla_sd_ros.cli train --device cuda ...`.
 """
 
 import argparse
@@ -38,13 +39,18 @@ from vla_sd_ros.policy.prompt import prompt_ids, read_tokenizer, word_tokenizer
 from vla_sd_ros.training.data import Batch, Batches, Frames, open_frames, pack, vary_colours
 from vla_sd_ros.training.loop import (
     Log,
-    average_gradients,
+    barrier,
     check_processes,
+    join_launched,
     learning_rate,
     load_state,
+    of_the_batch,
+    own_rows,
     quick_passes,
     save_state,
+    share,
     spawn,
+    sum_gradients,
 )
 from vla_sd_ros.training.losses import AuxiliaryHead, Guide, action_loss, auxiliary_loss, pointing_loss
 from vla_sd_ros.training.muon import Muon
@@ -67,7 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=inputs.count, default=64, help="over all processes")
     parser.add_argument("--learning-rate", type=inputs.RATE, default=2e-3)
     parser.add_argument("--seed", type=inputs.SEED, default=0)
-    parser.add_argument("--processes", type=inputs.count, default=os.cpu_count())
+    parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, cuda:1; under torchrun that of each process")
+    parser.add_argument("--processes", type=inputs.count, default=os.cpu_count(), help="on the CPU, without torchrun")
     parser.add_argument("--start-from", help="checkpoint whose weights to begin with: ./directory, or a shipped one")
     parser.add_argument("--repack", action="store_true", help="read the demonstrations again")
     parser.add_argument(
@@ -78,19 +85,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
     work = arguments.output / "training"
+    processes = arguments.processes if arguments.device == "cpu" else 1
     try:
-        check_processes(arguments.processes, arguments.batch_size)
+        arguments.device = join_launched(arguments.device)
+        check_processes(max(processes, share()[1]), arguments.batch_size)
         if arguments.start_from:
             arguments.start_from = checkpoint.find(arguments.start_from)
         inputs.writable_folder(work, "--output")
-        if arguments.repack or not (work / "meta.json").exists():
+        if share()[0] == 0 and (arguments.repack or not (work / "meta.json").exists()):
             pack(arguments.demonstrations, work)
         load_state(work / STATE)  # says what is wrong before any process starts
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    spawn(_train, (arguments, work), arguments.processes)
-    if arguments.evaluate:
+    barrier()  # the first process has packed
+    spawn(_train, (arguments, work), processes)
+    if arguments.evaluate and share()[0] == 0:
         _evaluate(arguments, work)
     return 0
 
@@ -132,13 +142,16 @@ def _train(rank: int, arguments: argparse.Namespace, work: Path) -> None:
     frames = open_frames(work)
     statistics = _statistics(arguments, frames)
     tokenizer = word_tokenizer(known_sentences([sentence for same in frames.sentences for sentence in same]))
+    device = arguments.device
     trainee = _new_trainee(arguments, tokenizer, len(frames.sentences))
     saved = work / STATE
-    if state := load_state(saved):
+    if state := load_state(saved, device):
         trainee.restore(state)
-    ids = lru_cache(KEPT_PROMPTS)(lambda sentence: torch.tensor(prompt_ids(tokenizer, sentence, None)))
-    seed = [arguments.seed, rank, trainee.step]
-    batches = Batches(frames, statistics, arguments.batch_size // arguments.processes, seed)
+    barrier()  # before the first process writes another state
+    ids = lru_cache(KEPT_PROMPTS)(lambda sentence: torch.tensor(prompt_ids(tokenizer, sentence, None), device=device))
+    seed = [arguments.seed, 0, trainee.step]
+    own, size = own_rows(arguments.batch_size), arguments.batch_size
+    batches = Batches(frames, statistics, size, seed, own=own)
     generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**62)))
     log = Log(work / "log.csv", ("loss", "auxiliary", "cells", "direct", "action", "tokens", "located")) if rank == 0 else None
     total = arguments.vision_steps + arguments.steps
@@ -148,24 +161,31 @@ def _train(rank: int, arguments: argparse.Namespace, work: Path) -> None:
         whole = trainee.step >= arguments.vision_steps
         _set_learning_rate(trainee, arguments)
         batch = batches.draw()
-        pixels = vary_colours(normalise_pixels(batch.images, trainee.model.config), generator)
+        pixels = vary_colours(normalise_pixels(batch.images, trainee.model.config), generator, size, own).to(device)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with quick_passes():
-            losses = compute_losses(trainee, pixels, batch, ids, whole)
-        for optimizer in trainee.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        average_gradients(trainee.live().parameters())
-        for optimizer in trainee.optimizers:
-            optimizer.step()
-        trainee.step += 1
+        with quick_passes(device), torch.device(device):
+            losses = compute_losses(trainee, pixels, batch.to(device), ids, whole)
+        losses = {name: value * (len(pixels) / size) for name, value in losses.items()}
+        _step(trainee, losses["loss"])
         _update_average(trainee, arguments)
+        told = of_the_batch(losses)
         if log:
-            log.add(trainee.step, total, {name: value.item() for name, value in losses.items()}, arguments.batch_size)
+            log.add(trainee.step, total, told, size)
             if time.monotonic() - last_saved > 120 or trainee.step == total:
                 save_state(saved, trainee.state())
                 _write_checkpoint(arguments.output, trainee.average, tokenizer, statistics, frames)
                 last_saved = time.monotonic()
+
+
+def _step(trainee: Trainee, loss: Tensor) -> None:
+    """One step of the optimizers, the same in all processes. loss: of this one's rows, as a part of that of the batch."""
+    for optimizer in trainee.optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    sum_gradients(trainee.live().parameters())
+    for optimizer in trainee.optimizers:
+        optimizer.step()
+    trainee.step += 1
 
 
 def _write_checkpoint(
@@ -287,6 +307,8 @@ def _new_trainee(arguments: argparse.Namespace, tokenizer: Tokenizer, jobs: int)
     if arguments.start_from and (arguments.start_from / checkpoint.DRAFT_HEAD).exists():
         head.load_state_dict(load_file(arguments.start_from / checkpoint.DRAFT_HEAD), strict=False)  # all but the geometry
     guide = Guide(jobs, model.config.vision.width, model.config.text.hidden_size)
+    for part in (model, head, guide):
+        part.to(arguments.device)
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in [*model.named_parameters(), *head.named_parameters(), *guide.named_parameters()]:

@@ -32,15 +32,20 @@ from vla_sd_ros.training.asking import add_arguments as add_asking
 from vla_sd_ros.training.asking import asked
 from vla_sd_ros.training.loop import (
     Log,
-    average_gradients,
+    barrier,
     check_processes,
     join_launched,
+    launched,
     learning_rate,
     load_state,
     multiplies_bf16,
+    of_the_batch,
+    on_this_host,
+    own_rows,
     save_state,
     share,
     spawn,
+    sum_gradients,
 )
 
 EVALUATE_EVERY = 500  # steps
@@ -102,8 +107,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
     processes = arguments.processes if arguments.device == "cpu" else 1
-    check_processes(processes, arguments.batch_size)
     arguments.device = join_launched(arguments.device)
+    check_processes(max(processes, share()[1]), arguments.batch_size)
     directory = checkpoint.find(arguments.checkpoint)
     output = arguments.output or directory
     how = Training(
@@ -116,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.token_weight,
         arguments.evaluate,
         arguments.seed,
-        arguments.memory * 1_000_000 // processes,
+        arguments.memory * 1_000_000 // (on_this_host() if launched() else processes),
         arguments.device,
         processes,
     )
@@ -217,12 +222,9 @@ def _train(
     torch.manual_seed(how.seed)
     model = DrafterModel(ends.config.text).to(ends.device)
     optimizer = torch.optim.AdamW(model.parameters(), betas=how.betas)
-    step, saved, last_saved = 0, work / STATE, time.monotonic()
-    if state := load_state(saved, ends.device):
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step = state["step"]
-    window, size = answers.Window(answers.shards_of(learnt), READ, how.memory, how.seed), how.batch_size // share()[1]
+    saved, last_saved = work / STATE, time.monotonic()
+    step = _restored(model, optimizer, saved, ends.device)
+    window, own = answers.Window(answers.shards_of(learnt), READ, how.memory, how.seed), own_rows(how.batch_size)
     lm_head = ends.lm_head.float()
     low_precision = torch.autocast(ends.device.type, torch.bfloat16, ends.device.type == "cuda" or multiplies_bf16())
     log = Log(work / "drafter_log.csv", ("loss", "hidden", "tokens", "agreement")) if rank == 0 else None
@@ -230,19 +232,21 @@ def _train(
     while step < how.steps:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(how.learning_rate, step, how.steps, step, how.warm_up)
-        embeddings, hidden, lengths = batch(ends, window.draw(step, size, rank))
+        embeddings, hidden, lengths = batch(ends, window.draw(step, how.batch_size)[own])
         hidden = hidden.float()
         with low_precision:
-            predicted = model(embeddings[:, 1:].float(), (hidden + _noise(hidden, how, rank, step))[:, :-1])
+            predicted = model(embeddings[:, 1:].float(), (hidden + _noise(hidden, lengths, how, own.start, step))[:, :-1])
         losses = drafter_losses(predicted.float(), hidden, lengths, lm_head, how.token_weight)
+        losses = {name: value * (len(lengths) / how.batch_size) for name, value in losses.items()}
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
-        average_gradients(model.parameters())
+        sum_gradients(model.parameters())
         optimizer.step()
         step += 1
+        told = of_the_batch(losses)
         if log is None:
             continue
-        log.add(step, how.steps, {name: value.item() for name, value in losses.items()}, how.batch_size)
+        log.add(step, how.steps, told, how.batch_size)
         if time.monotonic() - last_saved > SAVE_EVERY or step == how.steps:
             save_state(saved, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step})
             last_saved = time.monotonic()
@@ -252,6 +256,17 @@ def _train(
         answers.write_whole(output, lambda path: checkpoint.save_weights(path, model.state_dict()))
 
 
+def _restored(model: DrafterModel, optimizer: torch.optim.Optimizer, saved: Path, device: torch.device) -> int:
+    """Goes on from the state of a training that was interrupted, if there is one; the step to go on with."""
+    step = 0
+    if state := load_state(saved, device):
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        step = state["step"]
+    barrier()  # before the first process writes another state
+    return step
+
+
 def _note_measured(step: int, length: float, passes: float, table: Path) -> None:
     """Tell and note what accepted_length() has found on the recordings that were held apart."""
     print(f"held out: {length:.2f} tokens a verification, {passes:.2f} passes an action", flush=True)
@@ -259,8 +274,12 @@ def _note_measured(step: int, length: float, passes: float, table: Path) -> None
         csv.writer(file).writerow([step, length, passes])
 
 
-def _noise(hidden: Tensor, how: Training, rank: int, step: int) -> Tensor:
-    """Uniform noise on hidden states; that of a step is the same after an interruption."""
-    seed = int(np.random.default_rng([how.seed, rank, step, 1]).integers(2**62))
-    generator = torch.Generator(hidden.device).manual_seed(seed)
-    return how.noise * (torch.rand(hidden.shape, generator=generator, device=hidden.device) - 0.5)
+def _noise(hidden: Tensor, lengths: Tensor, how: Training, first: int, step: int) -> Tensor:
+    """Uniform noise on hidden states (B, longest, h), 0 on their padding. Each row's depends on the step and its number in the batch
+    of all processes, the first one's here being `first`: it is the same after an interruption, and whoever computes the row."""
+    noise, generator = torch.zeros_like(hidden), torch.Generator(hidden.device)
+    for i, length in enumerate(lengths.tolist()):
+        generator.manual_seed(int(np.random.default_rng([how.seed, first + i, step, 1]).integers(2**62)))
+        own = noise[i, : length + DRAFTED]
+        own.copy_(torch.rand(own.shape, generator=generator, device=hidden.device) - 0.5)
+    return how.noise * noise

@@ -7,7 +7,8 @@ targets, over vision features that are computed once. Its probabilities then tel
 
 Where images of an episode follow each other (without --every), the head also learns to look ahead: what the policy says to the
 next image, by this one. That is to the point as far as the recorded arm did what the policy says: record episodes that the policy
-itself drives (`vla-sd collect --policy`, or its goals on the arm).
+itself drives (`vla-sd collect --policy`, or its goals on the arm). With several GPUs or nodes:
+`torchrun --nproc-per-node 4 -m vla_sd_ros.cli train-head --device cuda ...`.
 """
 
 import argparse
@@ -25,7 +26,20 @@ from vla_sd_ros.policy.model import DraftHead
 from vla_sd_ros.training import answers
 from vla_sd_ros.training.asking import add_arguments as add_asking
 from vla_sd_ros.training.asking import asked
-from vla_sd_ros.training.loop import learning_rate, load_state, save_state
+from vla_sd_ros.training.loop import (
+    Log,
+    barrier,
+    check_processes,
+    join_launched,
+    learning_rate,
+    load_state,
+    of_the_batch,
+    on_this_host,
+    own_rows,
+    save_state,
+    share,
+    sum_gradients,
+)
 
 STATE = "head_state.pt"  # of an interrupted training
 WARM_UP = 100  # steps
@@ -64,6 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
+    arguments.device = join_launched(arguments.device)
+    check_processes(share()[1], arguments.batch_size)
     directory = checkpoint.find(arguments.checkpoint)
     output = arguments.output or directory
     training = Training(
@@ -72,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.learning_rate,
         arguments.weight_decay,
         arguments.seed,
-        arguments.memory * 1_000_000,
+        arguments.memory * 1_000_000 // on_this_host(),
         arguments.device,
     )
     work, learnt, apart = asked(arguments, output)
@@ -85,44 +101,69 @@ def train(
 ) -> None:
     """Minimise loss_of() over what the policy `source` answered; prints how near the head comes on what was held apart.
 
-    work: holds the answers, and the state of a training that was interrupted. output: the file of the head.
+    work: holds the answers, the log, and the state of a training that was interrupted. output: the file of the head.
     """
+    first, shards = share()[0] == 0, answers.shards_of(learnt)
     torch.manual_seed(how.seed)
-    pairs = any(known(in_order(shard)).any() for shard in answers.each(answers.shards_of(learnt), ("bins", "steps")))
+    pairs = any(known(in_order(shard)).any() for shard in answers.each(shards, ("bins", "steps")))
     head = _begun(source, pairs).to(how.device).requires_grad_(True)
     optimizer = torch.optim.AdamW(head.parameters(), weight_decay=how.weight_decay)
-    step, saved = 0, work / STATE
-    if (state := load_state(saved, how.device)) and state["head"].keys() == head.state_dict().keys():
-        head.load_state_dict(state["head"])
-        optimizer.load_state_dict(state["optimizer"])
-        step = state["step"]
-    window = answers.Window(answers.shards_of(learnt), READ, how.memory, how.seed)
-    measured = answers.shards_of(apart)
-    print(f"{sum(episode.images() for episode in learnt)} images; before: {quality(head, measured)}", flush=True)
-    last_saved = time.monotonic()
+    saved, measured = work / STATE, answers.shards_of(apart)
+    step = _restored(head, optimizer, saved, how.device)
+    window = answers.Window(shards, READ, how.memory, how.seed)
+    if first:
+        print(f"{sum(episode.images() for episode in learnt)} images; before: {quality(head, measured)}", flush=True)
+    log, last_saved = Log(work / "head_log.csv", ("loss",)) if first else None, time.monotonic()
     while step < how.steps:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(how.learning_rate, step, how.steps, step, WARM_UP)
-        cells, text, bins = _batch(window.draw(step, how.batch_size), how.device)
-        torch.manual_seed(how.seed + step)  # what is left out depends on the step alone, as if nothing had been interrupted
-        loss = loss_of(head, cells, text, bins)
+        loss = _loss_at(head, window, step, how)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        sum_gradients(head.parameters())
         optimizer.step()
         step += 1
+        told = of_the_batch({"loss": loss})
+        if log is None:
+            continue
+        log.add(step, how.steps, told, how.batch_size)
         if step % EVALUATE_EVERY == 0 or step == how.steps:
-            print(f"step {step}/{how.steps} loss {loss.item():.3f}; held out: {quality(head, measured)}", flush=True)
+            print(f"step {step}/{how.steps} held out: {quality(head, measured)}", flush=True)
         if time.monotonic() - last_saved > SAVE_EVERY:
             save_state(saved, {"head": head.state_dict(), "optimizer": optimizer.state_dict(), "step": step})
             last_saved = time.monotonic()
-    answers.write_whole(output, lambda path: checkpoint.save_weights(path, head.state_dict()))
-    saved.unlink(missing_ok=True)
+    if first:
+        answers.write_whole(output, lambda path: checkpoint.save_weights(path, head.state_dict()))
+        saved.unlink(missing_ok=True)
+
+
+def _restored(head: DraftHead, optimizer: torch.optim.Optimizer, saved: Path, device: str) -> int:
+    """Goes on from the state of a training that was interrupted, if there is one that fits; the step to go on with."""
+    step = 0
+    if (state := load_state(saved, device)) and state["head"].keys() == head.state_dict().keys():
+        head.load_state_dict(state["head"])
+        optimizer.load_state_dict(state["optimizer"])
+        step = state["step"]
+    barrier()  # before the first process writes another state
+    return step
+
+
+def _loss_at(head: DraftHead, window: answers.Window, step: int, how: Training) -> Tensor:
+    """The part of a batch's loss that is that of this process's rows. What is left out of what the head gathers depends on the step
+    and the row alone: it is the same after an interruption, and however many processes share the batch."""
+    rows, own = window.draw(step, how.batch_size), own_rows(how.batch_size)
+    following = int(known(torch.stack([_in_order_of(row) for row in rows])).sum())
+    cells, text, bins = _batch(rows[own], how.device)
+    generator = torch.Generator(how.device).manual_seed(how.seed + step)
+    size = (2, how.batch_size, head.fc1.in_features)
+    stays = (torch.rand(size, generator=generator, device=how.device) >= DROPOUT)[:, own] / (1 - DROPOUT)
+    return loss_of(head, cells, text, bins, stays=stays, of=(how.batch_size, following))
 
 
 def _begun(source: str | Path, looks_ahead: bool) -> DraftHead:
     """The policy's head as far as it has one, the rest new."""
     config = checkpoint.shape_of(source)
-    head = DraftHead(config.vision.width, config.text.hidden_size, looks_ahead, DROPOUT)
+    head = DraftHead(config.vision.width, config.text.hidden_size, looks_ahead)
     if old := checkpoint.draft_head(source, config):
         head.load_state_dict({**head.state_dict(), **{n: v for n, v in old.state_dict().items() if n in head.state_dict()}})
     return head
@@ -144,34 +185,51 @@ def known(bins: Tensor) -> Tensor:
     return (bins >= 0).flatten(1).all(1)
 
 
+def _in_order_of(row: tuple[dict[str, Tensor], int]) -> Tensor:
+    """in_order() of one row (3, 7) of a shard."""
+    shard, i = row
+    return in_order({name: shard[name][max(0, i - 1) : i + 2] for name in ("bins", "steps")})[min(i, 1)]
+
+
 def _batch(rows: list[tuple[dict[str, Tensor], int]], device: str) -> tuple[Tensor, Tensor, Tensor]:
     """Cells (B, cells, width), text (B, h) and bins (B, 3, 7), as in in_order(), of rows of shards."""
-    shards = {id(shard): (answers.text_of(shard), in_order(shard)) for shard, _ in rows}
+    text = {id(shard): answers.text_of(shard) for shard, _ in rows}
     columns = (
         [shard["cells"][i] for shard, i in rows],
-        [shards[id(shard)][0] for shard, _ in rows],
-        [shards[id(shard)][1][i] for shard, i in rows],
+        [text[id(shard)] for shard, _ in rows],
+        [_in_order_of(row) for row in rows],
     )
-    cells, text, bins = (torch.stack(column).to(device) for column in columns)
-    return cells.float(), text, bins
+    cells, texts, bins = (torch.stack(column).to(device) for column in columns)
+    return cells.float(), texts, bins
 
 
-def loss_of(head: DraftHead, cells: Tensor, text: Tensor, bins: Tensor) -> Tensor:
-    """Of a batch as _batch() gives it: of this step, and of the next one where the head looks ahead."""
-    loss, follows = head_loss(head(cells, text), bins[:, 1]), known(bins)
-    if head.looks_ahead and follows.any():
-        loss = loss + head_loss(head.ahead(cells[follows], text[follows], bins[follows, :2]), bins[follows, 2])
+def loss_of(
+    head: DraftHead, cells: Tensor, text: Tensor, bins: Tensor, *, stays: Tensor | None = None, of: tuple[int, int] | None = None
+) -> Tensor:
+    """Of rows as _batch() gives them: of this step, and of the next one where the head looks ahead.
+
+    stays (2, B, gathered): what DraftHead.gather() is to leave, for each of both. of: how many rows the whole batch has, and how
+    many of them know the next step, where these are a part of it.
+    """
+    now, ahead = stays if stays is not None else (None, None)
+    follows = known(bins)
+    rows, following = of or (len(bins), int(follows.sum()))
+    loss = head_loss(head(cells, text, now), bins[:, 1], rows)
+    if head.looks_ahead and following:
+        logits = head.ahead(cells[follows], text[follows], bins[follows, :2], None if ahead is None else ahead[follows])
+        loss = loss + head_loss(logits, bins[follows, 2], following)
     return loss
 
 
-def head_loss(logits: Tensor, bins: Tensor) -> Tensor:
-    """Mean cross-entropy of logits (B, 7, 256) to bins (B, 7), of which a share is spread over near bins; not the gripper's."""
+def head_loss(logits: Tensor, bins: Tensor, rows: int) -> Tensor:
+    """Cross-entropy of logits (B, 7, 256) to bins (B, 7), of which a share is spread over near bins; not the gripper's. Its mean over
+    so many rows, of which these are all or a part."""
     logs = logits.log_softmax(-1)
     distance = torch.arange(logs.shape[-1], device=logs.device) - bins[:, :6, None]
-    near = F.softmax(-0.5 * (distance / SIGMA) ** 2, -1)
-    spread = (near * logs[:, :6]).sum() / bins.numel()
+    near, count = F.softmax(-0.5 * (distance / SIGMA) ** 2, -1), rows * bins.shape[1]
+    spread = (near * logs[:, :6]).sum() / count
     exact = logs.gather(2, bins[..., None])[..., 0]
-    return -(SOFT * spread + ((1 - SOFT) * exact[:, :6].sum() + exact[:, 6].sum()) / bins.numel())
+    return -(SOFT * spread + ((1 - SOFT) * exact[:, :6].sum() + exact[:, 6].sum()) / count)
 
 
 @torch.inference_mode()
@@ -179,14 +237,12 @@ def quality(head: DraftHead, shards: list[Path]) -> str:
     """One line: cross-entropy, share of equal tokens, and of actions whose motion is within RADIUS bins; of the next step, too,
     where the head looks ahead."""
     device, now, ahead = next(head.parameters()).device, [], []
-    head.eval()
     for shard in answers.each(shards, READ):
         cells, bins = shard["cells"].to(device).float(), in_order(shard).to(device)
         text = answers.text_of(shard).to(device).expand(len(bins), -1)
         now.append((head(cells, text), bins[:, 1]))
         if head.looks_ahead and (follows := known(bins)).any():
             ahead.append((head.ahead(cells[follows], text[follows], bins[follows, :2]), bins[follows, 2]))
-    head.train()
     return _told(now) + (f"; next step: {_told(ahead)}" if ahead else "")
 
 

