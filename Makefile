@@ -70,7 +70,7 @@ $(VENV)/.environment-$(ROS): tools/system_packages.py
 
 $(VENV)/.dependencies: $(VENV)/.environment-$(ROS) setup.py setup.cfg pyproject.toml constraints.txt $(MESSAGES)
 	@echo "Installing ROS 2, the messages, torch and the simulator into $(VENV): some minutes the first time."
-	$(BIN)/pip install -q --disable-pip-version-check $(PINS) ./$(ROUTE) '.[data,fleet,serve,sim,test,trial]'
+	$(BIN)/pip install -q --disable-pip-version-check $(PINS) ./$(ROUTE) '.[cluster,data,fleet,serve,sim,test,trial]'
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps openpi-client==0.1.2  # asks for numpy 1, runs with 2
 	@for arm in franka trossen; do \
 		$(BIN)/pip install -q --disable-pip-version-check $(PINS) \

@@ -78,6 +78,7 @@ setup(
         "transformers>=4.45,<6",
     ],
     extras_require={
+        "cluster": ["ray>=2.40,<3"],
         "data": DATA,
         "docs": ["mkdocs-material>=9.5"],
         "fleet": ["qdrant-client>=1.12,<2"],

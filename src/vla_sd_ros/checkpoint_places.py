@@ -25,6 +25,11 @@ def is_path(source: str | Path) -> bool:
     return isinstance(source, Path) or "/" in source or source in (".", "..", "~")
 
 
+def absolute(source: str) -> str:
+    """The same checkpoint, bundle, database or drafter, wherever the current folder is; a name stays one."""
+    return str(expanded(source).absolute()) if is_path(source) else source
+
+
 def find(checkpoint: str | Path) -> Path:
     """The directory of a checkpoint, given as a path or by the name of a shipped one. Raises CheckpointError."""
     directory = expanded(checkpoint) if is_path(checkpoint) else SHIPPED / checkpoint

@@ -5,7 +5,7 @@
 
 looks through the recordings, holds some episodes out, lets the policy decide on the images of the others, trains a draft head and
 a drafter on its answers, makes a trajectory database, fits the decoders' settings on one part of what was held out, measures each
-decoder on the other, chooses one, and says all that in a report.
+decoder on the other, chooses one, and says all that in a report. With --cluster the nodes decide on the images.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from vla_sd_ros.training.asking import add_machine
 from vla_sd_ros.training.calibrate import TREE_STEPS
 from vla_sd_ros.training.train_drafter import Training as DrafterTraining
 from vla_sd_ros.training.train_head import Training as HeadTraining
+from vla_sd_ros.workers import add_cluster
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-work", action="store_true", help="leave the policy's answers on the disk, for other trainings")
     inputs.add_largest_step(parser)
     add_machine(parser)
+    add_cluster(parser)
     recordings_command.add_arguments(parser)
 
 

@@ -46,7 +46,7 @@ from vla_sd_ros.recordings import Episode, Recordings
 from vla_sd_ros.recordings import command as recordings_command
 from vla_sd_ros.retrieval import Origin
 from vla_sd_ros.retrieval.build import Collected
-from vla_sd_ros.training import answers, asking, calibrate, train_drafter, train_head
+from vla_sd_ros.training import answers, asking, asking_nodes, calibrate, train_drafter, train_head
 from vla_sd_ros.training.loop import write_whole
 
 WORK, SKIPPED = "work", "skipped.json"
@@ -127,16 +127,13 @@ def ask(this: Adaptation, vla: Vla) -> None:
     if (this.output / DRAFTER).exists() and (this.output / DATABASE).exists():
         return
     with tqdm(total=this.most_images, unit="image", desc="asking the policy") as bar:
-        for part in ("learn", "calibrate"):
-            answers.ask(
-                vla,
-                (episode for _, episode in this.episodes(part)),
-                this.work / "answers",
-                this.recordings.skip,
-                rows=this.arguments.images,
-                every=this.every,
-                stepped=bar.update,
-            )
+        episodes = (episode for part in ("learn", "calibrate") for _, episode in this.episodes(part))
+        a, folder, skip = this.arguments, this.work / "answers", this.recordings.skip
+        if a.cluster:
+            asked = asking_nodes.Asked.of(a, vla)
+            asking_nodes.ask(a.cluster, asked, vla, episodes, folder, skip, every=this.every, stepped=bar.update)
+        else:
+            answers.ask(vla, episodes, folder, skip, rows=a.images, every=this.every, stepped=bar.update)
     recordings_command.tell_skipped(this.recordings)
     told = json.dumps(this.recordings.told())
     if not (this.work / SKIPPED).exists() or (this.work / SKIPPED).read_text() != told:

@@ -2,20 +2,23 @@
 """`vla-sd bench libero`: closed-loop success and latency of decoders on held-out initial states."""
 
 import argparse
-import multiprocessing
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from vla_sd_ros import inputs
+from vla_sd_ros import inputs, workers
 from vla_sd_ros.bench import results
+from vla_sd_ros.bench.landed import Landed
 from vla_sd_ros.bench.parts import Parts, parts
 from vla_sd_ros.bench.results import NO_TREES, Step, step_of, wilson
 from vla_sd_ros.sim.episode import HELD_OUT_STATES, VALIDATION_STATES
 from vla_sd_ros.sim.scene import PERTURBED, SUITES, TASKS_PER_SUITE
+from vla_sd_ros.whole_files import whole
 
+SCENES = 2  # that a process makes before it ends: their memory comes back with it
 RIGHT, WRONG, NOTHING = "right_object", "wrong_object", "nothing"
 TASK, OTHER, EACH, HELD_OUT = "task", "other", "each", "held-out"
 SENTENCES = {
@@ -28,7 +31,11 @@ SENTENCES = {
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """One closed-loop episode. outcome: what was done, the right object or a wrong one moved to the goal, or nothing."""
+    """One closed-loop episode. outcome: what was done, the right object or a wrong one moved to the goal, or nothing.
+
+    seen: what the decoder saw, where that is to be recorded: images (T, H, W, 3) uint8, bins (T, 7), positions (T, 3) [m],
+    rotations (T, 3, 3).
+    """
 
     task: int
     state: int
@@ -36,6 +43,7 @@ class EpisodeResult:
     outcome: str
     steps: list[Step]
     sentence: str = ""
+    seen: dict[str, Any] | None = None
 
     @property
     def success(self) -> bool:
@@ -46,9 +54,9 @@ class EpisodeResult:
 @dataclass(frozen=True)
 class Assignment:
     """Episodes of one task for one worker. sentence: a key of SENTENCES. scattered: all objects in random places, that of
-    the one that is asked for never trained on.
+    the one that is asked for never trained on. first: number of the first of the states among those of the task.
 
-    record: directory for the observations of the episodes of the first decoder.
+    record: whether the observations of the episodes of the first decoder are wanted. limit: of steps; 0: the suite's.
     """
 
     parts: Parts
@@ -59,7 +67,9 @@ class Assignment:
     sentence: str = TASK
     scattered: bool = False
     delay: float = 0.0
-    record: Path | None = None
+    record: bool = False
+    first: int = 0
+    limit: int = 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +103,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="; ".join(f"{name}: {what}" for name, what in SENTENCES.items()),
     )
     parser.add_argument("--delay", type=inputs.seconds, default=0.0, help="from image to start of motion [s], of simulated time")
+    parser.add_argument("--steps", type=inputs.whole(0, 10**6), default=0, help="of an episode, at most; 0: the suite's number")
     parser.add_argument("--workers", type=inputs.count, default=1, help="more than one is faster, but latencies suffer")
+    workers.add_cluster(parser)
     parser.add_argument("--trace", type=inputs.path, help="write the passes of every step here, as JSON lines")
     parser.add_argument("--record", type=inputs.path, help="directory for what the first decoder saw, for vla-sd bench decode")
 
@@ -106,11 +118,20 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--places random is for libero_object: what {arguments.suite} asks for depends on where things stand")
     assignments = [
         Assignment(
-            given, arguments.suite, task, states, arguments.seed, arguments.sentence, scattered, arguments.delay, arguments.record
+            given,
+            arguments.suite,
+            task,
+            states,
+            arguments.seed,
+            arguments.sentence,
+            scattered,
+            arguments.delay,
+            bool(arguments.record),
+            limit=arguments.steps,
         )
         for task in arguments.tasks
     ]
-    episodes = _run_all(assignments, arguments.workers)
+    episodes = _gathered(assignments, _found(assignments, arguments))
     report = {
         "suite": arguments.suite,
         "states": list(states),
@@ -124,6 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
     _print(report)
     if arguments.json:
         results.write(arguments.json, report)
+        Landed(arguments.json, {}).remove()
     if arguments.trace:
         trees = given.trees()
         results.write_trace(arguments.trace, [(_traced(arguments.suite, e, trees), e.steps) for e in episodes])
@@ -148,30 +170,77 @@ def _print(report: dict) -> None:
             print(f"  {outcome.replace('_', ' ')} per task: {share}")
 
 
-def success_on(checkpoint: Path, suite: str, states: list[int], workers: int = 2) -> tuple[int, int]:
+def success_on(checkpoint: Path, suite: str, states: list[int], processes: int = 2) -> tuple[int, int]:
     """Successes and episodes of autoregressive decoding over all tasks of a suite from these initial states."""
     given = Parts(str(checkpoint.resolve()), ("autoregressive",))
-    episodes = _run_all([Assignment(given, suite, task, tuple(states), 0) for task in range(TASKS_PER_SUITE)], workers)
+    assignments = [Assignment(given, suite, task, tuple(states), 0) for task in range(TASKS_PER_SUITE)]
+    episodes = _gathered(assignments, workers.each(run_assignment, assignments, processes=processes, lifetime=SCENES))
     return sum(episode.success for episode in episodes), len(episodes)
 
 
-def _run_all(assignments: list[Assignment], workers: int) -> list[EpisodeResult]:
+def _gathered(assignments: list[Assignment], found: Iterable[list[EpisodeResult]]) -> list[EpisodeResult]:
+    """All that is found, in the order of tasks and states, with a bar of the progress."""
     from tqdm import tqdm
 
     episodes = []
-    with multiprocessing.get_context("spawn").Pool(workers, maxtasksperchild=2) as pool:
-        total = sum(len(a.states) * len(a.parts.decoders) for a in assignments)
-        with tqdm(total=total, unit="episode", desc=assignments[0].suite) as bar:
-            for done in pool.imap_unordered(run_assignment, assignments):
-                episodes += done
-                bar.update(len(done))
-                bar.set_postfix(succeeded=f"{sum(e.success for e in episodes)}/{len(episodes)}")
+    total = sum(len(a.states) * len(a.parts.decoders) for a in assignments)
+    with tqdm(total=total, unit="episode", desc=assignments[0].suite) as bar:
+        for done in found:
+            episodes += done
+            bar.update(len(done))
+            bar.set_postfix(succeeded=f"{sum(e.success for e in episodes)}/{len(episodes)}")
     return sorted(episodes, key=lambda e: (e.task, e.state))
+
+
+def _found(assignments: list[Assignment], arguments: argparse.Namespace) -> Iterator[list[EpisodeResult]]:
+    """The episodes of each assignment, or, on a cluster, of each initial state of it; what was seen is written."""
+    if not arguments.cluster:
+        for episodes in workers.each(run_assignment, assignments, processes=arguments.workers, lifetime=SCENES):
+            yield _recorded(episodes, arguments)
+        return
+    given = assignments[0].parts.elsewhere()
+    paths = given.paths()
+    landed, left = Landed(arguments.json, workers.made_of(paths)), []
+    for unit in (replace(a, parts=given, states=(state,), first=i) for a in assignments for i, state in enumerate(a.states)):
+        if rows := landed.read(unit):
+            yield [EpisodeResult(**row | {"steps": [Step.of(step) for step in row["steps"]]}) for row in rows]
+        else:
+            left.append(unit)
+    for unit, episodes in workers.each(_unit, left, lifetime=10 * SCENES, cluster=arguments.cluster, paths=paths):
+        episodes = _recorded(episodes, arguments)
+        landed.write(unit, [asdict(episode) for episode in episodes])
+        yield episodes
+
+
+def _recorded(episodes: list[EpisodeResult], arguments: argparse.Namespace) -> list[EpisodeResult]:
+    """Writes what was seen, which needs no memory then."""
+    for episode in episodes:
+        if episode.seen:
+            folder = arguments.record / arguments.suite / f"task{episode.task}"
+            folder.mkdir(parents=True, exist_ok=True)
+            with whole(folder / f"state{episode.state}.npz") as part:
+                np.savez_compressed(part, instruction=episode.sentence, **episode.seen)
+    return [replace(episode, seen=None) for episode in episodes]
+
+
+def _unit(assignment: Assignment) -> tuple[Assignment, list[EpisodeResult]]:
+    return assignment, run_assignment(assignment)
 
 
 def run_assignment(assignment: Assignment) -> list[EpisodeResult]:
     """All episodes of an assignment, every decoder on each initial state in turn."""
     return list(_episodes(assignment))
+
+
+_kept: dict[str, tuple] = {}  # the parts that this process has loaded last
+
+
+def _loaded(given: Parts) -> tuple:
+    """Policy and decoders, kept for the next unit of this process."""
+    if (key := repr(given)) not in _kept:
+        _kept.clear()
+        _kept[key] = given.load()
+    return _kept[key]
 
 
 def _episodes(assignment: Assignment) -> Iterator[EpisodeResult]:
@@ -203,10 +272,8 @@ def _episodes(assignment: Assignment) -> Iterator[EpisodeResult]:
             judge = judge_of(scene, sentence, goal)
             run_episode(scene, act, assignment.delay, lambda: judge.look(scene.time)[0] == State.SUCCESS)
             outcome = {State.SUCCESS: RIGHT, State.FAILURE: WRONG}.get(judge.look(scene.time)[0], NOTHING)
-            if assignment.record and decoder is next(iter(decoders.values())):
-                folder = assignment.record / assignment.suite / f"task{assignment.task}"
-                _record(folder / f"state{state}.npz", sentence, images, history)
-            yield EpisodeResult(assignment.task, state, name, outcome, steps, sentence)
+            seen = _seen(images, history) if assignment.record and decoder is next(iter(decoders.values())) else None
+            yield EpisodeResult(assignment.task, state, name, outcome, steps, sentence, seen)
     scene.close()
 
 
@@ -223,7 +290,7 @@ def _asked(assignment: Assignment, scene) -> Iterator[tuple[int, str, list[list[
         own = [(sentence, scene.goal()) for sentence in sentences.held_out(scene.instruction)]
     if not own:
         raise ValueError(f"{assignment.suite} task {assignment.task} has no sentence of the kind {wanted!r}")
-    for i, state in enumerate(assignment.states):
+    for i, state in enumerate(assignment.states, assignment.first):
         for sentence, goal in own if wanted == EACH else [own[i % len(own)]]:
             yield state, sentence, goal
 
@@ -244,17 +311,14 @@ def judge_of(scene, sentence: str, goal: list[list[str]]):
     return Judge(Things(scene.object_names(), scene.fixture_names(), sentence, goal), sentence, scene.holds)
 
 
-def _record(path: Path, sentence: str, images: list[np.ndarray], history) -> None:
-    """What the decoder saw: images (T, H, W, 3) uint8, bins (T, 7), positions (T, 3) [m], rotations (T, 3, 3)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        path,
-        images=np.array(images),
-        bins=np.array(history.bins),
-        instruction=sentence,
-        positions=np.array([m.position for m in history.measured]),
-        rotations=np.array([m.rotation for m in history.measured]),
-    )
+def _seen(images: list[np.ndarray], history) -> dict[str, Any]:
+    """What the decoder saw, as EpisodeResult has it."""
+    return {
+        "images": np.array(images),
+        "bins": np.array(history.bins),
+        "positions": np.array([m.position for m in history.measured]),
+        "rotations": np.array([m.rotation for m in history.measured]),
+    }
 
 
 def along(episodes: list[list[Step]]) -> dict[str, list[float]]:

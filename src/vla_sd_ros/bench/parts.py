@@ -12,6 +12,7 @@ from vla_sd_ros.assembly import Choice, Source
 from vla_sd_ros.assembly.bundle import read as read_bundle
 from vla_sd_ros.assembly.local import Model, has_database, load
 from vla_sd_ros.bench.cost import tree_of
+from vla_sd_ros.checkpoint_places import absolute
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.parameter_file import check_settings, read_settings
 from vla_sd_ros.decoding.settings import Settings
@@ -38,6 +39,19 @@ class Parts:
     unnorm_key: str = ""
     draft_head: str = ""
     adapted: str = ""
+
+    def elsewhere(self) -> "Parts":
+        """The same for a process whose current folder is another."""
+        moved: dict[str, Any] = {}
+        for name in ("database", "drafter", "draft_head", "adapted"):
+            if (place := getattr(self, name)) and "://" not in place:
+                moved[name] = str(inputs.expanded(place).absolute())
+        return replace(self, checkpoint=absolute(self.checkpoint), **moved)
+
+    def paths(self) -> tuple[str, ...]:
+        """Of all files and folders that do not come with the package, of parts that are elsewhere()."""
+        given = (self.checkpoint, self.database, self.drafter, self.draft_head, self.adapted)
+        return tuple(sorted({path for path in given if path.startswith("/")}))
 
     def load(self):
         """The policy, and its decoders by name. Raises ValueError with one sentence."""

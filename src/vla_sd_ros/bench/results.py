@@ -28,6 +28,11 @@ class Step:
     timings_ms: dict[str, float]
     passes: list[tuple[str, int, int]]
 
+    @classmethod
+    def of(cls, row: dict) -> "Step":
+        """From what asdict() made of one, and JSON of that."""
+        return cls(row["path"], row["timings_ms"], [tuple(one) for one in row["passes"]])
+
     @property
     def accepted(self) -> int:
         """How many drafted tokens the verifier accepted."""

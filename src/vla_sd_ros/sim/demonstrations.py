@@ -10,8 +10,9 @@ One .npz file an episode, one row a step at 5 Hz:
         the same pictures, and the expert's labels for it; true only while nothing is held
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from vla_sd_ros.sim.expert import Expert
 from vla_sd_ros.sim.jobs import Put, Task, tasks_with_sentences
 from vla_sd_ros.sim.own_scenes import OWN
 from vla_sd_ros.sim.scene import PERTURBED, LiberoScene
+from vla_sd_ros.whole_files import whole
 
 STEP_LIMIT = 70
 PLACED = (3, 7)  # objects beside the basket in a scene of our own, at least and at most
@@ -42,6 +44,7 @@ class Assignment:
     """Which episodes one worker makes in one scene.
 
     noise: scale of the noise injected into the expert's actions; delicate scenes need less. tinted: in random colours.
+    steps: of an episode, at most; 0: what the suite needs.
     """
 
     suite: str
@@ -50,6 +53,7 @@ class Assignment:
     directory: Path
     noise: float = 1.0
     tinted: bool = False
+    steps: int = 0
 
     def __post_init__(self):
         if self.suite in PERTURBED:
@@ -65,34 +69,44 @@ class Assignment:
 
 
 def collect(assignment: Assignment, act: Callable | None = None) -> Iterator[tuple[int, bool]]:
-    """Make the missing episodes of an assignment; yields each episode's number and success.
+    """Make the missing episodes of an assignment; yields each episode's number and success. act: as in made()."""
+    for episode, success, content in made(assignment, assignment.missing(), act):
+        land(assignment.path(episode), content)
+        yield episode, success
+
+
+def made(assignment: Assignment, episodes: Iterable[int], act: Callable | None = None) -> Iterator[tuple[int, bool, bytes]]:
+    """Make episodes of an assignment; yields each one's number and success, and what its file is to hold.
 
     act: None for the noisy expert; otherwise a policy (image, instruction) -> action (7,) that drives while the expert
     only labels (DAgger; Ross et al., "A reduction of imitation learning to no-regret online learning", 2011).
-    Failed episodes of the expert leave an empty file, so that a resumed run does not try them again.
+    Failed episodes of the expert have an empty file, so that a resumed run does not try them again.
     """
-    missing = assignment.missing()
-    if not missing:
-        return
-    scene = LiberoScene(assignment.suite, assignment.task)
-    for episode in missing:
+    scene = None
+    for episode in episodes:
+        scene = scene or LiberoScene(assignment.suite, assignment.task)
         rng = np.random.default_rng([assignment.task, episode, 0 if act is None else 1])
         if assignment.tinted:
             scene.tint(rng)
-        record = record_episode(scene, rng, act, assignment.noise)
-        path = assignment.path(episode)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        keep = record["success"] or act is not None
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            np.savez(file, **record) if keep else np.savez(file, success=False)
-        temporary.rename(path)
-        yield episode, bool(record["success"])
-    scene.close()
+        record = record_episode(scene, rng, act, assignment.noise, assignment.steps)
+        file = BytesIO()
+        np.savez(file, **(record if record["success"] or act is not None else {"success": False}))
+        yield episode, bool(record["success"]), file.getvalue()
+    if scene:
+        scene.close()
+
+
+def land(path: Path, content: bytes) -> None:
+    """Write an episode's file, which is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as part:
+        part.write_bytes(content)
 
 
 # Longer than others: in this order everything random is drawn, and the same seeds must give the same demonstrations.
-def record_episode(scene: LiberoScene, rng: np.random.Generator, act: Callable | None = None, scale: float = 1.0) -> dict:
+def record_episode(
+    scene: LiberoScene, rng: np.random.Generator, act: Callable | None = None, scale: float = 1.0, limit: int = 0
+) -> dict:
     """One episode from a training state with shifted or scattered objects and a shifted arm, as a dict of arrays."""
     state, seed, tasks = _begin(scene, rng)
     _shift_arm(scene, rng)
@@ -103,7 +117,7 @@ def record_episode(scene: LiberoScene, rng: np.random.Generator, act: Callable |
     astray = rng.integers(1, ASTRAY_STEPS) if others and act is None and rng.random() < ASTRAY else 0
     steps: dict[str, list] = {}
     burst, noise = 0, np.zeros(7)
-    for step in range(max(STEP_LIMIT, scene.step_limit) + astray):
+    for step in range((limit or max(STEP_LIMIT, scene.step_limit)) + astray):
         label = expert.action()
         image = scene.render()
         row = {
