@@ -22,8 +22,10 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import safety_page  # first: it makes what is imported from test/ and test/ros importable
+
+# isort: split
 import faults  # noqa: E402
-import safety_page  # makes what is imported from test/ and test/ros importable
 import standins  # noqa: E402
 from controllers import ControllerManager  # noqa: E402
 from faults import HOLD, Arm, Fault, Goal, Trial  # noqa: E402
@@ -336,15 +338,6 @@ def measure(kind: str, only: str, trials: int, checkpoint: str) -> list[dict]:
     return rows
 
 
-def code_name(code: int) -> str:
-    if code in faults.NAMES:
-        return faults.NAMES[code]
-    for kind in (Arm, Goal):
-        if code in list(kind):
-            return f"{kind(code).name} ({code})"
-    return str(code)
-
-
 def table(rows: list[dict]) -> str:
     """The rows as Markdown: the worst of the trials."""
     lines = [
@@ -370,7 +363,7 @@ def table(rows: list[dict]) -> str:
         after = "-" if ended == [faults.GOES_ON] else f"{max(trial['ended'] for trial in trials):.1f}"
         lines.append(
             f"| {row['fault']} | {row['how']} | {rest} | {jump['jump']:.1f}, {jump['jump_bound']:.1f} | {worst['state']} | "
-            f"{', '.join(map(code_name, codes)) or '-'} | {', '.join(map(code_name, ended))} | {after} |"
+            f"{', '.join(map(faults.code_name, codes)) or '-'} | {', '.join(map(faults.code_name, ended))} | {after} |"
         )
     return "\n".join(lines)
 
