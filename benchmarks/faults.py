@@ -12,7 +12,6 @@ trial has a problem.
 
 import argparse
 import contextlib
-import math
 import os
 import sys
 import tempfile
@@ -302,19 +301,7 @@ def attempt(system: System, fault: Fault) -> Trial:
     try:
         return faults.run(system, fault)
     except (AssertionError, TimeoutError, ConnectionError) as error:
-        return Trial(
-            math.nan,
-            faults.bound(system, fault),
-            0.0,
-            0.0,
-            "unknown",
-            [],
-            "",
-            0,
-            "",
-            math.nan,
-            [f"the trial was not made: {error}"],
-        )
+        return faults.failed(system, fault, error)
 
 
 def measure(kind: str, only: str, trials: int, checkpoint: str) -> list[dict]:

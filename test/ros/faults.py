@@ -132,6 +132,12 @@ def run(system: System, fault: Fault, slack: float = 0.0) -> Trial:
     return trial
 
 
+def failed(system: System, fault: Fault, error: Exception) -> Trial:
+    """A trial that could not be made: a problem in the table, not its end."""
+    problem = f"the trial was not made: {error}"
+    return Trial(math.nan, bound(system, fault), 0.0, 0.0, "unknown", [], "", 0, "", math.nan, [problem])
+
+
 def _ending(system: System, fault: Fault) -> tuple[int, str, float]:
     """Error code and sentence of the goal, and the time of its end [s]."""
     if GOES_ON in fault.result:
