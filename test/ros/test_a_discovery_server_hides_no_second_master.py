@@ -36,4 +36,4 @@ def problems(checkpoint, folder) -> list[str]:
 
 
 def test_the_arm_stops_for_a_second_master(checkpoint, tmp_path):
-    assert in_a_process(partial(problems, checkpoint, tmp_path)) == []
+    assert in_a_process(partial(problems, checkpoint, tmp_path), timeout=300.0) == []
