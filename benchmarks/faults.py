@@ -12,7 +12,6 @@ trial has a problem.
 
 import argparse
 import contextlib
-import math
 import os
 import sys
 import tempfile
@@ -22,8 +21,10 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import safety_page  # first: it makes what is imported from test/ and test/ros importable
+
+# isort: split
 import faults  # noqa: E402
-import safety_page  # makes what is imported from test/ and test/ros importable
 import standins  # noqa: E402
 from controllers import ControllerManager  # noqa: E402
 from faults import HOLD, Arm, Fault, Goal, Trial  # noqa: E402
@@ -300,19 +301,7 @@ def attempt(system: System, fault: Fault) -> Trial:
     try:
         return faults.run(system, fault)
     except (AssertionError, TimeoutError, ConnectionError) as error:
-        return Trial(
-            math.nan,
-            faults.bound(system, fault),
-            0.0,
-            0.0,
-            "unknown",
-            [],
-            "",
-            0,
-            "",
-            math.nan,
-            [f"the trial was not made: {error}"],
-        )
+        return faults.failed(system, fault, error)
 
 
 def measure(kind: str, only: str, trials: int, checkpoint: str) -> list[dict]:
@@ -334,15 +323,6 @@ def measure(kind: str, only: str, trials: int, checkpoint: str) -> list[dict]:
             problems = [problem for trial in done for problem in trial.problems]
             print(f"{fault.name}: rest {worst:.3f} s (bound {done[0].bound:.3f})  {'; '.join(problems) or 'ok'}", flush=True)
     return rows
-
-
-def code_name(code: int) -> str:
-    if code in faults.NAMES:
-        return faults.NAMES[code]
-    for kind in (Arm, Goal):
-        if code in list(kind):
-            return f"{kind(code).name} ({code})"
-    return str(code)
 
 
 def table(rows: list[dict]) -> str:
@@ -370,7 +350,7 @@ def table(rows: list[dict]) -> str:
         after = "-" if ended == [faults.GOES_ON] else f"{max(trial['ended'] for trial in trials):.1f}"
         lines.append(
             f"| {row['fault']} | {row['how']} | {rest} | {jump['jump']:.1f}, {jump['jump_bound']:.1f} | {worst['state']} | "
-            f"{', '.join(map(code_name, codes)) or '-'} | {', '.join(map(code_name, ended))} | {after} |"
+            f"{', '.join(map(faults.code_name, codes)) or '-'} | {', '.join(map(faults.code_name, ended))} | {after} |"
         )
     return "\n".join(lines)
 

@@ -19,8 +19,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import safety_page  # first: it makes what is imported from test/ and test/ros importable
+
+# isort: split
 import faults
-import safety_page
 from diagnostic_msgs.msg import DiagnosticArray
 from system import System
 

@@ -38,6 +38,16 @@ GONE, GOES_ON = -1, -2  # no result, because vla_node is gone; no result, becaus
 NAMES = {GONE: "vla_node is gone (ConnectionError of the client)", GOES_ON: "none: the goal goes on"}
 
 
+def code_name(code: int) -> str:
+    """Of ~/status or of a goal's result, for people."""
+    if code in NAMES:
+        return NAMES[code]
+    for kind in (Arm, Goal):
+        if code in list(kind):
+            return f"{kind(code).name} ({code})"
+    return str(code)
+
+
 @dataclass(frozen=True)
 class Fault:
     """`bound`: sum of the terms of `terms()`, from the injection to rest; empty: the motion must go on instead.
@@ -55,6 +65,7 @@ class Fault:
     sentence: str = ""  # that the result must contain
     warning: str = ""  # that /diagnostics must contain
     heal_after: float = 0.0  # s, after which it is healed, because no result can come before; 0: when the result is there
+    watch: float = WATCH  # s, for which motion that must go on is watched
 
 
 @dataclass
@@ -121,10 +132,16 @@ def run(system: System, fault: Fault, slack: float = 0.0) -> Trial:
     return trial
 
 
+def failed(system: System, fault: Fault, error: Exception) -> Trial:
+    """A trial that could not be made: a problem in the table, not its end."""
+    problem = f"the trial was not made: {error}"
+    return Trial(math.nan, bound(system, fault), 0.0, 0.0, "unknown", [], "", 0, "", math.nan, [problem])
+
+
 def _ending(system: System, fault: Fault) -> tuple[int, str, float]:
     """Error code and sentence of the goal, and the time of its end [s]."""
     if GOES_ON in fault.result:
-        if not system.client.is_complete(system.values["arm_node"]["command_timeout"] + 1.0 if fault.bound else WATCH):
+        if not system.client.is_complete(system.values["arm_node"]["command_timeout"] + 1.0 if fault.bound else fault.watch):
             return GOES_ON, "", time.monotonic()
     else:
         try:

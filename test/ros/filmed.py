@@ -8,11 +8,16 @@ from processes import NodeProcess
 from vla import Vla
 
 CAMERA = str(Path(__file__).with_name("camera.py"))
-# The second name is that of Fast DDS before 3, which Jazzy has.
-BUFFERS = dict.fromkeys(
-    ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"),
-    str(Path(__file__).parents[2] / "config" / "large_images.xml"),
-)
+
+
+def profiles(name: str) -> dict[str, str]:
+    """The environment in which the middleware reads a file of config/."""
+    # The second name is that of Fast DDS before 3, which Jazzy has.
+    variables = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+    return dict.fromkeys(variables, str(Path(__file__).parents[2] / "config" / name))
+
+
+BUFFERS = profiles("large_images.xml")
 
 
 class Filmed(Vla):

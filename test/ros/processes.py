@@ -14,6 +14,7 @@ import fcntl
 import itertools
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,11 @@ class NodeProcess:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+
+
+def discovery_server() -> str | None:
+    """The program of Fast DDS, which the wheels put beside Python; None where it is not installed."""
+    return shutil.which("fast-discovery-server", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
 def in_a_process(function: Callable[[], Any], timeout: float = 120.0) -> Any:

@@ -6,11 +6,12 @@ import http.client
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import yaml
 from websockets.sync.client import connect
 
 INSTRUCTION = "pick up the milk"
+PROXY = Path(__file__).parents[2] / "config" / "haproxy.cfg"
 # From the second step on this decoder repeats the action before, so an answer tells which history it was made from.
 SETTINGS = {"prefill_sources": ["last_action"], "relaxed_radius": 255.0}
 
@@ -78,6 +80,11 @@ class ServerProcess:
         return f"ws://127.0.0.1:{self.port}"
 
     @property
+    def goals(self) -> int:
+        """How many run there, as /metrics tells."""
+        return int(float(Http(self.port).ask("GET", "/metrics")[1].partition("\nvla_sd_goals ")[2].split()[0]))
+
+    @property
     def memory(self) -> int:
         """Resident memory [bytes]."""
         return 1024 * int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())[1])
@@ -90,6 +97,29 @@ class ServerProcess:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+
+
+@contextmanager
+def proxied(replicas: Sequence[ServerProcess], folder: Path) -> Iterator[int]:
+    """The port of HAProxy with config/haproxy.cfg before two replicas, which it waits for."""
+    for replica in replicas:
+        replica.wait_until_ready()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    text = PROXY.read_text()
+    for old, new in zip((8000, 8001, 8002), (port, *(replica.port for replica in replicas))):
+        text = text.replace(f"127.0.0.1:{old}", f"127.0.0.1:{new}")
+    (folder / "haproxy.cfg").write_text(text)
+    proxy = subprocess.Popen(["haproxy", "-f", str(folder / "haproxy.cfg")])
+    try:
+        deadline = time.monotonic() + 10.0
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            assert proxy.poll() is None and time.monotonic() < deadline, "HAProxy does not listen"
+            time.sleep(0.05)
+        yield port
+    finally:
+        proxy.kill()
+        proxy.wait()
 
 
 class Local:
@@ -165,11 +195,13 @@ class Http:
     def __init__(self, port: int, headers: dict | None = None):
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30.0)
         self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self.told: Mapping[str, str] = {}  # headers of the last answer
 
     def ask(self, method: str, path: str, body: bytes | str | None = None) -> tuple[int, str]:
         """Status and text."""
         self._connection.request(method, path, body, self._headers)
         response = self._connection.getresponse()
+        self.told = response.headers
         return response.status, response.read().decode()
 
     def act(self, body: bytes | str) -> tuple[int, str]:
