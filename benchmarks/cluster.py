@@ -19,7 +19,7 @@ from vla_sd_ros import inputs
 from vla_sd_ros.bench import results
 from vla_sd_ros.cli import main as vla_sd
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "test" / "workers"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "test" / "cluster"))
 
 from nodes import NODE, files, two_nodes, when  # noqa: E402
 
