@@ -172,7 +172,7 @@ def _version(name: str) -> str:
 
 def _files(path: Path) -> list[Path]:
     """A file, or those of a checkpoint, a bundle or a database; not what trainings leave in folders beside them."""
-    return [path] if path.is_file() else [each for each in (*path.glob("*"), *path.glob("database/*")) if each.is_file()]
+    return [path] if path.is_file() else [file for file in (*path.glob("*"), *path.glob("database/*")) if file.is_file()]
 
 
 def _digest(root: Path, files: list[Path]) -> str:

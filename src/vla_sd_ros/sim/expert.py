@@ -46,8 +46,11 @@ HANDLES = {  # [m] from a cabinet's origin to the middle of its closed drawers' 
     "bottom": np.array([0.002, 0.101, 0.041]),
 }
 HANDLE_TOLERANCE = np.array([0.03, 0.012, 0.014])  # [m]
-LEVEL = Rotation.from_euler("x", -90, degrees=True) * Rotation.from_matrix([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]])
+HANDLE_TILT = 0.35  # [rad] from level within which the hand closes around a handle
+KNOB_LEAD = 0.3  # [rad] that the hand turns ahead of the knob
+ASIDE = 0.1  # [m] that the gripper makes for to leave, or to pull: all speed
 DOWN = Rotation.from_matrix([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]])  # gripper straight down, fingers closing along y
+LEVEL = Rotation.from_euler("x", -90, degrees=True) * DOWN  # gripper towards -y, fingers closing along z
 
 
 class Expert:
@@ -60,8 +63,9 @@ class Expert:
     def action(self) -> np.ndarray:
         """The next action (7,) for the scene's present state."""
         position, rotation = self._scene.ee_pose()
-        leaving = (motion.leave(position) for motion in self._motions if motion is not self._motion())
-        goal, towards, gripper = next((target for target in leaving if target), None) or self._motion().target(position)
+        now = self._motion()
+        leaving = (motion.leave(position) for motion in self._motions if motion is not now)
+        goal, towards, gripper = next((target for target in leaving if target), None) or now.target(position)
         translation = np.clip(GAIN * (goal - position), -MAX_TRANSLATION, MAX_TRANSLATION)
         turn = (towards * Rotation.from_matrix(rotation).inv()).as_rotvec()
         return np.concatenate([translation, np.clip(GAIN * turn, -MAX_ROTATION, MAX_ROTATION), [gripper]])
@@ -154,7 +158,7 @@ class PickAndPlace:
         error = self.grasp() - position
         if self._job.drop or np.hypot(error[0], error[1]) > 0.03 or not -0.06 < error[2] < 0.03:
             return None
-        return position + np.array([0.0, 0.0, 0.1]), DOWN, 1.0
+        return position + np.array([0.0, 0.0, ASIDE]), DOWN, 1.0
 
     def place(self) -> np.ndarray:
         """As a Motion's."""
@@ -244,14 +248,18 @@ class PickAndPlace:
             top = support[2] + self._top
         offset = self._grasp_offset()
         release = top + offset[2] - self._shape.low[2] + 0.012
-        return np.array([support[0] + offset[0], support[1] + offset[1], release]), max(release + 0.12, 0.16) if self._shape.high[
-            2
-        ] > FLAT else release + 0.04
+        carry = max(release + 0.12, 0.16) if self._shape.high[2] > FLAT else release + 0.04
+        return np.array([support[0] + offset[0], support[1] + offset[1], release]), carry
 
 
 def _yawed(angle: float) -> Rotation:
     """The gripper straight down, turned by an angle [rad] about the vertical."""
     return Rotation.from_rotvec([0.0, 0.0, angle]) * DOWN
+
+
+def _grips(scene: LiberoScene, closed: bool, grasp: np.ndarray, position: np.ndarray) -> bool:
+    """Whether the closed gripper is at the grasp with something between its fingers."""
+    return bool(closed and scene.fingers.sum() > EMPTY_GAP and np.linalg.norm(grasp - position) < HELD_RADIUS)
 
 
 def _is_thing(scene: LiberoScene, name: str) -> bool:
@@ -267,10 +275,10 @@ class Turning:
 
     def target(self, position: np.ndarray) -> Target:
         """As a Motion's."""
-        knob, error = self.grasp(), self.grasp() - position
-        angle = self._angle()
+        knob, angle = self.grasp(), self._scene.joint_position(f"{self._job.stove}_button")
+        error = knob - position
         if self.held(position):
-            return knob, _yawed(angle + 0.3), 0.0
+            return knob, _yawed(angle + KNOB_LEAD), 0.0
         at = _yawed(angle)
         if np.all(np.abs(error) < KNOB_TOLERANCE):
             return knob, at, 0.0
@@ -282,7 +290,7 @@ class Turning:
         error = self.grasp() - position
         if np.hypot(error[0], error[1]) > 0.03 or error[2] < -0.06:
             return None
-        return position + np.array([0.0, 0.0, 0.1]), Rotation.from_matrix(self._scene.ee_pose()[1]), 1.0
+        return position + np.array([0.0, 0.0, ASIDE]), Rotation.from_matrix(self._scene.ee_pose()[1]), 1.0
 
     def grasp(self) -> np.ndarray:
         """As a Motion's: the knob's middle."""
@@ -294,11 +302,7 @@ class Turning:
 
     def held(self, position: np.ndarray) -> bool:
         """As a Motion's."""
-        near = np.linalg.norm(self.grasp() - position) < HELD_RADIUS
-        return bool(self.closed and self._scene.fingers.sum() > EMPTY_GAP and near)
-
-    def _angle(self) -> float:
-        return self._scene.joint_position(f"{self._job.stove}_button")
+        return _grips(self._scene, self.closed, self.grasp(), position)
 
 
 class Pulling:
@@ -313,12 +317,13 @@ class Pulling:
         """As a Motion's."""
         handle = self.grasp()
         if self.held(position):
-            return np.array([handle[0], position[1] + 0.1, handle[2]]), LEVEL, 0.0
+            return np.array([handle[0], position[1] + ASIDE, handle[2]]), LEVEL, 0.0
         error = handle - position
         tilt = (LEVEL * Rotation.from_matrix(self._scene.ee_pose()[1]).inv()).magnitude()
-        if np.all(np.abs(error) < HANDLE_TOLERANCE) and tilt < 0.35:
+        if np.all(np.abs(error) < HANDLE_TOLERANCE) and tilt < HANDLE_TILT:
             return handle + np.array([0.0, 0.02, 0.0]), LEVEL, 0.0
         aside = np.hypot(error[0], error[2])
+        # a funnel in front of the handle, farther away as long as the hand is not level
         away = np.clip(3.0 * (aside - 0.008) + 0.25 * max(tilt - 0.15, 0.0), 0.0, 0.12)
         return handle + np.array([0.0, away - 0.006, 0.0]), LEVEL, 1.0
 
@@ -327,7 +332,7 @@ class Pulling:
         error = self.grasp() - position
         if np.hypot(error[0], error[2]) > 0.04 or error[1] < -0.07:
             return None
-        return position + np.array([0.0, 0.1, 0.0]), LEVEL, 1.0
+        return position + np.array([0.0, ASIDE, 0.0]), LEVEL, 1.0
 
     def grasp(self) -> np.ndarray:
         """As a Motion's: the handle's middle."""
@@ -342,5 +347,4 @@ class Pulling:
 
     def held(self, position: np.ndarray) -> bool:
         """As a Motion's."""
-        near = np.linalg.norm(self.grasp() - position) < HELD_RADIUS
-        return bool(self.closed and self._scene.fingers.sum() > EMPTY_GAP and near)
+        return _grips(self._scene, self.closed, self.grasp(), position)

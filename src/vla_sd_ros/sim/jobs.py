@@ -110,10 +110,7 @@ def job_of(predicate: list[str]) -> Job:
 
 def task_of(scene: LiberoScene) -> Task:
     """The scene's own task. Raises ValueError where the expert cannot do it."""
-    try:
-        return _task(scene.goal())
-    except ValueError as error:
-        raise ValueError(f"the expert cannot do {scene.instruction!r}: {error}") from error
+    return _able(scene.goal(), scene.instruction)
 
 
 def _task(goal: list[list[str]]) -> Task:
@@ -156,10 +153,14 @@ def find(suite: str, index: int) -> tuple[Task, str]:
         from libero.libero.envs.bddl_utils import robosuite_parse_problem
 
         goal = robosuite_parse_problem(str(found.bddl))["goal_state"]
+    return _able(goal, found.instruction), found.instruction
+
+
+def _able(goal: list[list[str]], instruction: str) -> Task:
     try:
-        return _task(goal), found.instruction
+        return _task(goal)
     except ValueError as error:
-        raise ValueError(f"the expert cannot do {found.instruction!r}: {error}") from error
+        raise ValueError(f"the expert cannot do {instruction!r}: {error}") from error
 
 
 def _others_of_goal(task: int) -> list[tuple[Task, str]]:
