@@ -16,8 +16,10 @@ def refusal(urdf: str, names=PANDA.joint_names) -> str:
     return str(error.value)
 
 
-def test_a_velocity_limit_of_zero_is_named():
-    assert "allows joint 'panda_joint1' a velocity of 0, " in refusal(PANDA.urdf().replace(LIMITS, 'velocity="0" effort="0"', 1))
+@pytest.mark.parametrize("velocity", ["0", "1e-06"])
+def test_a_velocity_limit_that_is_none_is_named(velocity):
+    urdf = PANDA.urdf().replace(LIMITS, f'velocity="{velocity}" effort="0"', 1)
+    assert f"allows joint 'panda_joint1' a velocity of {velocity}, so that it could hardly move" in refusal(urdf)
 
 
 def test_position_limits_that_leave_no_room_are_named():

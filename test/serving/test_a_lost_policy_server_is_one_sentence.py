@@ -107,6 +107,25 @@ def test_a_server_of_something_else(greeting, sentence):
         ask(url)
 
 
+def test_a_server_that_answers_twice_is_not_believed():
+    """The second answer would be taken for that of the next image, and so on for ever."""
+
+    def handler(connection):
+        connection.send(pack({}))
+        for _ in connection:
+            for _ in range(2):
+                connection.send(pack({"actions": np.array([ACTION])}))
+
+    with policy_server(handler) as url:
+        remote = RemotePolicy(url, TIMEOUT)
+        progress = remote.begin()
+        progress.record(remote.decide(images(1)[0], INSTRUCTION, progress).bins)
+        time.sleep(0.1)
+        with pytest.raises(RemoteError, match="answered twice.*mend the server"):
+            remote.decide(images(1)[0], INSTRUCTION, progress)
+        remote.close()
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "gpu:8000", "ws://", "ws://gpu:port"])
 def test_a_wrong_address(url):
     with pytest.raises(ValueError, match="but must be like ws://host:8000"):

@@ -20,6 +20,7 @@ DAMPING = 1e-9  # added to half the squared error
 LARGEST_CHANGE = 0.7  # rad or m: of any joint in one iteration
 ITERATIONS = 40  # of one attempt; a close start needs three, a far one about ten
 STALLED = 1e-7  # rad or m: an iteration that changes every joint by less has come to its end
+SLOWEST = 1e-3  # rad/s or m/s: a joint that the description allows less would make every motion take minutes
 MOST_LINKS = 1000  # pinocchio goes down the chain of links by recursion: some thousands overflow the stack of the process
 
 IDENTITY = np.eye(6)
@@ -80,9 +81,9 @@ class ArmKinematics:
 
     def _check_limits(self) -> None:
         for name, lower, upper, velocity in zip(self.joint_names, *self.position_limits, self.velocity_limits):
-            if not velocity > 0.0:
+            if not velocity >= SLOWEST:
                 raise ValueError(
-                    f"the robot description allows joint '{name}' a velocity of {velocity:g}, so that it could never move: write "
+                    f"the robot description allows joint '{name}' a velocity of {velocity:g}, so that it could hardly move: write "
                     "its real limit"
                 )
             if not lower < upper:

@@ -191,11 +191,23 @@ class RemotePolicy:
 
     def _exchange(self, message: bytes) -> dict:
         connection = self._open()
+        self._refuse_what_nobody_asked_for(connection)
         try:
             connection.send(message)
         except (OSError, WebSocketException) as error:
             raise self._lost(error) from error
         return _mapping(self._receive(), self.url)
+
+    def _refuse_what_nobody_asked_for(self, connection: ClientConnection) -> None:
+        """A server that answers twice is one answer behind from then on: openpi's answers do not say what they answer."""
+        try:
+            connection.recv(timeout=0)
+        except (TimeoutError, OSError, WebSocketException):
+            return  # nothing lies there; whether the connection is lost, sending tells
+        raise RemoteError(
+            f"the policy server {self.url} answered twice, so that no answer of it can be trusted to be that of the last image: "
+            "mend the server"
+        )
 
     def _receive(self) -> bytes | str:
         connection = self._open()
