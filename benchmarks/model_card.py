@@ -10,22 +10,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 CARD = ROOT / "src" / "vla_sd_ros" / "checkpoints" / "libero" / "README.md"
 RESULTS = ROOT / "benchmarks" / "results"
+SUITES = ("libero_object", "libero_spatial", "libero_goal", "libero_10")
 MEASURED = {  # what of the policy, by results file
-    "decoders_libero_object": "libero_object",
-    "decoders_libero_spatial": "libero_spatial",
+    **{f"decoders_{suite}": suite for suite in SUITES},
     "libero_each": "each",
-    "libero_object_swap": "libero_object_swap",
-    "libero_object_task": "libero_object_task",
-    "libero_object_lan": "libero_object_lan",
-    "libero_object_object": "libero_object_object",
-    "libero_spatial_swap": "libero_spatial_swap",
-    "libero_spatial_task": "libero_spatial_task",
-    "libero_spatial_lan": "libero_spatial_lan",
-    "libero_spatial_object": "libero_spatial_object",
-    "decoders_libero_object_seed1": "libero_object, seed 1",
-    "decoders_libero_spatial_seed1": "libero_spatial, seed 1",
-    "libero_object_delay": "libero_object, delay",
-    "libero_spatial_delay": "libero_spatial, delay",
+    **{f"{suite}_{kind}": f"{suite}_{kind}" for suite in SUITES for kind in ("swap", "task", "lan", "object")},
+    **{f"decoders_{suite}_seed1": f"{suite}, seed 1" for suite in SUITES},
+    **{f"{suite}_seed{seed}": f"{suite}, seed {seed}" for suite in SUITES for seed in (2, 3)},
+    **{f"{suite}_delay": f"{suite}, delay" for suite in SUITES},
 }
 README_ROWS = (  # results file, decoder, what to call it
     ("decoders_libero_object", "autoregressive", "`autoregressive`: no drafts, the measure of all others"),
@@ -36,6 +28,10 @@ README_ROWS = (  # results file, decoder, what to call it
     ("decoders_libero_object", "fused", "`fused` (ours, the demo's)"),
     ("decoders_libero_spatial", "autoregressive", "`autoregressive`"),
     ("decoders_libero_spatial", "fused", "`fused`"),
+    ("decoders_libero_goal", "autoregressive", "`autoregressive`"),
+    ("decoders_libero_goal", "fused", "`fused`"),
+    ("decoders_libero_10", "autoregressive", "`autoregressive`"),
+    ("decoders_libero_10", "fused", "`fused`"),
     ("libero_each", "autoregressive", "each object of the scene asked for by name"),
     ("libero_object_swap", "autoregressive", "objects have changed places (LIBERO-PRO)"),
     ("libero_object_task", "autoregressive", "another object is asked for (LIBERO-PRO)"),
