@@ -40,6 +40,7 @@ def test_the_results_file_has_every_agreed_field(tmp_path):
     assert 0 < report["floor_ms"] < row["latency_ms"]["median"] <= row["latency_ms"]["p95"]
     assert row["forward_passes_per_action"] == 7 and row["paths"] == {"autoregressive": 1.0}
     assert row["speedup_vs_autoregressive"] == 1.0
+    assert 0.0 <= row["commands_shortened"] <= 1.0 and row["jerk_m_per_s3"]["rms"] > 0.0
 
 
 @pytest.mark.parametrize(
@@ -80,15 +81,15 @@ def test_every_decoder_sees_what_was_recorded(tmp_path):
     policy.write_random(tmp_path / "random")
     common = ["--checkpoint", str(tmp_path / "random")]
     seen, trace = tmp_path / "seen", tmp_path / "trace.jsonl"
-    libero_arguments = ["--tasks", "2", "--episodes-per-task", "1", "--record", str(seen), "--trace", str(trace)]
+    libero_arguments = ["--tasks", "2", "--episodes-per-task", "1", "--steps", "20", "--record", str(seen), "--trace", str(trace)]
     assert main(["bench", "libero", *common, *libero_arguments]) == 0
     (line,) = trace.read_text().splitlines()
-    assert len(json.loads(line)["steps"]) == 70
+    assert len(json.loads(line)["steps"]) == 20
     variant = "prefill@head_nodes=0@prefill_sources=last_action+head"
     decoders = ["--decoder", f"autoregressive,prefill,{variant}", "--set", "head_nodes=5"]
     assert main(["bench", "decode", *common, *decoders, "--observations", str(seen), "--json", str(tmp_path / "d.json")]) == 0
     report = json.loads((tmp_path / "d.json").read_text())
-    assert report["observations"] == 70
+    assert report["observations"] == 20
     assert all(row["same_tokens"] == 1.0 for row in report["decoders"].values())
     for name in ("prefill", variant):
         assert report["decoders"][name]["accepted_length"] + report["decoders"][name]["forward_passes_per_action"] == 7

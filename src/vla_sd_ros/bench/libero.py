@@ -12,6 +12,7 @@ import numpy as np
 from vla_sd_ros import inputs, workers
 from vla_sd_ros.bench import results
 from vla_sd_ros.bench.landed import Landed
+from vla_sd_ros.bench.motion import Motion, motion_of, row_of
 from vla_sd_ros.bench.parts import Parts, parts
 from vla_sd_ros.bench.results import NO_TREES, Step, step_of, wilson
 from vla_sd_ros.sim.episode import HELD_OUT_STATES, VALIDATION_STATES
@@ -34,7 +35,7 @@ class EpisodeResult:
     """One closed-loop episode. outcome: what was done, the right object or a wrong one moved to the goal, or nothing.
 
     seen: what the decoder saw, where that is to be recorded: images (T, H, W, 3) uint8, bins (T, 7), positions (T, 3) [m],
-    rotations (T, 3, 3).
+    rotations (T, 3, 3). motion: what arm_node would make of its actions.
     """
 
     task: int
@@ -44,6 +45,13 @@ class EpisodeResult:
     steps: list[Step]
     sentence: str = ""
     seen: dict[str, Any] | None = None
+    motion: Motion | None = None
+
+    @classmethod
+    def of(cls, row: dict) -> "EpisodeResult":
+        """From what asdict() made of one, and JSON of that."""
+        motion = Motion(**row["motion"]) if row.get("motion") else None
+        return cls(**row | {"steps": [Step.of(step) for step in row["steps"]], "motion": motion})
 
     @property
     def success(self) -> bool:
@@ -203,7 +211,7 @@ def _found(assignments: list[Assignment], arguments: argparse.Namespace) -> Iter
     landed, left = Landed(arguments.json, workers.made_of(paths)), []
     for unit in (replace(a, parts=given, states=(state,), first=i) for a in assignments for i, state in enumerate(a.states)):
         if rows := landed.read(unit):
-            yield [EpisodeResult(**row | {"steps": [Step.of(step) for step in row["steps"]]}) for row in rows]
+            yield [EpisodeResult.of(row) for row in rows]
         else:
             left.append(unit)
     for unit, episodes in workers.each(_unit, left, lifetime=10 * SCENES, cluster=arguments.cluster, paths=paths):
@@ -256,7 +264,7 @@ def _episodes(assignment: Assignment) -> Iterator[EpisodeResult]:
         decoder.decide(scene.render(), scene.instruction)
     for state, sentence, goal in _asked(assignment, scene):
         for name, decoder in decoders.items():
-            history, steps, images = History(vla.statistics), [], []
+            history, steps, images, actions = History(vla.statistics), [], [], []
 
             def act(image: np.ndarray) -> np.ndarray:
                 history.see(Pose(*scene.ee_pose()))
@@ -264,16 +272,19 @@ def _episodes(assignment: Assignment) -> Iterator[EpisodeResult]:
                 history.record(decision.bins)
                 steps.append(step_of(decision))
                 images.append(image.copy())
+                actions.append(decision.action)
                 return decision.action
 
             scene.reset(state, 0 if assignment.scattered else assignment.seed)
             if assignment.scattered:
                 _scatter(scene, goal, np.random.default_rng([assignment.seed, assignment.task, state]))
             judge = judge_of(scene, sentence, goal)
-            run_episode(scene, act, assignment.delay, lambda: judge.look(scene.time)[0] == State.SUCCESS)
+            over = lambda: judge.look(scene.time)[0] == State.SUCCESS or len(steps) == assignment.limit  # noqa: E731
+            run_episode(scene, act, assignment.delay, over)
             outcome = {State.SUCCESS: RIGHT, State.FAILURE: WRONG}.get(judge.look(scene.time)[0], NOTHING)
             seen = _seen(images, history) if assignment.record and decoder is next(iter(decoders.values())) else None
-            yield EpisodeResult(assignment.task, state, name, outcome, steps, sentence, seen)
+            motion = motion_of(history.measured[0], actions)
+            yield EpisodeResult(assignment.task, state, name, outcome, steps, sentence, seen, motion)
     scene.close()
 
 
@@ -352,6 +363,7 @@ def summarise(episodes: list[EpisodeResult], decoders: tuple[str, ...], trees: M
             },
             **results.step_row([step for episode in own for step in episode.steps]),
             "along": along([episode.steps for episode in own]),
+            **row_of([episode.motion for episode in own if episode.motion]),
             **({"tree": trees[name]} if name in trees else {}),
         }
     results.add_ratios(rows)
