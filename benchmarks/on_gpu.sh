@@ -50,8 +50,8 @@ for name in "${@:-${PARTS[@]}}"; do
     fi
 done
 # the very projection of these passes, by the floors that were measured here, and its error
-if [[ -e $OUT/price.json && ! -e $OUT/projected.json && $CHECKPOINT == random-7b ]]; then
-    "$BIN/vla-sd" bench decode --measured "$OUT/price.json" --replay "$TRACE" --json "$OUT/projected.json" > "$OUT/projected.log" 2>&1 ||
-        failed=1
+if [[ -e $OUT/price.json && ! -e $OUT/projected.json ]]; then
+    "$BIN/vla-sd" bench decode --checkpoint "$CHECKPOINT" --measured "$OUT/price.json" --replay "$TRACE" \
+        --json "$OUT/projected.json" > "$OUT/projected.log" 2>&1 || failed=1
 fi
 exit $failed

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from vla_sd_ros.bench import project, results
+from vla_sd_ros.bench import price, project, results
 from vla_sd_ros.bench.price import PROFILES, Played, read_actions
 from vla_sd_ros.bench.project import DEVICES, Device, Sizes
 from vla_sd_ros.bench.results import Step
@@ -75,6 +75,8 @@ def test_the_command_writes_a_row_a_decoder_and_device(tmp_path, capsys):
     (tmp_path / "r.json").write_text(json.dumps({"decoders": {"kerv": {"sequences": results.sequences(steps)}}}))
     measured = {
         "device": "tested",
+        "checkpoint": "random-7b",
+        "passes_ms": {price.LOOK: 30.0},
         "floor": {"read_gb_per_s": 1000.0, "tflops": 100.0},
         "decoders": {name: {"latency_ms": {"median": 100.0}} for name in PROFILES},
     }
@@ -84,7 +86,9 @@ def test_the_command_writes_a_row_a_decoder_and_device(tmp_path, capsys):
     report = json.loads((tmp_path / "p.json").read_text())["projected"]
     assert report.keys() == {"4090", "orin", "tested"} and report["orin"]["decoders"].keys() == {"autoregressive", "kerv"}
     assert report["4090"]["decoders"]["kerv"]["mean_speedup_vs_autoregressive"] > 1.5 and "173 to 229" in report["4090"]["sanity"]
+    assert report["tested"]["decoders"]["autoregressive"]["latency_ms"]["mean"] > 30.0 + 7 * 13.0  # a look, and reading seven times
     error = report["tested"]["errors"]["autoregressive"]
+    assert report["tested"]["errors"]["skip"]["projected_ms"] == pytest.approx(30.0)  # a look takes what it was measured to take
     assert error["error"] == pytest.approx(error["projected_ms"] / 100.0 - 1)
     assert "autoregressive: " in (out := capsys.readouterr().out) and "measured: " in out
 

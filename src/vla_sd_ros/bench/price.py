@@ -31,6 +31,7 @@ INSTRUCTION = "pick up the milk and place it in the basket"
 SIZE = (480, 640)  # of the made-up image, rows and columns
 TREE = 49  # drafted nodes of Spec-VLA's tree
 DEPTH = ACTION_TOKENS - 1
+LOOK = "vision and projector"  # among the priced passes
 COMPARED = 16  # made-up images on which a quantised policy is compared with the same one unquantised
 # path and passes (kind, drafted, accepted) of one action each
 PROFILES = {
@@ -157,19 +158,24 @@ def price_batch(vla: Vla, rows: int, repeats: int) -> dict[str, float]:
 def read_actions(path: Path) -> dict[str, list[Played]]:
     """Every step by decoder: of a trace, or of the histograms of a results file. Raises ValueError for a file that is neither."""
     try:
-        rows = json.loads(path.read_text())["decoders"]
-        tell = {name: row["sequences"] for name, row in rows.items() if row.get("sequences")}
+        actions = actions_of(json.loads(path.read_text())["decoders"])
     except (OSError, KeyError, TypeError, AttributeError, ValueError):
         return _read_trace(path)
-    if not tell:
+    if not actions:
         raise ValueError(f"{path} does not say which passes were taken: vla-sd bench libero --json writes such results")
+    return actions
+
+
+def actions_of(rows: dict[str, dict]) -> dict[str, list[Played]]:
+    """Every step by decoder, of those of a results file's rows that have histograms."""
     return {
         name: [
             action
-            for text, count in own.items()
-            for action in [Played(*results.read_sequence(text), tuple(rows[name].get("tree", RELEASED)))] * count
+            for text, count in row["sequences"].items()
+            for action in [Played(*results.read_sequence(text), tuple(row.get("tree", RELEASED)))] * count
         ]
-        for name, own in tell.items()
+        for name, row in rows.items()
+        if row.get("sequences")
     }
 
 
@@ -250,7 +256,7 @@ def price_passes(vla: Vla, repeats: int) -> dict[str, float]:
     """Median milliseconds of each stage, by the number of positions."""
     image = np.zeros((*SIZE, 3), np.uint8)
     prompt = vla.observe(image, INSTRUCTION)
-    found = {"vision and projector": median_ms(vla, lambda: vla.observe(image, INSTRUCTION).embeddings, repeats)}
+    found = {LOOK: median_ms(vla, lambda: vla.observe(image, INSTRUCTION).embeddings, repeats)}
     for drafted in (0, DEPTH, TREE):
         found[f"prefill with {drafted} drafted"] = median_ms(vla, lambda: vla.prefill(prompt, shaped(drafted)).greedy(), repeats)
     for drafted in (0, DEPTH - 1, TREE):

@@ -19,7 +19,7 @@ import torch
 
 from vla_sd_ros.bench import results
 from vla_sd_ros.bench.cost import DRAFTED_PATHS, Costs
-from vla_sd_ros.bench.price import PROFILES, Played, read_actions
+from vla_sd_ros.bench.price import LOOK, PROFILES, Played, read_actions
 from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.policy.actions import BINS
 from vla_sd_ros.policy.config import FusedVisionConfig, VlaConfig, read_config
@@ -37,7 +37,8 @@ MEASURED_BY_OTHERS = {"4090": "autoregressive, measured by others: 173 to 229 ms
 
 @dataclass(frozen=True)
 class Device:
-    """read [byte/s] and multiply [FLOP/s]: what it reaches. kernel: least time of one of a graph's kernels [s], assumed."""
+    """read [byte/s] and multiply [FLOP/s]: what it reaches. kernel: least time of one of a graph's kernels [s]: assumed, or, on
+    a device that was measured, the share of each in a look there."""
 
     name: str
     read: float
@@ -123,18 +124,25 @@ def row_of(actions: list[Played], costs: Costs, plain_ms: float) -> dict:
     }
 
 
-def project(actions: dict[str, list[Played]], device: Device, sizes: Sizes) -> dict[str, dict]:
-    """Rows by decoder; of a decoder that was recorded with several trees, the best one on this device, and which."""
+def rows_of(actions: dict[str, list[Played]], device: Device, sizes: Sizes) -> dict[str, dict]:
+    """A row for each name as it was recorded, with the drafter's tree where one drafts."""
     costs, plain = replace(roofline(device, sizes), outside=STEP), Played(*PROFILES["autoregressive"])
     plain_ms = replace(costs, outside=0.0).action(plain.path, plain.passes)
     rows: dict[str, dict] = {}
     for name, own in ({"autoregressive": [plain]} | actions).items():
-        row = row_of(own, costs, plain_ms)
+        rows[name] = row_of(own, costs, plain_ms)
+        if own[0].path in DRAFTED_PATHS or "@" in name:
+            rows[name]["tree"] = list(own[0].tree)
+    return rows
+
+
+def project(actions: dict[str, list[Played]], device: Device, sizes: Sizes) -> dict[str, dict]:
+    """Rows by decoder; of a decoder that was recorded with several trees, the best one on this device, and which."""
+    rows: dict[str, dict] = {}
+    for name, row in rows_of(actions, device, sizes).items():
         decoder, _, setting = name.partition("@")
         if setting.startswith(f"{decoder}_tree="):
             name = decoder
-        if own[0].path in DRAFTED_PATHS or setting:
-            row["tree"] = list(own[0].tree)
         if name not in rows or row["latency_ms"]["mean"] < rows[name]["latency_ms"]["mean"]:
             rows[name] = row
     return rows
@@ -144,8 +152,11 @@ def measured_there(path: Path) -> tuple[Device, dict[str, float]]:
     """A device as `vla-sd bench decode` measured it, and its milliseconds of each profile. Raises ValueError."""
     try:
         report = json.loads(path.read_text())
-        floor = report["floor"]
-        device = Device(report["device"], floor["read_gb_per_s"] * 1e9, floor["tflops"] * 1e12, 0.0, measured=True)
+        floor, look = report["floor"], report["passes_ms"][LOOK]
+        kernels = KERNELS * Sizes.of(config_of(report["checkpoint"])).blocks
+        device = Device(
+            report["device"], floor["read_gb_per_s"] * 1e9, floor["tflops"] * 1e12, 1e-3 * look / kernels, measured=True
+        )
         found = {name: row["latency_ms"]["median"] for name, row in report["decoders"].items() if name in PROFILES}
     except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is no results file of vla-sd bench decode on a device ({error})") from error
