@@ -5,6 +5,9 @@ python benchmarks/decoders.py
 """
 
 import json
+import re
+from functools import cache
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -12,7 +15,10 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
+from vla_sd_ros.bench.price import actions_of  # noqa: E402
+from vla_sd_ros.bench.project import DEVICES, Sizes, rows_of  # noqa: E402
 from vla_sd_ros.policy.actions import DIMENSIONS  # noqa: E402
+from vla_sd_ros.policy.random_openvla import RANDOM  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 RESULTS, DOCS = ROOT / "benchmarks" / "results", ROOT / "docs"
@@ -29,23 +35,54 @@ def number(value, form: str) -> str:
 
 
 def closed_loop(report: dict) -> list[str]:
-    """Success beside speed, a row a decoder."""
+    """Success beside speed and what arm_node would make of the actions, a row a decoder."""
     lines = [
-        "| decoder | success | 95 % interval | median [ms] | mean | p95 | x AR, medians | means | x naive SD, medians | passes "
-        "| accepted | / floor | paths |",
-        "|---" * 13 + "|",
+        "| decoder | success | 95 % interval | median [ms] | mean | p95 | x AR, medians | means | x naive SD, medians "
+        "| projected 4090: mean [ms] | x AR | commands shortened | jerk, RMS / p95 [m/s^3] | passes | accepted | / floor | paths |",
+        "|---" * 17 + "|",
     ]
+    projections = rows_of(actions_of(report["decoders"]), DEVICES["4090"], openvla())
     for name, row in report["decoders"].items():
         low, high = row["ci95"]
         paths = ", ".join(f"{path} {share:.0%}" for path, share in row["paths"].items())
-        median = row["latency_ms"]["median"]
+        median, there, jerk = row["latency_ms"]["median"], projections.get(name, {}), row.get("jerk_m_per_s3", {})
         lines.append(
             f"| {name} | {row['success_rate']:.0%} | {low:.0%} to {high:.0%} | {median:.1f} | {row['latency_ms']['mean']:.1f} "
             f"| {row['latency_ms']['p95']:.1f} | {number(row['speedup_vs_autoregressive'], '.2f')} "
             f"| {number(row['mean_speedup_vs_autoregressive'], '.2f')} | {number(row.get('speedup_vs_naive_sd'), '.2f')} "
+            f"| {number(there.get('latency_ms', {}).get('mean'), '.1f')} "
+            f"| {number(there.get('mean_speedup_vs_autoregressive'), '.2f')} | {number(row.get('commands_shortened'), '.1%')} "
+            f"| {number(jerk.get('rms'), '.0f')} / {number(jerk.get('p95'), '.0f')} "
             f"| {row['forward_passes_per_action']:.2f} | {row['accepted_length']:.2f} | {median / report['floor_ms']:.2f} | {paths} |"
         )
     return lines
+
+
+@cache
+def openvla() -> Sizes:
+    """What the passes that were recorded are projected to."""
+    return Sizes.of(RANDOM["random-7b"])
+
+
+def title(name: str, report: dict) -> str:
+    """What was run closed loop, of the name of a results file and what it says."""
+    about, seed = [report["suite"]], report.get("seed")
+    if report.get("places") == "random":
+        about.append(f"all objects in random places (seed {seed}), the one that is asked for where training never puts it")
+    elif seed:
+        about.append(f"objects shifted by up to 2 cm (seed {seed})")
+    if threads := re.search(r"(?<=_)[a-z0-9]+_threads?(?=_|$)", name):
+        about.append(f"one process of {threads[0].replace('_', ' ')}")
+    return f"{', '.join(about)}, {report['episodes']} episodes a decoder; floor {report['floor_ms']:.1f} ms"
+
+
+def suite_of(file: str) -> str:
+    """The suite of a results file or a trace, as a projection names it; empty where that is not here."""
+    path = ROOT / file
+    if not path.exists():
+        return ""
+    text = path.read_text()
+    return json.loads(text.splitlines()[0] if path.suffix == ".jsonl" else text).get("suite", "")
 
 
 def same_observations(report: dict) -> list[str]:
@@ -83,7 +120,7 @@ def source_of(report: dict) -> str:
 def plot(name: str, report: dict) -> str:
     """Success against latency, path shares, acceptance by position and along the episode, as Markdown that shows them."""
     rows = report["decoders"]
-    colours = dict(zip(rows, plt.get_cmap("tab20").colors))
+    colours = dict(zip(rows, cycle(plt.get_cmap("tab20").colors)))
     figure, ((left, right), (positions, course)) = plt.subplots(2, 2, figsize=(13, 11))
     handles = []
     for decoder, row in rows.items():
@@ -276,18 +313,15 @@ def tables() -> list[str]:
     """All of the page between its two marks; makes the plots, too."""
     lines = []
     for name, report in read("decoders_*.json").items():
-        shifted = f", objects shifted by up to 2 cm (seed {report['seed']})" if report.get("seed") else ""
-        alone = f", one process of {name.removeprefix('decoders_').replace('_', ' ')}" if "thread" in name else ""
-        about = f"{report['suite']}{shifted}{alone}, {report['episodes']} episodes a decoder; floor {report['floor_ms']:.1f} ms"
-        lines += [f"### {about}", "", *closed_loop(report), "", plot(name, report), "", source_of(report), ""]
+        lines += [f"### {title(name, report)}", "", *closed_loop(report), "", plot(name, report), "", source_of(report), ""]
     for report in read("decode_*.json").values():
         about = f"{report['observations']} recorded observations; floor {report['floor_ms']:.2f} ms"
         lines += [f"### {about}", "", *same_observations(report), "", source_of(report), ""]
     for report in read("projected*.json").values():
         lines += [
-            "### Projected to GPUs at 7 B parameters, from " + report["of"],
+            f"### Projected to GPUs at 7 B parameters, {suite_of(report['of']) or report['of']}",
             "",
-            "Mean, median, p95; x AR by means; the control rate that p95 allows; in brackets the drafter's tree.",
+            f"From `{report['of']}`. Mean, median, p95; x AR by means; the control rate that p95 allows; in brackets the drafter's tree.",
             "",
             *projected(report),
             "",
