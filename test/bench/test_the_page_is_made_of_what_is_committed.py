@@ -35,7 +35,11 @@ def test_its_tables_are_those_of_the_results_files(decoders):
     [
         ("decoders_libero_goal", {"suite": "libero_goal"}, "libero_goal, 7 episodes"),
         ("decoders_libero_10_seed1", {"suite": "libero_10", "seed": 1}, "libero_10, objects shifted by up to 2 cm (seed 1), 7 epi"),
-        ("decoders_libero_object_random", {"places": "random", "seed": 3}, "libero_object, all objects in random places (seed 3), the"),
+        (
+            "decoders_libero_object_random",
+            {"places": "random", "seed": 3},
+            "libero_object, all objects in random places (seed 3), the",
+        ),
         ("decoders_one_thread", {}, "libero_object, one process of one thread, 7 episodes"),
         ("decoders_two_threads_libero_spatial", {"suite": "libero_spatial"}, "libero_spatial, one process of two threads, 7 ep"),
     ],
