@@ -85,12 +85,10 @@ def readme_table() -> str:
         [
             *lines,
             "",
-            f"Closed loop from initial states that no training has seen, on {first['device']}, no GPU; latency from image to action,",
-            "its ratio to that of `autoregressive` in the same run; passes of the language model for an action.",
-            "Two of the rows again:",
-            "",
-            f"    vla-sd bench libero --checkpoint libero --suite {first['suite']} --workers 2 --settings config/sim.yaml "
-            "--decoder autoregressive,fused",
+            f"Closed loop from initial states that no training has seen, on {first['device']}, no GPU; latency from image to action, its "
+            "ratio to that of `autoregressive` in the same run; passes of the language model for an action. Two of the rows again: "
+            f"`vla-sd bench libero --checkpoint libero --suite {first['suite']} --workers 2 --settings config/sim.yaml --decoder "
+            "autoregressive,fused`",
         ]
     )
 

@@ -278,13 +278,12 @@ def _episodes(assignment: Assignment) -> Iterator[EpisodeResult]:
             scene.reset(state, 0 if assignment.scattered else assignment.seed)
             if assignment.scattered:
                 _scatter(scene, goal, np.random.default_rng([assignment.seed, assignment.task, state]))
-            judge = judge_of(scene, sentence, goal)
+            judge, start = judge_of(scene, sentence, goal), Pose(*scene.ee_pose())
             over = lambda: judge.look(scene.time)[0] == State.SUCCESS or len(steps) == assignment.limit  # noqa: E731
             run_episode(scene, act, assignment.delay, over)
             outcome = {State.SUCCESS: RIGHT, State.FAILURE: WRONG}.get(judge.look(scene.time)[0], NOTHING)
             seen = _seen(images, history) if assignment.record and decoder is next(iter(decoders.values())) else None
-            motion = motion_of(history.measured[0], actions)
-            yield EpisodeResult(assignment.task, state, name, outcome, steps, sentence, seen, motion)
+            yield EpisodeResult(assignment.task, state, name, outcome, steps, sentence, seen, motion_of(start, actions))
     scene.close()
 
 
