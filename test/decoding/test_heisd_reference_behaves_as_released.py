@@ -12,7 +12,7 @@ from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.decision import Stopwatch
 from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.methods.heisd import HeisdReference, groups_that_stand, verify_released
-from vla_sd_ros.decoding.settings import Settings
+from vla_sd_ros.decoding.settings import SUITES, Settings
 from vla_sd_ros.kinematics.fused_metric import mean_distance, spread_from_last
 from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.policy.draft import chain
@@ -68,6 +68,30 @@ def test_the_metric_is_that_of_the_points_before(case):
         else:
             assert plan.fused_metric == pytest.approx(expected, abs=1e-9)
             assert plan.path == ("autoregressive" if expected > 0.14321 else "draft")
+
+
+BOUNDARIES = {"libero_goal": 0.14321, "libero_spatial": 0.2171, "libero_object": 0.1882, "libero_10": 0.4}
+HIGHEST = {  # of the radius and of the displacement [m]
+    "libero_goal": (0.016873, 0.139051),
+    "libero_spatial": (0.0157, 0.1286),
+    "libero_object": (0.0142, 0.1165),
+    "libero_10": (0.0125, 0.1023),
+}
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_boundary_and_ranges_are_those_of_the_suite_that_is_set(suite):
+    """Along a line of five points a step apart the radius is 1.2 steps and the displacement 10."""
+    radius, displacement = HIGHEST[suite]
+    for step in np.linspace(0.001, 0.01, 10):
+        method, knows = HeisdReference(Settings(suite=suite), NoDrafts()), Knows("libero_5hz")
+        for point in range(6):
+            knows.now = np.array([step * point, 0.0, 0.0])
+            plan = method.plan(knows)
+            knows.steps += 1
+        expected = 0.5 * (1.2 * step - 1e-6) / (radius - 1e-6) + 0.5 * (10 * step - 9e-6) / (displacement - 9e-6)
+        assert plan.fused_metric == pytest.approx(expected, abs=1e-9)
+        assert plan.path == ("autoregressive" if expected > BOUNDARIES[suite] else "draft")
 
 
 # The verifier's bins are recorded as autoregressive decoding gives them; the code judges by those along the first candidate. In

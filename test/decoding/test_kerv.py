@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """KERV's compensation keeps each dimension in its place, rests after use, and its threshold stays within its limits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -25,7 +27,7 @@ class Scripted:
 
     def session(self, nodes, depth, top_k, tokens):
         draft = self.plain.decide(self.image, INSTRUCTION).bins
-        self.tree = (nodes, depth, top_k)
+        self.tree, self.tokens = (nodes, depth, top_k), tokens
         draft[self.right :] = (draft[self.right :] + 128) % 256
         return Candidates(draft[None])
 
@@ -52,6 +54,9 @@ def test_each_dimension_keeps_its_place(vla, right, seed):
     # dimension 0 from the prefill, the drafts that stand, the verifier's token where the first one does not, the filter's rest
     assert decision.bins.tolist() == [*plain[: right + 1], *LAST[right + 1 :]]
     assert decision.path == "kalman" and decision.forward_passes == 2
+    filtered = factory.make("kerv", vla, replace(REPEAT, kerv_at_error="filter"), drafter)
+    decision = filtered.decide(drafter.image, INSTRUCTION, history_of(vla, 3))
+    assert decision.bins.tolist() == [*plain[:right], *LAST[right:]] and decision.path == "kalman"
 
 
 def test_the_path_says_what_the_rest_was_taken_from(vla):

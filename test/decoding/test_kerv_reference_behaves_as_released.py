@@ -12,7 +12,7 @@ from test_kerv import INSTRUCTION, Scripted
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.methods.kerv import KalmanTails, TokenFilter, bins_of, finish, ids_of, time_decay
-from vla_sd_ros.decoding.settings import Settings
+from vla_sd_ros.decoding.settings import SUITES, Settings
 from vla_sd_ros.decoding.sources import Candidates
 from vla_sd_ros.policy import drafter as drafters
 from vla_sd_ros.policy.vla import MAX_DRAFT_NODES
@@ -93,7 +93,14 @@ def test_what_it_executes_and_remembers(vla):
     assert decisions[7].bins.tolist() == [*plain[1:3], *last[2:]]
 
 
-def test_the_suite_decides_how_fast_the_threshold_falls(vla, monkeypatch):
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_suite_decides_how_fast_the_threshold_falls(vla, suite):
+    steps = {"libero_spatial": "170", "libero_goal": "220", "libero_object": "240", "libero_10": "470"}[suite]
+    threshold = run(vla, 6, 1, kerv_steps=20, suite=suite)[0][5].threshold
+    assert threshold == pytest.approx(GOLDEN["threshold"][steps]["5"])
+
+
+def test_without_a_setting_the_suite_is_that_of_the_policys_key(vla, monkeypatch):
     assert run(vla, 6, 1, kerv_steps=20)[0][5].threshold == pytest.approx(time_decay(5, 20, 3.0, 15.0))
     monkeypatch.setattr(vla, "_table", {"libero_10_no_noops": vla.statistics})
     monkeypatch.setattr(vla, "unnorm_key", "libero_10_no_noops")

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vla_sd_ros.decoding import factory
+from vla_sd_ros.decoding import factory, settings
 from vla_sd_ros.decoding.settings import DECODERS, Settings
+from vla_sd_ros.sim import suites
 
 
 @pytest.mark.parametrize(
@@ -41,11 +42,24 @@ def test_the_parameter_file_has_every_setting_with_its_default():
     assert {name: value for name, value in written.items() if name != "name"} == defaults
 
 
+def test_the_suites_are_those_of_the_simulation_whatever_is_changed_in_them():
+    assert settings.SUITES == suites.SUITES
+    assert [suites.base(suite) for suite in (*suites.SUITES, *suites.PERTURBED)] == [
+        *suites.SUITES,
+        *(suite for suite in suites.SUITES for _ in range(4)),
+    ]
+
+
+def test_the_suite_is_that_of_the_key_unless_it_is_set():
+    assert Settings().suite_of("libero_goal_no_noops") == "libero_goal"
+    assert Settings(suite="libero_10").suite_of("libero_goal_no_noops") == "libero_10"
+
+
 def test_the_names_of_the_decoders_are_those_that_can_be_made():
     assert DECODERS == ("autoregressive", *factory.RECIPES)
 
 
 def test_the_tree_is_the_released_one_unless_a_decoder_has_its_own():
     assert Settings().tree("spec_vla") == Settings().tree("kerv") == (50, 5, 8)
-    settings = Settings(drafter_nodes=20, kerv_tree=[6, 5, 1], heisd_tree=[0, 0, 2])
-    assert settings.tree("kerv") == (6, 5, 1) and settings.tree("heisd") == (20, 5, 2) and settings.tree("naive_sd") == (20, 5, 8)
+    own = Settings(drafter_nodes=20, kerv_tree=[6, 5, 1], heisd_tree=[0, 0, 2])
+    assert own.tree("kerv") == (6, 5, 1) and own.tree("heisd") == (20, 5, 2) and own.tree("naive_sd") == (20, 5, 8)

@@ -17,6 +17,7 @@ from vla_sd_ros.bench.parts import Parts, parts
 from vla_sd_ros.bench.results import NO_TREES, Step, step_of, wilson
 from vla_sd_ros.sim.episode import HELD_OUT_STATES, VALIDATION_STATES
 from vla_sd_ros.sim.scene import PERTURBED, SUITES, TASKS_PER_SUITE
+from vla_sd_ros.sim.suites import base
 from vla_sd_ros.whole_files import whole
 
 SCENES = 2  # that a process makes before it ends: their memory comes back with it
@@ -122,6 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
     states = tuple(VALIDATION_STATES if arguments.validation else HELD_OUT_STATES)[: arguments.episodes_per_task]
     given, scattered = parts(arguments), arguments.places == "random"
+    given = replace(given, settings=(("suite", base(arguments.suite)), *given.settings))
     if scattered and not arguments.suite.startswith("libero_object"):
         raise ValueError(f"--places random is for libero_object: what {arguments.suite} asks for depends on where things stand")
     assignments = [

@@ -21,6 +21,7 @@ DECODERS = (
     "prefill_jacobi",
     "fused",
 )
+SUITES = ("libero_object", "libero_spatial", "libero_goal", "libero_10")  # whose constants were released
 TREES = ("naive_sd_tree", "spec_vla_tree", "kerv_tree", "heisd_tree")
 SOURCES = ("last_action", "kalman", "head", "retrieval", "median", "composite")
 KINDS = {  # of a setting, by the type of its default: its name, and what is one
@@ -85,7 +86,19 @@ class Settings:
         0.2, "K_S of kerv: change of K_var [m and rad, summed] at which the threshold has fallen to 37 %.", 1e-6, 100.0
     )
     kerv_exponent: float = _setting(2.0, "phi of kerv: how sharply the threshold falls.", 0.1, 10.0)
+    kerv_at_error: str = _setting(
+        "verifier",
+        "kerv: what stands at the position of the error: the verifier's own token, which the pass has given, or the filter's, as "
+        "it does behind it.",
+        choices=("verifier", "filter"),
+    )
     kerv_cooldown: int = _setting(4, "kerv: steps without compensation after a compensation.", 0, 1000)
+    suite: str = _setting(
+        "auto",
+        "kerv_reference, heisd_reference: the LIBERO suite whose released constants hold; auto: the one that the policy's key of "
+        "action statistics names, if it does.",
+        choices=("auto", *SUITES),
+    )
     kerv_steps: int = _setting(300, "time_decay, and kerv_reference outside of LIBERO: steps of a whole task.", 1, 100_000)
     kerv_tails: bool = _setting(
         True, "kerv_reference: the filter's prediction also hangs as a chain on each node of the drafter's tree, as released."
@@ -222,6 +235,10 @@ class Settings:
             raise ValueError("kerv_radius_min is larger than kerv_radius_max")
         if self.fused_radius_min > self.fused_radius_max:
             raise ValueError("fused_radius_min is larger than fused_radius_max")
+
+    def suite_of(self, key: str) -> str:
+        """The LIBERO suite by name, if there is one; key: of the policy's action statistics."""
+        return key.removesuffix("_no_noops") if self.suite == "auto" else self.suite
 
     def tree(self, decoder: str) -> tuple[int, int, int]:
         """Nodes, levels and continuations of the drafter's tree in a decoder."""

@@ -19,7 +19,7 @@ import numpy as np
 from vla_sd_ros.sim import own_scenes, rendering, urdf
 from vla_sd_ros.sim.judge import DRAWERS, Judge, Things
 from vla_sd_ros.sim.osc import OperationalSpaceController
-from vla_sd_ros.sim.suites import PERTURBED, SUITES, TASKS_PER_SUITE
+from vla_sd_ros.sim.suites import PERTURBED, SUITES, TASKS_PER_SUITE, base
 
 # Step limits at 5 Hz: LIBERO's caps of 280/220/300/520 steps at 20 Hz.
 STEP_LIMITS = {"libero_object": 70, "libero_spatial": 55, "libero_goal": 75, "libero_10": 130, own_scenes.OWN: 90}
@@ -91,7 +91,7 @@ class LiberoScene:
         self._task = find_task(suite, task)
         self.suite, self.task = suite, task
         self.instruction = self._task.instruction
-        self.step_limit = STEP_LIMITS[suite.rsplit("_", 1)[0] if suite in PERTURBED else suite]
+        self.step_limit = STEP_LIMITS[base(suite)]
         self._env = _build(self._task.bddl)
         self.model: mujoco.MjModel = self._env.sim.model._model
         self.data: mujoco.MjData = self._env.sim.data._data

@@ -7,3 +7,8 @@ SUITES = ("libero_object", "libero_spatial", "libero_goal", "libero_10")
 PERTURBED = tuple(f"{suite}_{change}" for suite in SUITES for change in ("lan", "swap", "object", "task"))
 TASKS_PER_SUITE = 10
 INITIAL_STATES = 50  # published of each task
+
+
+def base(suite: str) -> str:
+    """The suite that one of PERTURBED changes; any other is its own."""
+    return suite.rsplit("_", 1)[0] if suite in PERTURBED else suite

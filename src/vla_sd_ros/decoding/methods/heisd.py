@@ -79,7 +79,7 @@ class HeisdReference(Method):
         self._skipped = 0
 
     def plan(self, knowledge: Knowledge) -> Plan:
-        suite = knowledge.vla.unnorm_key.removesuffix("_no_noops")
+        suite = self._settings.suite_of(knowledge.vla.unnorm_key)
         boundary, *ranges = self.SUITES.get(suite, self.SUITES["libero_goal"])
         if not len(knowledge.history) or self._metric is None:
             self._metric = FusedMetric(ranges[0], ranges[1], 5, 0.5, "spread", mean_distance)

@@ -46,14 +46,15 @@ class Kerv(Method):
         radius = self._radius(knowledge)
 
         def compensate(outcome: Outcome) -> list[int] | None:
-            """The verified tokens, and the filter's in place of the rest."""
+            """The verified tokens, of which the last one stands at the position of the error, and the filter's for the rest."""
             decided = outcome.tokens
             if not outcome.rejected or len(decided) == ACTION_TOKENS or self._cooldown:
                 return None
             known = knowledge.candidates(self.compensation)
             if not len(known):
                 return None
-            return [*decided, *known[0, len(decided) : 6].tolist(), int(knowledge.last_action[0, 6])]
+            kept = decided if self._settings.kerv_at_error == "verifier" else decided[:-1]
+            return [*kept, *known[0, len(kept) : 6].tolist(), int(knowledge.last_action[0, 6])]
 
         return Plan(
             "draft",
@@ -114,7 +115,7 @@ class KervReference(Method):
         step = len(knowledge.history)
         if not step:
             self._filter = TokenFilter()
-        suite = knowledge.vla.unnorm_key.removesuffix("_no_noops")
+        suite = self._settings.suite_of(knowledge.vla.unnorm_key)
         radius = time_decay(step, self.SUITE_STEPS.get(suite, self._settings.kerv_steps), 3.0, 15.0)
         source = drafting(self._drafter, RELEASED_TREE, ACTION_TOKENS)
         if self._filter.known and self._settings.kerv_tails:

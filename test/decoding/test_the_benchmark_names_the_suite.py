@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vla-sd bench libero tells the decoders which suite they decode for, unless the user says another."""
+
+import pytest
+
+from vla_sd_ros.bench import libero
+from vla_sd_ros.cli import main
+
+
+class Caught(Exception):
+    """In place of the episodes."""
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--suite", "libero_10"], "libero_10"),
+        (["--suite", "libero_object_swap"], "libero_object"),
+        (["--suite", "libero_10", "--set", "suite=libero_goal"], "libero_goal"),
+    ],
+)
+def test_the_suite_reaches_the_decoders(monkeypatch, given, expected):
+    def found(assignments, arguments):
+        raise Caught(assignments[0].parts.decoder_settings().suite)
+
+    monkeypatch.setattr(libero, "_found", found)
+    with pytest.raises(Caught, match=f"^{expected}$"):
+        main(["bench", "libero", *given])
