@@ -9,9 +9,10 @@ import pytest
 from test_heisd import IMAGE, INSTRUCTION, STORED, NoDrafts, database
 
 from vla_sd_ros.decoding import factory
+from vla_sd_ros.decoding.acceptance import GROUPS
 from vla_sd_ros.decoding.decision import Stopwatch
 from vla_sd_ros.decoding.history import History
-from vla_sd_ros.decoding.methods.heisd import HeisdReference, groups_that_stand, verify_released
+from vla_sd_ros.decoding.methods.heisd import HeisdReference, groups_that_stand, judged_groups, verify_released
 from vla_sd_ros.decoding.settings import SUITES, Settings
 from vla_sd_ros.kinematics.fused_metric import mean_distance, spread_from_last
 from vla_sd_ros.kinematics.pose import Pose
@@ -94,18 +95,22 @@ def test_boundary_and_ranges_are_those_of_the_suite_that_is_set(suite):
         assert plan.path == ("autoregressive" if expected > BOUNDARIES[suite] else "draft")
 
 
-# The verifier's bins are recorded as autoregressive decoding gives them; the code judges by those along the first candidate. In
-# one case these differ in a group that passed, too: the third token, for which 109 (a bin that this verifier says elsewhere) is
-# the one opinion of those it ever has that lets the fourth candidate's position be the nearest, as the result has it.
-OTHERWISE = {24: {2: 109, 6: 109}}
+# The verifier's bins are recorded as autoregressive decoding gives them; the code judges by those along the first candidate, which
+# are not recorded. In the twelve cases in which all groups passed the recorded bins explain the result as they are, so these check
+# who is judged, how, and what is executed. In the other twenty they had to differ in the groups that failed; what is put there is
+# made from the recorded verdicts (`blocks`), so these check only that tokens, mode and blocks go together as they were recorded.
+# In one case the bins differ in a group that passed, too: the third token, for which 109 (a bin that this verifier says elsewhere)
+# is the one opinion of those it ever has that lets the fourth candidate's position be the nearest, as the result has it.
+OTHERWISE = {24: {2: 109}}
+FAR = -1000
 
 
 def opinions_of(number: int, case: dict) -> np.ndarray:
-    """What the verifier said along the first candidate: of a group that failed, something far from the recorded bins."""
-    opinions, accepted = np.array(case["verifier"]), case["accepted"]
-    if accepted < 7:
-        failed = slice(accepted, min(accepted + 3, 7))
-        opinions[failed] = (opinions[failed] + 128) % 256
+    """What the verifier said along the first candidate: of a group that failed, something far from every candidate."""
+    opinions = np.array(case["verifier"])
+    for (low, high), verdict in zip(GROUPS, case["blocks"]):
+        if verdict == "AR":
+            opinions[low:high] = FAR
     for dimension, opinion in OTHERWISE.get(number, {}).items():
         opinions[dimension] = opinion
     return opinions
@@ -113,8 +118,32 @@ def opinions_of(number: int, case: dict) -> np.ndarray:
 
 @pytest.mark.parametrize(("number", "case"), list(enumerate(GOLDEN["verification"])))
 def test_the_groups_that_stand(number, case):
-    tokens = groups_that_stand(np.array(case["candidates"]), opinions_of(number, case))
-    assert tokens == case["result"][: case["accepted"]]
+    candidates, opinions = np.array(case["candidates"]), opinions_of(number, case)
+    tokens, passed = groups_that_stand(candidates, opinions), [passed for _, passed in judged_groups(candidates, opinions)]
+    assert tokens == case["result"][: case["accepted"]] and len(tokens) == case["accepted"]
+    assert ["verified" if one else "AR" for one in passed] == case["blocks"]
+    assert ("fully_verified" if len(tokens) == 7 else "partial_AR") == case["mode"]
+
+
+def test_the_recorded_bins_explain_what_passed_as_they_are():
+    whole = [number for number, case in enumerate(GOLDEN["verification"]) if case["mode"] == "fully_verified"]
+    assert len(whole) == 12 and not OTHERWISE.keys() & set(whole)
+    for number in whole:
+        case = GOLDEN["verification"][number]
+        assert groups_that_stand(np.array(case["candidates"]), np.array(case["verifier"])) == case["result"]
+
+
+@pytest.mark.parametrize(
+    ("failing", "expected"),
+    [("", ["verified"] * 3), ("p", ["AR", "verified", "verified"]), ("r", ["verified", "AR", "verified"])],
+)
+def test_after_a_group_that_fails_all_candidates_are_judged_again(failing, expected):
+    """Of two candidates each passes only one of position and gripper."""
+    said = np.full(7, 100)
+    candidates = np.array([[100, 100, 100, 100, 100, 100, 0], [130, 100, 100, 100, 100, 100, 100]])
+    said[{"": slice(0), "p": slice(0, 3), "r": slice(3, 6)}[failing]] = FAR
+    candidates[:, 6] = [100, 100] if not failing else candidates[:, 6]
+    assert ["verified" if passed else "AR" for _, passed in judged_groups(candidates, said)] == expected
 
 
 def test_the_one_other_opinion_is_the_only_one_that_explains_the_result():
@@ -123,7 +152,7 @@ def test_the_one_other_opinion_is_the_only_one_that_explains_the_result():
     explained = []
     for opinion in said:
         opinions = np.array(case["verifier"])
-        opinions[[2, 6]] = opinion, 109
+        opinions[[2, 6]] = opinion, FAR
         if groups_that_stand(np.array(case["candidates"]), opinions) == case["result"][:6]:
             explained.append(opinion)
     assert explained == [109]

@@ -14,22 +14,30 @@ from vla_sd_ros.decoding.methods.kerv import Kerv, kinematic_variability, time_d
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.sources import Candidates
 from vla_sd_ros.decoding.speculative import Outcome
+from vla_sd_ros.policy.draft import EMPTY, merge
 
 INSTRUCTION = "pick up the milk and place it in the basket"
 LAST = np.array([200, 201, 202, 203, 204, 205, 206])
 
 
+class Whole(Candidates):
+    """Drafts the gripper's token, too, as a drafter can."""
+
+    def propose(self, tokens):
+        return merge(self._bins[:, len(tokens) :]) if len(tokens) < 7 else EMPTY
+
+
 class Scripted:
     """Stands where a drafter stands: proposes `right` tokens of the verifier's own and then wrong ones."""
 
-    def __init__(self, vla):
-        self.plain, self.right, self.image = factory.make("autoregressive", vla), 0, None
+    def __init__(self, vla, source=Candidates):
+        self.plain, self.right, self.image, self.source = factory.make("autoregressive", vla), 0, None, source
 
     def session(self, nodes, depth, top_k, tokens):
         draft = self.plain.decide(self.image, INSTRUCTION).bins
         self.tree, self.tokens = (nodes, depth, top_k), tokens
         draft[self.right :] = (draft[self.right :] + 128) % 256
-        return Candidates(draft[None])
+        return self.source(draft[None])
 
 
 def history_of(vla, steps: int, bins=LAST) -> History:
@@ -140,7 +148,19 @@ def test_what_was_rejected_counts_as_what_was_accepted(vla):
     decoder._method.learn = lambda knowledge, plan, outcome: seen.append(outcome)
     decoder.decide(drafter.image, INSTRUCTION, history_of(vla, 3))
     assert seen[0].completed and seen[0].bias[:2].tolist() == [0, 0] and seen[0].bias[2] == 128
-    assert (seen[0].bias[3:6] > 0).any() and seen[0].bias[6] == 0  # the gripper is not drafted
+    assert (seen[0].bias[3:6] > 0).any()
+
+
+def test_the_grippers_token_is_drafted_and_counts_too(vla):
+    """As in the released code; but it stands only if it is the verifier's, and its error is none to compensate for."""
+    drafter = Scripted(vla, Whole)
+    drafter.right, drafter.image = 6, np.zeros((32, 32, 3), np.uint8)
+    decoder, seen = factory.make("kerv", vla, replace(REPEAT, relaxed_radius=255.0), drafter), []
+    decoder._method.learn = lambda knowledge, plan, outcome: seen.append(outcome)
+    decision = decoder.decide(drafter.image, INSTRUCTION, history_of(vla, 3))
+    assert drafter.tokens == 7 and seen[0].bias.tolist() == [0, 0, 0, 0, 0, 0, 128] and not seen[0].completed
+    assert np.array_equal(decision.bins, drafter.plain.decide(drafter.image, INSTRUCTION).bins)
+    assert kinematic_variability(seen[0].bias, vla.statistics) == pytest.approx(128 * 2.0 / 255)
 
 
 @pytest.mark.parametrize("name", ["kerv", "kerv_repeat", "spec_vla", "naive_sd"])

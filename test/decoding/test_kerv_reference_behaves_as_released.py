@@ -10,10 +10,12 @@ import torch
 from test_kerv import INSTRUCTION, Scripted
 
 from vla_sd_ros.decoding import factory
+from vla_sd_ros.decoding.decision import PassRecord
 from vla_sd_ros.decoding.history import History
-from vla_sd_ros.decoding.methods.kerv import KalmanTails, TokenFilter, bins_of, finish, ids_of, time_decay
+from vla_sd_ros.decoding.methods.kerv import KalmanTails, KervReference, TokenFilter, bins_of, finish, ids_of, time_decay
 from vla_sd_ros.decoding.settings import SUITES, Settings
 from vla_sd_ros.decoding.sources import Candidates
+from vla_sd_ros.decoding.speculative import Outcome
 from vla_sd_ros.policy import drafter as drafters
 from vla_sd_ros.policy.vla import MAX_DRAFT_NODES
 
@@ -72,6 +74,7 @@ def run(vla, steps: int, right: int, **settings):
         history.see(None)
         decisions.append(decoder.decide(IMAGE, INSTRUCTION, history))
         history.record(decisions[-1].bins)
+    assert (drafter.tree, drafter.tokens) == ((50, 5, 8), 7)  # as released, with the gripper
     return decisions, drafter.plain.decide(IMAGE, INSTRUCTION).bins
 
 
@@ -113,6 +116,27 @@ def test_the_tails_below_each_node():
     paths = {tuple(draft.bins[row[row >= 0]]) for row in draft.shape.paths}
     assert paths == {(9, 1, 2, 3, 4, 5), (9, 9, 2, 3, 4, 5), (8, 1, 2, 3, 4, 5), (8, 7, 2, 3, 4, 5)}
     assert not len(source.propose([5] * 7))
+
+
+def test_tails_are_rounded_where_the_completion_is_cut_off(vla):
+    class Knowledge:
+        history = [None] * 3
+
+    class Half(TokenFilter):
+        def estimate(self):
+            return ids_of([100] * 7) + 0.6
+
+    class OneDraft:
+        def session(self, nodes, depth, top_k, tokens):
+            return Candidates(np.array([[5] * 7]))
+
+    method, knowledge = KervReference(Settings(), OneDraft()), Knowledge()
+    knowledge.vla, method._filter = vla, Half()
+    method._filter.observe(ids_of([100] * 7))
+    plan = method.plan(knowledge)
+    assert plan.source.propose([5]).bins[-1] == 99
+    passes = [PassRecord("prefill", 0, 0), PassRecord("extend", 6, 1)]
+    assert plan.complete(Outcome(tokens=[5, 6, 7], passes=passes)) == [6] + [100] * 6
 
 
 def test_the_widest_released_tree_fits_into_a_pass_with_its_tails(vla):

@@ -20,7 +20,7 @@ from vla_sd_ros.decoding.methods.spec_vla import drafting
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.speculative import Plan, speculative_decode
 from vla_sd_ros.policy.drafter import Drafter
-from vla_sd_ros.policy.vla import Vla
+from vla_sd_ros.policy.vla import ACTION_TOKENS, Vla
 
 EXPONENTS = (0.5, 1.0, 2.0, 4.0)
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # of the median change
@@ -71,7 +71,7 @@ def wide_steps(vla: Vla, drafter: Drafter, steps: Iterable[RecordedStep], settin
     for image, instruction, history in steps:
         if not len(history):
             variability, change = 0.0, 0.0
-        plan = Plan("draft", drafting(drafter, settings.tree("kerv")), rule)
+        plan = Plan("draft", drafting(drafter, settings.tree("kerv"), ACTION_TOKENS), rule)
         outcome = speculative_decode(vla, vla.observe(image, instruction), plan, watch)
         plain = reference.decide(image, instruction).bins
         yield abs(change), int(np.abs(np.array(outcome.tokens) - plain)[:6].max())

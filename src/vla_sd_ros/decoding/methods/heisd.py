@@ -138,22 +138,31 @@ def verify_released(vla: Vla, prompt: Prompt, watch: Stopwatch, candidates: np.n
 
 
 def groups_that_stand(candidates: np.ndarray, verifier_bins: np.ndarray) -> list[int]:
-    """The tokens of the groups before the first one that no candidate (k, 7) passes, all with a sum of errors below TOTAL and
-    each below LARGEST bins; only those that pass a group are judged by the next one.
+    """The tokens of the groups before the first one that no candidate (k, 7) passes, each from its nearest candidate.
 
     If all groups pass, the whole action is that of the candidate whose position is nearest, whether it passed the rest or not.
     """
-    bias, alive, best = np.abs(candidates - verifier_bins), np.arange(len(candidates)), []
+    judged = judged_groups(candidates, verifier_bins)
+    if all(passed for _, passed in judged):
+        return candidates[judged[0][0]].tolist()
     tokens: list[int] = []
+    for (low, high), (nearest, passed) in zip(GROUPS, judged):
+        if not passed:
+            break
+        tokens += candidates[nearest, low:high].tolist()
+    return tokens
+
+
+def judged_groups(candidates: np.ndarray, verifier_bins: np.ndarray) -> list[tuple[int, bool]]:
+    """Of each group the nearest candidate (k, 7) to the verifier's bins (7,), and whether any passes: with a sum of errors below
+    TOTAL and each below LARGEST bins. Only those that pass a group are judged in the next one; after one that none passes, all."""
+    bias, alive, judged = np.abs(candidates - verifier_bins), np.arange(len(candidates)), []
     for low, high in GROUPS:
         sums, largest = bias[alive, low:high].sum(1), bias[alive, low:high].max(1)
         passed = (sums < TOTAL) & (largest < LARGEST)
-        if not passed.any():
-            return tokens
-        best.append(alive[sums.argmin()])
-        tokens = tokens + candidates[best[-1], low:high].tolist()
-        alive = alive[passed]
-    return candidates[best[0]].tolist()
+        judged.append((int(alive[sums.argmin()]), bool(passed.any())))
+        alive = alive[passed] if passed.any() else np.arange(len(candidates))
+    return judged
 
 
 class RetrievalOnly(Method):

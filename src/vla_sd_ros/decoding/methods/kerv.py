@@ -27,7 +27,8 @@ class Kerv(Method):
     """As published, but for the threshold's formula, which can only raise r; this one has its limits and its slope:
     r = r_min + (r_max - r_min) exp(-(|dK_var| / K_S)^phi).
 
-    The gripper repeats its last command: a filter means nothing there.
+    The gripper's token is drafted for K_var's sake, which sums all seven, and stands only if it is the verifier's. A compensation
+    repeats the gripper's last command: a filter means nothing there.
     """
 
     compensation = "kalman"  # a source, and the path where it gives tokens
@@ -58,7 +59,7 @@ class Kerv(Method):
 
         return Plan(
             "draft",
-            drafting(self._drafter, self._settings.tree("kerv")),
+            drafting(self._drafter, self._settings.tree("kerv"), ACTION_TOKENS),
             Relaxed(radius),
             complete=compensate,
             completed_path=self.compensation,
@@ -100,8 +101,9 @@ class KervReference(Method):
 
     The radius falls with time, in all dimensions, over the suite's number of steps. A random walk on token ids is the filter:
     it repeats the last action. Every fourth step ends after the first tree, whatever was accepted: the verifier's bonus token
-    and the first token are dropped, the accepted drafts move one dimension forward, and the filter gives the rest. What the
-    filter remembers of such a step is shifted back by one. Its predictions also hang as a chain on each node of the tree.
+    and the first token are dropped, the accepted drafts move one dimension forward, and the filter gives the rest, cut off to
+    whole tokens. What the filter remembers of such a step is shifted back by one. Its predictions, rounded to whole tokens, also
+    hang as a chain on each node of the tree: the released code has two functions for the two uses.
     """
 
     EVERY = 4  # steps
