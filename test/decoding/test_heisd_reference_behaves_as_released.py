@@ -134,8 +134,7 @@ def test_the_recorded_bins_explain_what_passed_as_they_are():
 
 
 @pytest.mark.parametrize(
-    ("failing", "expected"),
-    [("", ["verified"] * 3), ("p", ["AR", "verified", "verified"]), ("r", ["verified", "AR", "verified"])],
+    ("failing", "expected"), [("", ["verified"] * 3), ("p", ["AR", "verified", "verified"]), ("r", ["verified", "AR", "verified"])]
 )
 def test_after_a_group_that_fails_all_candidates_are_judged_again(failing, expected):
     """Of two candidates each passes only one of position and gripper."""

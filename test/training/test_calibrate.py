@@ -17,9 +17,11 @@ from vla_sd_ros.bench.decode import replay
 from vla_sd_ros.bench.drafts import survey_of
 from vla_sd_ros.cli import main
 from vla_sd_ros.decoding.parameter_file import read_settings
+from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.policy.drafter import FILE, DrafterModel
 from vla_sd_ros.policy.model import DraftHead
+from vla_sd_ros.retrieval import DatabaseUnavailable
 from vla_sd_ros.training import calibrate, trees
 from vla_sd_ros.training.threshold import likeliest
 
@@ -85,8 +87,34 @@ def test_width_pays_where_positions_are_free_and_a_chain_where_they_are_not():
         "naive_sd@naive_sd_tree=50+5+8": {"tree": [50, 5, 8], "sequences": {"draft: prefill 0 0, extend 49 3, extend 8 1": 1}},
     }
     shapes = trees.Shapes(rows, costs(0.0), 1)
-    assert shapes.best("naive_sd") == "naive_sd@naive_sd_tree=50+5+8"
+    assert shapes.best("naive_sd", costs(0.0)) == "naive_sd@naive_sd_tree=50+5+8"
     assert shapes.best("naive_sd", costs(0.1)) == "naive_sd@naive_sd_tree=6+5+1"
+
+
+def rows_of(decoder: str, path: str, *means: float) -> dict:
+    """A row for each mean latency, all with the same passes, which the fewer nodes the cheaper are."""
+    return {
+        f"{decoder}@{decoder}_tree={nodes}+5+1": {
+            "tree": [nodes, 5, 1],
+            "sequences": {f"{path}: prefill 0 0, extend {nodes} 5": 1},
+            "paths": {path: 1.0},
+            "latency_ms": {"mean": mean},
+        }
+        for nodes, mean in enumerate(means, 3)
+    }
+
+
+def test_what_was_measured_is_chosen_by_and_what_was_expected_is_told():
+    shapes = trees.Shapes(rows_of("spec_vla", "draft", 20.0, 19.0, 21.0) | rows_of("kerv", "draft", 9.0, 9.5), costs(0.1), 1)
+    assert shapes.report()["best"] == {"spec_vla": "spec_vla@spec_vla_tree=4+5+1", "kerv": "kerv@kerv_tree=3+5+1"}
+    assert shapes.report()["best_expected"]["spec_vla"] == "spec_vla@spec_vla_tree=3+5+1"
+    assert shapes.settings() == {"spec_vla_tree": [4, 5, 1], "kerv_tree": [3, 5, 1], "heisd_tree": [4, 5, 1]}
+
+
+@pytest.mark.parametrize(("path", "nodes"), [("draft", 5), ("skip", 4)])
+def test_heisd_has_its_own_shape_if_it_drafted_at_all(path, nodes):
+    rows = rows_of("spec_vla", "draft", 20.0, 19.0, 21.0) | rows_of("heisd", path, 8.0, 7.0, 6.0)
+    assert trees.Shapes(rows, costs(0.1), 1).settings()["heisd_tree"] == [nodes, 5, 1]
 
 
 def test_what_an_action_costs_is_the_sum_of_its_passes():
@@ -121,11 +149,14 @@ def recorded(tmp_path_factory, rng):
     return folder
 
 
-def test_the_file_is_read_back_as_settings(recorded, tmp_path, capsys):
+def test_the_file_is_read_back_as_settings(recorded, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(trees, "SHAPES", trees.SHAPES[2:5])
     output, report = tmp_path / "decoder.yaml", tmp_path / "calibration.json"
     common = ["calibrate", "--checkpoint", str(recorded / "policy"), "--output", str(output), "--tree-steps", "4"]
-    assert main([*common, "--observations", str(recorded / "seen"), "--json", str(report)]) == 0
+    given = ["--set", "kalman_observe=measured"]
+    assert main([*common, "--observations", str(recorded / "seen"), "--json", str(report), *given]) == 0
     settings = read_settings(str(output))  # raises for a value out of range
+    assert settings["kalman_observe"] == "measured"
     assert {"kalman_decay", "composite", "metric_radius", "metric_length", "kerv_scale", "kerv_exponent"} <= settings.keys()
     written = json.loads(report.read_text())
     assert written["observations"] == 4 and len(written["decoders"]) == 1 + 3 * len(trees.SHAPES)
@@ -137,6 +168,30 @@ def test_the_file_is_read_back_as_settings(recorded, tmp_path, capsys):
     assert sum("<- the fastest" in line for line in capsys.readouterr().out.splitlines()) == 3
     assert main([*common, "--observations", str(tmp_path / "nothing")]) == 2
     assert "vla-sd bench libero --record" in capsys.readouterr().err
+    assert main([*common, "--observations", str(recorded / "seen"), "--set", "kalman_sees=measured"]) == 2
+    assert "unknown setting 'kalman_sees'" in capsys.readouterr().err
+
+
+def test_heisd_is_measured_where_there_is_a_database(recorded, monkeypatch):
+    class Away:
+        def query(self, *arguments):
+            raise DatabaseUnavailable("the server does not answer")
+
+    monkeypatch.setattr(trees, "SHAPES", ((6, 5, 1),))
+    monkeypatch.setattr(cost, "measure", lambda *arguments: costs(0.1))
+    model = replace(load(Source(str(recorded / "policy"))), database=Away())
+    shapes = trees.measure(model, partial(replay, model.vla, recorded / "seen", 10), Settings(), 5)
+    assert shapes.decoders == ["naive_sd", "spec_vla", "kerv", "heisd"] and len(shapes.of("heisd")) == 1
+    assert "draft" in shapes.rows[shapes.best("heisd")]["paths"]  # so that it has its own
+
+
+def test_what_the_filter_observes_is_what_its_decay_is_fitted_to(recorded):
+    vla = policy.load(recorded / "policy")
+    executed, measured = (
+        calibrate.calibrate(Model(vla), partial(replay, vla, recorded / "seen", 20), Settings(kalman_observe=what)).settings
+        for what in ("executed", "measured")
+    )
+    assert measured["kalman_decay"] != executed["kalman_decay"]
 
 
 def test_without_a_drafter_there_is_nothing_to_fit_of_drafting(recorded):

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The decoders' settings in a ROS parameter file, for programs that are no nodes."""
 
+from collections.abc import Iterable
 from dataclasses import fields, replace
+
+import yaml
 
 from vla_sd_ros import parameter_files
 from vla_sd_ros.decoding.settings import Settings
@@ -25,6 +28,12 @@ def read_parameters(path: str) -> tuple[str, dict]:
         raise ValueError(f"{path} has no parameters of a decoder: vla-sd calibrate makes such a file")
     name = str(found[0].pop("name", ""))
     return name, check_settings(found[0])
+
+
+def read_pairs(pairs: Iterable[str]) -> dict:
+    """The settings by name of NAME=VALUE texts, each value as YAML. Raises ValueError."""
+    given = dict(pair.partition("=")[::2] for pair in pairs)
+    return check_settings({name: yaml.safe_load(value) for name, value in given.items()})
 
 
 def check_settings(settings: dict) -> dict:

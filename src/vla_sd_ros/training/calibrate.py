@@ -7,7 +7,7 @@ The observations must not be those that the decoders are measured on afterwards.
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from vla_sd_ros.bench import results
 from vla_sd_ros.bench.decode import RecordedStep, replay
 from vla_sd_ros.bench.drafts import UNKNOWN, Survey, survey_of
 from vla_sd_ros.decoding.acceptance import SequenceWise
-from vla_sd_ros.decoding.parameter_file import check_settings
+from vla_sd_ros.decoding.parameter_file import check_settings, read_pairs
 from vla_sd_ros.decoding.settings import SOURCES, Settings
 from vla_sd_ros.kinematics.fused_metric import DISPLACEMENTS, FusedMetric, Range, circle_radius
 from vla_sd_ros.policy.actions import decode
@@ -54,6 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="observations that each shape of the drafter's tree decodes; 0: leave the shapes alone",
     )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting that the others shall be fitted with, as kalman_observe=measured; it is written with them",
+    )
     parser.add_argument("--output", type=inputs.path, default=Path("decoder.yaml"))
     parser.add_argument("--json", type=inputs.path, help="write what was measured here, for vla-sd bench decode --project")
 
@@ -64,12 +71,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         inputs.writable_file(arguments.json, "--json")
     try:
+        given = read_pairs(arguments.set)
         model = load(Source.of(arguments))
         steps = partial(replay, model.vla, arguments.observations, arguments.most)
-        found = calibrate(model, steps, tree_steps=arguments.tree_steps)
+        found = calibrate(model, steps, Settings(**given), arguments.tree_steps)
     except ValueError as error:
         print(f"vla-sd calibrate: {error}", file=sys.stderr)
         return 2
+    found = replace(found, settings=given | found.settings)
     parameters = {"/**/vla_node": {"ros__parameters": {"decoder": found.settings}}}
     arguments.output.write_text(
         f"# Made by vla-sd calibrate for the checkpoint {arguments.checkpoint} on {trees.device_name(model.vla)}.\n"
@@ -112,35 +121,35 @@ class Calibration:
 
 
 def calibrate(model: Model, steps: Steps, settings: Settings = Settings(), tree_steps: int = TREE_STEPS) -> Calibration:
-    """Fit what the policy's decoders depend on: of retrieval only where there is a database, of drafting only where there is a
-    drafter. Raises ValueError when there is no recorded step."""
-    fitted = fit(survey_of(model.vla, steps(), model.database, settings))
+    """Fit what the policy's decoders depend on, with these settings: of retrieval only where there is a database, of drafting only
+    where there is a drafter. Raises ValueError when there is no recorded step."""
+    fitted = fit(survey_of(model.vla, steps(), model.database, settings), settings)
     if model.drafter is None:
         return Calibration(fitted)
     threshold = fit_threshold(model.vla, model.drafter, steps(), settings)
     fitted |= threshold.settings()
-    shapes = trees.measure(model, steps, Settings(**fitted), tree_steps) if tree_steps else None
+    shapes = trees.measure(model, steps, replace(settings, **fitted), tree_steps) if tree_steps else None
     return Calibration(fitted | (shapes.settings() if shapes else {}), threshold, shapes)
 
 
-def fit(found: Survey) -> dict[str, Any]:
-    """Settings by name; those of retrieval only where something was retrieved, those of the path only where it is known
-    and moves."""
+def fit(found: Survey, settings: Settings = Settings()) -> dict[str, Any]:
+    """Settings by name, for use with these; those of retrieval only where something was retrieved, those of the path only where it
+    is known and moves."""
     paths = np.split(found.positions, np.flatnonzero(found.begins)[1:])
     fitted = {"kalman_decay": decays(found.observed, decode(found.plain)), "composite": best_sources(found)}
     located = bool(np.isfinite(found.positions).all())
     if located:
-        fitted |= metric_ranges(paths, Settings().metric_window, Settings().metric_displacement)
+        fitted |= metric_ranges(paths, settings.metric_window, settings.metric_displacement)
     if "head" in found.drafts:
         fitted["skip_confidence"] = skip_threshold(found.confidence, head_accepted(found), SKIP_PRECISION)
     if (asked := np.isfinite(found.foretold_confidence)).any():
         near = np.all(np.abs(found.foretold - found.plain) <= found.foretold_radius, axis=1)
         fitted["ahead_confidence"] = skip_threshold(found.foretold_confidence[asked], near[asked], SKIP_PRECISION)
     if "retrieval" in found.drafts:
-        accepted = retrieval_accepted(found)
+        accepted = retrieval_accepted(found, settings)
         fitted["skip_similarity"] = skip_threshold(found.similarity, accepted, RETRIEVAL_PRECISION)
         if located:
-            fitted["metric_boundary"] = boundary(metric_values(paths, fitted), accepted)
+            fitted["metric_boundary"] = boundary(metric_values(paths, settings, fitted), accepted)
     return {name: value for name, value in fitted.items() if _is_setting(name, value)}
 
 
@@ -178,24 +187,24 @@ def metric_ranges(paths: list[np.ndarray], window: int, displacement: str) -> di
     }
 
 
-def metric_values(paths: list[np.ndarray], fitted: dict) -> np.ndarray:
-    """The fused metric (n,) at every step of the paths."""
-    default, values = Settings(), []
+def metric_values(paths: list[np.ndarray], settings: Settings, fitted: dict) -> np.ndarray:
+    """The fused metric (n,) at every step of the paths, with the ranges that were fitted."""
+    values = []
     for path in paths:
         metric = FusedMetric(
             Range(*fitted["metric_radius"]),
             Range(*fitted["metric_length"]),
-            default.metric_window,
-            default.metric_alpha,
-            default.metric_displacement,
+            settings.metric_window,
+            settings.metric_alpha,
+            settings.metric_displacement,
         )
         values += [metric.update(position) for position in path]
     return np.array(values)
 
 
-def retrieval_accepted(found: Survey) -> np.ndarray:
+def retrieval_accepted(found: Survey, settings: Settings) -> np.ndarray:
     """Whether sequence-wise acceptance would take the nearest neighbour's action (n,), judged by the greedy tokens."""
-    rule, nearest = SequenceWise(Settings().sequence_largest, Settings().sequence_total), found.drafts["retrieval"]
+    rule, nearest = SequenceWise(settings.sequence_largest, settings.sequence_total), found.drafts["retrieval"]
     return (rule(nearest, found.plain, 0) == 7) & (nearest[:, 0] != UNKNOWN)
 
 

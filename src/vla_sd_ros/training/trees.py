@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shape of the drafter's tree as a measured choice: for each decoder and device the one whose actions cost least.
+"""The shape of the drafter's tree as a measured choice: for each decoder and device the one whose actions take least time.
 
-How many tokens each shape decides is measured once, with the decoder itself on recorded steps. What its passes cost is measured
-on the device, and may be computed for another one (bench/project.py): wide trees pay where positions are free, chains where
-each of them costs.
+Every shape decodes recorded steps in the decoder itself, on the device, and the shortest mean time is what is chosen by. For
+another device the time is computed from the same passes and what they cost there (bench/project.py): wide trees pay where
+positions are free, chains where each of them costs. What the costs of the passes foretell on the device itself is reported beside
+what was measured.
 """
 
 from collections.abc import Iterator
@@ -18,15 +19,15 @@ from vla_sd_ros.assembly.local import Model
 from vla_sd_ros.bench import cost, results
 from vla_sd_ros.bench.cost import Costs, Tree
 from vla_sd_ros.bench.decode import compare, summarise
+from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.autoregressive import Autoregressive
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.policy.vla import Vla
 
-# heisd drafts as spec_vla does, where it drafts
-DECODERS = {"naive_sd": ("naive_sd",), "spec_vla": ("spec_vla", "heisd"), "kerv": ("kerv",)}
+DECODERS = ("naive_sd", "spec_vla", "kerv", "heisd")  # the last one only where there is a database
 # fmt: off
 SHAPES: tuple[Tree, ...] = (
-    (3, 2, 1), (4, 3, 1), (5, 4, 1), (6, 5, 1),  # chains
+    (3, 2, 1), (4, 3, 1), (5, 4, 1), (6, 5, 1),  # chains; the last one has all motion tokens behind the first
     (8, 5, 2), (12, 5, 2), (12, 5, 4), (20, 5, 4), (20, 3, 8), (20, 5, 8), (50, 4, 8), (50, 5, 8),
 )
 # fmt: on
@@ -40,27 +41,43 @@ class Shapes:
     costs: Costs
     steps: int
 
+    def of(self, decoder: str) -> list[str]:
+        """The rows of a decoder; none where it was not measured."""
+        return [name for name in self.rows if name.startswith(f"{decoder}@")]
+
+    @property
+    def decoders(self) -> list[str]:
+        """Those that were measured."""
+        return [decoder for decoder in DECODERS if self.of(decoder)]
+
     def best(self, decoder: str, costs: Costs | None = None) -> str:
-        """The row of a decoder whose actions cost least; costs: of another device."""
-        own = [name for name in self.rows if name.startswith(f"{decoder}@")]
-        return min(own, key=lambda name: expected_ms(self.rows[name], costs or self.costs))
+        """The row of a decoder whose actions took least time on average; costs: of a device, whose actions cost least by them."""
+        if costs is None:
+            return min(self.of(decoder), key=lambda name: self.rows[name]["latency_ms"]["mean"])
+        return min(self.of(decoder), key=lambda name: expected_ms(self.rows[name], costs))
 
     def settings(self) -> dict[str, list[int]]:
-        """By name."""
-        return {
-            f"{used}_tree": list(self.rows[self.best(decoder)]["tree"]) for decoder, users in DECODERS.items() for used in users
-        }
+        """By name. heisd drafts as spec_vla does: where it was not measured, or did not draft, that one's shape is its own."""
+        found = {f"{decoder}_tree": list(self.rows[self.best(decoder)]["tree"]) for decoder in self.decoders}
+        if not any("draft" in self.rows[name]["paths"] for name in self.of("heisd")):
+            found["heisd_tree"] = found["spec_vla_tree"]
+        return found
 
     def report(self) -> dict:
-        """For a results file."""
-        rows = {name: row | {"expected_ms": expected_ms(row, self.costs)} for name, row in self.rows.items()}
-        return {"observations": self.steps, "best": {decoder: self.best(decoder) for decoder in DECODERS}, "decoders": rows}
+        """For a results file. best: as measured; best_expected: by the costs of the passes."""
+        return {
+            "observations": self.steps,
+            "best": {decoder: self.best(decoder) for decoder in self.decoders},
+            "best_expected": {decoder: self.best(decoder, self.costs) for decoder in self.decoders},
+            "decoders": {name: row | {"expected_ms": expected_ms(row, self.costs)} for name, row in self.rows.items()},
+        }
 
     def lines(self) -> Iterator[str]:
         """For people."""
         plain = expected_ms(self.rows["autoregressive"], self.costs)
+        best = {self.best(decoder) for decoder in self.decoders}
         for name, row in self.rows.items():
-            mark = " <- the fastest" if any(self.best(decoder) == name for decoder in DECODERS) else ""
+            mark = " <- the fastest" if name in best else ""
             yield (
                 f"{name}: {row['forward_passes_per_action']:.2f} passes, {expected_ms(row, self.costs):.2f} ms by the costs of "
                 f"its passes, {plain / expected_ms(row, self.costs):.2f}x; {row['latency_ms']['mean']:.2f} ms measured, "
@@ -73,6 +90,8 @@ def measure(model: Model, steps, settings: Settings, most: int, seed: int = 0) -
     decoders = {"autoregressive": Autoregressive(model.vla)}
     shapes: dict[str, list[int]] = {}
     for name in DECODERS:
+        if "database" in factory.needs(name) and model.database is None:
+            continue
         for shape in SHAPES:
             variant = f"{name}@{name}_tree={'+'.join(map(str, shape))}"
             shapes[variant] = list(shape)
