@@ -95,6 +95,18 @@ def test_boundary_and_ranges_are_those_of_the_suite_that_is_set(suite):
         assert plan.path == ("autoregressive" if expected > BOUNDARIES[suite] else "draft")
 
 
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize(("step", "path"), [(0.0019, "draft"), (0.0045, "autoregressive"), (0.03, "autoregressive")])
+def test_the_released_ranges_are_those_of_short_steps(suite, step, path):
+    """It drafts below some millimetres a step, and from 14 mm on all steps are alike; at five actions a second they are longer."""
+    method, knows = HeisdReference(Settings(suite=suite), NoDrafts()), Knows("libero_5hz")
+    for point in range(6):
+        knows.now = np.array([step * point, 0.0, 0.0])
+        plan = method.plan(knows)
+        knows.steps += 1
+    assert plan.path == path and (plan.fused_metric == 1.0) == (step >= 0.0141)
+
+
 # The verifier's bins are recorded as autoregressive decoding gives them; the code judges by those along the first candidate, which
 # are not recorded. In the twelve cases in which all groups passed the recorded bins explain the result as they are, so these check
 # who is judged, how, and what is executed. In the other twenty they had to differ in the groups that failed; what is put there is
