@@ -123,10 +123,11 @@ class Calibration:
 def calibrate(model: Model, steps: Steps, settings: Settings = Settings(), tree_steps: int = TREE_STEPS) -> Calibration:
     """Fit what the policy's decoders depend on, with these settings: of retrieval only where there is a database, of drafting only
     where there is a drafter. Raises ValueError when there is no recorded step."""
-    fitted = fit(survey_of(model.vla, steps(), model.database, settings), settings)
+    found = survey_of(model.vla, steps(), model.database, settings)
+    fitted = fit(found, settings)
     if model.drafter is None:
         return Calibration(fitted)
-    threshold = fit_threshold(model.vla, model.drafter, steps(), settings)
+    threshold = fit_threshold(model.vla, model.drafter, steps(), found.plain, settings)
     fitted |= threshold.settings()
     shapes = trees.measure(model, steps, replace(settings, **fitted), tree_steps) if tree_steps else None
     return Calibration(fitted | (shapes.settings() if shapes else {}), threshold, shapes)

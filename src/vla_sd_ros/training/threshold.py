@@ -13,7 +13,6 @@ import numpy as np
 
 from vla_sd_ros.bench.decode import RecordedStep
 from vla_sd_ros.decoding.acceptance import Relaxed
-from vla_sd_ros.decoding.autoregressive import Autoregressive
 from vla_sd_ros.decoding.decision import Stopwatch
 from vla_sd_ros.decoding.methods.kerv import kinematic_variability
 from vla_sd_ros.decoding.methods.spec_vla import drafting
@@ -54,27 +53,28 @@ class Threshold:
         )
 
 
-def fit_threshold(vla: Vla, drafter: Drafter, steps: Iterable[RecordedStep], settings: Settings) -> Threshold:
-    """From what the verifier says to each step when the radius is the wide one."""
+def fit_threshold(vla: Vla, drafter: Drafter, steps: Iterable[RecordedStep], plain: np.ndarray, settings: Settings) -> Threshold:
+    """From what the verifier says to each step when the radius is the wide one. plain (n, 7): its greedy tokens of these n steps."""
     changes, harmless = [], []
-    for change, off in wide_steps(vla, drafter, steps, settings):
+    for change, off in wide_steps(vla, drafter, steps, plain, settings):
         changes.append(change)
         harmless.append(off <= settings.kerv_radius_min)
     return likeliest(np.array(changes), np.array(harmless))
 
 
-def wide_steps(vla: Vla, drafter: Drafter, steps: Iterable[RecordedStep], settings: Settings) -> Iterable[tuple[float, int]]:
+def wide_steps(
+    vla: Vla, drafter: Drafter, steps: Iterable[RecordedStep], plain: np.ndarray, settings: Settings
+) -> Iterable[tuple[float, int]]:
     """At each step |dK_var| as kerv knows it before, and the largest error of a motion token at the wide radius [bins]."""
-    reference, watch = Autoregressive(vla), Stopwatch(vla.synchronise)
+    watch = Stopwatch(vla.synchronise)
     rule = Relaxed(np.append(np.full(6, settings.kerv_radius_max), 0.0))
     variability, change = 0.0, 0.0
-    for image, instruction, history in steps:
+    for (image, instruction, history), greedy in zip(steps, plain, strict=True):
         if not len(history):
             variability, change = 0.0, 0.0
         plan = Plan("draft", drafting(drafter, settings.tree("kerv"), ACTION_TOKENS), rule)
         outcome = speculative_decode(vla, vla.observe(image, instruction), plan, watch)
-        plain = reference.decide(image, instruction).bins
-        yield abs(change), int(np.abs(np.array(outcome.tokens) - plain)[:6].max())
+        yield abs(change), int(np.abs(np.array(outcome.tokens) - greedy)[:6].max())
         now = kinematic_variability(outcome.bias, vla.statistics)
         variability, change = now, now - variability
 
