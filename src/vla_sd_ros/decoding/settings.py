@@ -95,8 +95,8 @@ class Settings:
     kerv_cooldown: int = _setting(4, "kerv: steps without compensation after a compensation.", 0, 1000)
     suite: str = _setting(
         "auto",
-        "kerv_reference, heisd_reference: the LIBERO suite whose released constants hold; auto: the one that the policy's key of "
-        "action statistics names, if it does.",
+        "kerv_reference, heisd_reference: the LIBERO suite whose released constants hold, libero_object, libero_spatial, "
+        "libero_goal or libero_10; auto: the one that the policy's key of action statistics names, if it does.",
         choices=("auto", *SUITES),
     )
     kerv_steps: int = _setting(300, "time_decay, and kerv_reference outside of LIBERO: steps of a whole task.", 1, 100_000)

@@ -47,8 +47,9 @@ class Shapes:
 
     @property
     def decoders(self) -> list[str]:
-        """Those that were measured."""
-        return [decoder for decoder in DECODERS if self.of(decoder)]
+        """Those that were measured and drafted; heisd may do without, where any shape is as good as another."""
+        drafted = {name for name, row in self.rows.items() if any(path in row["paths"] for path in cost.DRAFTED_PATHS)}
+        return [decoder for decoder in DECODERS if drafted & {*self.of(decoder)}]
 
     def best(self, decoder: str, costs: Costs | None = None) -> str:
         """The row of a decoder whose actions took least time on average; costs: of a device, whose actions cost least by them."""
@@ -57,11 +58,9 @@ class Shapes:
         return min(self.of(decoder), key=lambda name: expected_ms(self.rows[name], costs))
 
     def settings(self) -> dict[str, list[int]]:
-        """By name. heisd drafts as spec_vla does: where it was not measured, or did not draft, that one's shape is its own."""
+        """By name. heisd drafts as spec_vla does: where it has no shape of its own, it has that one's."""
         found = {f"{decoder}_tree": list(self.rows[self.best(decoder)]["tree"]) for decoder in self.decoders}
-        if not any("draft" in self.rows[name]["paths"] for name in self.of("heisd")):
-            found["heisd_tree"] = found["spec_vla_tree"]
-        return found
+        return {"heisd_tree": found["spec_vla_tree"]} | found
 
     def report(self) -> dict:
         """For a results file. best: as measured; best_expected: by the costs of the passes."""
