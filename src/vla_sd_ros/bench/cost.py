@@ -45,7 +45,7 @@ class Costs:
                 total += self.prefill(drafted)
             else:
                 if drafting and drafted:
-                    levels = min(tree[1], DRAFTED_TOKENS - tokens)
+                    levels = max(1, min(tree[1], DRAFTED_TOKENS - tokens))
                     total += (self.draft(fresh) if fresh else self.read) + (levels - 1) * self.draft(tree[2])
                     fresh = accepted + 1
                 total += self.extend(1 + drafted)
