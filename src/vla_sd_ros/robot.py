@@ -8,11 +8,12 @@ same parameters.
 import argparse
 import json
 import os
-import re
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vla_sd_ros import inputs
 from vla_sd_ros.bringup import LAUNCH_FILES, NAV2, REAL, Argument, Process
@@ -43,6 +44,8 @@ ARMS = {
 DECIDED = ("driver", "nodes", "autostart", "use_sim_time", "use_respawn", "use_rviz", "log_level")
 LAST = ("vla_node", "arm_node")  # are stopped in this order, the driver after them: each finds a robot that still listens
 READY_TIMEOUT = 600.0  # s, for a model to be loaded
+LOOK = 0.25  # s, between two questions for a node's state
+STUCK = 2.0  # s in a state that a node which starts itself only passes through
 POLL = 0.1  # s
 
 
@@ -105,10 +108,12 @@ def plan_of(arguments: argparse.Namespace) -> tuple[list[Process], list[str]]:
 
     arm = ARMS[arguments.arm]
     given = {argument.name: getattr(arguments, argument.name) for argument in _offered(arm)}
+    if given.get("robot_ip") == "":
+        raise BadInput("give --robot-ip ADDRESS of the robot's control box")
     try:
         ready = prepare(arm.file, {**arm.given, **given}, share(), get_package_prefix)
     except (ValueError, FileNotFoundError) as error:
-        raise BadInput(str(error).replace("driver:=direct needs robot_ip:=ADDRESS", "give --robot-ip ADDRESS")) from error
+        raise BadInput(str(error)) from error
     return [part for part in ready.plan if isinstance(part, Process)], ready.notes  # a direct driver includes no launch file
 
 
@@ -159,13 +164,46 @@ def _started(executable: str, parameters: Mapping[str, object]) -> dict[str, obj
     return {**parameters, "autostart": True} if executable in LAST else dict(parameters)
 
 
-def _check(supervisor: Supervisor) -> None:
-    """Raises where the start has failed: a process has ended, or a node that starts itself could not."""
-    supervisor.check()
-    for name in LAST:
-        child = supervisor.children[name]
-        if re.search(r"could not (configure|activate)", child.log.read_text(errors="replace")):
-            raise ChildEnded(f"{name}: {child.sentence()}")
+class Starting:
+    """A node that configures and activates itself, by its lifecycle state, for which its service is asked."""
+
+    def __init__(self, node: Any, name: str):
+        from lifecycle_msgs.msg import State
+        from lifecycle_msgs.srv import GetState
+
+        self._request, self._client = GetState.Request(), node.create_client(GetState, f"{name}/get_state")
+        self._passed = {State.PRIMARY_STATE_UNCONFIGURED, State.PRIMARY_STATE_INACTIVE}  # on the way to active, in no time
+        self._active = State.PRIMARY_STATE_ACTIVE
+        self._state, self._since = State.PRIMARY_STATE_UNKNOWN, 0.0
+        self.stuck = False  # it could not configure, or not activate
+
+    @property
+    def active(self) -> bool:
+        """Whether it has come to the end of its start."""
+        return self._state == self._active
+
+    def look(self) -> None:
+        """Ask; the answer is heard when the client's node is spun."""
+        if self._client.service_is_ready():
+            self._client.call_async(self._request).add_done_callback(self._on_answer)
+
+    def _on_answer(self, answered: Any) -> None:
+        state, now = answered.result().current_state.id, time.monotonic()
+        if state != self._state:
+            self._state, self._since = state, now
+        self.stuck = state in self._passed and now - self._since > STUCK
+
+
+def _wait_until_active(client: Any, supervisor: Supervisor) -> None:
+    """Until the nodes that start themselves have done so. Raises ChildEnded where a process has ended, or a node could not."""
+    deadline, nodes = time.monotonic() + READY_TIMEOUT, {name: Starting(client.node, name) for name in LAST}
+    while late := [name for name, node in nodes.items() if not node.active]:
+        supervisor.check()
+        for name in late:
+            if nodes[name].stuck or time.monotonic() > deadline:
+                raise ChildEnded(f"{name} did not become active: {supervisor.children[name].sentence()}")
+            nodes[name].look()
+        client.spin_until(lambda: False, LOOK)
 
 
 def _drive(arguments: argparse.Namespace, plan: list[Process], supervisor: Supervisor, folder: Path) -> int:
@@ -180,13 +218,11 @@ def _drive(arguments: argparse.Namespace, plan: list[Process], supervisor: Super
     print(f"starting {', '.join(supervisor.children)}; their logs are in {folder / 'logs'}", flush=True)
     client = InstructionClient(namespace, "vla_sd_robot")
     try:
-        client.wait_until_active(READY_TIMEOUT, lambda: _check(supervisor))
+        _wait_until_active(client, supervisor)
         print(f'ready: vla-sd send --namespace {namespace} "put the bowl on the plate"', flush=True)
         while True:
             supervisor.check()
             client.spin_until(lambda: False, POLL)
-    except TimeoutError as error:
-        raise ChildEnded(f"{error}: {supervisor.children['vla_node'].sentence()}") from error
     finally:
         client.close()
         rclpy.try_shutdown()

@@ -38,7 +38,11 @@ def table(descriptors: list[ParameterDescriptor], values: list[ParameterValue]) 
 
 
 def entry(descriptor: ParameterDescriptor, value: ParameterValue) -> dict:
-    """low, high: None where there is no range. unit: empty where the description names none."""
+    """low, high: None where there is no range. unit: empty where the description names none.
+
+    Of unit, choices and the range of an array's entries, ROS describes a parameter in text alone: nodes.parameters writes it, and
+    of a node that words it otherwise the page shows less.
+    """
     text, constraint = descriptor.description, descriptor.additional_constraints
     unit, ranges = re.search(r"\[([^\]]+)\]", text), [*descriptor.floating_point_range, *descriptor.integer_range]
     low, high = (ranges[0].from_value, ranges[0].to_value) if ranges else (None, None)

@@ -282,6 +282,7 @@ class Franka:
             said = told(error)
         mode, errors = state.robot_mode.name, state.last_motion_errors
         reason = said or _MODES.get(mode, "Franka ended the control of the arm")
+        # Only for the sentence, of which libfranka may have put the errors in brackets already; nothing is decided by it.
         return reason if "[" in reason or not str(errors).strip("[]") else f"{reason}: {errors}"
 
 

@@ -151,7 +151,7 @@ class WidowXAI:
             self._driver.configure(trossen.Model.wxai_v0, self._variant(), s.address, clear_error, timeout=s.timeout)
         except Exception as error:
             said = _told(error)
-            if "version" in said.lower():
+            if "version" in said.lower():  # trossen-arm has one type of error for all of this: only its words tell
                 raise RobotError(
                     f"the arm's firmware does not fit trossen-arm {self._driver.get_driver_version()} ({said}): install "
                     "the trossen-arm of the firmware's version, or update the firmware"

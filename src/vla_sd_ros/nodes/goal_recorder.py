@@ -86,15 +86,15 @@ class GoalRecorder(PlainNode):
             self._bags.judge(state == TaskSuccess.SUCCESS)
 
     def _on_mark(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        response.message = self.mark(request.data)
-        response.success = not response.message.startswith("there is")
+        response.success, response.message = self.mark(request.data)
         return response
 
-    def mark(self, success: bool) -> str:
-        """The operator's verdict on the goal that runs, or on the one that is over and waits for it; what became of it."""
+    def mark(self, success: bool) -> tuple[bool, str]:
+        """The operator's verdict on the goal that runs, or on the one that is over and waits for it; whether there is one, and
+        what became of it in words."""
         run = self._bags.run
         if run is None:
-            return "there is no goal to judge: none runs, and the last one waits no longer"
+            return False, "there is no goal to judge: none runs, and the last one waits no longer"
         verdict = TaskSuccess(
             instruction=run.instruction,
             state=TaskSuccess.SUCCESS if success else TaskSuccess.FAILURE,
@@ -104,7 +104,7 @@ class GoalRecorder(PlainNode):
         self._verdicts.publish(verdict)  # heard by vla_node, and by this node, which writes it down
         said = f"'{run.instruction}': {'success' if success else 'failure'}"
         self.get_logger().info(said)
-        return said
+        return True, said
 
     def _tick(self) -> None:
         with contextlib.suppress(Empty):
