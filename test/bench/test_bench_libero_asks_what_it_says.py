@@ -24,7 +24,7 @@ def scene():
 
 
 def asked(scene, sentence, states=(40,)):
-    return list(_asked(Assignment(Parts("libero", ()), "libero_object", TASK, states, 0, sentence), scene))
+    return list(_asked(Assignment(Parts("libero", ()), "libero_object", TASK, states, seed=0, sentence=sentence), scene))
 
 
 def put(scene, item, place) -> None:

@@ -14,7 +14,7 @@ SKIPPED = 0.9  # the same of those that no pass of the language model verified
 FEW = 20  # unverified actions, of which fewer say nothing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One decoder as measured: latency [ms], passes of the language model and accepted tokens of an action; shares of equal
     tokens, of actions that are the policy's within CLOSE bins, of actions without a pass, and of those that are the policy's.
@@ -47,17 +47,17 @@ def _row(name: str, own: Sequence[Answer]) -> Row:
     skipped = float(agreed[unverified].mean()) if unverified.any() else 1.0
     total = np.array([a.step.timings_ms["total"] for a in own])
     return Row(
-        name,
-        len(own),
-        float(np.median(total)),
-        float(total.mean()),
-        float(np.mean([len(a.step.passes) for a in own])),
-        float(np.mean([a.step.accepted for a in own])),
-        float((bins == plain).mean()),
-        float(agreed.mean()),
-        float(unverified.mean()),
-        skipped,
-        _objection(agreed, unverified),
+        name=name,
+        count=len(own),
+        median_ms=float(np.median(total)),
+        mean_ms=float(total.mean()),
+        passes=float(np.mean([len(a.step.passes) for a in own])),
+        accepted=float(np.mean([a.step.accepted for a in own])),
+        same_tokens=float((bins == plain).mean()),
+        agreed=float(agreed.mean()),
+        skipped=float(unverified.mean()),
+        skipped_agreed=skipped,
+        objection=_objection(agreed, unverified),
     )
 
 

@@ -54,7 +54,7 @@ PROJECTED = ("4090", "h100", "orin", "thor")  # devices of bench/project.py
 RATE_OPENVLA = 5e-5  # learning rate of the drafter; Spec-VLA
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Adaptation:
     """What all stages share. table: of units. every: only each N-th image is used. most_images: that the policy is asked about."""
 
@@ -95,16 +95,16 @@ def adapt(arguments: argparse.Namespace) -> None:
     table = inventory.table(vla.unnorm_key, vla.statistics.q01, vla.statistics.q99)
     print(table, flush=True)
     this = Adaptation(
-        arguments,
-        output,
-        recordings,
-        table,
-        len(inventory.sentences),
-        parts,
-        vla.unnorm_key,
-        vla.statistics,
-        every,
-        -(-len(inventory.actions) // every),
+        arguments=arguments,
+        output=output,
+        recordings=recordings,
+        table=table,
+        sentences=len(inventory.sentences),
+        parts=parts,
+        unnorm_key=vla.unnorm_key,
+        statistics=vla.statistics,
+        every=every,
+        most_images=-(-len(inventory.actions) // every),
     )
     print(f"{len(parts.learn)} episodes to learn from, {len(parts.calibrate)} to calibrate on, {len(parts.measure)} to measure on")
     if not (output / DRAFTER).exists():  # said before anything long begins
@@ -152,7 +152,9 @@ def head(this: Adaptation) -> None:
     """The draft head, where it is not there yet."""
     output, a = this.output / checkpoint.DRAFT_HEAD, this.arguments
     if not output.exists():
-        how = train_head.Training(a.head_steps, a.head_batch, seed=a.seed, memory=a.memory * 1_000_000, device=a.device)
+        how = train_head.Training(
+            steps=a.head_steps, batch_size=a.head_batch, seed=a.seed, memory=a.memory * 1_000_000, device=a.device
+        )
         train_head.train(a.checkpoint, this.work / "answers", _answered(this, "learn"), _answered(this, "calibrate"), output, how)
 
 
@@ -165,9 +167,9 @@ def drafter(this: Adaptation) -> None:
     processes = min(a.processes, a.drafter_batch) if a.device == "cpu" else 1
     standard = train_drafter.Training()
     how = train_drafter.Training(
-        a.drafter_steps,
-        a.drafter_batch,
-        a.drafter_rate or (RATE_OPENVLA if openvla else standard.learning_rate),
+        steps=a.drafter_steps,
+        batch_size=a.drafter_batch,
+        learning_rate=a.drafter_rate or (RATE_OPENVLA if openvla else standard.learning_rate),
         warm_up=min(standard.warm_up, a.drafter_steps),
         seed=a.seed,
         memory=a.memory * 1_000_000 // processes,
@@ -207,16 +209,16 @@ def _parts(this: Adaptation, decoders: tuple[str, ...] = (), settings: dict | No
     return BenchParts(
         a.checkpoint,
         decoders,
-        tuple((settings or {}).items()),
-        str(this.output / DATABASE),
-        str(this.output),
-        a.threads,
-        a.quantization,
-        tuple(a.largest_step),
-        a.device,
-        a.dtype,
-        this.unnorm_key,
-        str(this.output),
+        settings=tuple((settings or {}).items()),
+        database=str(this.output / DATABASE),
+        drafter=str(this.output),
+        threads=a.threads,
+        quantization=a.quantization,
+        largest_step=tuple(a.largest_step),
+        device=a.device,
+        dtype=a.dtype,
+        unnorm_key=this.unnorm_key,
+        draft_head=str(this.output),
     )
 
 

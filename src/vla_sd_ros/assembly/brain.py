@@ -3,7 +3,7 @@
 
 import argparse
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ class Source:
     """
 
     checkpoint: str
+    _: KW_ONLY
     device: str = "cpu"
     unnorm_key: str = ""
     threads: int = 0

@@ -3,7 +3,7 @@
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,7 @@ class Assignment:
     suite: str
     task: int
     states: tuple[int, ...]
+    _: KW_ONLY
     seed: int
     sentence: str = TASK
     scattered: bool = False
@@ -132,11 +133,11 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.suite,
             task,
             states,
-            arguments.seed,
-            arguments.sentence,
-            scattered,
-            arguments.delay,
-            bool(arguments.record),
+            seed=arguments.seed,
+            sentence=arguments.sentence,
+            scattered=scattered,
+            delay=arguments.delay,
+            record=bool(arguments.record),
             limit=arguments.steps,
         )
         for task in arguments.tasks
@@ -183,7 +184,7 @@ def _print(report: dict) -> None:
 def success_on(checkpoint: Path, suite: str, states: list[int], processes: int = 2) -> tuple[int, int]:
     """Successes and episodes of autoregressive decoding over all tasks of a suite from these initial states."""
     given = Parts(str(checkpoint.resolve()), ("autoregressive",))
-    assignments = [Assignment(given, suite, task, tuple(states), 0) for task in range(TASKS_PER_SUITE)]
+    assignments = [Assignment(given, suite, task, tuple(states), seed=0) for task in range(TASKS_PER_SUITE)]
     episodes = _gathered(assignments, workers.each(run_assignment, assignments, processes=processes, lifetime=SCENES))
     return sum(episode.success for episode in episodes), len(episodes)
 

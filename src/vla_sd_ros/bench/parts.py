@@ -2,7 +2,7 @@
 """The parts that a benchmark's decoders are made of, from the command line."""
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import yaml
@@ -28,6 +28,7 @@ class Parts:
 
     checkpoint: str
     decoders: tuple[str, ...]
+    _: KW_ONLY
     settings: tuple[tuple[str, Any], ...] = ()
     database: str = ""
     drafter: str = ""
@@ -78,16 +79,16 @@ class Parts:
         """The policy and what the decoders draw on. Raises ValueError with one sentence."""
         source = Source(
             self.checkpoint,
-            self.device,
-            self.unnorm_key,
-            self.threads,
-            self.dtype,
-            self.quantization,
-            self.drafter,
-            self.database,
-            self.draft_head,
-            self.adapted,
-            self.largest_step,
+            device=self.device,
+            unnorm_key=self.unnorm_key,
+            threads=self.threads,
+            dtype=self.dtype,
+            quantization=self.quantization,
+            drafter=self.drafter,
+            database=self.database,
+            draft_head=self.draft_head,
+            adapted=self.adapted,
+            largest_step=self.largest_step,
         )
         return load(source, [variant(decoder)[0] for decoder in self.decoders])
 
@@ -142,14 +143,14 @@ def parts(arguments: argparse.Namespace) -> Parts:
     return Parts(
         arguments.checkpoint,
         decoders,
-        tuple(settings.items()),
-        arguments.database,
-        arguments.drafter,
-        arguments.threads,
-        arguments.quantization,
-        tuple(arguments.largest_step),
-        getattr(arguments, "device", "cpu"),
-        getattr(arguments, "dtype", ""),
-        arguments.unnorm_key,
+        settings=tuple(settings.items()),
+        database=arguments.database,
+        drafter=arguments.drafter,
+        threads=arguments.threads,
+        quantization=arguments.quantization,
+        largest_step=tuple(arguments.largest_step),
+        device=getattr(arguments, "device", "cpu"),
+        dtype=getattr(arguments, "dtype", ""),
+        unnorm_key=arguments.unnorm_key,
         adapted=arguments.adapted,
     )

@@ -208,7 +208,19 @@ def _load(
         raise CheckpointError(str(error)) from error
     model = weights.read(directory, config, device, dtype, kind)
     head = draft_head(directory, config)
-    return Vla(model, tokenizer, statistics, key, device, directory.name, head, images, kind, largest_step, image_table)
+    return Vla(
+        model,
+        tokenizer,
+        statistics,
+        key,
+        device,
+        directory.name,
+        draft_head=head,
+        images=images,
+        quantization=kind,
+        largest_step=largest_step,
+        image_table=image_table,
+    )
 
 
 def _file(path: Path, read: Callable[[Path], T]) -> T:

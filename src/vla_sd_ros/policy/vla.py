@@ -111,6 +111,7 @@ class Vla:
         unnorm_key: str,
         device: str | torch.device,
         name: str,
+        *,
         draft_head: DraftHead | None = None,
         images: ImageSettings | None = None,
         quantization: str = NONE,

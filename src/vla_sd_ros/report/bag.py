@@ -58,15 +58,15 @@ EPISODE_TOPICS = (
 def _qos(latched: bool) -> Qos:
     unlimited = QosTime(0x7FFFFFFF, 0xFFFFFFFF)
     return Qos(
-        QosHistory.KEEP_LAST,
-        1 if latched else 10,
-        QosReliability.RELIABLE,
-        QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
-        unlimited,
-        unlimited,
-        QosLiveliness.AUTOMATIC,
-        unlimited,
-        False,
+        history=QosHistory.KEEP_LAST,
+        depth=1 if latched else 10,
+        reliability=QosReliability.RELIABLE,
+        durability=QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
+        deadline=unlimited,
+        lifespan=unlimited,
+        liveliness=QosLiveliness.AUTOMATIC,
+        liveliness_lease_duration=unlimited,
+        avoid_ros_namespace_conventions=False,
     )
 
 

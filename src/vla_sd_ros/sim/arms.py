@@ -73,13 +73,31 @@ class Description:
         for name, child, xyz, rpy, axis, lower, upper, velocity in table:
             _link(robot, parent, xyz)
             _joint(
-                robot, joint(name), "revolute" if axis else "fixed", parent, link(child), xyz, rpy, axis, (lower, upper, velocity)
+                robot,
+                joint(name),
+                "revolute" if axis else "fixed",
+                parent=parent,
+                child=link(child),
+                xyz=xyz,
+                rpy=rpy,
+                axis=axis,
+                limit=(lower, upper, velocity),
             )
             parent = link(child)
         _link(robot, parent, (0, 0, 0.02))
         for name, child, holder, axis, lower, upper in fingers:
             _link(robot, link(child), (0.03, 0, 0))
-            _joint(robot, joint(name), "prismatic", link(holder), link(child), (0, 0, 0), (0, 0, 0), axis, (lower, upper, 1.0))
+            _joint(
+                robot,
+                joint(name),
+                "prismatic",
+                parent=link(holder),
+                child=link(child),
+                xyz=(0, 0, 0),
+                rpy=(0, 0, 0),
+                axis=axis,
+                limit=(lower, upper, 1.0),
+            )
         ElementTree.indent(robot)
         return ElementTree.tostring(robot, encoding="unicode")
 
@@ -167,7 +185,7 @@ def _link(robot: ElementTree.Element, name: str, towards) -> None:
     ElementTree.SubElement(geometry, "cylinder", radius="0.025", length=repr(length))
 
 
-def _joint(robot, name, kind, parent, child, xyz, rpy, axis, limit) -> None:
+def _joint(robot, name, kind, *, parent, child, xyz, rpy, axis, limit) -> None:
     element = ElementTree.SubElement(robot, "joint", name=name, type=kind)
     ElementTree.SubElement(element, "parent", link=parent)
     ElementTree.SubElement(element, "child", link=child)

@@ -29,13 +29,13 @@ def groceries() -> str:
     objects = dict.fromkeys((*GROCERIES, "basket"), 1)
     return _bddl(
         "LIBERO_Floor_Manipulation",
-        "floor",
-        {"floor": "floor"},
-        objects,
-        {},
-        ["(contain_region (:target basket_1))"],
-        "pick up the milk and place it in the basket",
-        "(In milk_1 basket_1_contain_region)",
+        floor="floor",
+        fixtures={"floor": "floor"},
+        objects=objects,
+        fixed={},
+        sites=["(contain_region (:target basket_1))"],
+        sentence="pick up the milk and place it in the basket",
+        goal="(In milk_1 basket_1_contain_region)",
     )
 
 
@@ -45,13 +45,13 @@ def table(cabinet: tuple[float, float, float], stove: tuple[float, float]) -> st
     sites = [f"({part} (:target wooden_cabinet_1))" for part in ("top_region", "middle_region", "bottom_region", "top_side")]
     return _bddl(
         "LIBERO_Tabletop_Manipulation",
-        "main_table",
-        fixtures,
-        TABLEWARE,
-        {"wooden_cabinet_1": cabinet, "flat_stove_1": (*stove, 0.0)},
-        [*sites, "(cook_region (:target flat_stove_1))"],
-        "pick up the black bowl next to the plate and place it on the plate",
-        "(On akita_black_bowl_1 plate_1)",
+        floor="main_table",
+        fixtures=fixtures,
+        objects=TABLEWARE,
+        fixed={"wooden_cabinet_1": cabinet, "flat_stove_1": (*stove, 0.0)},
+        sites=[*sites, "(cook_region (:target flat_stove_1))"],
+        sentence="pick up the black bowl next to the plate and place it on the plate",
+        goal="(On akita_black_bowl_1 plate_1)",
     )
 
 

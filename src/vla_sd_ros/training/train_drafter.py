@@ -54,7 +54,7 @@ STATE = "drafter_state.pt"  # of an interrupted training
 READ = ("cells", "hidden", "bins", "before", "after")  # of the policy's answers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """How long, how much at a step and how fast the drafter learns; Spec-VLA's values but for the learning rate and its warm-up.
 
@@ -112,18 +112,18 @@ def run(arguments: argparse.Namespace) -> int:
     directory = checkpoint.find(arguments.checkpoint)
     output = arguments.output or directory
     how = Training(
-        arguments.steps,
-        arguments.batch_size,
-        arguments.learning_rate,
-        tuple(arguments.betas),
-        arguments.warm_up,
-        arguments.noise,
-        arguments.token_weight,
-        arguments.evaluate,
-        arguments.seed,
-        arguments.memory * 1_000_000 // (on_this_host() if launched() else processes),
-        arguments.device,
-        processes,
+        steps=arguments.steps,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        betas=tuple(arguments.betas),
+        warm_up=arguments.warm_up,
+        noise=arguments.noise,
+        token_weight=arguments.token_weight,
+        evaluate=arguments.evaluate,
+        seed=arguments.seed,
+        memory=arguments.memory * 1_000_000 // (on_this_host() if launched() else processes),
+        device=arguments.device,
+        processes=processes,
     )
     work, learnt, apart = asked(arguments, output)
     train(directory, work, learnt, apart, output / FILE, how)

@@ -52,7 +52,7 @@ RADIUS = 9  # [bins], the published radius of relaxed acceptance
 READ = ("cells", "bins", "steps", "before", "after")  # of the policy's answers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """How long, how much at a step and how fast the head learns. memory: bytes for the answers that are drawn from at once."""
 
@@ -83,13 +83,13 @@ def run(arguments: argparse.Namespace) -> int:
     directory = checkpoint.find(arguments.checkpoint)
     output = arguments.output or directory
     training = Training(
-        arguments.steps,
-        arguments.batch_size,
-        arguments.learning_rate,
-        arguments.weight_decay,
-        arguments.seed,
-        arguments.memory * 1_000_000 // on_this_host(),
-        arguments.device,
+        steps=arguments.steps,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        weight_decay=arguments.weight_decay,
+        seed=arguments.seed,
+        memory=arguments.memory * 1_000_000 // on_this_host(),
+        device=arguments.device,
     )
     work, learnt, apart = asked(arguments, output)
     train(directory, work, learnt, apart, output / checkpoint.DRAFT_HEAD, training)
