@@ -2,6 +2,7 @@
 """What is out of order in a LeRobot dataset is put in order, or named with what mends it; the other episodes are read."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,10 +32,10 @@ def set_cell(row, column, value):
     return edit
 
 
-def check(root, numbers=(0, 1, 2)):
-    """These episodes are read with their own frames in order."""
+def check(root, numbers=(0, 1, 2), called=None):
+    """These episodes are read with their own frames in order. called: their numbers in the dataset, where they are others."""
     _, episodes = read(root)
-    assert [episode.name for episode, _ in episodes] == [f"{root}#{number}" for number in numbers]
+    assert [episode.name for episode, _ in episodes] == [f"{root}#{number}" for number in called or numbers]
     for number, (episode, images) in zip(numbers, episodes):
         assert episode.instruction == TASKS[number % 2] and len(images) == LENGTHS[number]
         np.testing.assert_allclose(episode.actions, [action(number, i) for i in range(LENGTHS[number])], atol=1e-7)
@@ -82,6 +83,34 @@ def test_gaps_in_the_numbers_of_episodes_are_none_of_the_content(tmp_path, image
         (videos / "chunk-000" / CAMERA / "episode_000000.mp4").unlink()
     write_info(tmp_path, "v2.1", images, total_frames=sum(LENGTHS[1:]), total_episodes=2)
     check(tmp_path, (1, 2))
+
+
+GAPS = {0: 0, 1: 2, 2: 3}  # one episode was taken out, and the count is that of those which are left
+
+
+def renumbered(rows):
+    return [row | {"episode_index": GAPS[row["episode_index"]]} for row in rows]
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_a_gap_among_the_numbers_of_v21_loses_no_episode(tmp_path, images):
+    write_v21(tmp_path, images=images)
+    for old, new in sorted(GAPS.items(), reverse=True):
+        for path in tmp_path.rglob(f"episode_{old:06d}.*"):
+            if path.suffix == ".parquet":
+                change(path, renumbered)
+            place = Path(*(f"chunk-{new // 2:03d}" if part.startswith("chunk-") else part for part in path.parts))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(place.with_stem(f"episode_{new:06d}"))
+    check(tmp_path, called=tuple(GAPS.values()))
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_a_gap_among_the_numbers_of_v30_loses_no_episode(tmp_path, images):
+    write_v30(tmp_path, images=images)
+    for path in [*(tmp_path / "data").rglob("*.parquet"), *(tmp_path / "meta" / "episodes").rglob("*.parquet")]:
+        change(path, renumbered)
+    check(tmp_path, called=tuple(GAPS.values()))
 
 
 @pytest.mark.parametrize("stamps", [lambda i: 0.0, lambda i: 7.5, lambda i: float("nan"), lambda i: None])
