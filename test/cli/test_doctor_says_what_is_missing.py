@@ -29,6 +29,14 @@ def test_the_exit_code_is_0_when_every_check_is_ok(monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("ok    python: 3.")
 
 
+def test_a_platform_of_mujoco_that_does_not_exist_is_named_with_those_that_do(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "vla_sd_ros.sim", raising=False)  # which reads the variable when it is imported
+    monkeypatch.setenv("MUJOCO_GL", "nonsense")
+    assert doctor.report("rendering", doctor.rendering) is False
+    said = capsys.readouterr().out
+    assert said.startswith("FAIL  rendering: MUJOCO_GL is 'nonsense', but must be one of egl") and len(said.splitlines()) == 1
+
+
 def test_an_error_in_a_check_is_one_line_and_not_a_crash(capsys):
     def broken():
         raise OSError("libEGL.so.1: cannot open shared object file")

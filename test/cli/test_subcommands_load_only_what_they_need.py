@@ -19,15 +19,29 @@ def test_the_module_is_there_and_describes_its_arguments(name, capsys):
     assert ended.value.code == 0 and summary.split()[0] in capsys.readouterr().out
 
 
-def test_help_imports_neither_ros_nor_torch_nor_the_simulator():
-    code = (
-        "import sys; from vla_sd_ros.cli import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "print({'rclpy', 'torch', 'mujoco', 'numpy'} & set(sys.modules))"
-    )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.endswith("set()\n")
+HELP = """from vla_sd_ros.cli import main
+try: main(['--help'])
+except SystemExit: pass"""
+NAMES = """from vla_sd_ros.decoding.settings import DECODERS
+print(DECODERS)"""
+CHECK = """from vla_sd_ros.decoding import parameter_file
+try: parameter_file.check_settings({'relaxed_radius': 'nine'})
+except ValueError: print('refused')"""
+
+
+@pytest.mark.parametrize(
+    "code, said, absent",
+    [
+        (HELP, "build-db", {"rclpy", "torch", "mujoco", "numpy"}),
+        (NAMES, "prefill_jacobi", {"rclpy", "torch", "mujoco"}),
+        (CHECK, "refused", {"rclpy", "torch", "mujoco"}),
+    ],
+    ids=["--help", "the names of the decoders", "whether a setting can be used"],
+)
+def test_what_is_told_at_once_imports_nothing_large(code, said, absent):
+    code = f"{code}\nimport sys\nprint({absent} & set(sys.modules))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said in output and output.endswith("set()\n")
 
 
 @pytest.mark.parametrize("arguments", [[], ["no_such_subcommand"]])

