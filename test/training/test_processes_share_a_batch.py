@@ -20,8 +20,8 @@ FILES = {"train": "trained/model.safetensors", "train-drafter": "drafter.safeten
 LOGS = {"train": "trained/training/log.csv"} | {f"train-{name}": f"answers/{name}_log.csv" for name in ("drafter", "head")}
 
 
-def commands(root: Path, output: Path) -> list[list[str]]:
-    common = ["--steps", str(STEPS), "--batch-size", str(BATCH), "--seed", "3"]
+def commands(root: Path, output: Path, steps: int = STEPS, batch: int = BATCH) -> list[list[str]]:
+    common = ["--steps", str(steps), "--batch-size", str(batch), "--seed", "3"]
     asked = [
         *common,
         "--checkpoint",
@@ -103,6 +103,15 @@ def test_another_seed_is_told_apart(root):
     assert main(one) == 0
     (mine,), (other,) = (list(csv.reader((root / name / LOGS["train-head"]).open())) for name in ("one", "other"))
     assert not np.allclose(float(mine[2]), float(other[2]), rtol=1e-3)
+
+
+@pytest.mark.parametrize("number", range(len(FILES)))
+def test_a_batch_may_be_larger_than_all_that_there_is_to_learn_from(root, number, tmp_path):
+    (tmp_path / "policy").symlink_to(root / "policy")
+    (tmp_path / "collected").symlink_to(root / "collected")  # eight images
+    write_episodes(tmp_path / "demonstrations", count=3, steps=2)
+    one = commands(tmp_path, tmp_path, steps=2, batch=9)[number]
+    assert main(one) == 0 and (tmp_path / FILES[one[0]]).exists()
 
 
 def test_the_answers_do_not_depend_on_who_asked(root):
