@@ -14,7 +14,7 @@ def vla(tmp_path_factory):
     return policy.load(directory)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def observations():
     """Makes n observations: an image, and a history of up to twelve steps before it."""
 

@@ -15,30 +15,33 @@ OBSERVATIONS = 500
 INSTRUCTION = "pick up the milk and place it in the basket"
 
 
-@pytest.mark.parametrize("sources", [["last_action"], ["kalman"], ["head"], ["last_action", "kalman", "head"], ["composite"]])
-def test_prefill(vla, observations, sources):
+@pytest.fixture(scope="module")
+def expected(vla, observations):
+    """What plain decoding decides on each observation: asked once, whatever is compared with it."""
     plain = factory.make("autoregressive", vla)
+    return [plain.decide(image, INSTRUCTION) for image, _ in observations(vla, OBSERVATIONS)]
+
+
+@pytest.mark.parametrize("sources", [["last_action"], ["kalman"], ["head"], ["last_action", "kalman", "head"], ["composite"]])
+def test_prefill(vla, observations, expected, sources):
     ours = factory.make("prefill", vla, Settings(prefill_sources=sources))
-    for image, history in observations(vla, OBSERVATIONS):
-        expected = plain.decide(image, INSTRUCTION)
+    for (image, history), plain in zip(observations(vla, OBSERVATIONS), expected, strict=True):
         decision = ours.decide(image, INSTRUCTION, history)
-        assert np.array_equal(decision.bins, expected.bins) and np.array_equal(decision.action, expected.action)
+        assert np.array_equal(decision.bins, plain.bins) and np.array_equal(decision.action, plain.action)
 
 
 @pytest.mark.parametrize("sources", [["last_action"], ["kalman"], ["head"]])
-def test_jacobi_with_no_radius(vla, observations, sources):
-    plain = factory.make("autoregressive", vla)
+def test_jacobi_with_no_radius(vla, observations, expected, sources):
     ours = factory.make("prefill_jacobi", vla, Settings(prefill_sources=sources, jacobi_radius=0.0))
-    for image, history in observations(vla, OBSERVATIONS):
-        assert np.array_equal(ours.decide(image, INSTRUCTION, history).bins, plain.decide(image, INSTRUCTION).bins)
+    for (image, history), plain in zip(observations(vla, OBSERVATIONS), expected, strict=True):
+        assert np.array_equal(ours.decide(image, INSTRUCTION, history).bins, plain.bins)
 
 
 @pytest.mark.parametrize("nodes", [1, 20])
-def test_a_tree_of_the_draft_heads_likeliest_actions(vla, observations, nodes):
-    plain = factory.make("autoregressive", vla)
+def test_a_tree_of_the_draft_heads_likeliest_actions(vla, observations, expected, nodes):
     ours = factory.make("prefill", vla, Settings(head_nodes=nodes))
-    for image, history in observations(vla, 100):
-        assert np.array_equal(ours.decide(image, INSTRUCTION, history).bins, plain.decide(image, INSTRUCTION).bins)
+    for (image, history), plain in zip(observations(vla, 100), expected):
+        assert np.array_equal(ours.decide(image, INSTRUCTION, history).bins, plain.bins)
 
 
 class Oracle(Method):

@@ -101,6 +101,6 @@ def test_it_learns_what_the_verifier_says_to_the_next_image(circle, tmp_path, ca
 
 def test_images_that_do_not_follow_each_other_teach_nothing_of_the_next_step(circle, tmp_path, capsys):
     root, _ = circle
-    assert command(root, "--output", str(tmp_path), "--every", "2") == 0
+    assert command(root, "--output", str(tmp_path), "--every", "2", "--steps", "20") == 0
     assert "next step" not in capsys.readouterr().out
     assert not draft_head(tmp_path, policy.load(root / "policy").config).looks_ahead
