@@ -4,6 +4,7 @@ requests by the thousand, bodies that never end. Web pages are refused, and the 
 """
 
 import gzip
+import json
 import socket
 import threading
 import time
@@ -11,8 +12,9 @@ import time
 import json_numpy
 import msgpack
 import pytest
-from served import INSTRUCTION, Http, ServerProcess, images, websocket
+from served import INSTRUCTION, Http, ServerProcess, images, served_here, websocket
 
+from vla_sd_ros.serving import door
 from vla_sd_ros.serving.door import HEADER_TIMEOUT, MAX_CONNECTIONS
 from vla_sd_ros.serving.wire import pack, unpack
 
@@ -87,6 +89,8 @@ def packed(port: int, kind: str, body: bytes) -> None:
     assert all(b" 415 " in connection.recv(100) for connection in connections)
     for connection in connections:
         connection.close()
+    status, text = Http(port, {"Content-Encoding": kind}).act(body)
+    assert (status, json.loads(text)["error"]) == (415, f"the body is packed as '{kind}': send it as it is")
 
 
 def half_requests(port: int) -> None:
@@ -132,10 +136,13 @@ def test_the_robots_goal_goes_on(server, attack):
     assert server.memory - before < MEMORY
 
 
-def test_a_body_that_does_not_end_is_given_up(server, monkeypatch):
-    connection = raw(server.port, b"POST /act HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{")
-    connection.settimeout(20.0)
-    assert b" 408 " in connection.recv(1000)
+def test_a_body_that_does_not_end_is_given_up(local, monkeypatch):
+    monkeypatch.setattr(door, "BODY_TIMEOUT", 0.5)
+    with served_here(local) as port:
+        connection = raw(port, b"POST /act HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{")
+        assert b" 408 " in connection.recv(1000)
+        connection.close()
+        time.sleep(0.2)  # until the server has noticed
 
 
 @pytest.mark.parametrize(
