@@ -13,11 +13,19 @@ from vla_sd_ros.bench.results import Step, wilson  # noqa: E402
 from vla_sd_ros.cli import main  # noqa: E402
 
 
-def test_the_results_file_has_every_agreed_field(tmp_path):
-    policy.write_random(tmp_path / "random")
-    arguments = ["--checkpoint", str(tmp_path / "random"), "--tasks", "2", "--episodes-per-task", "1"]
-    assert main(["bench", "libero", *arguments, "--json", str(tmp_path / "r.json")]) == 0
-    report = json.loads((tmp_path / "r.json").read_text())
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A policy, and what one episode with it has left: r.json, seen, trace.jsonl."""
+    folder = tmp_path_factory.mktemp("ran")
+    policy.write_random(folder / "random")
+    arguments = ["--checkpoint", str(folder / "random"), "--tasks", "2", "--episodes-per-task", "1", "--steps", "20"]
+    written = ["--json", str(folder / "r.json"), "--record", str(folder / "seen"), "--trace", str(folder / "trace.jsonl")]
+    assert main(["bench", "libero", *arguments, *written]) == 0
+    return folder
+
+
+def test_the_results_file_has_every_agreed_field(ran):
+    report = json.loads((ran / "r.json").read_text())
     fields = {
         "suite",
         "states",
@@ -76,18 +84,14 @@ def test_a_bad_setting_of_one_decoder_is_one_sentence(capsys):
     assert capsys.readouterr().err.startswith("vla-sd bench: relaxed_radius is -1, but must lie in")
 
 
-def test_every_decoder_sees_what_was_recorded(tmp_path):
+def test_every_decoder_sees_what_was_recorded(ran, tmp_path):
     """One recorded episode, then the same observations through two decoders: exact acceptance gives the same tokens."""
-    policy.write_random(tmp_path / "random")
-    common = ["--checkpoint", str(tmp_path / "random")]
-    seen, trace = tmp_path / "seen", tmp_path / "trace.jsonl"
-    libero_arguments = ["--tasks", "2", "--episodes-per-task", "1", "--steps", "20", "--record", str(seen), "--trace", str(trace)]
-    assert main(["bench", "libero", *common, *libero_arguments]) == 0
-    (line,) = trace.read_text().splitlines()
+    (line,) = (ran / "trace.jsonl").read_text().splitlines()
     assert len(json.loads(line)["steps"]) == 20
     variant = "prefill@head_nodes=0@prefill_sources=last_action+head"
     decoders = ["--decoder", f"autoregressive,prefill,{variant}", "--set", "head_nodes=5"]
-    assert main(["bench", "decode", *common, *decoders, "--observations", str(seen), "--json", str(tmp_path / "d.json")]) == 0
+    recorded = ["--checkpoint", str(ran / "random"), "--observations", str(ran / "seen")]
+    assert main(["bench", "decode", *recorded, *decoders, "--json", str(tmp_path / "d.json")]) == 0
     report = json.loads((tmp_path / "d.json").read_text())
     assert report["observations"] == 20
     assert all(row["same_tokens"] == 1.0 for row in report["decoders"].values())
