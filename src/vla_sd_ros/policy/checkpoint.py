@@ -188,12 +188,10 @@ def _load(
 ) -> Vla:
     config = _file(directory / "config.json", read_config)
     openvla = isinstance(config.vision, FusedVisionConfig)
-    image_table: dict[str, ImageSettings] = {}
+    image_table = _image_table(directory) if openvla else {}
     if openvla:
         _refuse_others(directory)
         statistics = _openvla_statistics(directory)
-        if (directory / IMAGE_SETTINGS).is_file():
-            image_table = _file(directory / IMAGE_SETTINGS, lambda path: parse_settings(json.loads(path.read_text())))
     else:
         dtype, images = torch.float32, None
         statistics = _file(directory / STATISTICS, read_statistics)
@@ -206,16 +204,14 @@ def _load(
             images = images or settings_of(key, image_table)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
-    model = weights.read(directory, config, device, dtype, kind)
-    head = draft_head(directory, config)
     return Vla(
-        model,
+        weights.read(directory, config, device, dtype, kind),
         tokenizer,
         statistics,
         key,
         device,
-        directory.name,
-        draft_head=head,
+        name=directory.name,
+        draft_head=draft_head(directory, config),
         images=images,
         quantization=kind,
         largest_step=largest_step,
@@ -233,6 +229,12 @@ def _file(path: Path, read: Callable[[Path], T]) -> T:
         raise
     except Exception as error:  # tokenizers raises bare Exception
         raise CheckpointError(f"{path.name} cannot be read: {error}") from error
+
+
+def _image_table(directory: Path) -> dict[str, ImageSettings]:
+    if not (directory / IMAGE_SETTINGS).is_file():
+        return {}
+    return _file(directory / IMAGE_SETTINGS, lambda path: parse_settings(json.loads(path.read_text())))
 
 
 def _refuse_others(directory: Path) -> None:
