@@ -127,21 +127,9 @@ def run(arguments: argparse.Namespace) -> int:
     given = replace(given, settings=(("suite", base(arguments.suite)), *given.settings))
     if scattered and not arguments.suite.startswith("libero_object"):
         raise ValueError(f"--places random is for libero_object: what {arguments.suite} asks for depends on where things stand")
-    assignments = [
-        Assignment(
-            given,
-            arguments.suite,
-            task,
-            states,
-            seed=arguments.seed,
-            sentence=arguments.sentence,
-            scattered=scattered,
-            delay=arguments.delay,
-            record=bool(arguments.record),
-            limit=arguments.steps,
-        )
-        for task in arguments.tasks
-    ]
+    how = {"seed": arguments.seed, "sentence": arguments.sentence, "scattered": scattered, "delay": arguments.delay}
+    how |= {"record": bool(arguments.record), "limit": arguments.steps}
+    assignments = [Assignment(given, arguments.suite, task, states, **how) for task in arguments.tasks]
     episodes = _gathered(assignments, _found(assignments, arguments))
     report = {
         "suite": arguments.suite,
