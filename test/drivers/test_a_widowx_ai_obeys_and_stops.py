@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A WidowX AI by trossen-arm against trossen-arm-sim, which speaks its wire protocol and rejects nothing."""
 
+import threading
 import time
 
 import numpy as np
@@ -60,8 +61,17 @@ def test_what_it_does_not_reject_is_rejected_here(driver, robot):
     other = driver._kinematics.forward(np.array([1.5, 1.0, 0.9, 0.2, 0.0, 0.0]))
     with pytest.raises(RobotError, match="at once"):
         driver.follow(Pose(*other), np.zeros(6))
+    here = driver.pose(joints(driver))
+    with pytest.raises(RobotError, match="not finite"):
+        driver.follow(Pose(np.array([np.nan, *here.position[1:]]), here.rotation), np.zeros(6))
+    with pytest.raises(RobotError, match="not finite"):
+        driver.follow(Pose(here.position, np.full((3, 3), np.inf)), np.zeros(6))
+    fingers = until(driver.read, lambda: driver.fault).fingers
+    for wish in (np.nan, np.inf, -np.inf):
+        driver.grip(wish)
     time.sleep(0.3)
-    assert np.abs(robot.where() - before).max() < 0.02
+    assert np.abs(robot.where() - before).max() < 0.02 and not driver.fault
+    assert until(driver.read, lambda: driver.fault).fingers == pytest.approx(fingers, abs=1e-3)
     with pytest.raises(RobotError, match="home puts joint_1 to -1.000 rad"):
         driver.stop()
         wxai.WidowXAI(wxai.Settings(**SETTINGS, home=(0.0, -1.0, 0.5, 0.0, 0.0, 0.0)))
@@ -85,6 +95,17 @@ def test_an_error_is_told_in_its_words_and_only_recover_ends_it(driver, robot):
     driver.recover()
     assert not driver.fault
     arrives(driver, go(driver, [0.0, -0.04, 0.0]), 0.01)
+
+
+def test_a_recovery_without_a_fault_tells_no_joints_that_are_not_the_arms(driver):
+    here, seen = joints(driver), []
+    thread = threading.Thread(target=driver.recover)
+    thread.start()
+    while thread.is_alive():
+        if reading := driver.read():
+            seen.append(np.abs(reading.joints - here).max())
+    arrives(driver, go(driver, [0.0, 0.03, 0.0]), 0.01)
+    assert not driver.fault and max(seen, default=0.0) < 0.05
 
 
 def test_firmware_that_does_not_fit_is_one_sentence(robot):

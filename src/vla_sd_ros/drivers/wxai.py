@@ -41,13 +41,13 @@ class Settings:
 class WidowXAI:
     """drivers.Robot of a WidowX AI."""
 
-    _driver: Any  # of trossen_arm, which has no types; None after stop()
+    _driver: Any  # of trossen_arm, which has no types; None while there is no connection, and after stop()
     _id: int  # of the newest output that was read
 
     def __init__(self, settings: Settings):
         self._trossen = library("trossen_arm", "trossen", "wxai_driver")
         self._settings, self.fault = settings, ""
-        self._stopping = False
+        self._stopping, self._driver = False, None
         self.fingers = ("left_carriage_joint",)
         self._connect(settings.clear_error)
         end = self._variant()
@@ -59,10 +59,10 @@ class WidowXAI:
         self._hold()
 
     def read(self):
-        if self.fault or self._stopping:
+        if self.fault or self._stopping or (driver := self._driver) is None:
             return None
         try:
-            output = self._driver.get_robot_output()
+            output = driver.get_robot_output()
         except Exception as error:
             self._fail(error)
             return None
@@ -78,6 +78,8 @@ class WidowXAI:
     def follow(self, target, twist):
         if self.fault:
             return
+        if not (np.isfinite(target.position).all() and np.isfinite(target.rotation).all()):
+            raise RobotError("the target has a number that is not finite, so it was refused")
         joints = self._kinematics.inverse(target.position, target.rotation, self._commanded)
         if joints is None:
             raise RobotError("no joint positions within the arm's limits lead to the target, so it was refused")
@@ -89,10 +91,10 @@ class WidowXAI:
         pass  # the arm's loop has come to the last target by itself
 
     def grip(self, position):
-        if self.fault:
+        if self.fault or (driver := self._driver) is None or not np.isfinite(position):
             return
         try:
-            self._driver.set_gripper_position(float(np.clip(position, 0.0, self._widest)), FINGER_TIME, False)
+            driver.set_gripper_position(float(np.clip(position, 0.0, self._widest)), FINGER_TIME, False)
         except Exception as error:
             self._fail(error)
 
@@ -120,8 +122,9 @@ class WidowXAI:
         raise RobotError("the gripper of a WidowX AI needs no homing")
 
     def recover(self):
+        driver, self._driver = self._driver, None  # one that is not connected tells zeros, and no error
         try:
-            self._driver.cleanup()
+            driver.cleanup()
         except Exception:
             pass  # the connection may be gone
         try:
@@ -146,21 +149,21 @@ class WidowXAI:
 
     def _connect(self, clear_error: bool) -> None:
         trossen, s = self._trossen, self._settings
-        self._driver, self._id = trossen.TrossenArmDriver(), -1
+        driver = trossen.TrossenArmDriver()
         try:
-            self._driver.configure(trossen.Model.wxai_v0, self._variant(), s.address, clear_error, timeout=s.timeout)
+            driver.configure(trossen.Model.wxai_v0, self._variant(), s.address, clear_error, timeout=s.timeout)
         except Exception as error:
             said = _told(error)
             if "version" in said.lower():  # trossen-arm has one type of error for all of this: only its words tell
                 raise RobotError(
-                    f"the arm's firmware does not fit trossen-arm {self._driver.get_driver_version()} ({said}): install "
+                    f"the arm's firmware does not fit trossen-arm {driver.get_driver_version()} ({said}): install "
                     "the trossen-arm of the firmware's version, or update the firmware"
                 ) from error
             raise RobotError(
                 f"no WidowX AI answers at '{s.address}', or it reports an error ({said}): see ip_address and the arm's "
                 "lights; clear_error:=true clears an error at the start"
             ) from error
-        self.fault = ""
+        self._driver, self._id, self.fault = driver, -1, ""
 
     def _variant(self) -> Any:
         return getattr(self._trossen.StandardEndEffector, f"wxai_v0_{self._settings.variant}")
