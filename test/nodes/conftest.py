@@ -159,7 +159,9 @@ def arm(make_arm):
 
 
 class StandinRobot:
-    """drivers.Robot of an arm that is always in one place. `followed`: the (target, twist) that it was sent; `rests`: how often."""
+    """drivers.Robot of an arm that is always in one place. `followed`: the (target, twist) that it was sent; `rests`: how often;
+    `gripped`: the wishes for its gripper.
+    """
 
     description, fingers, fault = "", (), ""
 
@@ -167,6 +169,7 @@ class StandinRobot:
         from vla_sd_ros.kinematics.pose import Pose
 
         self.here, self.followed, self.rests, self.homed = Pose(np.zeros(3), np.eye(3)), [], 0, []
+        self.gripped = []
 
     def read(self):
         from vla_sd_ros.drivers import Reading
@@ -181,6 +184,9 @@ class StandinRobot:
 
     def rest(self):
         self.rests += 1
+
+    def grip(self, position):
+        self.gripped.append(position)
 
     def home(self, forbidden=lambda: ""):
         self.homed.append("arm")

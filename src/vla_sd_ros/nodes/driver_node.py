@@ -98,6 +98,8 @@ class DriverNode(PlainNode):
             message.position = [*reading.joints.tolist(), *reading.fingers]
             message.velocity = [*reading.velocities.tolist(), *(0.0 for _ in reading.fingers)]
             self._joint_states.publish(message)
+        if self._others:  # arm_node sends nothing before it hears that there is one master again
+            self._others = self._masters(now)
         if not self._busy:
             if self._gate.pausing(now):
                 self._robot.rest()
