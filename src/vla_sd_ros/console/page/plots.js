@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bars that move: one for each of the newest actions. Colours are those of Okabe and Ito, told apart by the colour-blind too.
+// Bars that move: one for each of the newest actions. Drawn by hand: two plots of at most 60 bars on a page that must work without
+// the internet, so a library would be a hundred times this file, to be shipped, licensed and kept up to date. Colours are those of Okabe and Ito, told apart by the colour-blind too.
 
 const SHOWN = 60;       // actions
 const LEFT = 34;        // pixels for the numbers of the axis
