@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`vla-sd robot`: a goal moves the arm behind the vendor's protocol, a fault ends it in the vendor's words, Ctrl-C leaves the
-arm at rest.
+"""`vla-sd robot`: a goal moves the arm behind the vendor's protocol, Ctrl-C leaves it at rest, both arms within a minute.
 
 All is real but the arm itself: the command, its processes, the vendor's library; the other end is the vendor's protocol,
-simulated.
+simulated. Faults: test_an_arm_by_pip_follows_and_rests.py.
 """
 
+import json
 import signal
 import subprocess
 import sys
@@ -13,16 +13,16 @@ import time
 
 import numpy as np
 import pytest
-from processes import LATCHED
-from sensor_msgs.msg import JointState
+from by_pip import BUSY, QUICK, arguments_of, waiting
 from std_srvs.srv import Trigger
 from test_kill_of_vla_node import camera
-from vendors import Fr3, WidowXAI
-from vla_sd_msgs.msg import ArmStatus
+from vendors import REST, Fr3, WidowXAI
 
 from vla_sd_ros.client import InstructionClient
 
-REST = 0.005  # rad, that a joint may move in 0.3 s
+MOVED = 0.03  # rad
+HALF_A_MINUTE = 30.0  # s, for each arm, simulator to rest
+RANDOM = {"/**/vla_node": {"ros__parameters": {"policy": {"real_arm": False}}}}  # which no real arm must follow
 
 
 class Command:
@@ -59,71 +59,35 @@ class Command:
             time.sleep(0.1)
 
 
-def moved(robot, start):
-    return np.abs(robot.where() - start).max()
-
-
-@pytest.fixture(params=["franka", "wxai"])
-def running(request, domain, ros, tmp_path, checkpoint):
-    """The robot's other end, the command, a client."""
-    with Fr3() if request.param == "franka" else WidowXAI() as robot:
-        parameters = tmp_path / "mine.yaml"
-        home = (
-            "franka_driver: {ros__parameters: {home: {dynamics: 0.5}}}"
-            if request.param == "franka"
-            else ("wxai_driver: {ros__parameters: {home: {speed: 2.0}}}")
-        )
-        # A random policy, which no real arm must follow.
-        parameters.write_text(f"/**/vla_node: {{ros__parameters: {{policy: {{real_arm: false}}}}}}\n/**/{home}\n")
-        given = (
-            ["--robot-ip", robot.address, "--realtime", "ignore"] if request.param == "franka" else ["--ip-address", "127.0.0.1"]
-        )
-        command = Command(domain, tmp_path, checkpoint, request.param, *given, "--params-file", str(parameters))
+@pytest.mark.parametrize("arm", QUICK)
+def test_a_goal_moves_the_arm_and_ctrl_c_leaves_it_at_rest(arm, domain, ros, tmp_path, checkpoint):
+    parameters = {f"/**/{arm}_driver": {"ros__parameters": QUICK[arm]}} | RANDOM
+    (tmp_path / "mine.yaml").write_text(json.dumps(parameters))
+    with Fr3() if arm == "franka" else WidowXAI() as robot:
+        begin, waited = time.monotonic(), waiting()
+        command = Command(domain, tmp_path, checkpoint, *arguments_of(arm, robot), "--params-file", str(tmp_path / "mine.yaml"))
         camera(ros)
         client = InstructionClient("vla", context=ros.context)
         try:
             command.wait_until_ready()
-            yield robot, command, client
+            answer = ros.call(Trigger, f"{arm}_driver/home", Trigger.Request(), 60.0)
+            assert answer.success, answer.message
+            client.wait_for_node(20.0)
+            start = robot.where()
+            client.start("pick up the milk", time_limit=60.0)
+            ros.wait_until(lambda: np.abs(robot.where() - start).max() > MOVED, "motion of the arm", 20.0)
+            command.process.send_signal(signal.SIGINT)
+            assert command.process.wait(20.0) == 128 + signal.SIGINT, command.output
+            assert robot.motion() < REST, "the arm was not at rest"
         finally:
             client.close()
             if command.process.poll() is None:
                 command.process.send_signal(signal.SIGTERM)
             command.process.wait(30)
-
-
-def test_a_goal_moves_the_arm_a_fault_ends_it_and_ctrl_c_leaves_it_at_rest(running, ros):
-    robot, command, client = running
-    driver, fault = ("franka_driver", "reflex") if isinstance(robot, Fr3) else ("wxai_driver", "overheated")
-    answer = ros.call(Trigger, f"{driver}/home", Trigger.Request(), 60.0)
-    assert answer.success, answer.message
-    statuses = ros.listen(ArmStatus, "arm_node/status", LATCHED)
-    client.wait_for_node(20.0)
-
-    start = robot.where()
-    client.start("pick up the milk", time_limit=60.0)
-    ros.wait_until(lambda: moved(robot, start) > 0.03, "motion of the arm", 20.0)
-
-    robot.say(fault)
-    ros.wait_until(lambda: statuses[-1][1].code == ArmStatus.ROBOT_FAULT, "the fault", 5.0)
-    # vla_node's own end of the goal covers the status; the sentence of the robot was in it before.
-    told = [m.message for _, m in statuses if m.code == ArmStatus.ROBOT_FAULT]
-    assert any(fault in sentence and "~/recover" in sentence for sentence in told), told
-    ros.wait_until(lambda: client.is_complete(0.1), "the end of the goal", 10.0)
-    assert robot.motion() < REST
-
-    robot.say("released")
-    time.sleep(0.5)
-    answer = ros.call(Trigger, f"{driver}/recover", Trigger.Request(), 30.0)
-    assert answer.success, answer.message
-    states = ros.listen(JointState, "joint_states")
-    ros.wait_until(lambda: states, "joint states after the recovery")
-
-    start = robot.where()
-    client.start("pick up the milk", time_limit=60.0)
-    ros.wait_until(lambda: moved(robot, start) > 0.02, "motion after the recovery", 20.0)
-    command.process.send_signal(signal.SIGINT)
-    assert command.process.wait(20.0) == 128 + signal.SIGINT, command.output
-    assert robot.motion() < REST, "the arm was not at rest"
+    took = time.monotonic() - begin
+    if took > HALF_A_MINUTE and (busy := (waiting() - waited) / took) > BUSY:
+        pytest.skip(f"all but the time is right: {took:.0f} s, for {busy:.0%} of which something waits for a processor")
+    assert took < HALF_A_MINUTE
 
 
 ABSENT = ["franka", "--robot-ip", "127.0.0.9", "--realtime", "ignore"]
@@ -140,7 +104,7 @@ ABSENT = ["franka", "--robot-ip", "127.0.0.9", "--realtime", "ignore"]
 )
 def test_what_cannot_be_is_one_sentence(arguments, code, sentence, domain, tmp_path, checkpoint):
     file = tmp_path / "parameters.yaml"
-    file.write_text("/**/vla_node: {ros__parameters: {policy: {real_arm: false}}}\n")
+    file.write_text(json.dumps(RANDOM))
     command = Command(domain, tmp_path, checkpoint, *(word.format(file=file) for word in arguments))
     assert command.process.wait(60.0) == code
     assert sentence in command.output and "Traceback" not in command.output

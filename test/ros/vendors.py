@@ -7,6 +7,7 @@
 A machine that lacks one skips the tests that need it.
 """
 
+import fcntl
 import json
 import os
 import select
@@ -23,6 +24,8 @@ import pytest
 
 HERE = Path(__file__).parent
 BOOT = 60.0  # s: a deadline
+REST, STILL = 0.005, 0.3  # rad, s: a joint that moves less in this time rests; an idle one of franky-sim trembles
+TOLD, RESTS, GONE = 1.0, 1.0, 2.0  # s: the bounds of docs/arms.md, "Without ros2_control"
 
 
 class Vendor:
@@ -54,8 +57,7 @@ class Vendor:
 
     def __exit__(self, *_):
         self._process.stdin.close()
-        self._process.kill()
-        self._process.wait()
+        self.kill()
 
     def say(self, word: str) -> None:
         self._process.stdin.write(word + "\n")
@@ -70,8 +72,19 @@ class Vendor:
                 return np.array(json.loads(line)["q"])
         raise AssertionError("the simulator has ended")
 
-    def motion(self, seconds: float = 0.3) -> float:
-        """How far a joint moves in this time [rad]. Not the velocities: an idle joint of franky-sim trembles."""
+    def rests_after(self) -> float:
+        """For how long from now on the arm still moves [s]."""
+        begin = since = time.monotonic()
+        here = self.where()
+        while (now := time.monotonic()) - since < STILL:
+            assert now - begin < BOOT, "the arm does not come to rest"
+            if np.abs((there := self.where()) - here).max() > REST:
+                here, since = there, now
+            time.sleep(0.01)
+        return since - begin
+
+    def motion(self, seconds: float = STILL) -> float:
+        """How far a joint moves in this time [rad]."""
         before = self.where()
         time.sleep(seconds)
         return float(np.abs(self.where() - before).max())
@@ -97,11 +110,21 @@ class Fr3(Vendor):
 
 
 class WidowXAI(Vendor):
-    """trossen-arm-sim, whose ports are fixed: one at a time on a machine. Word: overheated."""
+    """trossen-arm-sim. Its ports are fixed, so tests that run at the same time take turns. Word: overheated."""
 
     def __init__(self, firmware: str = "installed"):
         needed("trossen-arm-sim", "trossen-arm")
-        super().__init__([str(HERE / "widowx_ai.py"), firmware], "ready")
+        self._turn = open("/tmp/vla_sd_ros_test_widowx_ai.lock", "w")
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        try:
+            super().__init__([str(HERE / "widowx_ai.py"), firmware], "ready")
+        except BaseException:
+            self._turn.close()
+            raise
+
+    def kill(self) -> None:
+        super().kill()
+        self._turn.close()
 
 
 def needed(*packages: str) -> None:
