@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from geometry_msgs.msg import PoseStamped
 from panda import command
 from processes import LATCHED, Domain, NodeProcess, Ros
 from sensor_msgs.msg import JointState
@@ -34,6 +35,7 @@ from vla_sd_ros.kinematics.pose import Pose
 DELAYS = np.arange(0.0, 0.5, 0.005)  # s, among which that of the arm is looked for
 LARGEST_ERROR, LONGEST_DELAY = 5.0, 0.15  # mm, s: of the circle, what is promised
 BUSY = 0.3  # share of the time that something waits for a processor, from which on times say nothing about the arm
+PACE = 1.0  # s from one goal to the next: of two clients arm_node obeys neither
 STROKE, SPEED = 0.10, 0.05  # m, m/s: of a goal to and fro
 QUICK = {"franka": {"home": {"dynamics": 0.5}}, "wxai": {"home": {"speed": 2.0}}}  # parameters of a driver in a simulator
 
@@ -68,6 +70,7 @@ class ByPip:
         self._folder, self._domain, self.robot = folder, Domain(), robot
         self.driver = f"{arm}_driver"
         self.processes: dict[str, NodeProcess] = {}
+        self._next_goal = 0.0
 
     def start(self, executable: str) -> NodeProcess:
         """A process of it, from now on the one of that name."""
@@ -81,6 +84,7 @@ class ByPip:
         self.ros = Ros(self._domain)
         self.states = self.ros.listen(JointState, "joint_states")
         self.statuses = self.ros.listen(ArmStatus, "arm_node/status", LATCHED)
+        self.measured = self.ros.listen(PoseStamped, "measured_pose")
         self.faults = self.ros.listen(String, "robot_fault", LATCHED)
         descriptions = self.ros.listen(String, "robot_description", LATCHED)
         for name, line in ((self.driver, "driving"), ("arm_node", "is active")):
@@ -97,8 +101,16 @@ class ByPip:
         self.ros.close()
         self._domain.release()
 
-    def call(self, service: str) -> Trigger.Response:
-        return self.ros.call(Trigger, f"{self.driver}/{service}", Trigger.Request(), 60.0)
+    def call(self, service: str, timeout: float = 60.0) -> Trigger.Response:
+        return self.ros.call(Trigger, f"{self.driver}/{service}", Trigger.Request(), timeout)
+
+    def recover(self) -> None:
+        """Asked twice, if need be: for 20 s DDS may hand a question to the driver that was killed."""
+        try:
+            answer = self.call("recover", 4.0)
+        except AssertionError:
+            answer = self.call("recover")
+        assert answer.success, answer.message
 
     def home(self) -> None:
         end = time.monotonic() + 15.0
@@ -127,7 +139,10 @@ class ByPip:
                     return
 
         # DDS may take seconds until arm_node hears a driver that was started anew.
-        self.ros.wait_until(lambda: self.statuses[-1][1].code != ArmStatus.JOINT_STATES_STALE, "joint states at arm_node")
+        since = time.monotonic()
+        self.ros.wait_until(lambda: self.measured and self.measured[-1][0] > since, "joint states at arm_node")
+        time.sleep(max(0.0, self._next_goal - time.monotonic()))
+        self._next_goal = time.monotonic() + PACE
         thread = threading.Thread(target=command)
         thread.start()
         try:
