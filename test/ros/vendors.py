@@ -25,7 +25,7 @@ import pytest
 HERE = Path(__file__).parent
 BOOT = 60.0  # s: a deadline
 REST, STILL = 0.005, 0.3  # rad, s: a joint that moves less in this time rests; an idle one of franky-sim trembles
-TOLD, RESTS, GONE = 1.0, 1.0, 2.0  # s: the bounds of docs/arms.md, "Without ros2_control"
+TOLD, RESTS, GONE = 1.0, 1.0, 3.0  # s: the bounds of docs/arms.md, "Without ros2_control"
 
 
 class Vendor:
