@@ -90,6 +90,7 @@ class ByPip:
         for name, line in ((self.driver, "driving"), ("arm_node", "is active")):
             self.processes[name].wait_for_line(line)
         self.ros.wait_until(lambda: self.states and descriptions, "the driver's topics")
+        self.ros.wait_until(lambda: self.measured, "joint states at arm_node")
         values = self._plan["arm_node"].parameters
         self.frame, self._joints = values["base_frame"], len(values["joint_names"])
         self._kinematics = ArmKinematics(descriptions[-1][1].data, values["tip_link"], values["joint_names"], self.frame)
