@@ -5,7 +5,8 @@ time after the last command.
 
 Generated: stories of an arm, Panda or WidowX 250 S, in turns. In each one a command comes (of any size, not finite, of
 another goal, late, in another frame) or does not, parameters change, something blocks, and time passes in steps of any
-length, while the arm follows late, stands still, strays, jumps, or says nothing that makes sense. A step is one output.
+length, while the arm follows late, stands still, strays, jumps, is measured by two publishers or at another tip, or says
+nothing that makes sense. A step is one output.
 20,000 of them in `make test`, a million with --hypothesis-profile nightly.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pinocchio import exp3
 
 from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.controller import LONGEST_TICK, ArmController, Command, Config
@@ -75,7 +77,8 @@ CHANGES = (
     + [{"action_scale": 0.3}, {"blend_in": 0.0}, {"max_translation": 0.2, "max_rotation": 1.0}]
 )
 EVENTS = [None] * 20 + ["hold", "block", "fault", "forget"]
-ARM = ["follows"] * 8 + ["stands", "strays", "jumps", "slips", "not finite", "silent"]
+ARM = ["follows"] * 8 + ["stands", "strays", "jumps", "slips", "turns", "offset", "not finite", "silent"]
+OFFSET = Pose(np.array([0.0, 0.02, -0.1034]), exp3(np.array([0.0, 0.1, np.pi / 4])))  # of another tip's pose
 TICKS = [0.01] * 10 + [0.005, 0.02, 0.037, 0.0, 0.3]  # of a steady clock
 WINDOW = 1.0  # s: longer than any of these limits takes to stop, for what was adopted before a change
 
@@ -111,7 +114,7 @@ class Story:
         lower, upper = self.kinematics.position_limits
         jitters = np.random.default_rng(jitter).normal(0.0, 0.04 if jitter else 0.0, len(joints))
         self.commanded = [np.clip(np.array(joints) + jitters, lower - 0.05, upper + 0.05)]
-        self.strayed = np.zeros(len(joints))
+        self.strayed, self.by_turns = np.zeros(len(joints)), False
         self.controller = ArmController(config, self.now)
         self.controller.kinematics = self.kinematics
         self.delta = np.zeros(3), np.zeros(3)
@@ -133,10 +136,15 @@ class Story:
         if how == "silent":
             return
         late = late + self.strayed
+        self.by_turns = not self.by_turns
+        if how == "turns" and self.by_turns:  # a second publisher
+            late = late + 0.09
         lower, upper = self.kinematics.position_limits
         if ((late < lower - OUTSIDE) | (late > upper + OUTSIDE)).any():
             return  # refused before the controller sees them
         pose = Pose(*self.kinematics.forward(late))
+        if how == "offset":  # the controller moves another frame
+            pose = Pose(pose.position + pose.rotation @ OFFSET.position, pose.rotation @ OFFSET.rotation)
         if how == "not finite":
             pose, late = Pose(np.full(3, np.nan), pose.rotation), np.full(len(late), np.nan)
         self.controller.measure(pose, self.now, late)

@@ -17,7 +17,7 @@ from vla_sd_ros.control.command import Command
 from vla_sd_ros.control.config import Config
 from vla_sd_ros.control.enabling import EnablingSwitch
 from vla_sd_ros.control.ended_goals import EndedGoals
-from vla_sd_ros.control.following import FollowWatch
+from vla_sd_ros.control.following import FollowWatch, apart
 from vla_sd_ros.control.gripper import GripperSwitch
 from vla_sd_ros.control.one_master import OneMaster
 from vla_sd_ros.control.reach import Kinematics, Reach
@@ -124,8 +124,7 @@ class ArmController:
             self._hold(Code.COMMAND_INVALID, f"a command was refused and the arm holds: {error}")
             return None
         if command.goal_id != self._goal_id or self._tracker is None:
-            self._begin(command.goal_id, now)
-            previous = self.measured
+            previous = self._begin(command.goal_id, now)
         else:
             previous = self._reference.end(self._tracker.rest_pose)
         target, less = next_target(previous, command, self.measured, self._tracker.pose.position, self.config)
@@ -246,14 +245,23 @@ class ArmController:
             message += f": {self.unmeasured}" if self.unmeasured else ""
         return Status(code == Code.OK, code, message, self._clipped, self._refused)
 
-    def _begin(self, goal_id: bytes, now: float) -> None:
-        """A new goal: its first step starts from the measured pose. The gripper is where the goal before has left it."""
+    def _begin(self, goal_id: bytes, now: float) -> Pose:
+        """A new goal; returns the pose from which its first step starts. The gripper is where the goal before has left it.
+
+        That is the target which is held, where the arm is about there: an arm that stands off it by some millimetres (a load, a tip
+        that is not quite the controller's) would move on by as much with each goal that began where the arm is measured. One that
+        is elsewhere begins there.
+        """
         self._goal_id, self._begun_at, self._units = goal_id, now, UnitsWatch()
         self._ended.clear()
         if self._tracker is None:
             known = self.kinematics and self._measured_joints is not None
             self._tracker = Tracker(self.measured, Reach(self.kinematics, self._measured_joints) if known else None)
         self._follow = FollowWatch(self._tracker.pose, self.measured, now)
+        rest, follow = self._tracker.rest_pose, self.config.follow
+        distance, angle = apart(rest, self.measured)
+        there = distance <= follow.away_distance and angle <= follow.away_angle
+        return rest if there and not self.config.dry_run else self.measured
 
     def _watch_follow(self, measured: Pose, now: float) -> None:
         """Ends the goal when the arm does not go where it is sent; the target stays where it is, whatever the arm does."""

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An encoder that slips, and a second publisher of joint_states, move a real arm nowhere but along the commanded way, whatever they
+make of the measured pose. A later goal may begin where they say that the arm is: by as much as that is wrong it moves, once. An
+arm of joints: it goes where arm_node's joints are, and its joint states lie.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from plants import TICK
+from test_motion_stays_within_limits import steady
+
+from vla_sd_ros.control.codes import Code
+from vla_sd_ros.control.controller import ArmController, Config
+from vla_sd_ros.control.joint_states import JointStateWatch
+from vla_sd_ros.kinematics.pose import Pose
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "kinematics"))
+from arms import PANDA  # noqa: E402
+
+KINEMATICS = PANDA.kinematics()
+LATE = 3  # ticks, from the arm to the controller
+SHARE = 0.2  # of the way to its target that a joint goes in a tick, as fast as it can
+CONFIG = Config(workspace_low=np.array([0.0, -1.0, -0.5]), workspace_high=np.array([1.0, 1.0, 1.2]))
+ZERO, AHEAD = (0.0, 0.0, 0.0), (0.0, 0.02, 0.0)
+SHOULDER, ALL = np.eye(7)[1], np.ones(7)
+
+
+class Arm:
+    """A controller and the arm before it; `positions`: the tip's true ones. As arm_state.py does, joint states are watched."""
+
+    def __init__(self, lie):
+        """lie(joints (n,), t, i): what message i says at a time [s]."""
+        self.now, self.lie, self.messages = 100.0, lie, 0
+        self.controller = ArmController(CONFIG, self.now)
+        self.controller.kinematics = KINEMATICS
+        self.watch = JointStateWatch(KINEMATICS.joint_names, *KINEMATICS.position_limits, KINEMATICS.velocity_limits)
+        self.joints = [np.array(PANDA.home)] * (LATE + 1)
+        self.target = self.joints[-1]
+        self.positions = []
+        self.codes = set()
+        self.ticks(30)
+
+    def ticks(self, count):
+        for _ in range(count):
+            self.now += TICK
+            self.controller.tick(self.now)
+            self.target = self.target if self.controller.joints is None else self.controller.joints
+            reach = TICK * KINEMATICS.velocity_limits
+            self.joints.append(self.joints[-1] + np.clip(SHARE * (self.target - self.joints[-1]), -reach, reach))
+            self.positions.append(KINEMATICS.forward(self.joints[-1])[0])
+            self.hear(self.lie(self.joints[-1 - LATE], self.now - 100.0, self.messages))
+            self.messages += 1
+            self.codes.add(self.controller.status(self.now).code)
+
+    def hear(self, q):
+        if fault := self.watch.check(q, self.now, self.now):
+            self.controller.block("joint states", fault)
+        else:
+            self.controller.unblock("joint states")
+            self.controller.measure(Pose(*KINEMATICS.forward(q)), self.now, q)
+
+
+def slips(by, seconds=0.0):
+    """From 0.8 s on, at once or within some seconds."""
+    return lambda joints, t, i: joints + by * np.clip((t - 0.8) / seconds if seconds else t > 0.8, 0.0, 1.0)
+
+
+def another(by, every, since=0.8):
+    """Each so many messages one of a second publisher, whose arm stands elsewhere."""
+    return lambda joints, t, i: joints + by * (t > since and i % every == 0)
+
+
+def bound(by):
+    """How far [m] joint states that are off by so much [rad] are from the tip: that far a goal may begin away from it, once."""
+    home = np.array(PANDA.home)
+    return float(np.linalg.norm(KINEMATICS.forward(home + by)[0] - KINEMATICS.forward(home)[0])) + 0.005
+
+
+@pytest.mark.parametrize("delta", [ZERO, AHEAD], ids=["zero", "ahead"])
+@pytest.mark.parametrize(
+    "lie, once",
+    [
+        (slips(0.2 * SHOULDER), bound(0.2 * SHOULDER)),  # 10 cm
+        (slips(-0.2 * SHOULDER), bound(-0.2 * SHOULDER)),
+        (slips(0.2 * SHOULDER, 2.0), bound(0.2 * SHOULDER)),
+        (slips(-0.2 * SHOULDER, 2.0), bound(-0.2 * SHOULDER)),
+        (slips(0.09 * ALL), bound(0.09 * ALL)),
+        (another(0.09 * ALL, 2), 0.001),
+        (another(0.09 * ALL, 7), 0.001),
+        (another(0.09 * ALL, 2, since=0.0), 0.001),
+    ],
+    ids=["slip", "slip back", "slow slip", "slow slip back", "slip of all", "second", "seldom second", "second from the start"],
+)
+def test_the_arm_stays_on_the_commanded_way_and_later_goals_take_it_off_once_at_most(lie, once, delta):
+    arm = Arm(lie)
+    goal(arm, 1, delta)
+    way = np.array(arm.positions) - arm.positions[0]
+    assert np.abs(way[:, [0, 2]]).max() < 0.001
+    assert way[:, 1].min() > -0.001 and way[:, 1].max() <= 15 * delta[1] + 0.001
+    assert arm.codes & {Code.ARM_RUNS_AWAY, Code.JOINT_STATES_INVALID}, arm.codes
+    for number in range(2, 6):
+        goal(arm, number, ZERO)
+    assert np.linalg.norm(np.array(arm.positions[len(way) :]) - arm.positions[len(way) - 1], axis=1).max() < once
+    assert arm.controller.status(arm.now).code in (Code.ARM_RUNS_AWAY, Code.JOINT_STATES_INVALID)
+
+
+def goal(arm, number, delta):
+    for index in range(15):
+        arm.controller.command(steady(index, translation=delta, goal=number), arm.now)
+        arm.ticks(20)
