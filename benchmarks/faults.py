@@ -31,7 +31,6 @@ from faults import HOLD, Arm, Fault, Goal, Trial  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from machines import ip, two_machines
 from processes import Domain, in_a_process  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
 from system import System  # noqa: E402
 
 from vla_sd_ros.inputs import CHECKPOINT  # noqa: E402
@@ -133,10 +132,7 @@ def switch_off(system: System) -> None:
 def switch_on(system: System) -> None:
     """As an operator does, who has looked."""
     system.manager.states["arm_controller"] = "active"
-    recover = system.ros.node.create_client(Trigger, "arm_node/recover")
-    answer = recover.call_async(Trigger.Request())
-    system.ros.wait_until(answer.done, "the answer of ~/recover", 20.0)
-    system.ros.node.destroy_client(recover)
+    faults.recover(system)
 
 
 ROBOT_FAULTS = (

@@ -20,11 +20,11 @@ from vla_sd_ros import inputs, parameter_files
 from vla_sd_ros.checkpoint_places import refuse_unusable
 from vla_sd_ros.environment import LAST_DOMAIN, check_environment, start_ros
 from vla_sd_ros.inputs import BadInput
+from vla_sd_ros.node_names import DISCOVERY, namesakes
 from vla_sd_ros.supervisor import ChildEnded, Interrupted, Supervisor
 
 NODES = ("sim_node", "arm_node", "vla_node")
 MANAGED = ("arm_node", "vla_node")
-DISCOVERY = 1.5  # [s] in which nodes that are there already are seen
 STARTUP_TIMEOUT = 180.0  # [s], for each stage of the start; the first start on a machine reads everything from disk
 RECORDED_TAIL = 1.2  # [s] recorded after the goal: the arm comes to rest, one more status of sim_node
 ELSEWHERE = ("ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER")  # nodes beyond this machine, whatever the domain
@@ -153,24 +153,10 @@ class SimulatedSystem:
         say(f"ready after {time.monotonic() - began:.0f} s")
 
     def _refuse_others(self, expected: int, within: float = 0.0) -> None:
-        """StartupFailed when there are more nodes of these names than we have started: they would obey us, and move an arm.
-
-        expected: how many of each name are ours. within [s]: how long to look, as nodes that were not yet discovered cannot be
-        counted.
-        """
-        ours = {f"{self.client.node.get_namespace().rstrip('/')}/{name}" for name in NODES}
-
-        def there() -> list[str]:
-            found = [f"{namespace.rstrip('/')}/{name}" for name, namespace in self.client.node.get_node_names_and_namespaces()]
-            return sorted(name for name in ours if found.count(name) > expected)
-
-        deadline = time.monotonic() + within
-        while not there() and time.monotonic() < deadline:
-            self._supervisor.check()
-            self.client.spin_until(there, 0.1)
-        if there():
+        """StartupFailed where others than ours have these names; see `namesakes`."""
+        if there := namesakes(self.client, NODES, expected, within, self._supervisor.check):
             raise StartupFailed(
-                f"in ROS domain {os.environ['ROS_DOMAIN_ID']} there is {' and '.join(there())} that the demo did not start; leave "
+                f"in ROS domain {os.environ['ROS_DOMAIN_ID']} there is {' and '.join(there)} that the demo did not start; leave "
                 "--domain-id out for a domain of the demo's own, or give another one"
             )
 

@@ -19,6 +19,7 @@ from vla_sd_ros import inputs
 from vla_sd_ros.bringup import LAUNCH_FILES, NAV2, REAL, Argument, Process
 from vla_sd_ros.environment import LAST_DOMAIN, check_environment, start_ros
 from vla_sd_ros.inputs import BadInput
+from vla_sd_ros.node_names import DISCOVERY, namesakes
 from vla_sd_ros.supervisor import ChildEnded, Interrupted, Supervisor
 
 
@@ -213,11 +214,16 @@ def _drive(arguments: argparse.Namespace, plan: list[Process], supervisor: Super
     from vla_sd_ros.client import InstructionClient
 
     namespace = arguments.namespace
-    for process in plan:
-        supervisor.start(process.executable, command(process, namespace, folder))
-    print(f"starting {', '.join(supervisor.children)}; their logs are in {folder / 'logs'}", flush=True)
     client = InstructionClient(namespace, "vla_sd_robot")
     try:
+        if there := namesakes(client, [process.executable for process in plan], within=DISCOVERY):
+            raise BadInput(
+                f"in ROS domain {os.environ.get('ROS_DOMAIN_ID') or 0} there is {' and '.join(there)} already, and an arm must have one "
+                "master: end it, or give another --domain-id or --namespace"
+            )
+        for process in plan:
+            supervisor.start(process.executable, command(process, namespace, folder))
+        print(f"starting {', '.join(supervisor.children)}; their logs are in {folder / 'logs'}", flush=True)
         _wait_until_active(client, supervisor)
         print(f'ready: vla-sd send --namespace {namespace} "put the bowl on the plate"', flush=True)
         while True:

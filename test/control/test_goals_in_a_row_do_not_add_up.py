@@ -40,7 +40,11 @@ def joint_states_missing(run):
 @pytest.mark.parametrize("between", [held, joint_states_missing])
 @pytest.mark.parametrize(
     "plant, once",
-    [({"sag": SAG}, 0.005), ({"frame": offset((0.0, 0.007, 0.0), (0, 0, 0))}, 0.007), ({"frame": offset((0, 0, 0), (0.05, 0, 0))}, 0.0)],
+    [
+        ({"sag": SAG}, 0.005),
+        ({"frame": offset((0.0, 0.007, 0.0), (0, 0, 0))}, 0.007),
+        ({"frame": offset((0, 0, 0), (0.05, 0, 0))}, 0.0),
+    ],
 )
 def test_what_the_arm_stands_off_counts_once(plant, once, between):
     run = Run(ArmController(CONFIG, 100.0), Plant(**plant))

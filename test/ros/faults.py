@@ -14,25 +14,31 @@ import threading
 import time
 from array import array
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from processes import LATCHED
+from sensor_msgs.msg import JointState
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 from system import System, motion
 from vla_sd_msgs.msg import ArmStatus
 
 from vla_sd_ros.arms.controllers import LOOKS
 from vla_sd_ros.arms.wiring import GRAPH_PERIOD
 from vla_sd_ros.control.codes import Code as Arm
+from vla_sd_ros.control.joint_states import PERIOD as TWO_PLACES
 from vla_sd_ros.control.one_master import PERIOD
 from vla_sd_ros.nodes.arm_node import STATUS_PERIOD
 from vla_sd_ros.watching.goal import GoalCode as Goal
 
 DELIVERY = 0.05  # s: of messages on their way, and of a process for its turn on the processor
 STAMPS = 0.001  # s, between the moment that a target is for and its stamp
+DISCOVERY = 0.5  # s, until a publisher is heard that was not there before
+SINKING = 0.3  # s, until an arm that sags has sunk by follow.away_distance
 WATCH = 4.0  # s, for which motion that must go on is watched
 GONE, GOES_ON = -1, -2  # no result, because vla_node is gone; no result, because the goal goes on
 NAMES = {GONE: "vla_node is gone (ConnectionError of the client)", GOES_ON: "none: the goal goes on"}
@@ -96,6 +102,8 @@ def terms(system: System) -> dict[str, float]:
         "camera period": 0.2,
         "graph period": GRAPH_PERIOD,
         "controller look": 1.0 / LOOKS + STATUS_PERIOD,
+        "discovery": DISCOVERY,
+        "sinking": SINKING,
         "tick": 1.0 / arm["rate"],
         "braking": system.braking(),
         "delivery": DELIVERY,
@@ -267,6 +275,24 @@ def jumped(joints):
     return joints
 
 
+def slipped(joints):
+    """Of the shoulder, by less than a jump."""
+    joints.position[1] += 0.09
+    return joints
+
+
+class Sagging:
+    """As the joint states of an arm that takes up a load: the shoulder gives way, to 0.15 rad within half a second."""
+
+    def __init__(self):
+        self._sunk = 0.0
+
+    def __call__(self, joints):
+        self._sunk += 0.05 * (0.15 - self._sunk)  # 100 messages a second
+        joints.position[1] += self._sunk
+        return joints
+
+
 def not_a_number(joints):
     joints.position[3] = float("nan")
     return joints
@@ -390,7 +416,35 @@ class OtherDescription:
         system.ros.publish(String, "robot_description", description, LATCHED)
 
 
+class SecondJoints:
+    """A second publisher of joint_states, by turns with the first: every joint 0.09 rad off, which is no jump."""
+
+    def inject(self, system: System) -> None:
+        self._publisher = system.ros.node.create_publisher(JointState, "joint_states", 10)
+        system.relay.joint_states = self._both
+
+    def _both(self, joints: JointState) -> JointState:
+        other = deepcopy(joints)
+        other.position = [position + 0.09 for position in joints.position]
+        self._publisher.publish(other)
+        return joints
+
+    def heal(self, system: System) -> None:
+        heal_relay(system)
+        system.ros.node.destroy_publisher(self._publisher)
+        time.sleep(TWO_PLACES)  # arm_node refuses goals until so long after the last turn
+        recover(system)
+
+
+def recover(system: System) -> None:
+    """What an operator does who has looked after an arm that ran away as its goal began."""
+    system.relay.heal()
+    time.sleep(0.3)  # where the arm is must be believed again
+    system.ros.call(Trigger, "arm_node/recover", Trigger.Request(), 20.0)
+
+
 STARVED, INTRUDER, USURPER, MASTER, DESCRIPTION = Starved(), Intruder(), Intruder(anew=True), SecondMaster(), OtherDescription()
+SECOND_JOINTS = SecondJoints()
 
 HOLD = "tick + braking + delivery"  # from the moment when arm_node sees that something is wrong
 FAULTS = (
@@ -486,6 +540,35 @@ FAULTS = (
         (Arm.JOINT_STATES_INVALID,),
         heal_relay,
         sentence="jumped",
+    ),
+    Fault(
+        "an encoder slips",
+        "one joint + 0.09 rad from one message to the next",
+        falsify("joint_states", always(slipped)),
+        HOLD,
+        (Arm.ARM_RUNS_AWAY,),
+        (Arm.ARM_RUNS_AWAY,),
+        recover,
+        sentence="off the way",
+    ),
+    Fault(
+        "the arm sags",
+        "its shoulder gives way by 0.15 rad, as under a load",
+        falsify("joint_states", Sagging),
+        f"sinking + {HOLD}",
+        (Arm.ARM_RUNS_AWAY,),
+        (Arm.ARM_RUNS_AWAY,),
+        recover,
+        sentence="whether it sags",
+    ),
+    Fault(
+        "two publishers of joint_states",
+        "a second one, each joint 0.09 rad off, by turns with the first",
+        SECOND_JOINTS.inject,
+        f"discovery + {HOLD}",
+        (Arm.JOINT_STATES_INVALID, Arm.ARM_RUNS_AWAY, Arm.ARM_DEVIATES),
+        (Arm.JOINT_STATES_INVALID, Arm.ARM_RUNS_AWAY, Arm.ARM_DEVIATES),
+        SECOND_JOINTS.heal,
     ),
     Fault(
         "joint states are not finite",

@@ -108,3 +108,14 @@ def test_what_cannot_be_is_one_sentence(arguments, code, sentence, domain, tmp_p
     command = Command(domain, tmp_path, checkpoint, *(word.format(file=file) for word in arguments))
     assert command.process.wait(60.0) == code
     assert sentence in command.output and "Traceback" not in command.output
+
+
+def test_another_arm_node_of_its_name_is_left_alone(domain, start, ros, tmp_path, checkpoint):
+    start("vla_sd_ros.nodes.arm_node")
+    assert ros.state("arm_node") == "unconfigured"
+    file = tmp_path / "parameters.yaml"
+    file.write_text("/**/vla_node: {ros__parameters: {policy: {real_arm: false}}}\n")
+    command = Command(domain, tmp_path, checkpoint, *ABSENT, "--params-file", str(file))
+    assert command.process.wait(30.0) == 2
+    assert f"in ROS domain {domain.id} there is /vla/arm_node already" in command.output and "starting" not in command.output
+    assert ros.state("arm_node") == "unconfigured"
