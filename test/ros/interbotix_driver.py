@@ -85,8 +85,10 @@ class InterbotixDriver:
             (values[section] if section else values)[last] = value
         remaps = [word for topic in TOPICS for word in ("-r", f"{topic}:=/{NAME}/{topic}")]
         statuses, measured = self.ros.listen(ArmStatus, "arm_node/status", LATCHED), self.ros.listen(PoseStamped, "measured_pose")
-        start("vla_sd_ros.nodes.arm_node", values, *remaps).wait_for_line("is active")
+        process = start("vla_sd_ros.nodes.arm_node", values, *remaps)
+        process.wait_for_line("is active")
         self.ros.wait_until(lambda: statuses and measured, "a status and a measured pose")
+        assert "[WARN]" not in process.log, f"a normal start prints no warnings:\n{process.log}"
         return statuses
 
     def home(self) -> None:

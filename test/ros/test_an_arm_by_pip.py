@@ -70,6 +70,8 @@ def test_a_goal_moves_the_arm_and_ctrl_c_leaves_it_at_rest(arm, domain, ros, tmp
         client = InstructionClient("vla", context=ros.context)
         try:
             command.wait_until_ready()
+            (log,) = (tmp_path / "runs").rglob("arm_node.log")
+            assert "[WARN]" not in log.read_text(), "a normal start prints no warnings"
             answer = ros.call(Trigger, f"{arm}_driver/home", Trigger.Request(), 60.0)
             assert answer.success, answer.message
             client.wait_for_node(20.0)

@@ -7,11 +7,38 @@ from typing import Any
 
 from vla_sd_msgs.msg import ArmStatus
 
+from vla_sd_ros.arms.wiring import PATIENCE
 from vla_sd_ros.control.codes import Code
 from vla_sd_ros.control.controller import Status
 from vla_sd_ros.control.gripper import State
 from vla_sd_ros.messages.qos import LATCHED
 from vla_sd_ros.nodes.parameters import ERROR, OK, WARN
+
+
+class Alarm:
+    """One thing that may be wrong, for the log: a warning where it lasts, or where it came in motion; until then it is only noted.
+
+    As the robot's side starts, or a machine is busy, something is missing for a moment.
+    """
+
+    def __init__(self, logger: Any):
+        self._logger = logger
+        self._what: object = None  # is wrong
+        self._told, self._since, self._loud = "", 0.0, False
+
+    def tell(self, what: object, sentence: str, now: float, urgent: bool, started: bool) -> None:
+        """what: is wrong, None where nothing is; its sentence may change. urgent: it came in motion. started: the robot's side
+        has; before that everything is only noted, however long it takes. now [s, steady]."""
+        if what != self._what:
+            self._what, self._told, self._since, self._loud = what, "", now, False
+        if what is None:
+            return
+        if not started:
+            self._since = now
+        loud = self._loud or urgent or now - self._since >= PATIENCE
+        if sentence != self._told or loud != self._loud:
+            (self._logger.warning if loud else self._logger.info)(sentence)
+        self._told, self._loud = sentence, loud
 
 
 class ArmReport:
@@ -21,6 +48,7 @@ class ArmReport:
         self._node, self._gripper = node, gripper
         self._publisher = node.create_publisher(ArmStatus, "~/status", LATCHED)
         self._sent: tuple[Status, State, str] | None = None
+        self._arm_alarm, self._gripper_alarm = Alarm(node.get_logger()), Alarm(node.get_logger())
         self._ticks, self._ticks_since, self._longest_period, self._last_tick = 0, time.monotonic(), 0.0, math.nan
 
     def ticked(self, now: float) -> None:
@@ -40,16 +68,13 @@ class ArmReport:
         node = self._node
         if not node.active:
             return
-        self._gripper.poll(time.monotonic())
-        previous, self._sent = self._sent, self._statuses()
-        status, gripper, problem = self._sent
-        if status.code > Code.NO_COMMAND and (previous is None or previous[0].message != status.message):
-            if node.controller.measured is not None:
-                node.get_logger().warning(status.message)
-            else:
-                node.get_logger().info(status.message)  # the robot's side has not started yet
-        if problem and (previous is None or previous[2] != problem):
-            node.get_logger().warning(f"gripper: {problem}")
+        now = time.monotonic()
+        self._gripper.poll(now)
+        moved = self._sent is not None and self._sent[0].moving
+        self._sent = status, gripper, problem = self._statuses()
+        started, code = node.controller.measured is not None, status.code
+        self._arm_alarm.tell(code if code > Code.NO_COMMAND else None, status.message, now, moved, started)
+        self._gripper_alarm.tell(True if problem else None, f"gripper: {problem}", now, False, started)
         message = ArmStatus(
             state=ArmStatus.MOVING if status.moving else ArmStatus.HOLDING,
             code=int(status.code),
