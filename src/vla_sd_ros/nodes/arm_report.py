@@ -36,9 +36,11 @@ class Alarm:
         if not started:
             self._since = now
         loud = self._loud or urgent or now - self._since >= PATIENCE
-        if sentence != self._told or loud != self._loud:
-            (self._logger.warning if loud else self._logger.info)(sentence)
-        self._told, self._loud = sentence, loud
+        new, self._told, self._loud = (sentence, loud) != (self._told, self._loud), sentence, loud
+        if new and loud:
+            self._logger.warning(sentence)
+        elif new:  # in a line of its own: rclpy lets no line log at two levels
+            self._logger.info(sentence)
 
 
 class ArmReport:
