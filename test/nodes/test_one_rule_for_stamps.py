@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vla_sd_ros.control.controller import Command, Config
+from vla_sd_ros.control.joint_states import late
 from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.kinematics.pose_buffer import PoseBuffer
 from vla_sd_ros.messages import stamps
@@ -54,6 +55,21 @@ def test_images_joint_states_commands_and_poses_are_taken_or_refused_alike(writt
     poses = PoseBuffer()
     poses.add(counts, POSE)
     assert (poses.at(NOW) is not None) == (taken and abs(counts - NOW) < 0.1)
+
+
+@pytest.mark.parametrize(
+    "written, taken",
+    [(lambda time: NOW, 1.0), (lambda time: np.floor(time), 10.0), (lambda time: NOW + 0.9, 1.9), (lambda time: NOW - 3.0, 0.0)],
+    ids=["constant", "whole seconds", "constant, early", "constant, old"],
+)
+def test_equal_stamps_are_believed_until_they_are_too_old(written, taken):
+    """Of a driver that stamps all its messages alike nothing is taken after `taken` [s]."""
+    latest, times = Latest(), NOW + np.arange(0.05, 9.5, 0.1)
+    for time in times:
+        latest.sample = Sample(None, stamps.seconds(stamp(written(time)), time), time)
+        age = latest.age(time, time)
+        assert GoalWatch().check(replace(FINE, image_age=age), LIMITS).hold == (time - NOW > taken)
+        assert bool(late(age, 1.0)) == (time - NOW > taken)  # arm_node's rule for joint states
 
 
 def test_the_one_of_stamp_and_arrival_that_is_farther_from_now_counts():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera in a process of its own, 640 x 480 at 30 Hz: all actions of a goal come, whatever its driver's QoS is."""
+"""A camera in a process of its own, 640 x 480 and 1280 x 720 at 30 Hz: all actions of a goal come, whatever its driver's QoS is."""
 
 import time
 
@@ -24,10 +24,10 @@ def filmed(checkpoint, tmp_path_factory):
         vla.close()
 
 
-@pytest.mark.parametrize("qos", ["reliable", "best_effort", "reliable"])
-def test_all_actions_of_a_goal_come(filmed, qos):
+@pytest.mark.parametrize("qos, size", [("reliable", "1280x720"), ("best_effort", "640x480"), ("reliable", "640x480")])
+def test_all_actions_of_a_goal_come(filmed, qos, size):
     """By turns, so that vla_node must subscribe anew each time. A best-effort driver has config/large_images.xml."""
-    camera = filmed.film("--qos", qos, buffers=qos == "best_effort")
+    camera = filmed.film("--qos", qos, "--size", size, buffers=qos == "best_effort")
     filmed.clear_records()
     filmed.ros.wait_until(lambda: filmed.sees(qos), "images")
     filmed.clear_records()

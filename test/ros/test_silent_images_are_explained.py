@@ -42,7 +42,7 @@ def camera(ros, driver, monkeypatch):
     [
         ("auto", [], "nobody publishes /vla/image: start the driver, or correct the topic"),
         ("reliable", ["best_effort"], "published best-effort, and image.qos asks for reliable: set it to auto"),
-        ("auto", ["reliable", "best_effort"], "published best-effort, with which large images get lost"),
+        ("auto", ["reliable", "best_effort"], "published best-effort, with which raw images of 640 x 480 and more get lost"),
         ("auto", ["reliable"], ""),
     ],
 )

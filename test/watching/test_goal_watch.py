@@ -257,10 +257,16 @@ def stamps_of(kind: str, frames: int, frame_period: float) -> np.ndarray:
         "too fast": 3.0 * true,
         "slow": 0.1 * true,
         "since the boot": true + 5000.0,
+        "constant": np.full(frames, 100.0),
+        "whole seconds": np.floor(true),
+        "equal pairs": np.repeat(true[::2], 2)[:frames],
     }[kind]
 
 
-@pytest.mark.parametrize("kind", ["true", "zigzag", "random", "backwards", "too fast", "slow", "since the boot"])
+KINDS = ["true", "zigzag", "random", "backwards", "too fast", "slow", "since the boot", "constant", "whole seconds", "equal pairs"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rate", [5.0, 7.0, 10.0, 30.0])
 def test_there_are_no_more_actions_than_periods_whatever_the_stamps_say(kind, rate):
     pacer, used, seconds, period = Pacer(), [], 60.0, 0.2
@@ -277,6 +283,15 @@ def test_there_are_no_more_actions_than_periods_whatever_the_stamps_say(kind, ra
     assert len(used) <= seconds / (0.98 * period) + 2
     assert np.diff(used).min() >= 0.5 * period - 1e-9
     assert len(used) >= 0.8 * seconds / period, "and it does not fall asleep"
+
+
+def test_an_image_that_comes_twice_is_used_twice_only_where_no_other_one_comes():
+    pacer = Pacer()
+    pacer.use(Sample(None, 1.0, 50.0), steady=50.0, period=0.2)
+    again = Sample(None, 1.0, 50.01)
+    assert pacer.wait(again, steady=50.19, period=0.2) > 0.0 == pacer.wait(again, steady=50.22, period=0.2)
+    assert pacer.wait(Sample(None, 1.2, 50.2), steady=50.2, period=0.2) == 0.0
+    assert not pacer.late(again, steady=50.22, period=0.2), "its stamp says nothing, and no action was left out"
 
 
 def test_after_an_image_that_was_no_picture_the_next_one_is_used_at_once():

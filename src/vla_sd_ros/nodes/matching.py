@@ -82,8 +82,9 @@ class MatchedSubscription:
         if self.reliability == "reliable":
             return f"{self.topic} is published best-effort, and image.qos asks for reliable: set it to auto"
         return (
-            f"{self.topic} is published best-effort, with which large images get lost: let the driver publish reliably, "
-            "or take its compressed images (image.compressed), or start it with config/large_images.xml"
+            f"{self.topic} is published best-effort, with which raw images of 640 x 480 and more get lost: let the driver publish "
+            "reliably, or take its compressed images (image.compressed: true), or start it with FASTDDS_DEFAULT_PROFILES_FILE "
+            "(on Jazzy FASTRTPS_DEFAULT_PROFILES_FILE) set to this package's config/large_images.xml"
         )
 
     def close(self) -> None:

@@ -56,15 +56,16 @@ class Pacer:
     LATE = 1.5  # of a period, between the stamps of two used images: what the first one foretold is over
 
     def __init__(self) -> None:
-        self._seen: float | None = None  # stamp of the last image that was taken, used or not
+        self._seen: tuple[float, float] | None = None  # stamp and arrival of the last image that was taken, used or not
         self._stamp: float | None = None  # of the last used one
         self._started = self._due = -math.inf  # the last action, and when the next one would be on time
 
     def wait(self, sample: Sample | None, steady: float, period: float) -> float:
         """Seconds until this image may be used; 0: now; inf: it has been used, or there is none."""
-        if sample is None or sample.stamp == self._seen:
+        if sample is None or (sample.stamp, sample.received) == self._seen:
             return math.inf
-        close = self._stamp is not None and 0.0 < sample.stamp - self._stamp < self.SPACING * period
+        # Equal: the same image twice, or a driver that stamps by the second.
+        close = self._stamp is not None and 0.0 <= sample.stamp - self._stamp < self.SPACING * period
         # Negative: the clock was set back, and the stamps say nothing.
         free = max(self._started + (self.PATIENCE if close else self.HASTE) * period, self._due - self.HASTE * period)
         return max(0.0, free - steady)
@@ -74,13 +75,13 @@ class Pacer:
         more was left out."""
         if self._stamp is None:
             return True
-        return not 0.0 < sample.stamp - self._stamp < self.LATE * period or steady - self._started > self.LATE * period
+        return not 0.0 <= sample.stamp - self._stamp < self.LATE * period or steady - self._started > self.LATE * period
 
     def use(self, sample: Sample, steady: float, period: float) -> None:
         """An action is decided on this image."""
-        self._seen = self._stamp = sample.stamp
+        self._seen, self._stamp = (sample.stamp, sample.received), sample.stamp
         self._started, self._due = steady, max(self._due, steady) + self.PACE * period
 
     def skip(self, sample: Sample) -> None:
         """No action came of this image: the next one may be used at once."""
-        self._seen = sample.stamp
+        self._seen = sample.stamp, sample.received
