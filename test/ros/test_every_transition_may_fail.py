@@ -171,11 +171,23 @@ def vla_trial(parameters: dict) -> dict:
     return Trial(VlaNode, **parameters).run(2, settle=gc.freeze)  # looking through all of torch takes a third of a second
 
 
+# `pose_target` and `topic` are one publisher each, made and closed as those of the others are.
 @pytest.mark.parametrize(
-    "arm, gripper", [("pose_target", "topic"), ("servo_pose", "franka"), ("interbotix_joint_group", "interbotix_joint_single")]
+    "parameters",
+    [
+        {
+            "arm.interface": "servo_pose",
+            "arm.tip_link": "panda_tcp",
+            "gripper.interface": "franka",
+            "controller.name": "arm_controller",
+            "controller.recovery_action": "action_server/error_recovery",
+        },
+        {"arm.interface": "interbotix_joint_group", "gripper.interface": "interbotix_joint_single"},
+    ],
+    ids=["servo, franka, controllers", "interbotix"],
 )
-def test_arm_node(arm, gripper):
-    told = in_a_process(partial(arm_trial, {"arm.interface": arm, "arm.tip_link": "panda_tcp", "gripper.interface": gripper}))
+def test_arm_node(parameters):
+    told = in_a_process(partial(arm_trial, parameters))
     assert told["problems"] == [] and told["failures"] > 60
 
 
