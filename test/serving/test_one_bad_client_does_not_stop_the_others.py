@@ -136,6 +136,18 @@ def test_the_robots_goal_goes_on(server, attack):
     assert server.memory - before < MEMORY
 
 
+def test_a_robot_over_act_is_answered_beside_bodies_that_never_end(server):
+    head = b"POST /act HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10000000\r\n\r\n"
+    connections = [raw(server.port, head + b"x" * 1000) for _ in range(40)]
+    time.sleep(0.3)
+    for image in images(3):
+        begin = time.monotonic()
+        status, text = Http(server.port).act(json_numpy.dumps({"image": image, "instruction": INSTRUCTION}))
+        assert status == 200 and time.monotonic() - begin < LATE, text
+    for connection in connections:
+        connection.close()
+
+
 def test_a_body_that_does_not_end_is_given_up(local, monkeypatch):
     monkeypatch.setattr(door, "BODY_TIMEOUT", 0.5)
     with served_here(local) as port:

@@ -16,6 +16,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -25,7 +26,7 @@ MAX_CONNECTIONS = 512  # open at once; those that ask nothing go first
 HEADER_TIMEOUT = 5.0  # s for the headers of a connection's first request
 KEPT = 75.0  # s for which a connection may be kept until its next request
 BODY_TIMEOUT = 10.0  # s for the body of a request
-MAX_BODIES = 8  # bodies that are read at once, each of at most server.MAX_MESSAGE bytes
+MAX_READ = 128 << 20  # bytes of all bodies that are read, or were and wait for what is made of them
 SWEEP = 0.25  # s between two looks at the connections
 STOP_TIMEOUT = 2.0  # s for requests that are being answered when the server stops
 
@@ -83,6 +84,15 @@ async def serve_until_signal(
         await stopping.wait()
 
 
+@dataclass
+class Body:
+    """One that is read. limit: until it is whole; given_up: others need its room."""
+
+    data: bytes | bytearray = field(default_factory=bytearray)
+    limit: asyncio.Timeout | None = None
+    given_up: bool = False
+
+
 class Door:
     """Closes connections that do not come to the point. `watch` runs as long as the server does."""
 
@@ -90,7 +100,7 @@ class Door:
         self._asking: set[web.RequestHandler] = set()  # protocols with a request that has its headers
         self._known: set[web.RequestHandler] = set()  # protocols that have asked before
         self._quiet_since: dict[web.RequestHandler, float] = {}
-        self._bodies = asyncio.Semaphore(MAX_BODIES)
+        self._bodies: list[Body] = []  # the oldest first
 
     @web.middleware
     async def admit(self, request: web.Request, handler: Callable[[web.Request], Awaitable]) -> web.StreamResponse:
@@ -104,19 +114,45 @@ class Door:
 
     @contextlib.asynccontextmanager
     async def body(self, request: web.Request) -> AsyncIterator[bytes]:
-        """The request's body, one of a bounded number at a time. TimeoutError when it does not end in time, Busy when others
-        do not."""
+        """The request's body. TimeoutError when it does not end in time, Busy when it takes longer than others that need the room.
+
+        No number of bodies that never end keeps others out: what counts are the bytes that have come.
+        """
+        body = Body()
+        self._bodies.append(body)
         try:
-            async with asyncio.timeout(BODY_TIMEOUT):
-                await self._bodies.acquire()
-        except TimeoutError as error:
-            raise Busy(f"{MAX_BODIES} requests are being read already: ask again") from error
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT):
-                data = await request.read()
-            yield data
+            body.data = await self._read(request, body)
+            yield body.data
         finally:
-            self._bodies.release()
+            self._bodies.remove(body)
+
+    async def _read(self, request: web.Request, body: Body) -> bytes:
+        data = bytearray()
+        body.data = data
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT) as body.limit:
+                while chunk := await request.content.readany():
+                    data += chunk
+                    if len(data) > request.client_max_size:
+                        raise web.HTTPRequestEntityTooLarge(max_size=request.client_max_size, actual_size=len(data))
+                    self._make_room()
+        except TimeoutError as error:
+            if body.given_up:
+                raise Busy("too much is being read already, and this body was long on its way: ask again") from error
+            raise
+        finally:
+            body.limit = None
+        return bytes(data)
+
+    def _make_room(self) -> None:
+        """Give up the bodies that have been coming for longest, as long as there are too many bytes."""
+        wanted = [body for body in self._bodies if not body.given_up]
+        surplus = sum(len(body.data) for body in wanted) - MAX_READ
+        for body in wanted:
+            if surplus > 0 and body.limit is not None:
+                surplus -= len(body.data)
+                body.given_up = True
+                body.limit.reschedule(asyncio.get_running_loop().time())
 
     async def watch(self, server: web.Server) -> None:
         """Closes what has been quiet for too long, and the longest quiet where there are too many."""
