@@ -214,18 +214,21 @@ class System:
             "the arm at its first pose",
             30.0,
         )
-        self.ros.wait_until(lambda: self._hears_joints(since), "joint states of the new arm in vla_node", 30.0)
+        for age, least in (("joint state age [s]", 0.2), ("image age [s]", 1.0)):
+            self.ros.wait_until(
+                lambda age=age, least=least: self._hears(age, least, since), f"{age} of the new arm in vla_node", 30.0
+            )
 
-    def _hears_joints(self, since: float) -> bool:
-        """Whether vla_node's diagnostics after a time [s], steady, tell of joint states that are new."""
+    def _hears(self, age: str, least: float, since: float) -> bool:
+        """Whether vla_node's diagnostics after a time [s], steady, tell of what is younger than `least` [s]."""
         told = [
             value.value
             for t, array in list(self.diagnostics)
             for status in array.status
             for value in status.values
-            if t > since and status.name.endswith("vla_node") and value.key == "joint state age [s]"
+            if t > since and status.name.endswith("vla_node") and value.key == age
         ]
-        return bool(told) and float(told[-1]) < 0.2
+        return bool(told) and float(told[-1]) < least
 
     def command(self, goal: np.ndarray, translation: np.ndarray) -> None:
         """One command as vla_node sends them; goal: its id, uint8 (16,)."""
