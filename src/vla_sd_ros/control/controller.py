@@ -17,11 +17,11 @@ from vla_sd_ros.control.command import Command
 from vla_sd_ros.control.config import Config
 from vla_sd_ros.control.enabling import EnablingSwitch
 from vla_sd_ros.control.ended_goals import EndedGoals
-from vla_sd_ros.control.following import FollowWatch, apart
+from vla_sd_ros.control.following import FollowWatch
 from vla_sd_ros.control.gripper import GripperSwitch
 from vla_sd_ros.control.one_master import OneMaster
 from vla_sd_ros.control.reach import Kinematics, Reach
-from vla_sd_ros.control.target import Reference, next_target
+from vla_sd_ros.control.target import Reference, beginning, next_target
 from vla_sd_ros.control.tracker import Tracker
 from vla_sd_ros.control.units import UnitsWatch
 from vla_sd_ros.kinematics.pose import Pose
@@ -246,22 +246,14 @@ class ArmController:
         return Status(code == Code.OK, code, message, self._clipped, self._refused)
 
     def _begin(self, goal_id: bytes, now: float) -> Pose:
-        """A new goal; returns the pose from which its first step starts. The gripper is where the goal before has left it.
-
-        That is the target which is held, where the arm is about there: an arm that stands off it by some millimetres (a load, a tip
-        that is not quite the controller's) would move on by as much with each goal that began where the arm is measured. One that
-        is elsewhere begins there.
-        """
+        """A new goal; returns the pose from which its first step starts. The gripper is where the goal before has left it."""
         self._goal_id, self._begun_at, self._units = goal_id, now, UnitsWatch()
         self._ended.clear()
         if self._tracker is None:
             known = self.kinematics and self._measured_joints is not None
             self._tracker = Tracker(self.measured, Reach(self.kinematics, self._measured_joints) if known else None)
         self._follow = FollowWatch(self._tracker.pose, self.measured, now)
-        rest, follow = self._tracker.rest_pose, self.config.follow
-        distance, angle = apart(rest, self.measured)
-        there = distance <= follow.away_distance and angle <= follow.away_angle
-        return rest if there and not self.config.dry_run else self.measured
+        return beginning(self._tracker.rest_pose, self.measured, self.config)
 
     def _watch_follow(self, measured: Pose, now: float) -> None:
         """Ends the goal when the arm does not go where it is sent; the target stays where it is, whatever the arm does."""

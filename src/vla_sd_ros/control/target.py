@@ -8,7 +8,7 @@ import numpy as np
 from vla_sd_ros.control.clipping import clip_position, clip_step
 from vla_sd_ros.control.command import Command
 from vla_sd_ros.control.config import Config
-from vla_sd_ros.control.following import advanced
+from vla_sd_ros.control.following import advanced, apart
 from vla_sd_ros.kinematics.pose import Pose, delta_displacement, interpolate
 
 
@@ -57,6 +57,17 @@ class Reference:
             wanted if config.dry_run else advanced(measured, self._reached, wanted, follow.lead_distance, follow.lead_angle)
         )
         return self._reached
+
+
+def beginning(held: Pose, measured: Pose, config: Config) -> Pose:
+    """Where a goal begins: at the target that is held, where the arm is about there, else where the arm is.
+
+    An arm that stands off its target by some millimetres (a load, a tip that is not quite the controller's) would move on by as
+    much with each goal that began where it is measured.
+    """
+    distance, angle = apart(held, measured)
+    there = distance <= config.follow.away_distance and angle <= config.follow.away_angle
+    return held if there and not config.dry_run else measured
 
 
 def next_target(previous: Pose, command: Command, measured: Pose, here: np.ndarray, config: Config) -> tuple[Pose, bool]:
