@@ -206,6 +206,6 @@ class Ros:
 
     def close(self) -> None:
         self.executor.shutdown()
-        self._thread.join(5.0)
+        self._thread.join(60.0)  # a node that is destroyed while it spins ends the process
         self.node.destroy_node()
         self.context.try_shutdown()

@@ -19,8 +19,9 @@ def test_a_step_is_told_alike_as_command_decode_and_feedback(vla):
     vla.start_moving(steps=3)
     vla.client.is_complete(0.3)
     feedback = vla.client.feedback
-    command = next(c for _, c in vla.motions() if c.step == feedback.step - 1)
-    decode = next(s for _, s in vla.steps if s.step == feedback.step - 1)
+    told = lambda messages: next((m for _, m in messages if m.step == feedback.step - 1), None)  # noqa: E731
+    command = vla.ros.wait_until(lambda: told(vla.motions()), "the command of that step")
+    decode = vla.ros.wait_until(lambda: told(vla.steps), "the decode of that step")
     assert str(feedback.decode) == str(decode)  # as text, because NaN does not equal NaN
     assert command.goal_id == decode.goal_id and command.header.stamp == decode.header.stamp
     assert command.header.frame_id == "panda_link0" and decode.header.frame_id == "camera_optical_frame"

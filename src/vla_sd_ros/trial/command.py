@@ -124,7 +124,7 @@ def _protocol(a: argparse.Namespace) -> studies.Protocol:
 
 def _run_trials(arguments: argparse.Namespace, study: studies.Study) -> int | None:
     """Make what is due; the exit code where something is left."""
-    if study.next() is None:
+    if study.next() is None and not study.cut_off():
         return None
     environment = ready(study.protocol, arguments.domain_id)
     from vla_sd_ros.client import GoalRejected  # brings rclpy, which ends the process where its environment is wrong

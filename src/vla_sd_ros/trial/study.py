@@ -180,13 +180,19 @@ class Study:
 
     # Trials
 
+    def cut_off(self) -> list[str]:
+        """Identifiers of the trials that have begun and not ended; next() takes them for done until begin() is called."""
+        from fieldtrial.services import trial
+
+        return [one.trial_id for one in trial.list_trials(self._context) if one.status == "running"]
+
     def begin(self, operator: str, rig: str) -> int:
         """Start a session; returns how many trials an earlier one had left unfinished. They are void, and made again."""
         from fieldtrial.services import session, trial
 
-        cut_off = [one for one in trial.list_trials(self._context) if one.status == "running"]
-        for one in cut_off:
-            trial.invalidate_trial(self._context, one.trial_id, CUT_OFF)
+        cut_off = self.cut_off()
+        for identifier in cut_off:
+            trial.invalidate_trial(self._context, identifier, CUT_OFF)
         for left_open in session.list_sessions(self._context, open_only=True):
             session.end_session(self._context, left_open.session_id)
         for left in (self.folder / "sealed").glob("part.*"):
