@@ -139,6 +139,8 @@ class ByPip:
                 if ended.wait(PERIOD):
                     return
 
+        if self.faults and self.faults[-1][1].data:  # of a test that failed, or of a machine that paused
+            self.recover()
         # DDS may take seconds until arm_node hears a driver that was started anew.
         since = time.monotonic()
         self.ros.wait_until(lambda: self.measured and self.measured[-1][0] > since, "joint states at arm_node")
