@@ -125,7 +125,7 @@ class Postgres:
         try:
             fill(self._connection, -1 % 10**6, np.zeros((1, size), np.float32), np.zeros((1, PAYLOAD), np.float32))
             return ""
-        except psycopg.Error as error:
+        except psycopg.errors.ProgramLimitExceeded as error:
             return str(error).splitlines()[0]
 
 

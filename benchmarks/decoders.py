@@ -38,7 +38,8 @@ def closed_loop(report: dict) -> list[str]:
     """Success beside speed and what arm_node would make of the actions, a row a decoder."""
     lines = [
         "| decoder | success | 95 % interval | median [ms] | mean | p95 | x AR, medians | means | x naive SD, medians "
-        "| projected 4090: mean [ms] | x AR | commands shortened | jerk, RMS / p95 [m/s^3] | passes | accepted | / floor | paths |",
+        "| projected 4090: mean [ms] | its x AR, means | commands shortened | jerk, RMS / p95 [m/s^3] | passes | accepted "
+        "| / floor | paths |",
         "|---" * 17 + "|",
     ]
     projections = rows_of(actions_of(report["decoders"]), DEVICES["4090"], openvla())

@@ -216,7 +216,7 @@ def _drive(arguments: argparse.Namespace, plan: list[Process], supervisor: Super
     namespace = arguments.namespace
     client = InstructionClient(namespace, "vla_sd_robot")
     try:
-        if there := namesakes(client, [process.executable for process in plan], within=DISCOVERY):
+        if there := namesakes(client, [process.executable for process in plan], within=DISCOVERY, check=supervisor.check):
             raise BadInput(
                 f"in ROS domain {os.environ.get('ROS_DOMAIN_ID') or 0} there is {' and '.join(there)} already, and an arm must have one "
                 "master: end it, or give another --domain-id or --namespace"

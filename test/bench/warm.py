@@ -7,9 +7,11 @@ makes the folder, and then does what these are asked for, until its standard inp
 line for the process whose output is wanted and one for each word; another gives the exit status.
 """
 
+import contextlib
 import os
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 
@@ -35,7 +37,14 @@ def answer(folder: Path) -> None:
             status = 1
         sys.stdout.flush()
         os._exit(status)
-    (folder / "ended").write_text(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    for _ in range(50):  # who asked may have been ended, or does not listen yet
+        with contextlib.suppress(OSError):
+            pipe = os.open(folder / "ended", os.O_WRONLY | os.O_NONBLOCK)
+            os.write(pipe, f"{status}\n".encode())
+            os.close(pipe)
+            return
+        time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ with ByPip("franka", robot, folder) as arm:
 import argparse
 import itertools
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -52,9 +53,9 @@ def within_promise(found: dict[str, float]) -> bool:
 
 
 def waiting() -> float:
-    """For how long something has waited for a processor since this machine was started [s]; 0 where the kernel does not tell."""
+    """For how long something has waited for a processor since this machine was started [s]; NaN where the kernel does not tell."""
     pressure = Path("/proc/pressure/cpu")
-    return 1e-6 * int(pressure.read_text().split("total=")[1].split()[0]) if pressure.exists() else 0.0
+    return 1e-6 * int(pressure.read_text().split("total=")[1].split()[0]) if pressure.exists() else math.nan
 
 
 class ByPip:
@@ -106,12 +107,19 @@ class ByPip:
         return self.ros.call(Trigger, f"{self.driver}/{service}", Trigger.Request(), timeout)
 
     def recover(self) -> None:
-        """Asked twice, if need be: for 20 s DDS may hand a question to the driver that was killed."""
-        try:
-            answer = self.call("recover", 4.0)
-        except AssertionError:
-            answer = self.call("recover")
-        assert answer.success, answer.message
+        """Asked again, if need be: for 20 s DDS may hand a question to the driver that was killed, and one recovery may be under way."""
+        end = time.monotonic() + 60.0
+        while True:
+            try:
+                answer = self.call("recover", 4.0)
+            except AssertionError:
+                continue
+            finally:
+                assert time.monotonic() < end, "no recovery within a minute"
+            if answer.success:
+                return
+            assert answer.message.startswith("not now:"), answer.message
+            time.sleep(0.5)
 
     def home(self) -> None:
         end = time.monotonic() + 15.0

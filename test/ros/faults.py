@@ -431,8 +431,8 @@ class SecondJoints:
 
     def heal(self, system: System) -> None:
         heal_relay(system)
-        system.ros.node.destroy_publisher(self._publisher)
         time.sleep(TWO_PLACES)  # arm_node refuses goals until so long after the last turn
+        system.ros.node.destroy_publisher(self._publisher)
         recover(system)
 
 
@@ -440,7 +440,8 @@ def recover(system: System) -> None:
     """What an operator does who has looked after an arm that ran away as its goal began."""
     system.relay.heal()
     time.sleep(0.3)  # where the arm is must be believed again
-    system.ros.call(Trigger, "arm_node/recover", Trigger.Request(), 20.0)
+    answer = system.ros.call(Trigger, "arm_node/recover", Trigger.Request(), 20.0)
+    assert answer.success, answer.message
 
 
 STARVED, INTRUDER, USURPER, MASTER, DESCRIPTION = Starved(), Intruder(), Intruder(anew=True), SecondMaster(), OtherDescription()

@@ -71,7 +71,8 @@ def test_a_goal_moves_the_arm_and_ctrl_c_leaves_it_at_rest(arm, domain, ros, tmp
         try:
             command.wait_until_ready()
             (log,) = (tmp_path / "runs").rglob("arm_node.log")
-            assert "[WARN]" not in log.read_text(), "a normal start prints no warnings"
+            if (waiting() - waited) / (time.monotonic() - begin) <= BUSY:  # else joint states may come late, and that is told
+                assert "[WARN]" not in log.read_text(), "a normal start prints no warnings"
             answer = ros.call(Trigger, f"{arm}_driver/home", Trigger.Request(), 60.0)
             assert answer.success, answer.message
             client.wait_for_node(20.0)
@@ -87,7 +88,7 @@ def test_a_goal_moves_the_arm_and_ctrl_c_leaves_it_at_rest(arm, domain, ros, tmp
                 command.process.send_signal(signal.SIGTERM)
             command.process.wait(30)
     took = time.monotonic() - begin
-    if took > HALF_A_MINUTE and (busy := (waiting() - waited) / took) > BUSY:
+    if took > HALF_A_MINUTE and not (busy := (waiting() - waited) / took) <= BUSY:
         pytest.skip(f"all but the time is right: {took:.0f} s, for {busy:.0%} of which something waits for a processor")
     assert took < HALF_A_MINUTE
 

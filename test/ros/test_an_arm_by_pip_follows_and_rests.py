@@ -40,6 +40,7 @@ def told(arm, since: int, code: int, *words: str) -> float:
 def recovers(arm) -> None:
     """Recover, and a new goal moves the arm."""
     arm.recover()
+    arm.ros.wait_until(lambda: not arm.faults[-1][1].data, "the end of the fault")
     with arm.goal(next(GOALS)):
         assert not arm.faults[-1][1].data
 
@@ -50,7 +51,7 @@ def test_it_follows_a_circle(arm):
         print(found)
         if within_promise(found):
             break
-    if not within_promise(found) and found["busy"] > BUSY:
+    if not within_promise(found) and not found["busy"] <= BUSY:
         pytest.skip(f"something waits for a processor for {found['busy']:.0%} of the time, so times say nothing: {found}")
     assert within_promise(found) and found["way [mm]"] > 250.0, found
 
@@ -103,11 +104,13 @@ def test_targets_that_stop_leave_it_at_rest(arm):
         arm.processes["arm_node"].kill()
         assert arm.robot.rests_after() < RESTS
     assert not arm.faults[-1][1].data
+    arm.start("arm_node").wait_for_line("is active")
 
 
 def test_a_robot_that_is_gone_is_told(arm):
     """The last one."""
+    assert not arm.faults[-1][1].data
     begin = time.monotonic()
     arm.robot.kill()
     arm.ros.wait_until(lambda: "~/recover" in arm.faults[-1][1].data, "a word about the robot")
-    assert arm.faults[-1][0] - begin < GONE
+    assert 0.0 < arm.faults[-1][0] - begin < GONE

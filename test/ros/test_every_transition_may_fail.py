@@ -171,7 +171,6 @@ def vla_trial(parameters: dict) -> dict:
     return Trial(VlaNode, **parameters).run(2, settle=gc.freeze)  # looking through all of torch takes a third of a second
 
 
-# `pose_target` and `topic` are one publisher each, made and closed as those of the others are.
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -183,8 +182,9 @@ def vla_trial(parameters: dict) -> dict:
             "controller.recovery_action": "action_server/error_recovery",
         },
         {"arm.interface": "interbotix_joint_group", "gripper.interface": "interbotix_joint_single"},
+        {"arm.interface": "pose_target", "gripper.interface": "topic"},
     ],
-    ids=["servo, franka, controllers", "interbotix"],
+    ids=["servo, franka, controllers", "interbotix", "target, topic"],
 )
 def test_arm_node(parameters):
     told = in_a_process(partial(arm_trial, parameters))

@@ -13,11 +13,16 @@ from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.decoding.sources import DRAFTED_TOKENS
 from vla_sd_ros.policy.draft import EMPTY, Draft, below, chain
 from vla_sd_ros.policy.drafter import Budget, Drafter
-from vla_sd_ros.policy.vla import Vla
+from vla_sd_ros.policy.vla import ACTION_TOKENS, Vla
 
 DRAFTED_PATHS = ("draft", "kalman", "last_action")  # of the steps in which a drafter drafts
 RELEASED = (50, 5, 8)
 Tree = tuple[int, int, int]  # nodes, levels, continuations
+
+
+def drafted_tokens(decoder: str) -> int:
+    """Up to which token a decoder asks its drafter; its name may have settings behind it."""
+    return ACTION_TOKENS if decoder.startswith(("kerv", "heisd_reference")) else DRAFTED_TOKENS
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,11 @@ class Costs:
     draft: Callable[[int], float]
     outside: float = 0.0
 
-    def action(self, path: str, passes: Iterable[tuple[str, int, int]], tree: Tree = RELEASED) -> float:
-        """One action: its path, and (kind, drafted, accepted) of each pass. tree: the drafter's, where one drafts."""
+    def action(
+        self, path: str, passes: Iterable[tuple[str, int, int]], tree: Tree = RELEASED, drafted_tokens: int = DRAFTED_TOKENS
+    ) -> float:
+        """One action: its path, and (kind, drafted, accepted) of each pass. tree: the drafter's, where one drafts, which is asked
+        for tokens up to this one."""
         total, tokens, drafting = self.outside + (0.0 if path == AHEAD else self.vision), 0, path in DRAFTED_PATHS
         fresh = 0  # tokens that the drafter has not seen; none before its first pass, which reads the prompt
         for kind, drafted, accepted in passes:
@@ -45,7 +53,7 @@ class Costs:
                 total += self.prefill(drafted)
             else:
                 if drafting and drafted:
-                    levels = max(1, min(tree[1], DRAFTED_TOKENS - tokens))
+                    levels = max(1, min(tree[1], drafted_tokens - tokens))
                     total += (self.draft(fresh) if fresh else self.read) + (levels - 1) * self.draft(tree[2])
                     fresh = accepted + 1
                 total += self.extend(1 + drafted)

@@ -124,7 +124,8 @@ def run(arguments: argparse.Namespace) -> int:
     """The command; returns its exit code."""
     states = tuple(VALIDATION_STATES if arguments.validation else HELD_OUT_STATES)[: arguments.episodes_per_task]
     given, scattered = parts(arguments), arguments.places == "random"
-    given = replace(given, settings=(("suite", base(arguments.suite)), *given.settings))
+    if given.decoder_settings().suite == "auto":
+        given = replace(given, settings=(*given.settings, ("suite", base(arguments.suite))))
     if scattered and not arguments.suite.startswith("libero_object"):
         raise ValueError(f"--places random is for libero_object: what {arguments.suite} asks for depends on where things stand")
     how = {"seed": arguments.seed, "sentence": arguments.sentence, "scattered": scattered, "delay": arguments.delay}

@@ -14,7 +14,7 @@ from vla_sd_ros.assembly.local import Model, has_database, load
 from vla_sd_ros.bench.cost import tree_of
 from vla_sd_ros.checkpoint_places import absolute
 from vla_sd_ros.decoding import factory
-from vla_sd_ros.decoding.parameter_file import check_settings, read_settings
+from vla_sd_ros.decoding.parameter_file import check_settings, read_pairs, read_settings
 from vla_sd_ros.decoding.settings import Settings
 from vla_sd_ros.policy.quantization import KINDS
 
@@ -131,8 +131,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def parts(arguments: argparse.Namespace) -> Parts:
     """Raises ValueError, with one sentence, for a setting that does not exist or a bad value."""
-    given = dict(pair.partition("=")[::2] for pair in arguments.set)
-    given = {name: yaml.safe_load(value) for name, value in given.items()}
+    given = read_pairs(arguments.set)
     adapted = read_bundle(arguments.adapted).choice if arguments.adapted else Choice()
     own = dict(vars(adapted.settings)) if arguments.adapted else {}
     settings = check_settings(own | read_settings(arguments.settings) | given)

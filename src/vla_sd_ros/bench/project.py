@@ -114,7 +114,7 @@ def row_of(actions: list[Played], costs: Costs, plain_ms: float) -> dict:
     for one in actions:
         if id(one) not in known:
             own = replace(costs, outside=0.0) if one.path == "autoregressive" else costs
-            known[id(one)] = own.action(one.path, one.passes, one.tree)
+            known[id(one)] = own.action(one.path, one.passes, one.tree, one.drafted_tokens)
     times = np.array([known[id(one)] for one in actions])
     mean, p95 = float(times.mean()), float(np.percentile(times, 95))
     return {
@@ -153,7 +153,10 @@ def measured_there(path: Path) -> tuple[Device, dict[str, float]]:
     try:
         report = json.loads(path.read_text())
         floor, look = report["floor"], report["passes_ms"][LOOK]
-        kernels = KERNELS * Sizes.of(config_of(report["checkpoint"])).blocks
+        config = own_config(report["checkpoint"])
+        if not isinstance(config.vision, FusedVisionConfig):
+            raise ValueError(f"{report['checkpoint']} is not of OpenVLA's structure: measure there with --checkpoint random-7b")
+        kernels = KERNELS * Sizes.of(config).blocks
         device = Device(
             report["device"], floor["read_gb_per_s"] * 1e9, floor["tflops"] * 1e12, 1e-3 * look / kernels, measured=True
         )
@@ -164,22 +167,28 @@ def measured_there(path: Path) -> tuple[Device, dict[str, float]]:
 
 
 def errors(device: Device, sizes: Sizes, found: dict[str, float]) -> dict[str, dict[str, float]]:
-    """Projected and measured milliseconds of each profile."""
+    """Projected and measured milliseconds of each profile but a look alone, which is measured itself."""
     costs = roofline(device, sizes)
     return {
         name: {"projected_ms": (ms := costs.action(*PROFILES[name])), "measured_ms": measured, "error": ms / measured - 1}
         for name, measured in found.items()
+        if name != "skip"
     }
+
+
+def own_config(name: str) -> VlaConfig:
+    """Of a checkpoint. Raises ValueError where it cannot be read."""
+    if name in RANDOM:
+        return RANDOM[name]
+    try:
+        return read_config(checkpoint.find(name) / "config.json")
+    except OSError as error:
+        raise ValueError(f"checkpoint {name!r} has no config.json that can be read ({error})") from error
 
 
 def config_of(name: str) -> VlaConfig:
     """Of a checkpoint; the embedded policy, whose size says nothing of such devices, stands for OpenVLA-7B."""
-    if name in RANDOM:
-        return RANDOM[name]
-    try:
-        config = read_config(checkpoint.find(name) / "config.json")
-    except OSError as error:
-        raise ValueError(f"checkpoint {name!r} has no config.json that can be read ({error})") from error
+    config = own_config(name)
     return config if isinstance(config.vision, FusedVisionConfig) else RANDOM["random-7b"]
 
 
@@ -248,4 +257,4 @@ def lines(entry: dict) -> Iterator[str]:
     if entry["sanity"]:
         yield f"  {entry['sanity']}"
     for name, row in entry["errors"].items():
-        yield f"  {name}: {row['projected_ms']:.1f} ms by the floors, {row['measured_ms']:.1f} measured: {row['error']:+.0%}"
+        yield f"  {name}: {row['projected_ms']:.1f} ms by its floors and look, {row['measured_ms']:.1f} measured: {row['error']:+.0%}"

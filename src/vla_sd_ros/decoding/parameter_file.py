@@ -33,7 +33,10 @@ def read_parameters(path: str) -> tuple[str, dict]:
 def read_pairs(pairs: Iterable[str]) -> dict:
     """The settings by name of NAME=VALUE texts, each value as YAML. Raises ValueError."""
     given = dict(pair.partition("=")[::2] for pair in pairs)
-    return check_settings({name: yaml.safe_load(value) for name, value in given.items()})
+    try:
+        return check_settings({name: yaml.safe_load(value) for name, value in given.items()})
+    except yaml.YAMLError as error:
+        raise ValueError(f"a setting is no YAML: {str(error).partition(chr(10))[0]}") from error
 
 
 def check_settings(settings: dict) -> dict:

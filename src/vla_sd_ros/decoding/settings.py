@@ -83,7 +83,10 @@ class Settings:
     kerv_radius_min: float = _setting(5.0, "Smallest threshold of kerv [bins].", 0.0, 255.0)
     kerv_radius_max: float = _setting(15.0, "Largest threshold of kerv [bins].", 0.0, 255.0)
     kerv_scale: float = _setting(
-        0.2, "K_S of kerv: change of K_var [m and rad, summed] at which the threshold has fallen to 37 %.", 1e-6, 100.0
+        0.2,
+        "K_S of kerv: change of K_var [m, rad and the gripper's, summed] at which the threshold has fallen to 37 %.",
+        1e-6,
+        100.0,
     )
     kerv_exponent: float = _setting(2.0, "phi of kerv: how sharply the threshold falls.", 0.1, 10.0)
     kerv_at_error: str = _setting(

@@ -20,7 +20,7 @@ from vla_sd_ros.policy.vla import ACTION_TOKENS, Prefill, Prompt, Vla
 from vla_sd_ros.retrieval.database import DatabaseError
 
 NONE = np.empty((0, ACTION_TOKENS), dtype=int)
-# The verifier's own token follows whatever is accepted, so the seventh is never drafted.
+# The verifier's own token follows whatever is accepted, so the seventh is drafted only where a decoder asks for it (kerv).
 DRAFTED_TOKENS = ACTION_TOKENS - 1
 
 
@@ -31,7 +31,7 @@ class Source(Protocol):
         """The prefill has run."""
 
     def propose(self, tokens: list[int]) -> Draft:
-        """What may follow the tokens so far, at most DRAFTED_TOKENS - len(tokens) deep; may be empty."""
+        """What may follow the tokens so far, no deeper than the action has tokens left; may be empty."""
 
     def follow(self, bins: np.ndarray, hidden) -> None:
         """A later pass has committed these tokens (n,), with the verifier's last hidden states (n, h) at them."""

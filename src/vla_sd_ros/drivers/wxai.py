@@ -132,6 +132,9 @@ class WidowXAI:
         except RobotError as error:
             self.fault = str(error)
             raise
+        if self._stopping:  # it was told to stop while there was nothing to brake
+            self.stop()
+            raise RobotError("the driver stops")
         self._hold()
         if self.fault:
             raise RobotError(self.fault)

@@ -146,10 +146,10 @@ class Door:
 
     def _make_room(self) -> None:
         """Give up the bodies that have been coming for longest, as long as there are too many bytes."""
-        wanted = [body for body in self._bodies if not body.given_up]
+        wanted = [body for body in self._bodies if not body.given_up or body.limit is None]  # one that came whole all the same
         surplus = sum(len(body.data) for body in wanted) - MAX_READ
         for body in wanted:
-            if surplus > 0 and body.limit is not None:
+            if surplus > 0 and body.limit is not None and not body.limit.expired():
                 surplus -= len(body.data)
                 body.given_up = True
                 body.limit.reschedule(asyncio.get_running_loop().time())

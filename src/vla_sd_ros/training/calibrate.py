@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting that the others shall be fitted with, as kalman_observe=measured; it is written with them",
+        help="a setting that the others shall be fitted with, as kalman_observe=measured; it is written as it is given",
     )
     parser.add_argument("--output", type=inputs.path, default=Path("decoder.yaml"))
     parser.add_argument("--json", type=inputs.path, help="write what was measured here, for vla-sd bench decode --project")
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"vla-sd calibrate: {error}", file=sys.stderr)
         return 2
-    found = replace(found, settings=given | found.settings)
+    found = replace(found, settings=found.settings | given)
     parameters = {"/**/vla_node": {"ros__parameters": {"decoder": found.settings}}}
     arguments.output.write_text(
         f"# Made by vla-sd calibrate for the checkpoint {arguments.checkpoint} on {trees.device_name(model.vla)}.\n"

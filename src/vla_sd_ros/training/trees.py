@@ -55,7 +55,7 @@ class Shapes:
         """The row of a decoder whose actions took least time on average; costs: of a device, whose actions cost least by them."""
         if costs is None:
             return min(self.of(decoder), key=lambda name: self.rows[name]["latency_ms"]["mean"])
-        return min(self.of(decoder), key=lambda name: expected_ms(self.rows[name], costs))
+        return min(self.of(decoder), key=lambda name: expected_ms(self.rows[name], costs, name))
 
     def settings(self) -> dict[str, list[int]]:
         """By name. heisd drafts as spec_vla does: where it has no shape of its own, it has that one's."""
@@ -68,18 +68,18 @@ class Shapes:
             "observations": self.steps,
             "best": {decoder: self.best(decoder) for decoder in self.decoders},
             "best_expected": {decoder: self.best(decoder, self.costs) for decoder in self.decoders},
-            "decoders": {name: row | {"expected_ms": expected_ms(row, self.costs)} for name, row in self.rows.items()},
+            "decoders": {name: row | {"expected_ms": expected_ms(row, self.costs, name)} for name, row in self.rows.items()},
         }
 
     def lines(self) -> Iterator[str]:
         """For people."""
-        plain = expected_ms(self.rows["autoregressive"], self.costs)
+        plain = expected_ms(self.rows["autoregressive"], self.costs, "autoregressive")
         best = {self.best(decoder) for decoder in self.decoders}
         for name, row in self.rows.items():
             mark = " <- the fastest" if name in best else ""
             yield (
-                f"{name}: {row['forward_passes_per_action']:.2f} passes, {expected_ms(row, self.costs):.2f} ms by the costs of "
-                f"its passes, {plain / expected_ms(row, self.costs):.2f}x; {row['latency_ms']['mean']:.2f} ms measured, "
+                f"{name}: {row['forward_passes_per_action']:.2f} passes, {expected_ms(row, self.costs, name):.2f} ms by the costs of "
+                f"its passes, {plain / expected_ms(row, self.costs, name):.2f}x; {row['latency_ms']['mean']:.2f} ms measured, "
                 f"{row['mean_speedup_vs_autoregressive']:.2f}x{mark}"
             )
 
@@ -122,10 +122,10 @@ def spread(steps, most: int) -> Iterator:
             yield step
 
 
-def expected_ms(row: dict, costs: Costs) -> float:
+def expected_ms(row: dict, costs: Costs, decoder: str) -> float:
     """Mean milliseconds of an action of a results file's row, by what its passes cost."""
     times = [
-        (count, costs.action(*results.read_sequence(text), tuple(row.get("tree", cost.RELEASED))))
+        (count, costs.action(*results.read_sequence(text), tuple(row.get("tree", cost.RELEASED)), cost.drafted_tokens(decoder)))
         for text, count in row["sequences"].items()
     ]
     return sum(count * ms for count, ms in times) / sum(count for count, _ in times)
