@@ -409,7 +409,7 @@ def tables() -> list[str]:
 
 def main() -> None:
     before, rest = PAGE.read_text().split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(tables()) + END + rest.split(END)[1])
+    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(tables()) + END + rest.split(END, 1)[1])
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def readme_table() -> str:
 def filled(text: str, results: str) -> str:
     """The text with these results between the two marks."""
     before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{results}\n{END}{rest.split(END)[1]}"
+    return f"{before}{BEGIN}\n{results}\n{END}{rest.split(END, 1)[1]}"
 
 
 def read(name: str) -> dict:

@@ -229,7 +229,7 @@ def tables() -> list[str]:
 def main() -> None:
     before, rest = PAGE.read_text().split(BEGIN)
     print("\n".join(made := tables()))
-    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(made) + END + rest.split(END)[1])
+    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(made) + END + rest.split(END, 1)[1])
 
 
 if __name__ == "__main__":
