@@ -441,7 +441,8 @@ def recover(system: System) -> None:
     system.relay.heal()
     time.sleep(0.3)  # where the arm is must be believed again
     answer = system.ros.call(Trigger, "arm_node/recover", Trigger.Request(), 20.0)
-    assert answer.success or "knows no way to recover a robot" in answer.message, answer.message  # goals may begin again all the same
+    # No robot to recover, says a simulated arm; goals may begin again all the same.
+    assert answer.success or "knows no way to recover a robot" in answer.message, answer.message
 
 
 STARVED, INTRUDER, USURPER, MASTER, DESCRIPTION = Starved(), Intruder(), Intruder(anew=True), SecondMaster(), OtherDescription()
