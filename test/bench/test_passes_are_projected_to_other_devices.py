@@ -67,7 +67,7 @@ def test_a_histogram_says_what_a_trace_says(tmp_path):
     (tmp_path / "r.json").write_text(json.dumps({"decoders": {"kerv": {"sequences": results.sequences(steps), "tree": [6, 5, 1]}}}))
     results.write_trace(tmp_path / "t.jsonl", [({"decoder": "kerv", "tree": [6, 5, 1]}, steps)])
     told, traced = read_actions(tmp_path / "r.json"), read_actions(tmp_path / "t.jsonl")
-    assert told == traced and told["kerv"][0] == Played("draft", CHAIN, (6, 5, 1)) and len(told["kerv"]) == 4
+    assert told == traced and told["kerv"][0] == Played("draft", CHAIN, (6, 5, 1), 7) and len(told["kerv"]) == 4
 
 
 def test_the_command_writes_a_row_a_decoder_and_device(tmp_path, capsys):
@@ -88,7 +88,7 @@ def test_the_command_writes_a_row_a_decoder_and_device(tmp_path, capsys):
     assert report["4090"]["decoders"]["kerv"]["mean_speedup_vs_autoregressive"] > 1.5 and "173 to 229" in report["4090"]["sanity"]
     assert report["tested"]["decoders"]["autoregressive"]["latency_ms"]["mean"] > 30.0 + 7 * 13.0  # a look, and reading seven times
     error = report["tested"]["errors"]["autoregressive"]
-    assert report["tested"]["errors"]["skip"]["projected_ms"] == pytest.approx(30.0)  # a look takes what it was measured to take
+    assert "skip" not in report["tested"]["errors"]  # a look takes what it was measured to take
     assert error["error"] == pytest.approx(error["projected_ms"] / 100.0 - 1)
     assert "autoregressive: " in (out := capsys.readouterr().out) and "measured: " in out
 

@@ -93,7 +93,7 @@ def test_a_part_is_run_once_and_one_that_fails_is_run_again(first, on_gpu, folde
     assert read(folder, "replay")["decoders"].keys() == {"kerv"}
     (there,) = read(folder, "projected")["projected"].values()  # by the floors of this machine, and what was measured here
     assert there["device"]["measured"] and there["decoders"].keys() == {"autoregressive", "kerv"}
-    assert there["errors"].keys() == PROFILES.keys() and all(row["measured_ms"] > 0 for row in there["errors"].values())
+    assert there["errors"].keys() == PROFILES.keys() - {"skip"} and all(row["measured_ms"] > 0 for row in there["errors"].values())
 
 
 def test_what_has_no_time_left_is_left_for_the_next_run(on_gpu, tmp_path):
