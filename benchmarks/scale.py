@@ -55,7 +55,7 @@ class Gpu:
         looking = sum(action.path != AHEAD for action in actions)
         outside = self.preparing * looking + sum(STEP for action in actions if action.path != "autoregressive")
         if len(actions) == 1:
-            return outside + self.costs.action(*vars(actions[0]).values())
+            return outside + self.costs.action(actions[0].path, actions[0].passes, actions[0].tree, actions[0].reach)
         total = outside + self.looks[looking]
         for turn in range(max(len(action.passes) for action in actions)):
             passes = [action.passes[turn] for action in actions if len(action.passes) > turn]

@@ -324,6 +324,7 @@ ROWS = [
         for text, sentence in (
             ("relaxed_radius=nine", "relaxed_radius is 'nine', but must be a number"),
             ("relaxed_radius=true", "relaxed_radius is True, but must be a number"),
+            ("relaxed_radius=[", "a setting is no YAML: while parsing"),
             ("kerv_steps=3.5", "kerv_steps is 3.5, but must be a whole number"),
             ("prefill_sources=head", "prefill_sources is 'head', but must be a list"),
             ("prefill_sources=[]", "prefill_sources is [], but must be a list of at least one entry"),

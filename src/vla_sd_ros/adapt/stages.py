@@ -31,7 +31,7 @@ from vla_sd_ros.assembly import Choice, free_memory
 from vla_sd_ros.assembly.bundle import DATABASE, META, PARAMETERS, Bundle, statistics_digest
 from vla_sd_ros.assembly.bundle import write as write_bundle
 from vla_sd_ros.bench import project
-from vla_sd_ros.bench.cost import RELEASED, drafted_tokens
+from vla_sd_ros.bench.cost import RELEASED, reach_of
 from vla_sd_ros.bench.decode import measure, replay
 from vla_sd_ros.bench.parts import Parts as BenchParts
 from vla_sd_ros.bench.price import Played
@@ -259,7 +259,7 @@ def _projected(this: Adaptation, found: dict, settings: dict) -> dict[str, dict[
         for name, (nodes, levels, continuations) in _parts(this, DECODERS, settings).trees().items()
     }
     actions = {
-        name: [Played(answer.step.path, answer.step.passes, trees.get(name, RELEASED), drafted_tokens(name)) for answer in own]
+        name: [Played(answer.step.path, answer.step.passes, trees.get(name, RELEASED), reach_of(name)) for answer in own]
         for name, own in found.items()
         if name != "autoregressive"
     }

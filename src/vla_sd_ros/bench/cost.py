@@ -20,7 +20,7 @@ RELEASED = (50, 5, 8)
 Tree = tuple[int, int, int]  # nodes, levels, continuations
 
 
-def drafted_tokens(decoder: str) -> int:
+def reach_of(decoder: str) -> int:
     """Up to which token a decoder asks its drafter; its name may have settings behind it."""
     return ACTION_TOKENS if decoder.startswith(("kerv", "heisd_reference")) else DRAFTED_TOKENS
 
@@ -42,10 +42,10 @@ class Costs:
     outside: float = 0.0
 
     def action(
-        self, path: str, passes: Iterable[tuple[str, int, int]], tree: Tree = RELEASED, drafted_tokens: int = DRAFTED_TOKENS
+        self, path: str, passes: Iterable[tuple[str, int, int]], tree: Tree = RELEASED, reach: int = DRAFTED_TOKENS
     ) -> float:
-        """One action: its path, and (kind, drafted, accepted) of each pass. tree: the drafter's, where one drafts, which is asked
-        for tokens up to this one."""
+        """One action: its path, and (kind, drafted, accepted) of each pass. tree: the drafter's, where one drafts; reach: up to
+        which token."""
         total, tokens, drafting = self.outside + (0.0 if path == AHEAD else self.vision), 0, path in DRAFTED_PATHS
         fresh = 0  # tokens that the drafter has not seen; none before its first pass, which reads the prompt
         for kind, drafted, accepted in passes:
@@ -53,7 +53,7 @@ class Costs:
                 total += self.prefill(drafted)
             else:
                 if drafting and drafted:
-                    levels = max(1, min(tree[1], drafted_tokens - tokens))
+                    levels = max(1, min(tree[1], reach - tokens))
                     total += (self.draft(fresh) if fresh else self.read) + (levels - 1) * self.draft(tree[2])
                     fresh = accepted + 1
                 total += self.extend(1 + drafted)

@@ -5,8 +5,6 @@ import argparse
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
-import yaml
-
 from vla_sd_ros import inputs
 from vla_sd_ros.assembly import Choice, Source
 from vla_sd_ros.assembly.bundle import read as read_bundle
@@ -99,15 +97,7 @@ def variant(decoder: str) -> tuple[str, dict]:
     Raises ValueError, with one sentence, for a setting that does not exist or a bad value.
     """
     name, *own = decoder.split("@")
-    given = dict(pair.partition("=")[::2] for pair in own)
-    return name, check_settings(
-        {
-            key: [yaml.safe_load(entry) for entry in value.split("+")]
-            if isinstance(getattr(Settings(), key, None), list)
-            else yaml.safe_load(value)
-            for key, value in given.items()
-        }
-    )
+    return name, read_pairs(own, parted="+")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

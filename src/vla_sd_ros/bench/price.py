@@ -17,7 +17,7 @@ import torch
 
 from vla_sd_ros import policy
 from vla_sd_ros.bench import results
-from vla_sd_ros.bench.cost import DRAFTED_PATHS, RELEASED, Tree, drafted_tokens, once_ms
+from vla_sd_ros.bench.cost import DRAFTED_PATHS, RELEASED, Tree, once_ms, reach_of
 from vla_sd_ros.bench.results import Step
 from vla_sd_ros.decoding.autoregressive import Autoregressive
 from vla_sd_ros.decoding.decision import Stopwatch
@@ -52,7 +52,7 @@ class Played:
     path: str
     passes: list[tuple[str, int, int]]
     tree: Tree = RELEASED
-    drafted_tokens: int = DRAFTED_TOKENS
+    reach: int = DRAFTED_TOKENS
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -175,7 +175,7 @@ def actions_of(rows: dict[str, dict]) -> dict[str, list[Played]]:
         name: [
             action
             for text, count in row["sequences"].items()
-            for action in [Played(*results.read_sequence(text), tuple(row.get("tree", RELEASED)), drafted_tokens(name))] * count
+            for action in [Played(*results.read_sequence(text), tuple(row.get("tree", RELEASED)), reach_of(name))] * count
         ]
         for name, row in rows.items()
         if row.get("sequences")
@@ -188,9 +188,8 @@ def _read_trace(path: Path) -> dict[str, list[Played]]:
         for line in path.read_text().splitlines():
             episode = json.loads(line)
             tree = tuple(episode.get("tree", RELEASED))
-            name = episode["decoder"]
-            upto = drafted_tokens(name)
-            played = [Played(step["path"], [tuple(one) for one in step["passes"]], tree, upto) for step in episode["steps"]]
+            name, reach = episode["decoder"], reach_of(episode["decoder"])
+            played = [Played(step["path"], [tuple(one) for one in step["passes"]], tree, reach) for step in episode["steps"]]
             actions.setdefault(name, []).extend(played)
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not a trace of vla-sd bench libero --trace ({error})") from error
@@ -223,7 +222,7 @@ def play(vla: Vla, drafter: Drafter, image: np.ndarray, action: Played) -> dict[
         return watch.timings_ms
     prompt = vla.observe(image, INSTRUCTION)
     watch.lap("vision")
-    session = drafter.session(*action.tree, action.drafted_tokens) if action.path in DRAFTED_PATHS else None
+    session = drafter.session(*action.tree, action.reach) if action.path in DRAFTED_PATHS else None
     tokens = 1
     for kind, drafted, accepted in action.passes:
         draft = shaped(drafted)

@@ -114,7 +114,7 @@ def row_of(actions: list[Played], costs: Costs, plain_ms: float) -> dict:
     for one in actions:
         if id(one) not in known:
             own = replace(costs, outside=0.0) if one.path == "autoregressive" else costs
-            known[id(one)] = own.action(one.path, one.passes, one.tree, one.drafted_tokens)
+            known[id(one)] = own.action(one.path, one.passes, one.tree, one.reach)
     times = np.array([known[id(one)] for one in actions])
     mean, p95 = float(times.mean()), float(np.percentile(times, 95))
     return {

@@ -30,11 +30,15 @@ def read_parameters(path: str) -> tuple[str, dict]:
     return name, check_settings(found[0])
 
 
-def read_pairs(pairs: Iterable[str]) -> dict:
-    """The settings by name of NAME=VALUE texts, each value as YAML. Raises ValueError."""
-    given = dict(pair.partition("=")[::2] for pair in pairs)
+def read_pairs(pairs: Iterable[str], parted: str = "") -> dict:
+    """The settings by name of NAME=VALUE texts, each value as YAML, or, with parted, a list's entries with this between them.
+    Raises ValueError."""
+    given, found = dict(pair.partition("=")[::2] for pair in pairs), {}
     try:
-        return check_settings({name: yaml.safe_load(value) for name, value in given.items()})
+        for name, value in given.items():
+            a_list = parted and isinstance(getattr(Settings(), name, None), list)
+            found[name] = [yaml.safe_load(entry) for entry in value.split(parted)] if a_list else yaml.safe_load(value)
+        return check_settings(found)
     except yaml.YAMLError as error:
         raise ValueError(f"a setting is no YAML: {str(error).partition(chr(10))[0]}") from error
 

@@ -125,7 +125,7 @@ def spread(steps, most: int) -> Iterator:
 def expected_ms(row: dict, costs: Costs, decoder: str) -> float:
     """Mean milliseconds of an action of a results file's row, by what its passes cost."""
     times = [
-        (count, costs.action(*results.read_sequence(text), tuple(row.get("tree", cost.RELEASED)), cost.drafted_tokens(decoder)))
+        (count, costs.action(*results.read_sequence(text), tuple(row.get("tree", cost.RELEASED)), cost.reach_of(decoder)))
         for text, count in row["sequences"].items()
     ]
     return sum(count * ms for count, ms in times) / sum(count for count, _ in times)
