@@ -26,6 +26,7 @@ def two_nodes():
     from ray.cluster_utils import Cluster
 
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # sockets allow no long path
+    (Path(tempfile.gettempdir()) / "ray").mkdir(exist_ok=True)  # where ray writes the cluster's address, whatever temp_dir is
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, "temp_dir": folder})
     try:
         yield cluster, cluster.add_node(**NODE)
