@@ -6,7 +6,7 @@
     ros2 launch vla_sd_ros sim.launch.py arm:=widowx
     ros2 launch vla_sd_ros sim.launch.py autostart:=false     # then: ros2 lifecycle set /vla/vla_node configure
 
-A node that ends takes the others with it, unless use_respawn is true, which starts it again.
+A node that ends takes the others with it, unless use_respawn is true, which starts it again; arm_node always does.
 """
 
 from vla_sd_ros.launching import description

@@ -40,6 +40,7 @@ class Process:
     parameters: what an argument was given for; wins over every parameter file.
     derived: what follows from names, drivers and controllers; wins over the package's parameter file, not over the user's.
     needs: ROS packages that it uses beside its own. asked: the argument that it is started for.
+    respawn: whether use_respawn starts it again. Not a node in whose memory alone is that the arm must not move.
     """
 
     executable: str
@@ -51,6 +52,7 @@ class Process:
     derived: Mapping[str, object] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     asked: str = ""
+    respawn: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ NAV2 = (  # the arguments that every launch file has, named as Nav2's
         OF_THE_FILE,
     ),
     Argument("use_sim_time", "", "Take time from /clock; empty: as the parameter file says, else false.", OF_THE_FILE),
-    Argument("use_respawn", "false", "Start a node that ended again, instead of stopping all.", BOOLEAN),
+    Argument("use_respawn", "false", "Start a node that ended again, instead of stopping all; not arm_node.", BOOLEAN),
     Argument("log_level", "info", "Least severe log message of this package's nodes that is shown.", LEVELS),
     Argument("checkpoint", "", "Policy of vla_node; empty: that of the parameter file."),
     Argument("unnorm_key", "", "Key of its action statistics; empty: that of the parameter file, or the only one."),
@@ -434,7 +436,7 @@ def _nodes(which: str, given: Mapping[str, str], arm: dict, arm_remaps: dict, vl
     if given.get("driver") == "sim":
         frame |= {"policy.real_arm": False, "policy.checkpoint": CHECKPOINT}
     nodes = {
-        "arm": Process("arm_node", common, arm_remaps, derived=arm),
+        "arm": Process("arm_node", common, arm_remaps, derived=arm, respawn=False),
         "vla": Process("vla_node", common | policy, vla_remaps, derived=frame),
     }
     recorder: Plan = [Process("goal_recorder", _clock(given), arm_remaps | vla_remaps)] if given["record"] == "true" else []

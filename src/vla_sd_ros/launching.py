@@ -36,7 +36,7 @@ POLL = 0.05  # s
 
 
 def description(file: str) -> LaunchDescription:
-    """What the launch file of this name starts. A node that ends takes the others with it, unless use_respawn is true.
+    """What the launch file of this name starts. A node that ends takes the others with it; with use_respawn only arm_node does.
 
     All is checked before the first process starts: what is missing or wrong is one sentence, and exit code 1.
     """
@@ -134,7 +134,7 @@ def _installed(value: str) -> str:
 
 
 def _node(process: Process, given: dict[str, str], end: End) -> Node:
-    respawn = given["use_respawn"] == "true"
+    respawn = given["use_respawn"] == "true" and process.respawn
     name, node = process.executable, node_name(process, given)
     if process.package != PACKAGE:
         return Node(

@@ -63,6 +63,21 @@ def test_an_object_of_40_mm_is_held_and_not_grasped_again_by_the_next_goal(bench
     assert len(driver.received) == 1 and driver.hand.holding and gripper.problem() == ""
 
 
+def test_a_hand_whose_driver_was_started_anew_is_told_again(bench):
+    ((gripper, old),) = grippers(bench, Hand(object=0.04))
+    send(gripper, CLOSE)
+    bench.until(lambda: gripper.state() == State.CLOSED, "a closed gripper", 5.0)
+    servers, bench.servers = bench.servers, []
+    new = FrankaGripperNode(bench, Hand(object=0.04), "hand0")  # and the old one is in the graph yet, as after it was killed
+    for server in servers:
+        server.destroy()
+    serve(bench, new)
+    wait(bench, 0.5)
+    send(gripper, CLOSE)
+    bench.until(lambda: new.hand.holding and gripper.state() == State.CLOSED, "a closed gripper", 5.0)
+    assert len(old.received) == 1 and len(new.received) == 1 and gripper.problem() == ""
+
+
 def test_a_width_that_the_hand_refuses_is_made_narrower_once(bench):
     ((gripper, driver),) = grippers(bench, Hand(width=0.0, max_width=0.0795))
     for opening, state in ((OPEN, State.OPEN), (CLOSE, State.CLOSED), (OPEN, State.OPEN)):

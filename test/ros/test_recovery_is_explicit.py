@@ -36,14 +36,15 @@ def messages():
 class CrispArm(Arm):
     """An arm under crisp_controllers, which stores the targets that come while it is inactive, and goes there when activated.
 
-    With the hardware in error there are no joint states; somebody may move the arm all the same.
+    With the hardware in error there are no joint states; somebody may move the arm all the same. Targets come `delay` [s] late.
     """
 
     def __init__(self, ros):
         from controllers import ControllerManager
 
         self.manager = ControllerManager(ros.node, "joint_state_broadcaster", PARAMETERS["controller.name"])
-        self.stored = None
+        self.stored, self.delay = None, 0.0
+        self.coming, self.went = [], []  # targets with their time, joint positions to which it went
         super().__init__(ros)
 
     @property
@@ -51,12 +52,15 @@ class CrispArm(Arm):
         return self.manager.states[PARAMETERS["controller.name"]] == "active"
 
     def _go(self, message):
-        self.stored = message
+        self.coming.append((time.monotonic() + self.delay, message))
 
     def _publish(self):
+        while self.coming and self.coming[0][0] <= time.monotonic():
+            self.stored = self.coming.pop(0)[1]
         if self.active and self.stored is not None:
             super()._go(self.stored)
             self.stored = None
+            self.went.append(np.array(self.q))
         if self.manager.states["joint_state_broadcaster"] == "active":
             super()._publish()
 
@@ -121,6 +125,46 @@ def test_recover_brings_a_robot_back_after_a_reflex_and_nothing_moves_before_the
     seen.drive(goal=3)
     assert seen.statuses[-1][1].code == ArmStatus.OK
     assert 0.03 < np.abs(np.array(seen.arm.q) - there).max() < 0.15
+
+
+def turned_by_hand_after_a_reflex(seen, delay):
+    """Joint positions [rad] at which the arm then is; the inactive controller has kept a target from before."""
+    seen.arm.delay = delay
+    seen.drive(goal=1)
+    seen.arm.manager.reflex()
+    seen.wait_for(ArmStatus.ROBOT_FAULT, "is inactive")
+    time.sleep(0.5)  # until the joint states are old, and the last target has come
+    assert seen.arm.stored is not None
+    seen.arm.q = (np.array(seen.arm.q) + ELSEWHERE).tolist()
+    seen.arm.went.clear()
+    return np.array(seen.arm.q)
+
+
+def stays(seen, there):
+    """The arm, from the time on at which somebody turned it."""
+    time.sleep(0.5)
+    assert seen.arm.went, "the controller was never told where the arm is"
+    np.testing.assert_allclose(seen.arm.went, np.broadcast_to(there, (len(seen.arm.went), len(there))), atol=1e-3)
+
+
+@pytest.mark.parametrize("active, delay", [(True, 0.15), (False, 0.05)])  # where it is inactive it tells the pose here alone
+def test_a_recovery_waits_until_the_controller_has_been_told_where_the_arm_is(seen, active, delay):
+    there = turned_by_hand_after_a_reflex(seen, delay)
+    assert active or seen.ros.change_state("arm_node", "deactivate")
+    answer = seen.recover()
+    assert answer.success, answer.message
+    stays(seen, there)
+
+
+def test_by_hand_the_broadcaster_a_second_before_the_controller_moves_nothing(seen):
+    there = turned_by_hand_after_a_reflex(seen, delay=0.05)
+    seen.arm.manager.error, seen.arm.manager.hardware = False, "active"
+    seen.arm.manager.states["joint_state_broadcaster"] = "active"
+    time.sleep(1.0)
+    seen.arm.manager.states["cartesian_impedance_controller"] = "active"
+    stays(seen, there)
+    seen.wait_for(ArmStatus.ROBOT_FAULT, "is active again")
+    assert seen.recover().success and seen.arm.manager.calls == []
 
 
 def test_a_controller_that_somebody_activates_again_moves_nothing_and_waits_for_recover(seen):

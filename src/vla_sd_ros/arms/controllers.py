@@ -18,6 +18,7 @@ from vla_sd_ros.arms.wiring import PATIENCE
 
 LOOKS = 5.0  # Hz
 STEP_TIME = 10.0  # s, for each step of a recovery
+ON_ITS_WAY = 0.3  # s, that a topic may need to the controller; between two processes it keeps no order with a service
 SUCCEEDED = 4  # of action_msgs/GoalStatus
 ACTIVE = 3  # of lifecycle_msgs/State
 STRICT = 2  # of SwitchController: all or an error
@@ -161,16 +162,19 @@ class Controllers:
         return "" if answer and answer.ok else f"{self._manager} could not activate the hardware '{self._hardware}'"
 
     def _activate_controllers(self, ready: Callable[[], bool], leave: Callable[[], None]) -> Generator[None, None, str]:
-        """First those that publish joint states; then ours, which has been told where the arm is."""
+        """First those that publish joint states; then ours, once it has been told where the arm is."""
         if self._list is None:
             return ""
         others = sorted(name for name in self._used - {self.name} if self._states.get(name) == "inactive")
         if problem := (yield from self._activate(others)):
             return problem
         yield from self._until(ready)
+        told = self._now
+        while ready() and self._now - told < ON_ITS_WAY:
+            leave()
+            yield
         if not ready():
             return "no usable joint states have come, so the controller was not activated"
-        leave()
         if problem := (yield from self._activate([self.name])):
             return problem
         yield from self._look()

@@ -164,6 +164,10 @@ class GripperActions:
             return ""
         return f"nobody offers the action {self._names[act]}: start the gripper's driver, or correct gripper.action"
 
+    def servers(self, act):
+        status = self._node.get_publishers_info_by_topic(f"{self._names[act]}/_action/status")
+        return frozenset(bytes(server.endpoint_gid) for server in status)
+
     def begin(self, act, number):
         self._number, self._handle, self._unwanted = number, None, False
         future = self._clients[act].send_goal_async(self.goal(act))

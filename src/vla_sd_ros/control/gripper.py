@@ -50,6 +50,9 @@ class Driver(Protocol):
     def missing(self, act: Act) -> str:
         """One sentence while nobody is there who could do it; empty otherwise."""
 
+    def servers(self, act: Act) -> frozenset[bytes]:
+        """Who is there that could do it. One that was started anew is another; one that was killed may still be told for a while."""
+
     def begin(self, act: Act, number: int) -> None:
         """Send a goal. Its end is told by `GripperGoals.ended` with this number."""
 
@@ -63,7 +66,7 @@ class GripperGoals:
     A driver answers a cancel in its own time, with a stop of whatever moves THEN: franka_gripper looks every 33 ms, and a
     goal sent right after the cancel of another is stopped with it. So the next goal waits until the one before has ended,
     and what did not come true is sent again. Only a goal that succeeded tells where the gripper is: what is confirmed is
-    not sent again, whichever goal of vla_node wants it.
+    not sent again, whichever goal of vla_node wants it, as long as the driver that confirmed it is there and no other has come.
     """
 
     RETRY = 0.2  # s, from a failure to the next attempt
@@ -75,6 +78,7 @@ class GripperGoals:
 
     def __init__(self, driver: Driver):
         self.confirmed: Act | None = None  # Act.OPEN or Act.CLOSE as the driver has confirmed it; None: not known
+        self._confirmed_by: frozenset[bytes] = frozenset()
         self._driver = driver
         self._wanted: Act | None = None
         self._homing = False
@@ -122,6 +126,8 @@ class GripperGoals:
     def poll(self, now: float, timeout: float) -> None:
         """Let time pass up to `now` [s, steady]. timeout [s]: for a goal to end."""
         self._now = now
+        if self.confirmed is not None:
+            self._doubt(self._driver.servers(self.confirmed))
         if self._running is not None:
             self._watch(now, self.HOMING_TIMEOUT if self._running == Act.HOME else timeout)
         if self._running is None:
@@ -136,11 +142,16 @@ class GripperGoals:
         if act == Act.HOME:
             self._homing = False
         if not failure:
-            self.confirmed = act if act != Act.HOME else None
+            self.confirmed, self._confirmed_by = act if act != Act.HOME else None, self._driver.servers(act)
             self._failures, self._failure = 0, ""
         elif not unwanted:
             self._fail(failure)
         self._begin(self._now)
+
+    def _doubt(self, there: frozenset[bytes]) -> None:
+        """Without the driver that confirmed it, or with another in its place, the fingers may be anywhere."""
+        if not there or there - self._confirmed_by:
+            self.confirmed = None
 
     def _due(self) -> Act | None:
         if self._homing:
