@@ -6,7 +6,6 @@ from system import System
 from vla_sd_msgs.action import ExecuteInstruction
 from vla_sd_msgs.msg import ArmStatus
 
-
 # Random weights see nothing come of what they do, and would lead to the end of the arm's reach.
 SHORT = {"dry_run": True, "action_scale": 0.1}
 
