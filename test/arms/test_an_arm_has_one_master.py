@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever the interface: another publisher of what the robot takes is a fault for as long as it is there."""
 
+import itertools
+
 import pytest
+from rclpy.action import ActionClient, ActionServer
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.task import Future
 
 from vla_sd_ros.arms import make_arm
 from vla_sd_ros.arms.wiring import Rivals
@@ -21,3 +26,34 @@ def test_a_second_publisher_is_a_fault_for_as_long_as_it_is_there(bench, interfa
     bench.robot.destroy_publisher(other)
     bench.until(lambda: bench.node.count_publishers(publisher.topic_name) == 1, "the end of the other publisher")
     assert rivals.fault(101.2) == ""
+
+
+def test_a_goal_of_the_controllers_action_is_a_fault_as_long_as_it_runs(bench):
+    """As MoveIt sends it. What the action is about does not matter here, and control_msgs has no wheels."""
+    action = pytest.importorskip("vla_sd_msgs.action").ExecuteInstruction
+    bench.node.values["arm.interface"] = "joint_trajectory"
+    rivals, over = Rivals(bench.node, [make_arm(bench.node)._publisher]), Future()
+
+    async def follow(handle):
+        await over
+        handle.succeed()
+        return action.Result()
+
+    name = "follow_joint_trajectory"
+    server = ActionServer(bench.robot, action, name, follow, callback_group=ReentrantCallbackGroup())
+    bench.servers.append(server)
+    moveit = ActionClient(bench.robot, action, name)
+    bench.servers.append(moveit)
+    bench.until(moveit.server_is_ready, "the action")
+    bench.settle()
+    times = itertools.count(100.0)
+    assert rivals.fault(next(times)) == ""
+    for end in (lambda: over.set_result(None), server.destroy):
+        sent = moveit.send_goal_async(action.Goal())
+        bench.until(lambda: rivals.fault(next(times)), "the fault")
+        assert "drives the arm by a goal of /vla/follow_joint_trajectory: the arm must have one master" in rivals.fault(next(times))
+        bench.until(sent.done, "the answer to the goal")
+        end()
+        bench.until(lambda: not rivals.fault(next(times)), "the end of the fault")
+        over = Future()
+    bench.servers.remove(server)

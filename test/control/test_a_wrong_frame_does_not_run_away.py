@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plants import HOME, Plant, Run, offset
+from plants import HOME, TICK, Plant, Run, offset
 from test_motion_stays_within_limits import steady
 
+from vla_sd_ros.control.clipping import clip_step
 from vla_sd_ros.control.codes import Code
 from vla_sd_ros.control.controller import ArmController, Config
 from vla_sd_ros.kinematics.pose import Pose
@@ -195,3 +196,32 @@ def test_a_goal_that_ends_before_the_arm_runs_away_is_watched_until_the_target_h
     assert servo.sent[-1] is None and servo.moved < 0.03
     servo.controller.recover()
     assert not servo.controller.blocked
+
+
+class TwistedServo:
+    """MoveIt Servo with servo_twist, whose planning frame is turned by `turned` [rad] about z from the base: it takes the twist of
+    arms/servo.py (the target's velocity, and `gain` [1/s] times the way to it) along its own axes, and stops in silence."""
+
+    def __init__(self, turned, gain, lag):
+        self.pose, self._axes, self._gain, self._lag = HOME, offset((0, 0, 0), (0, 0, turned)).rotation, gain, lag
+        self._last, self._twist = None, np.zeros(6)
+
+    def step(self, target):
+        wanted = np.zeros(6)
+        if target is not None and self._last is not None:
+            wanted = self._last.displacement_to(target) / TICK + self._gain * self.pose.displacement_to(target)
+            wanted = clip_step(wanted, CONFIG.limits.linear_velocity, CONFIG.limits.angular_velocity)
+            wanted = np.concatenate([self._axes @ wanted[:3], self._axes @ wanted[3:]])
+        self._last = target
+        self._twist = self._twist + (1.0 - np.exp(-TICK / self._lag)) * (wanted - self._twist)
+        self.pose = self.pose.moved(TICK * self._twist)
+        return self.pose
+
+
+@pytest.mark.parametrize("lag, farthest", [(0.001, 0.03), (0.05, 0.045)])
+@pytest.mark.parametrize("turned", [np.pi, np.pi / 2, -np.pi / 2])
+@pytest.mark.parametrize("gain", [2.0, 5.0, 10.0, 20.0])
+def test_a_twist_in_a_turned_frame_ends_the_goal_near_where_it_began(turned, gain, lag, farthest):
+    servo = run(TwistedServo(turned, gain, lag), AHEAD, then=100)
+    assert_over(servo, Code.ARM_RUNS_AWAY)
+    assert servo.moved < farthest

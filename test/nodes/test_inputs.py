@@ -128,3 +128,11 @@ def test_an_image_from_before_simulated_time_began_has_a_stamp_that_can_be_sent(
     put(node, "image", stamped(Image, 0.0, encoding="rgb8"), waited=0.25)
     heard.poll()
     assert heard.images.sample.stamp == pytest.approx(-0.25) and stamp_source(heard.images.sample).stamp.nanosec == 0
+
+
+def test_a_frame_of_ten_megabytes_does_not_go_on_with_every_step(heard, node):
+    message = stamped(Image, NOW, encoding="rgb8")
+    message.header.frame_id = "x" * 10_000_000
+    put(node, "image", message)
+    heard.poll()
+    assert stamp_source(heard.images.sample).frame_id == 255 * "x" and heard.camera_problem() == "" and node.log == []

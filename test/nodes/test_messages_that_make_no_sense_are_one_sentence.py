@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever arm_node receives: it holds, lives, and says in one short sentence what is wrong."""
 
+import time
+
 import pytest
 from panda import NAMES, urdf
+from std_msgs.msg import Header
 
 from vla_sd_ros.control.codes import Code
 
@@ -33,6 +36,15 @@ def test_a_joint_that_comes_twice(arm):
 def test_a_frame_of_ten_megabytes(arm):
     arm.command(frame="x" * 10_000_000)
     assert_told(arm, Code.COMMAND_INVALID, "its frame is 'xxx", "(10000000 characters)")
+
+
+def test_joint_states_with_a_frame_of_ten_megabytes_are_as_good_as_others(arm):
+    huge = Header(frame_id="x" * 10_000_000)
+    arm.drive(1)
+    begin = time.monotonic()
+    arm.measure(header=huge)
+    assert time.monotonic() - begin < 0.1
+    assert (arm.status.moving, arm.status.code) == (True, Code.OK)
 
 
 def test_a_frame_of_control_characters(arm):

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from action_msgs.msg import GoalStatus
+from action_msgs.msg import GoalStatus, GoalStatusArray
 from rclpy.action import ActionClient
+from trajectory_msgs.msg import JointTrajectory
 
 from vla_sd_ros.control.gripper import Act, GripperGoals, State
 from vla_sd_ros.kinematics.pose import Pose
+from vla_sd_ros.messages.qos import LATCHED
 
 GRAPH_PERIOD = 0.5  # s, between two looks at who is there
 PATIENCE = 1.0  # s, that the other end may take to appear
@@ -47,7 +49,7 @@ class Listeners:
 
 
 class Rivals:
-    """Whether another node publishes what the robot takes: a second arm_node, a joystick, a driver's own tool.
+    """Whether another node commands the robot: a second arm_node, a joystick, a driver's own tool; MoveIt by an action.
 
     The robot would go to the targets of both by turns, or to none. A node that was killed counts until DDS gives it up.
     """
@@ -55,6 +57,7 @@ class Rivals:
     def __init__(self, node: Any, publishers: Sequence[Any]):
         """publishers: those of this node to the robot."""
         self._node, self._topics = node, [publisher.topic_name for publisher in publishers]
+        self._goals = [FollowedGoals(node, p.topic_name) for p in publishers if p.msg_type is JointTrajectory]
         self._looked_at = float("-inf")
         self._fault = ""
 
@@ -63,7 +66,9 @@ class Rivals:
         if now - self._looked_at > GRAPH_PERIOD:
             self._looked_at = now
             self._fault = next(filter(None, map(self._others, self._topics)), "")
-        return self._fault
+            for goals in self._goals:
+                goals.look()
+        return self._fault or next((goals.fault for goals in self._goals if goals.fault), "")
 
     def _others(self, topic: str) -> str:
         others = self._node.count_publishers(topic) - 1
@@ -73,6 +78,30 @@ class Rivals:
             f"{others} other node{'s' if others > 1 else ''} publish{'' if others > 1 else 'es'} on {topic} too: the arm must "
             "have one master"
         )
+
+
+class FollowedGoals:
+    """Goals of the action of a joint_trajectory_controller, by which MoveIt drives it. arm_node sends it none."""
+
+    RUNNING = (GoalStatus.STATUS_ACCEPTED, GoalStatus.STATUS_EXECUTING, GoalStatus.STATUS_CANCELING)
+
+    def __init__(self, node: Any, topic: str):
+        """topic: of the same controller."""
+        self._node, self._action = node, f"{topic.rpartition('/')[0]}/follow_joint_trajectory"
+        self._status, self._servers = f"{self._action}/_action/status", 0
+        self.fault = ""
+        """One sentence while a goal runs, or nothing."""
+        node.create_subscription(GoalStatusArray, self._status, self._on_status, LATCHED)
+
+    def look(self) -> None:
+        """Forget the goals of a server that has ended, which tells no end of them."""
+        before, self._servers = self._servers, self._node.count_publishers(self._status)
+        if self._servers < before:
+            self.fault = ""
+
+    def _on_status(self, message: GoalStatusArray) -> None:
+        running = any(goal.status in self.RUNNING for goal in message.status_list)
+        self.fault = f"another node drives the arm by a goal of {self._action}: the arm must have one master" if running else ""
 
 
 class Unconfirmed:

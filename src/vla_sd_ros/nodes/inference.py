@@ -20,7 +20,6 @@ from vla_sd_ros.watching.goal import inference_failed
 from vla_sd_ros.watching.inputs import Clock, Pacer, Sample
 
 IMAGE_PERIOD = 0.005  # s, between two looks for a new image while a goal waits for one
-LONGEST_FRAME_ID = 255
 
 
 class Inference:
@@ -116,7 +115,6 @@ class Inference:
     def _publish(self, run: Run, image: Sample, decision: Any) -> None:
         """The command, and what is told of it."""
         source, step, values = stamp_source(image), len(run.decisions), self._node.values
-        source.frame_id = source.frame_id[:LONGEST_FRAME_ID]  # it goes out with every step
         header = Header(stamp=source.stamp, frame_id=values["base_frame"])
         self._commands.publish(decisions.command(decision, run.goal_id, step, header, values["control_period"]))
         run.decisions.append(decision)

@@ -23,6 +23,7 @@ from vla_sd_ros.nodes.polling import PolledOnly
 from vla_sd_ros.watching.inputs import Clock, Latest, Sample
 
 STATUS_SILENCE = 1.0  # s, after which what arm_node said last is not asked any more; it speaks at 10 Hz
+LONGEST_FRAME_ID = 255  # characters of an image's: it goes out with every step
 
 
 class NodeClock:
@@ -153,6 +154,7 @@ class Inputs:
 def stamp_source(image: Sample) -> Any:
     """The header of an image, for messages about it: without a stamp it counts from its arrival, for arm_node too."""
     header = image.message.header
+    header.frame_id = header.frame_id[:LONGEST_FRAME_ID]
     if not Time.from_msg(header.stamp).nanoseconds:
         # Simulated time begins at zero: what waited for it came before that.
         header.stamp = Time(nanoseconds=max(0, round(1e9 * image.stamp))).to_msg()
