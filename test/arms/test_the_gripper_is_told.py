@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the gripper does, and what it fails to do, is in arm_node's ~/status; homing is a service, refused in a goal."""
 
+import itertools
+
 import pytest
 from franka_gripper import FrankaGripperNode, serve
 from franka_hand import Hand
@@ -60,7 +62,8 @@ def test_a_hand_that_was_not_homed_is_told_in_status_and_homed_by_the_service(be
         answer = homing.call_async(Trigger.Request())
         return bench.until(lambda: answer.done() and answer.result(), "an answer")
 
-    goal = bench.robot.create_timer(0.1, lambda: commands.publish(command(gripper=1.0)))
+    steps = itertools.count()
+    goal = bench.robot.create_timer(0.2, lambda: commands.publish(command(step=next(steps), gripper=1.0)))
     bench.until(lambda: "call ~/home_gripper" in arm_node.statuses[-1].gripper_message, "the sentence about homing", 15.0)
     assert "/vla/franka_gripper/move says: Command failed!" in arm_node.statuses[-1].gripper_message
     busy = home()

@@ -10,8 +10,8 @@ from vla_sd_ros.kinematics.pose import Pose
 START = Pose(np.array([0.4, 0.0, 0.3]), np.eye(3))
 
 
-def command(goal: bytes) -> Command:
-    return Command(goal, "panda_link0", False, np.array([0.02, 0.0, 0.0]), np.zeros(3), 1.0, 0.2)
+def command(goal: bytes, step: int = 0) -> Command:
+    return Command(goal, step, "panda_link0", False, np.array([0.02, 0.0, 0.0]), np.zeros(3), 1.0, 0.2)
 
 
 def test_the_arm_rests_until_the_next_goal():
@@ -31,7 +31,7 @@ def test_the_arm_rests_until_the_next_goal():
     assert controller.status(now).code == Code.ROBOT_FAULT and "the test says so" in controller.status(now).message
     tick(int(100 * Config().limits.stopping_time()) + 2)
     assert controller.at_rest
-    controller.command(command(b"one"), now)
+    controller.command(command(b"one", 1), now)
     tick(5)
     status = controller.status(now)
     assert controller.at_rest and (status.code, status.refused) == (Code.ROBOT_FAULT, 1)

@@ -58,7 +58,7 @@ def test_a_load_that_came_in_motion_counts_once_too():
     run = Run(ArmController(CONFIG, 100.0), Plant())
     run.commands([steady(i, translation=(0.02, 0.0, 0.0)) for i in range(6)])
     run.plant._sag = 4.0 * SAG
-    run.commands([steady(i, translation=(0.02, 0.0, 0.0)) for i in range(3)])
+    run.commands([steady(i, translation=(0.02, 0.0, 0.0)) for i in range(6, 9)])
     goals(run, held)
     assert HOME.position[2] - run.plant.pose.position[2] < 0.021
 

@@ -25,7 +25,7 @@ class Rig:
     """An arm that is at once where it is sent, and what was sent: poses and joints."""
 
     def __init__(self, chain, joints, known=True, limits=JointLimits()):
-        self.kinematics, self.now = chain.kinematics(), 10.0
+        self.kinematics, self.now, self.steps = chain.kinematics(), 10.0, 0
         self.controller = ArmController(Config(**WIDE, joints=limits), self.now)
         self.controller.kinematics = self.kinematics if known else None
         self.poses, self.joints = [Pose(*self.kinematics.forward(np.array(joints)))], [np.array(joints)]
@@ -34,7 +34,8 @@ class Rig:
     def move(self, steps, goal=1, rotation=(0.0, 0.0, 0.0)):
         """Commands at 5 Hz, translations (n, 3) [m]; ends when the arm holds."""
         for step in steps:
-            command = Command(bytes([goal]), "base", False, np.array(step), np.array(rotation), 1.0, 0.2)
+            self.steps += 1
+            command = Command(bytes([goal]), self.steps, "base", False, np.array(step), np.array(rotation), 1.0, 0.2)
             self.controller.command(command, self.now)
             for _ in range(20):
                 self.now += TICK
@@ -119,7 +120,7 @@ def test_the_elbow_of_a_redundant_arm_is_followed():
     before = np.linalg.norm(elbow - rig.joints[-1])
     for step in range(15):
         rig.controller.command(
-            Command(b"\x01", "base", False, np.array([0.0, 0.0, 0.005 * (-1) ** step]), np.zeros(3), 1.0, 0.2), rig.now
+            Command(b"\x01", 1 + step, "base", False, np.array([0.0, 0.0, 0.005 * (-1) ** step]), np.zeros(3), 1.0, 0.2), rig.now
         )
         for _ in range(20):
             rig.now += TICK

@@ -17,7 +17,7 @@ def test_in_motion_it_brakes_while_commands_go_on():
     rig.controller.let_go("dry_run was changed")
     assert rig.controller.letting_go
     while rig.controller.letting_go:
-        rig.run([(steady(4), 2)])
+        rig.run([(replace(steady(4), period=0.02), 2)])
     assert 5 < len(rig.sent) - sent <= 1 + 100 * CALM.limits.stopping_time() + 2
     assert_within(CALM.limits, rig.displacements())
     assert np.linalg.norm(rig.displacements()[-1]) < 1e-4

@@ -22,7 +22,7 @@ SOMETIMES_BROKEN = st.sampled_from([0.0] * 20 + [np.nan, np.inf, -np.inf])
 
 commands = st.builds(
     lambda goal, frame, hold, translation, rotation, gripper, period, broken: Command(
-        bytes([goal]), frame, hold, translation + broken, rotation, gripper, period
+        bytes([goal]), 0, frame, hold, translation + broken, rotation, gripper, period
     ),
     st.integers(1, 2),
     st.sampled_from(["panda_link0"] * 20 + ["world"]),
@@ -46,6 +46,7 @@ class Rig:
         self.measured = Pose(start, np.eye(3))
         self.controller.measure(self.measured, self.now)
         self.sent: list[Pose] = []
+        self._steps = 0
 
     def tick(self, dt=TICK, measure=True):
         self.now += dt
@@ -57,7 +58,10 @@ class Rig:
             self.controller.measure(self.measured, self.now)
 
     def run(self, script):
+        """Commands, each with the ticks after it; their steps count up, as vla_node's do, where the script lets them stand."""
         for command, ticks in script:
+            command = replace(command, step=max(command.step, self._steps))
+            self._steps = command.step + 1
             self.controller.command(command, self.now)
             for _ in range(ticks):
                 self.tick()
@@ -154,7 +158,7 @@ def test_an_arm_outside_the_box_goes_no_farther_out(script, start):
 
 
 def steady(step, goal=1, translation=(0.03, 0.0, 0.0)):
-    return Command(bytes([goal]), "panda_link0", False, np.array(translation), np.zeros(3), 1.0, 0.2)
+    return Command(bytes([goal]), step, "panda_link0", False, np.array(translation), np.zeros(3), 1.0, 0.2)
 
 
 def test_a_stream_of_commands_does_not_stop_and_go():

@@ -67,9 +67,9 @@ def test_silence_of_vla_node_stops(rig):
 
 
 def test_joint_states_that_stop_stop_the_arm_until_they_are_back(rig):
+    rig.run([(steady(3, translation=(0.001, 0.0, 0.0)), 0)])
     for _ in range(18):
         rig.tick(measure=False)
-        rig.controller.command(replace(steady(3), translation=np.array([0.001, 0.0, 0.0])), rig.now)
     assert rig.controller.status(rig.now).moving
     assert_stops(rig, CONFIG.joint_state_timeout - 18 * TICK + STOPPING, measure=False)
     rig.controller.unmeasured = "a joint position is not finite"

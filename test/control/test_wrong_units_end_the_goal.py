@@ -61,7 +61,7 @@ def test_limits_that_are_lowered_for_a_first_look_clip_most_commands_which_is_to
 def test_action_scale_counts_and_each_goal_begins_anew():
     rig = Rig(replace(WIDE, action_scale=0.1))
     for _ in range(40):
-        rig.run([(command((0.3, 0.0, 0.0)), 2), (command((-0.3, 0.0, 0.0)), 2)])
+        rig.run([(command((0.3, 0.0, 0.0)), 20), (command((-0.3, 0.0, 0.0)), 20)])
     assert rig.controller.status(rig.now).code == Code.OK
     rig = Rig(WIDE)
     for goal in range(2, 12):

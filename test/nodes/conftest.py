@@ -30,6 +30,7 @@ class ArmBench:
         given = [Parameter(name, value=value) for name, value in parameters.items()]
         self.node = ArmNode(name, context=self.context, namespace="/vla", parameter_overrides=given)
         self.kinematics, self.q, self.sent = ArmKinematics(urdf(), "panda_tcp", NAMES), np.array(HOME), []
+        self.steps = 0
         self.node.create_subscription(PoseStamped, "target_pose", lambda message: None, 1)  # somebody listens
 
     def start(self, urdf_text=None):
@@ -80,9 +81,10 @@ class ArmBench:
             self.measure(**measured)
 
     def drive(self, commands=3, **fields):
-        """Some commands of a goal, 0.2 s each."""
-        for step in range(commands):
-            self.command(**({"step": step, "translation": (0.02, 0.0, 0.0)} | fields))
+        """Some commands of a goal, 0.2 s each; their steps go on from those of the call before."""
+        for _ in range(commands):
+            self.steps += 1
+            self.command(**({"step": self.steps, "translation": (0.02, 0.0, 0.0)} | fields))
             self.run(0.2)
 
     def hold(self, on):

@@ -35,6 +35,8 @@ class Reported:
             active=True,
             state="active",
             values={"base_frame": "base", "dry_run": False, "arm.interface": "pose_target", "gripper.interface": "topic"},
+            commands=SimpleNamespace(topic_name="/vla/command"),
+            count_publishers=lambda topic: 1,
             get_logger=lambda: logger,
             create_publisher=lambda *_: SimpleNamespace(publish=lambda message: None),
             get_clock=lambda: SimpleNamespace(now=lambda: SimpleNamespace(to_msg=Time)),
@@ -95,8 +97,8 @@ def test_what_stops_a_motion_is_a_warning_at_once(reported):
 
 def test_a_goal_of_which_most_commands_are_clipped_is_told_in_the_diagnostics(reported):
     assert reported.report.diagnose()[:2] == (OK, "no goal has begun")
-    for sign in np.resize([1.0, -1.0], 40):
-        reported.rig.controller.command(steady(0, translation=(0.04 * sign, 0.0, 0.0)), reported.rig.now)
+    for step, sign in enumerate(np.resize([1.0, -1.0], 40)):
+        reported.rig.controller.command(steady(step, translation=(0.04 * sign, 0.0, 0.0)), reported.rig.now)
         reported.pass_time(0.2)
     level, sentence, values = reported.report.diagnose()
     assert level == WARN and "most commands are shortened to step.max_translation" in sentence and "action_scale" in sentence

@@ -46,7 +46,7 @@ def test_images_joint_states_commands_and_poses_are_taken_or_refused_alike(writt
     age = latest.age(NOW, 50.0)
     assert GoalWatch().check(replace(FINE, image_age=age), LIMITS).hold != taken
     assert GoalWatch().check(replace(FINE, joint_states_age=age), LIMITS).hold != taken
-    command = Command(b"1", "panda_link0", False, np.zeros(3), np.zeros(3), 1.0, 0.2, stamps.age(counts, NOW))
+    command = Command(b"1", 0, "panda_link0", False, np.zeros(3), np.zeros(3), 1.0, 0.2, stamps.age(counts, NOW))
     if taken:
         command.check(Config(command_max_age=1.0))
     else:

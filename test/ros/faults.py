@@ -7,6 +7,7 @@
     assert not trial.problems
 """
 
+import itertools
 import math
 import os
 import signal
@@ -374,9 +375,9 @@ class Intruder:
     def _intrude(self, system: System) -> None:
         rng = np.random.default_rng()
         goal = rng.integers(0, 256, 16, np.uint8)
-        while not self._over.is_set():
+        for step in itertools.takewhile(lambda _: not self._over.is_set(), itertools.count()):
             goal = rng.integers(0, 256, 16, np.uint8) if self._anew else goal
-            system.command(goal, np.array([0.0, 0.02, 0.0]))
+            system.command(goal, step, np.array([0.0, 0.02, 0.0]))
             self._over.wait(0.2)
 
     def heal(self, system: System) -> None:

@@ -230,9 +230,9 @@ class System:
         ]
         return bool(told) and float(told[-1]) < least
 
-    def command(self, goal: np.ndarray, translation: np.ndarray) -> None:
+    def command(self, goal: np.ndarray, step: int, translation: np.ndarray) -> None:
         """One command as vla_node sends them; goal: its id, uint8 (16,)."""
-        message = EndEffectorCommand(gripper=1.0)
+        message = EndEffectorCommand(gripper=1.0, step=step)
         message.header.frame_id = self.values["arm_node"]["base_frame"]
         message.goal_id.uuid = goal
         message.period.nanosec = 200_000_000

@@ -9,8 +9,8 @@ from panda import command
 from vla_sd_msgs.msg import ArmStatus, EndEffectorCommand
 
 
-def drive(ros, goal, steps=3):
-    for step in range(steps):
+def drive(ros, goal, first=0, steps=3):
+    for step in range(first, first + steps):
         ros.publish(EndEffectorCommand, "command", command(goal=goal, step=step, translation=(0.0, 0.02, 0.0)))
         time.sleep(0.2)
 
@@ -18,10 +18,10 @@ def drive(ros, goal, steps=3):
 def test_after_a_second_publisher_the_next_goal_starts_from_where_the_arm_is(arm_node, ros):
     drive(ros, goal=1)
     other = ros.node.create_publisher(PoseStamped, "target_pose", 1)
-    for _ in range(10):
+    for step in range(3, 13):
         if arm_node.statuses[-1][1].code == ArmStatus.ROBOT_FAULT:
             break
-        drive(ros, goal=1, steps=1)
+        drive(ros, goal=1, first=step, steps=1)
     assert arm_node.statuses[-1][1].code == ArmStatus.ROBOT_FAULT
     time.sleep(0.5)
     arm_node.arm.stuck = True

@@ -14,8 +14,8 @@ def positions(seen) -> np.ndarray:
     return np.array([[m.pose.position.x, m.pose.position.y, m.pose.position.z] for _, m in seen])
 
 
-def drive(ros, steps, **fields):
-    for step in range(steps):
+def drive(ros, steps, first=0, **fields):
+    for step in range(first, first + steps):
         ros.publish(EndEffectorCommand, "command", command(step=step, translation=(0.02, 0.0, 0.0), **fields))
         time.sleep(0.2)
 
@@ -46,7 +46,7 @@ def test_commands_that_stop_end_in_hold_and_a_new_goal_moves_again(arm_node, ros
 def test_joint_states_that_stop_end_in_hold_and_motion_resumes_with_them(arm_node, ros):
     drive(ros, 2)
     arm_node.arm.stop()
-    drive(ros, 3)
+    drive(ros, 3, first=2)
     assert_rests(arm_node, ArmStatus.JOINT_STATES_STALE)
     assert arm_node.statuses[-1][1].refused >= 1
     # The arm is where the target is by now, or it would have leapt.

@@ -38,7 +38,7 @@ def test_the_grip_point_stands_still_and_moves_as_commanded(start, ros):
     before, before_rotation = grip.forward(np.array(arm.q))
     drive(ros, 5)
     np.testing.assert_allclose(grip.forward(np.array(arm.q))[0], before, atol=1e-3)
-    drive(ros, 5, translation=(0.0, 0.01, 0.0), rotation=(0.0, 0.0, 0.04))
+    drive(ros, 5, goal=2, translation=(0.0, 0.01, 0.0), rotation=(0.0, 0.0, 0.04))
     time.sleep(0.3)
     after, after_rotation = grip.forward(np.array(arm.q))
     np.testing.assert_allclose(after - before, [0.0, 0.05, 0.0], atol=2e-3)

@@ -3,6 +3,7 @@
 does the goal end.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,9 @@ def test_five_seconds_downwards(opening):
     upright = Pose(*scene.ee_pose())
     controller = ArmController(config, now)
     controller.measure(upright, now)
-    down = Command(b"goal", config.base_frame, False, np.array([0.0, 0.0, -0.03]), np.zeros(3), opening, PERIOD)
-    for _ in range(25):
-        controller.command(down, now)
+    down = Command(b"goal", 0, config.base_frame, False, np.array([0.0, 0.0, -0.03]), np.zeros(3), opening, PERIOD)
+    for step in range(25):
+        controller.command(replace(down, step=step), now)
         for _ in range(round(PERIOD / TICK)):
             now += TICK
             target = controller.tick(now)

@@ -60,7 +60,7 @@ def drive(profile):
         controller.measure(measured[-1], now, motors.position)
         if tick % 20 == 0 and tick // 20 < len(side):
             path.append(path[-1] + side[tick // 20])
-            controller.command(Command(b"goal", "base", False, side[tick // 20], np.zeros(3), 1.0, 0.2), now)
+            controller.command(Command(b"goal", tick // 20, "base", False, side[tick // 20], np.zeros(3), 1.0, 0.2), now)
         controller.tick(now)
         assert controller.status(now).code in (Code.OK, Code.COMMAND_STALE), controller.status(now).message
         if tick % 5 == 0:  # interbotix.rate, 20 Hz

@@ -38,7 +38,8 @@ def motion_of(start: Pose, actions: Sequence[np.ndarray], limits: Config = LIMIT
     measured = start
     for step, action in enumerate(actions):
         controller.measure(measured, now := step * CONTROL_PERIOD)
-        controller.command(Command(GOAL, limits.base_frame, False, action[:3], action[3:6], float(action[6]), CONTROL_PERIOD), now)
+        parts = action[:3], action[3:6], float(action[6])
+        controller.command(Command(GOAL, step, limits.base_frame, False, *parts, CONTROL_PERIOD), now)
         for tick in range(1, TICKS + 1):
             measured = controller.tick(now + tick * INTERPOLATION_PERIOD) or measured
             controller.measure(measured, now + tick * INTERPOLATION_PERIOD)

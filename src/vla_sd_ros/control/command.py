@@ -15,6 +15,7 @@ class Command:
     """One vla_sd_msgs/EndEffectorCommand: translation (3,) [m], rotation (3,) roll, pitch, yaw [rad], period [s]."""
 
     goal_id: bytes
+    step: int  # of the goal, counting up
     frame: str
     hold: bool
     translation: np.ndarray

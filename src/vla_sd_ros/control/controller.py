@@ -105,10 +105,10 @@ class ArmController:
         if command.hold:
             self._hold(*self._ended.get(command.goal_id, Fault(Code.NO_COMMAND, "vla_node asked to hold")))
             return None
-        self._master.see(command.goal_id, now)
+        alone = self._master.see(command, now, self.config.command_timeout)
         self._watch_others(now)
-        # Nothing is reported here: the status already names the reason.
-        if not self.measured_is_fresh(now) or self._blocks or self.letting_go:
+        # Nothing is reported here: the status already names the reason, or it is a single command too many.
+        if not alone or not self.measured_is_fresh(now) or self._blocks or self.letting_go:
             self._refused += 1
             if self._blocks:  # else the arm would start on this goal as soon as the block is gone
                 self._ended.give_up(command.goal_id, self._blocks.foremost())

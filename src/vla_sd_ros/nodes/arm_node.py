@@ -70,7 +70,7 @@ class ArmNode(ManagedNode):
         self.made.append(self._gripper.close)
         self._arm_state, self._commanded = ArmState(self, self.arm), None
         self._report = ArmReport(self, self._gripper)
-        self.create_subscription(EndEffectorCommand, "command", self._on_command, NEWEST)
+        self.commands = self.create_subscription(EndEffectorCommand, "command", self._on_command, NEWEST)
         self.create_subscription(Bool, "enable", self._on_enable, NEWEST)
         self.create_subscription(Empty, "scene_reset", self._on_scene_reset, NEWEST)
         self.create_service(Trigger, "~/home_gripper", self._on_home_gripper)
@@ -181,6 +181,7 @@ class ArmNode(ManagedNode):
         t, r = message.translation, message.rotation
         command = Command(
             goal_id=message.goal_id.uuid.tobytes(),
+            step=message.step,
             frame=message.header.frame_id,
             hold=message.hold,
             translation=np.array([t.x, t.y, t.z]),

@@ -113,18 +113,21 @@ class ArmReport:
         if not node.active:
             return OK, node.state, values
         level = OK if status.code in (Code.OK, Code.NO_COMMAND) else ERROR
-        if level == OK and node.values["dry_run"]:
-            return WARN, "dry run: nothing is sent to the robot", values
-        if level == OK and node.controller.mostly_clipped:
+        warning = self._warning() if level == OK else ""
+        return (WARN, warning, values) if warning else (level, status.message or "moving", values)
+
+    def _warning(self) -> str:
+        """What is no fault but should be looked after; empty where nothing is."""
+        node = self._node
+        if node.values["dry_run"]:
+            return "dry run: nothing is sent to the robot"
+        publishers = node.count_publishers(node.commands.topic_name)
+        if publishers > 1:  # one that was killed counts until DDS gives it up
+            return f"{publishers} nodes publish on {node.commands.topic_name}, and the arm holds if two of them command: end all but one"
+        if node.controller.mostly_clipped:
             return (
-                WARN,
-                (
-                    "most commands are shortened to step.max_translation and step.max_rotation, so the arm does less than "
-                    "the policy means: raise them, or lower action_scale"
-                ),
-                values,
+                "most commands are shortened to step.max_translation and step.max_rotation, so the arm does less than "
+                "the policy means: raise them, or lower action_scale"
             )
         problem = self._gripper.problem()
-        if level == OK and problem:
-            return WARN, f"gripper: {problem}", values
-        return level, status.message or "moving", values
+        return f"gripper: {problem}" if problem else ""
