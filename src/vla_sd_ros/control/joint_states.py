@@ -125,7 +125,7 @@ class JointStateWatch:
         about = [there for there in (before, sent) if there is not None]
         if before is None or (seen and not doubt) or any(not self._leapt(there, q, 0.0).any() for there in about):
             self._believed, self.lost = q, False
-        if doubt or self._believed is q:
+        if doubt or before is None or self._believed is q:
             return doubt
         self.lost = True
         i = int(np.abs(q - before).argmax())
