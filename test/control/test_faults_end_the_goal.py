@@ -170,8 +170,18 @@ def test_joint_states_of_no_arm_or_another_are_named(q, words):
 
 def test_after_a_jump_joint_states_must_agree_for_a_while():
     joints = Joints()
-    faults = [joints.see([0.0, 0.9]) for _ in range(12)]
+    faults = [joints.see([0.0, 0.9])] + [joints.see([0.0, 0.5]) for _ in range(12)]
     assert all(faults[:10]) and faults[-1] is None
+
+
+@pytest.mark.parametrize("between", [[], [[0.0, np.nan]], [[0.0, 2.5]] * 200])  # what comes between makes no sense itself
+def test_a_jump_that_lasts_is_believed_only_when_somebody_says_so(between):
+    joints = Joints()
+    assert all(joints.see(q) for q in between + [[0.0, 0.9]] * 200)
+    assert joints.watch.lost and "'b' is said to be at 0.90, but was at 0.50" in joints.see([0.0, 0.9]).message
+    joints.watch.vouch()
+    assert joints.see([0.0, 0.9]) is None and not joints.watch.lost
+    assert joints.see([0.0, 0.5]) is not None
 
 
 def test_two_arms_by_turns_are_never_believed():

@@ -50,7 +50,7 @@ class ArmBench:
     def describe(self, text):
         from std_msgs.msg import String
 
-        self.node._arm_state.on_description(String(data=text))
+        self.node.arm_state.on_description(String(data=text))
 
     def measure(self, age=0.0, **changes):
         """One message of joint states, stamped `age` [s] ago; changes: of its fields."""
@@ -60,7 +60,7 @@ class ArmBench:
 
         message = JointState(**({"name": NAMES, "position": self.q.tolist()} | changes))
         message.header.stamp = (self.node.get_clock().now() - Duration(seconds=age)).to_msg()
-        self.node._arm_state.on_joint_states(message)
+        self.node.arm_state.on_joint_states(message)
 
     def command(self, **fields):
         from panda import command

@@ -23,7 +23,7 @@ from vla_sd_ros.node_names import DRIVERS
 SILENT = 1.0  # s without a status, which comes at 10 Hz
 HOLD_PATIENCE = 1.0  # s for the answer to a hold
 RECOVERY = 40.0  # s for a recovery
-RECOVERED = (ArmStatus.ROBOT_FAULT, ArmStatus.ARM_RUNS_AWAY)  # what ~/recover of arm_node is for
+RECOVERED = (ArmStatus.ROBOT_FAULT, ArmStatus.ARM_RUNS_AWAY, ArmStatus.JOINT_STATES_INVALID)  # what ~/recover of arm_node is for
 GRIPPER = ("unknown", "open", "closed", "moving")
 
 

@@ -2,17 +2,24 @@
 """Whether joint states are those of this arm, measured one after the other."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vla_sd_ros.control.codes import Code, Fault
 
+if TYPE_CHECKING:
+    from vla_sd_ros.control.controller import ArmController
+
 OUTSIDE = 0.1  # rad or m: farther than this beyond its limits no joint of this arm is
 JUMP = 0.1  # rad or m: what a joint may seem to move at once, for delays on the way
 HASTE = 2.0  # times the velocity limit: for messages that come faster than they were measured
 CLOCK_JUMP = 0.5  # s between the time by the stamps and the time that passed here
-TRUST = 0.1  # s without a contradiction, after which joint states are believed again
+TRUST = 0.1  # s without a contradiction, after which joint states are believed again, if they are where they were
+TIP, TIP_SPEED = 0.05, 1.0  # m, m/s: what the tip may seem to move at once, and as fast as that beside it
+STILL = 0.005  # rad or m: by that of each joint no tip moves by TIP
+SILENCE = 1.0  # s without joint states, after which an arm that moves by itself is at rest
 THERE, QUICKEST = 0.01, 50.0  # rad or m, rad/s^2 or m/s^2: no joint goes there and back by more than one, quicker than the other
 TURNS, PERIOD = 3, 2.0  # so many times within so many seconds: that is two publishers
 
@@ -48,21 +55,78 @@ def late(age: float, timeout: float) -> str:
     )
 
 
-class JointStateWatch:
-    """Compares each joint state with the limits of the arm and with the one before."""
+def admit(watch: "JointStateWatch", controller: "ArmController", q: np.ndarray, stamp: float, now: float) -> bool:
+    """Whether the controller shall measure the joint positions q (n,), as in `check`; it holds while they are doubtful.
 
-    def __init__(self, names: Sequence[str], lower: np.ndarray, upper: np.ndarray, velocity: np.ndarray):
-        self._names, self._lower, self._upper = names, lower, upper
+    An arm that is lost may really be there: it must not be pulled back, so the target is given up. Then they are measured again,
+    for a robot's controller that is inactive is told where the arm is; but no goal begins.
+    """
+    if fault := watch.check(q, stamp, now, controller.joints):
+        controller.block("joint states", fault)
+    else:
+        controller.unblock("joint states")
+    if watch.lost:
+        controller.let_go("its target was given up, because the arm was said to be elsewhere than before")
+        return not controller.letting_go
+    return fault is None
+
+
+class JointStateWatch:
+    """Compares each joint state with the limits of the arm, with the one before, and after a doubt with the last one believed.
+
+    `lost`: the joints are said to be elsewhere than when they were believed last, and nobody saw how they got there. That does not
+    pass by itself: they go back, or somebody who sees the arm says that it is so.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        lower: np.ndarray,
+        upper: np.ndarray,
+        velocity: np.ndarray,
+        tip: Callable[[np.ndarray], np.ndarray] = lambda q: np.zeros(3),
+    ):
+        """Limits (n,) [rad], [rad/s]; tip(q): where joint positions (n,) have the end effector (3,) [m]."""
+        self._names, self._lower, self._upper, self._tip = names, lower, upper, tip
         self._velocity = np.minimum(velocity, FASTEST)
-        self._q: np.ndarray | None = None
+        self._q: np.ndarray | None = None  # of the message before; None where that made no sense
+        self._believed: np.ndarray | None = None
+        self.lost = self._doubtful = False
         self._stamp = self._now = 0.0
         self._doubt: Fault | None = None
         self._trusted_from = 0.0
         self._leap = np.zeros(len(names))  # where a joint leapt in the newest message: -1.0 or 1.0, by its direction
         self._turned: deque[float] = deque(maxlen=TURNS)  # when one leapt back
 
-    def check(self, q: np.ndarray, stamp: float, now: float) -> Fault | None:
-        """What is wrong with the joint positions q (n,) stamped `stamp` [s], 0 for no stamp, that came at `now`."""
+    def check(self, q: np.ndarray, stamp: float, now: float, sent: np.ndarray | None = None) -> Fault | None:
+        """What is wrong with the joint positions q (n,) stamped `stamp` [s], 0 for no stamp, that came at `now`.
+
+        sent: where the joints (n,) were sent, if that is known: an arm that went there unseen is not lost.
+        """
+        if fault := self._nonsense(q):
+            self._q = None
+            return fault
+        contradiction = self._contradiction(self._q, q, stamp, now) if self._q is not None else None
+        by_turns = self._by_turns(q, stamp, now)
+        seen = self._believed is self._q and now - self._now <= SILENCE
+        self._q, self._stamp, self._now = q, stamp, now
+        if contradiction:
+            self._doubt, self._trusted_from = contradiction, now + TRUST
+        doubt = self._doubt if now < self._trusted_from else by_turns
+        self._doubtful = doubt is not None
+        return self._believe(q, sent, seen, doubt)
+
+    def forget(self) -> None:
+        """The next joint states may lie anywhere: the arm was put elsewhere, which only a simulator can do, or begins anew."""
+        self._q = self._believed = None
+        self.lost = False
+
+    def vouch(self) -> None:
+        """Somebody who sees the arm says that it stands as its joint states say; not while these contradict each other."""
+        if not self._doubtful:
+            self.forget()
+
+    def _nonsense(self, q: np.ndarray) -> Fault | None:
         if not np.all(np.isfinite(q)):
             return Fault(Code.JOINT_STATES_INVALID, f"the position of joint '{self._names[_first(~np.isfinite(q))]}' is not finite")
         outside = (q < self._lower - OUTSIDE) | (q > self._upper + OUTSIDE)
@@ -73,16 +137,24 @@ class JointStateWatch:
                 f"joint '{self._names[i]}' is said to be at {q[i]:.2f}, but its limits are {self._lower[i]:.2f} .. "
                 f"{self._upper[i]:.2f}: these are not the joint states of this arm",
             )
-        contradiction = self._contradiction(self._q, q, stamp, now) if self._q is not None else None
-        by_turns = self._by_turns(q, stamp, now)
-        self._q, self._stamp, self._now = q, stamp, now
-        if contradiction:
-            self._doubt, self._trusted_from = contradiction, now + TRUST
-        return self._doubt if now < self._trusted_from else by_turns
+        return None
 
-    def forget(self) -> None:
-        """The next joint states may lie anywhere: the arm was put elsewhere, which only a simulator can do."""
-        self._q = None
+    def _believe(self, q: np.ndarray, sent: np.ndarray | None, seen: bool, doubt: Fault | None) -> Fault | None:
+        """The doubt; else what is wrong with where the joints are now. seen: whether it was how they got here."""
+        before = self._believed
+        about = [there for there in (before, sent) if there is not None]
+        if before is None or (seen and not doubt) or any(not self._leapt(there, q, 0.0).any() for there in about):
+            self._believed, self.lost = q, False
+        if doubt or self._believed is q:
+            return doubt
+        self.lost = True
+        i = int(np.abs(q - before).argmax())
+        return Fault(
+            Code.JOINT_STATES_INVALID,
+            f"joint '{self._names[i]}' is said to be at {q[i]:.2f}, but was at {before[i]:.2f} before the joint states jumped or "
+            "paused: see whether they are those of the arm as it stands; no goal begins until ~/recover is called or arm_node is "
+            "activated again",
+        )
 
     def _contradiction(self, before: np.ndarray, q: np.ndarray, stamp: float, now: float) -> Fault | None:
         passed = now - self._now
@@ -93,7 +165,7 @@ class JointStateWatch:
                 "something was stopped for a while",
             )
         between = self._between(stamp, now)
-        leapt = np.abs(q - before) > JUMP + HASTE * self._velocity * between
+        leapt = self._leapt(before, q, between)
         if not leapt.any():
             return None
         i = _first(leapt)
@@ -103,12 +175,19 @@ class JointStateWatch:
             "look for a second publisher of joint_states",
         )
 
+    def _leapt(self, before: np.ndarray, q: np.ndarray, between: float) -> np.ndarray:
+        """Which joints (n,) moved farther within a time [s] than they can; where only their tip did, the one that moved most."""
+        way = np.abs(q - before)
+        leapt = way > JUMP + HASTE * self._velocity * between
+        if leapt.any() or way.max() < STILL:  # at 1 kHz the tip is not looked for
+            return leapt
+        if np.linalg.norm(self._tip(q) - self._tip(before)) > TIP + TIP_SPEED * between:
+            leapt[way.argmax()] = True
+        return leapt
+
     def _by_turns(self, q: np.ndarray, stamp: float, now: float) -> Fault | None:
         """Whether the positions go there and back as no arm does: those of two publishers come by turns, however near they are."""
-        if self._q is None:
-            self._leap[:] = 0.0
-            return None
-        way = q - self._q
+        way = q - self._q if self._q is not None else np.zeros_like(q)
         leap = np.sign(way) * (np.abs(way) > THERE + QUICKEST * self._between(stamp, now) ** 2)
         if (leap * self._leap < 0.0).any():
             self._turned.append(now)

@@ -68,7 +68,7 @@ class ArmNode(ManagedNode):
         self.made += [self.controllers.close, self.recovery.give_up]
         self._gripper = arms.make_gripper(self)
         self.made.append(self._gripper.close)
-        self._arm_state, self._commanded = ArmState(self, self.arm), None
+        self.arm_state, self._commanded = ArmState(self, self.arm), None
         self._report = ArmReport(self, self._gripper)
         self.create_subscription(EndEffectorCommand, "command", self._on_command, NEWEST)
         self.create_subscription(Bool, "enable", self._on_enable, NEWEST)
@@ -76,7 +76,7 @@ class ArmNode(ManagedNode):
         self.create_service(Trigger, "~/home_gripper", self._on_home_gripper)
         # Steady time: neither a jump of the system clock nor simulated time may stop or rush the control loop.
         self.create_timer(1.0 / self.values["rate"], self._tick, clock=STEADY)
-        self.create_timer(MEASURED_POSE_PERIOD, lambda: self._arm_state.publish(self._commanded), clock=STEADY)
+        self.create_timer(MEASURED_POSE_PERIOD, lambda: self.arm_state.publish(self._commanded), clock=STEADY)
         self.create_timer(STATUS_PERIOD, self._look_after_controllers, clock=STEADY)
         self.create_timer(STATUS_PERIOD, self._report.publish, clock=STEADY)
         if self.values["realtime_priority"]:
@@ -87,7 +87,7 @@ class ArmNode(ManagedNode):
 
     def activate(self):
         self.controller = self.controller.successor(time.monotonic())
-        self._arm_state.use_newest_description()
+        self.arm_state.begin_anew()
         self._dry = self.values["dry_run"]
         if self._held:
             self.controller.block("hold", self._held)
@@ -124,7 +124,7 @@ class ArmNode(ManagedNode):
 
     def _on_scene_reset(self, message: Empty) -> None:
         """The simulator is about to put the arm elsewhere: the goal is over, and the leap of the joints is no fault."""
-        self._arm_state.forget()
+        self.arm_state.expect_reset()
         self.controller.end(Fault(Code.NO_COMMAND, "the simulator's scene was reset, so the goal is over"))
         self._report.publish_on_change()
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the arm is: robot_description and joint_states in, a measured pose for arm_node's controller, and for all others."""
 
+import math
 import time
 from typing import Any
 
@@ -10,13 +11,15 @@ from std_msgs.msg import String
 
 from vla_sd_ros.arms.wiring import HERE
 from vla_sd_ros.control.codes import Code, Fault
-from vla_sd_ros.control.joint_states import JointStateWatch, late, picked
+from vla_sd_ros.control.joint_states import JointStateWatch, admit, late, picked
 from vla_sd_ros.kinematics.arm import ArmKinematics
 from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.messages import stamps
 from vla_sd_ros.messages.poses import stamped
 from vla_sd_ros.messages.qos import LATCHED, SENSOR
 from vla_sd_ros.nodes.view import View
+
+RESET = 1.0  # s after a simulator's word that it resets its scene, in which the arm may be put anywhere
 
 
 class ArmState:
@@ -26,6 +29,7 @@ class ArmState:
         """node: arm_node, whose `controller` is another one from activation to activation. arm: the robot's side."""
         self._node, self._arm = node, arm
         self._kinematics: ArmKinematics | None = None
+        self._reset_at = -math.inf  # s, when the simulator said so last
         self._described = self._used = ""  # robot_description: the newest, and the one that is used
         self._measured = node.create_publisher(PoseStamped, "measured_pose", 10)
         self._view = View(node)
@@ -50,18 +54,15 @@ class ArmState:
                 ),
             )
 
-    def use_newest_description(self) -> None:
-        """At activation, when nothing moves yet."""
-        if self._described != self._used:
-            self._use_description()
-
     def _use_description(self) -> None:
         self._used, values, controller = self._described, self._node.values, self._node.controller
         try:
             kinematics = ArmKinematics(self._used, values["tip_link"], values["joint_names"], values["base_frame"])
             self._arm.offset = controlled_link(kinematics, values["arm.tip_link"])
             self._kinematics = kinematics
-            self._watch = JointStateWatch(kinematics.joint_names, *kinematics.position_limits, kinematics.velocity_limits)
+            self._watch = JointStateWatch(
+                kinematics.joint_names, *kinematics.position_limits, kinematics.velocity_limits, lambda q: kinematics.forward(q)[0]
+            )
             controller.unmeasured = "no joint states have come yet"
         except ValueError as error:
             self._kinematics = None
@@ -81,20 +82,39 @@ class ArmState:
             return
         if q is None:
             return
-        if fault := self._watch.check(q, stamp.sec + 1e-9 * stamp.nanosec, now):
-            controller.block("joint states", fault)
+        if now - self._reset_at < RESET:
+            self._watch.forget()
+        if not admit(self._watch, controller, q, stamp.sec + 1e-9 * stamp.nanosec, now):
             return
-        controller.unblock("joint states")
         controller.unmeasured = late(age_of(self._node, stamp), self._node.values["joint_state_timeout"])
         if controller.unmeasured:
             return  # the last pose goes stale
         self._measured_stamp = stamp if stamp.sec or stamp.nanosec else self._node.get_clock().now().to_msg()
         controller.measure(Pose(*self._kinematics.forward(q)), now, q)
 
-    def forget(self) -> None:
-        """The simulator is about to put the arm elsewhere: the leap of its joints is no fault."""
+    def begin_anew(self) -> None:
+        """At activation, when nothing moves yet: with the newest description, and wherever the arm is."""
+        if self._described != self._used:
+            self._use_description()
         if self._kinematics is not None:
             self._watch.forget()
+
+    def expect_reset(self) -> None:
+        """The simulator is about to put the arm elsewhere: the leap of its joints is no fault."""
+        self._reset_at = time.monotonic()
+
+    @property
+    def lost(self) -> bool:
+        """Whether no goal begins before `vouch`, because the joints are said to be elsewhere, and nobody saw how they got there."""
+        return self._kinematics is not None and self._watch.lost
+
+    def vouch(self) -> None:
+        """Whoever operates the arm says that it stands as its joint states say, now or when they come again."""
+        if self._kinematics is None:
+            return
+        if self.lost:
+            self._node.controller.unblock("joint states")
+        self._watch.vouch()
 
     def publish(self, commanded: Pose | None) -> None:
         """measured_pose, and for viewers what is commanded."""
