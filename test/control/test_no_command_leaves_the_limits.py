@@ -6,7 +6,8 @@ time after the last command.
 Generated: stories of an arm, Panda or WidowX 250 S, in turns. In each one a command comes (of any size, not finite, of
 another goal, late, in another frame) or does not, parameters change, something blocks, and time passes in steps of any
 length, while the arm follows late, stands still, strays, jumps, is measured by two publishers or at another tip, or says
-nothing that makes sense. A step is one output.
+nothing that makes sense. A step is one output. Where the joint states are watched, as arm_node does, a run of outputs begins
+where the arm is, though its joint states lie.
 20,000 of them in `make test`, a million with --hypothesis-profile nightly.
 """
 
@@ -22,7 +23,7 @@ from pinocchio import exp3
 from vla_sd_ros.control import one_master
 from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.controller import LONGEST_TICK, ArmController, Command, Config
-from vla_sd_ros.control.joint_states import OUTSIDE
+from vla_sd_ros.control.joint_states import OUTSIDE, TIP, TIP_SPEED, JointStateWatch, admit
 from vla_sd_ros.control.reach import SLACK, JointLimits
 from vla_sd_ros.control.tracker import Limits
 from vla_sd_ros.kinematics.pose import Pose
@@ -103,6 +104,7 @@ stories = st.tuples(
     st.sampled_from(CHANGES),
     st.sampled_from(CHANGES),
     st.integers(0, 9),
+    st.booleans(),
     st.lists(turns, min_size=30, max_size=40),
 )
 
@@ -110,45 +112,64 @@ stories = st.tuples(
 class Story:
     """An arm, its controller, and the record of every output: time step, pose, joints, and the limits in force."""
 
-    def __init__(self, chain, joints, config, jitter):
+    def __init__(self, chain, joints, config, jitter, watched=False):
         self.kinematics, self.now, self.step = KINEMATICS[chain.name], 100.0, 0
         lower, upper = self.kinematics.position_limits
         jitters = np.random.default_rng(jitter).normal(0.0, 0.04 if jitter else 0.0, len(joints))
         self.commanded = [np.clip(np.array(joints) + jitters, lower - 0.05, upper + 0.05)]
-        self.strayed, self.by_turns = np.zeros(len(joints)), False
+        self.strayed, self.lie, self.slips, self.by_turns = np.zeros(len(joints)), np.zeros(len(joints)), 0, False
+        self.watched, self.watch = watched, self.a_watch()
+        self.begun = []  # how far from the arm each run began [m], and how far it may, with so many slips too small to be seen
+        self.heard = self.now  # when there were joint states last [s]
         self.controller = ArmController(config, self.now)
         self.controller.kinematics = self.kinematics
         self.delta = np.zeros(3), np.zeros(3)
         self.runs, self.tracker = [], None
         self.measure("follows")
 
+    def a_watch(self):
+        kinematics = self.kinematics
+        limits = *kinematics.position_limits, kinematics.velocity_limits
+        return JointStateWatch(kinematics.joint_names, *limits, lambda q: kinematics.forward(q)[0])
+
+    def vouch(self):
+        """The arm stands as its joint states say."""
+        self.strayed, self.lie, self.slips = self.strayed + self.lie, 0.0 * self.lie, 0
+        self.watch = self.a_watch()
+        self.measure("follows")
+
     def measure(self, how):
         """The arm is late by five steps, or worse."""
         late = self.commanded[max(0, len(self.commanded) - 6)]
+        if self.watched and self.now - self.heard > LONGEST_TICK and how in ("jumps", "slips", "turns"):
+            how = "follows"  # where joint states are seldom, an arm may go as far between two of them
         if how == "strays":
             self.strayed = self.strayed + 0.01 * np.sin(np.arange(1.0, len(late) + 1.0))
         elif how == "jumps":
-            self.strayed = self.strayed + np.resize([0.3, -0.2, 0.1, 0.25], len(late))
+            self.lie = self.lie + np.resize([0.3, -0.2, 0.1, 0.25], len(late))
         elif how == "slips":
-            self.strayed = self.strayed + np.eye(len(late))[1] * 0.09
+            self.lie, self.slips = self.lie + np.eye(len(late))[1] * 0.09, self.slips + 1
         if how == "stands":
             self.commanded = [self.commanded[max(0, len(self.commanded) - 6)]] * 6
             late = self.commanded[-1]
         if how == "silent":
             return
-        late = late + self.strayed
+        arm = late + self.strayed
+        late = arm + self.lie
         self.by_turns = not self.by_turns
         if how == "turns" and self.by_turns:  # a second publisher
             late = late + 0.09
         lower, upper = self.kinematics.position_limits
         if ((late < lower - OUTSIDE) | (late > upper + OUTSIDE)).any():
             return  # refused before the controller sees them
+        self.arm, self.heard = arm, self.now
         pose = Pose(*self.kinematics.forward(late))
-        if how == "offset":  # the controller moves another frame
+        if how == "offset" and not self.watched:  # the controller moves another frame
             pose = Pose(pose.position + pose.rotation @ OFFSET.position, pose.rotation @ OFFSET.rotation)
         if how == "not finite":
             pose, late = Pose(np.full(3, np.nan), pose.rotation), np.full(len(late), np.nan)
-        self.controller.measure(pose, self.now, late)
+        if not self.watched or admit(self.watch, self.controller, late, self.now, self.now):
+            self.controller.measure(pose, self.now, late)
 
     def turn(self, drawn):
         broken, again, direction, size, axis, angle, goal, ticks, dt, how, event, change = drawn
@@ -162,8 +183,12 @@ class Story:
             controller.end(Fault(Code.ROBOT_FAULT, "a test"))
         elif event == "forget":
             controller.release("a test")
-            self.strayed = 0.0 * self.strayed
+            self.strayed, self.lie, self.slips = 0.0 * self.strayed, 0.0 * self.lie, 0
+            self.watch.forget()
+            self.measure("follows")
         self.delta = self.delta if again else (size * direction, angle * axis)
+        while self.watched and bytes([goal]) in controller._ended and goal < 200:  # begin anew, wherever the arm is said to be
+            goal += 10
         self.step += 1
         command = Command(bytes([goal]), self.step, "panda_link0", False, *self.delta, 1.0, 0.2)
         controller.command(replace(command, **broken), self.now)
@@ -172,6 +197,8 @@ class Story:
             how = "follows" if how in ("jumps", "slips") else how
         controller.unblock("test")
         controller.recover()
+        if self.watch.lost and again:
+            self.vouch()
 
     def tick(self, dt, how):
         self.now += dt
@@ -180,6 +207,8 @@ class Story:
             if self.controller._tracker is not self.tracker:
                 self.runs.append([])
                 self.tracker = self.controller._tracker
+                away = np.linalg.norm(pose.position - self.kinematics.forward(self.arm)[0])
+                self.begun.append((away, TIP * (1 + self.slips) + TIP_SPEED * LONGEST_TICK))
             joints = self.controller.joints
             assert np.isfinite(joints).all() and np.isfinite(pose.position).all() and np.isfinite(pose.rotation).all()
             self.runs[-1].append((min(max(dt, 0.0), LONGEST_TICK), pose, joints, self.controller.config))
@@ -292,14 +321,15 @@ def test_no_command_leaves_the_limits(monkeypatch):
     @given(stories)
     def check(drawn):
         nonlocal steps, commands
-        (chain, joints), *changes, jitter, turns = drawn
+        (chain, joints), *changes, jitter, watched, turns = drawn
         config = Config(blend_in=0.1)
         for change in changes:
             config = replace(config, **change)
-        story = Story(chain, joints, config, jitter)
+        story = Story(chain, joints, config, jitter, watched)
         for turn in turns:
             story.turn(turn)
         story.settle()
+        assert not watched or all(away <= most for away, most in story.begun), story.begun
         commands += len(turns)
         for run in story.runs:
             steps += len(run)

@@ -16,7 +16,7 @@ from test_motion_stays_within_limits import steady
 
 from vla_sd_ros.control.codes import Code
 from vla_sd_ros.control.controller import ArmController, Config
-from vla_sd_ros.control.joint_states import JUMP, JointStateWatch
+from vla_sd_ros.control.joint_states import JUMP, JointStateWatch, admit
 from vla_sd_ros.kinematics.pose import Pose
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "kinematics"))
@@ -62,12 +62,7 @@ class Arm:
             self.codes.add(self.controller.status(self.now).code)
 
     def hear(self, q):
-        if fault := self.watch.check(q, self.now, self.now, self.controller.joints):
-            self.controller.block("joint states", fault)
-            if self.watch.lost:
-                self.controller.let_go("lost")
-        else:
-            self.controller.unblock("joint states")
+        if admit(self.watch, self.controller, q, self.now, self.now):
             self.controller.measure(Pose(*KINEMATICS.forward(q)), self.now, q)
 
 

@@ -3,10 +3,14 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vla_sd_ros.control.codes import Code, Fault
+
+if TYPE_CHECKING:
+    from vla_sd_ros.control.controller import ArmController
 
 OUTSIDE = 0.1  # rad or m: farther than this beyond its limits no joint of this arm is
 JUMP = 0.1  # rad or m: what a joint may seem to move at once, for delays on the way
@@ -49,6 +53,22 @@ def late(age: float, timeout: float) -> str:
         f"they come, but are {age:.2f} s old by their stamps: see whether their publisher falls behind, and whether the "
         "clocks agree"
     )
+
+
+def admit(watch: "JointStateWatch", controller: "ArmController", q: np.ndarray, stamp: float, now: float) -> bool:
+    """Whether the controller shall measure the joint positions q (n,), as in `check`; it holds while they are doubtful.
+
+    An arm that is lost may really be there: it must not be pulled back, so the target is given up. Then they are measured again,
+    for a robot's controller that is inactive is told where the arm is; but no goal begins.
+    """
+    if fault := watch.check(q, stamp, now, controller.joints):
+        controller.block("joint states", fault)
+    else:
+        controller.unblock("joint states")
+    if watch.lost:
+        controller.let_go("its target was given up, because the arm was said to be elsewhere than before")
+        return not controller.letting_go
+    return fault is None
 
 
 class JointStateWatch:

@@ -11,7 +11,7 @@ from std_msgs.msg import String
 
 from vla_sd_ros.arms.wiring import HERE
 from vla_sd_ros.control.codes import Code, Fault
-from vla_sd_ros.control.joint_states import JointStateWatch, late, picked
+from vla_sd_ros.control.joint_states import JointStateWatch, admit, late, picked
 from vla_sd_ros.kinematics.arm import ArmKinematics
 from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.messages import stamps
@@ -84,12 +84,8 @@ class ArmState:
             return
         if now - self._reset_at < RESET:
             self._watch.forget()
-        if fault := self._watch.check(q, stamp.sec + 1e-9 * stamp.nanosec, now, controller.joints):
-            controller.block("joint states", fault)
-            if self._watch.lost:  # the arm may really be there, and must not be pulled back
-                controller.let_go("its target was given up, because the arm was said to be elsewhere than before")
+        if not admit(self._watch, controller, q, stamp.sec + 1e-9 * stamp.nanosec, now):
             return
-        controller.unblock("joint states")
         controller.unmeasured = late(age_of(self._node, stamp), self._node.values["joint_state_timeout"])
         if controller.unmeasured:
             return  # the last pose goes stale
