@@ -179,7 +179,7 @@ def test_a_jump_that_lasts_is_believed_only_when_somebody_says_so(between):
     joints = Joints()
     assert all(joints.see(q) for q in between + [[0.0, 0.9]] * 200)
     assert joints.watch.lost and "'b' is said to be at 0.90, but was at 0.50" in joints.see([0.0, 0.9]).message
-    joints.watch.vouch()
+    assert joints.watch.vouch(joints.now + 1.0)
     assert joints.see([0.0, 0.9]) is None and not joints.watch.lost
     assert joints.see([0.0, 0.5]) is not None
 

@@ -105,6 +105,7 @@ stories = st.tuples(
     st.sampled_from(CHANGES),
     st.integers(0, 9),
     st.booleans(),
+    st.sampled_from([0.0, one_master.PACE]),
     st.lists(turns, min_size=30, max_size=40),
 )
 
@@ -317,14 +318,14 @@ def assert_joints_are_of_the_poses(kinematics, moved):
 
 
 def test_no_command_leaves_the_limits(monkeypatch):
-    monkeypatch.setattr(one_master, "PACE", 0.0)  # or most would be refused, as more than one per period
     steps = commands = 0
 
     @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
     @given(stories)
     def check(drawn):
         nonlocal steps, commands
-        (chain, joints), *changes, jitter, watched, turns = drawn
+        (chain, joints), *changes, jitter, watched, pace, turns = drawn
+        monkeypatch.setattr(one_master, "PACE", pace)  # with 0.0 none is refused because they come too fast
         config = Config(blend_in=0.1)
         for change in changes:
             config = replace(config, **change)

@@ -138,7 +138,7 @@ def test_an_arm_that_stands_as_they_say_is_usable_again_when_somebody_says_so(by
     arm.joints = [arm.joints[-1] + by] * (LATE + 1)  # it really does
     arm.target = arm.joints[-1]
     arm.lie = lambda joints, t, i: joints
-    arm.watch.vouch()
+    assert arm.watch.vouch(arm.now)
     arm.ticks(10)
     before = KINEMATICS.forward(arm.joints[-1])[0]
     goal(arm, 2, ZERO)
@@ -149,7 +149,7 @@ def test_an_arm_that_stands_as_they_say_is_usable_again_when_somebody_says_so(by
 def test_whoever_says_so_while_two_publish_by_turns_says_nothing_of_the_one_that_stays():
     arm = Arm(another(OTHER, 2, alone=4.0))
     goal(arm, 1, ZERO)
-    arm.watch.vouch()
+    assert not arm.watch.vouch(arm.now)
     goal(arm, 2, ZERO)
     assert arm.watch.lost and np.linalg.norm(arm.positions[-1] - arm.positions[0]) < STAYS
 

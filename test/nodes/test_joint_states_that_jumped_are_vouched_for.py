@@ -2,6 +2,8 @@
 """Joint states that have jumped, and stay where they are, let no goal begin before ~/recover or an activation says that the arm
 stands so; a simulator that says beforehand where it puts the arm needs neither, nor does an arm that is moved while it is measured."""
 
+import time
+
 import numpy as np
 import pytest
 from std_msgs.msg import Empty
@@ -41,6 +43,50 @@ def test_recover_says_so(arm):
     assert_the_next_goal_begins_where_the_arm_is(arm)
 
 
+def recovered(arm):
+    return arm.node.recovery.ask(Trigger.Request(), Trigger.Response())
+
+
+def test_recover_says_so_in_a_dry_run_too(arm):
+    arm.drive(2)
+    arm.node.values["dry_run"] = True
+    arm.run(0.6, position=(arm.q + JUMP).tolist())
+    assert arm.node.arm_state.lost and recovered(arm).success and not arm.node.arm_state.lost
+
+
+@pytest.mark.parametrize("nonsense", [[float("nan")] * 7, [9.0] * 7, [0.0]])
+def test_nobody_can_vouch_for_what_makes_no_sense(arm, nonsense):
+    """And who tried has not switched off that a jump is seen when they make sense again."""
+    arm.drive(2)
+    arm.run(0.5, position=nonsense)
+    recovered(arm)
+    arm.run(0.5, position=(arm.q + JUMP).tolist())
+    assert_no_goal_begins(arm)
+
+
+def test_while_two_publish_by_turns_recover_says_that_it_cannot(arm):
+    arm.drive(2)
+    arm.run(0.6, position=(arm.q + JUMP).tolist())
+    assert arm.node.arm_state.lost
+    arm.measure(position=(arm.q - JUMP).tolist())
+    answer = recovered(arm)
+    assert not answer.success and "contradict each other" in answer.message and arm.node.controller.blocked
+
+
+def test_an_arm_that_stands_where_it_was_sent_is_no_other_though_its_target_was_given_up(arm):
+    arm.drive(2)
+    arm.node.values["joint_state_timeout"] = 0.1
+    arm.command(step=100, translation=(0.05, 0.0, 0.0))
+    end = time.monotonic() + 1.2
+    while time.monotonic() < end:  # it moves, and nobody hears of it
+        time.sleep(0.01)
+        arm.node._tick()
+    arm.q = arm.node.controller.joints
+    arm.node.controller.release("the controllers are not known")
+    arm.measure()
+    assert not arm.node.arm_state.lost
+
+
 def test_an_activation_says_so(arm):
     assert_no_goal_begins(jumped(arm))
     arm.lifecycle("deactivate")
@@ -49,13 +95,14 @@ def test_an_activation_says_so(arm):
     assert_the_next_goal_begins_where_the_arm_is(arm)
 
 
-@pytest.mark.parametrize("late", [0, 3])
-def test_a_simulator_said_it_before(arm, late):
-    """late: joint states of before its word that are heard after it."""
+@pytest.mark.parametrize("late, silent", [(0, 0.0), (3, 0.0), (3, 1.3), (0, 1.3)])
+def test_a_simulator_said_it_before(arm, late, silent):
+    """late: joint states of before its word that are heard after it. silent: how long it takes [s]."""
     arm.drive(2)
     arm.node._on_scene_reset(Empty())
     for _ in range(late):
         arm.measure()
+    time.sleep(silent)
     arm.q = arm.q + JUMP
     arm.measure()
     arm.run(0.1)

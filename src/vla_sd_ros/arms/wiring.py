@@ -88,18 +88,24 @@ class FollowedGoals:
     def __init__(self, node: Any, topic: str):
         """topic: of the same controller."""
         self._node, self._action = node, f"{topic.rpartition('/')[0]}/follow_joint_trajectory"
-        self._status, self._servers = f"{self._action}/_action/status", 0
+        self._status = f"{self._action}/_action/status"
+        self._tellers: set[bytes] = set()  # the servers that were there when the newest status came
         self.fault = ""
         """One sentence while a goal runs, or nothing."""
         node.create_subscription(GoalStatusArray, self._status, self._on_status, LATCHED)
 
     def look(self) -> None:
         """Forget the goals of a server that has ended, which tells no end of them."""
-        before, self._servers = self._servers, self._node.count_publishers(self._status)
-        if self._servers < before:
+        there = self._servers()
+        if self._tellers and not self._tellers & there:
             self.fault = ""
+        self._tellers = self._tellers or there
+
+    def _servers(self) -> set[bytes]:
+        return {bytes(server.endpoint_gid) for server in self._node.get_publishers_info_by_topic(self._status)}
 
     def _on_status(self, message: GoalStatusArray) -> None:
+        self._tellers = self._servers()
         running = any(goal.status in self.RUNNING for goal in message.status_list)
         self.fault = f"another node drives the arm by a goal of {self._action}: the arm must have one master" if running else ""
 

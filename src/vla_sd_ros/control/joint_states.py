@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether joint states are those of this arm, measured one after the other."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +20,8 @@ CLOCK_JUMP = 0.5  # s between the time by the stamps and the time that passed he
 TRUST = 0.1  # s without a contradiction, after which joint states are believed again, if they are where they were
 TIP, TIP_SPEED = 0.05, 1.0  # m, m/s: what the tip may seem to move at once, and as fast as that beside it
 STILL = 0.005  # rad or m: by that of each joint no tip moves by TIP
-SILENCE = 1.0  # s without joint states, after which an arm that moves by itself is at rest
+SILENCE = 1.0  # s without joint states, at least, after which an arm that moves by itself is at rest
+DOUBTED = 0.3  # s without a doubt, after which somebody can vouch for them
 THERE, QUICKEST = 0.01, 50.0  # rad or m, rad/s^2 or m/s^2: no joint goes there and back by more than one, quicker than the other
 TURNS, PERIOD = 3, 2.0  # so many times within so many seconds: that is two publishers
 
@@ -61,10 +63,11 @@ def admit(watch: "JointStateWatch", controller: "ArmController", q: np.ndarray, 
     An arm that is lost may really be there: it must not be pulled back, so the target is given up. Then they are measured again,
     for a robot's controller that is inactive is told where the arm is; but no goal begins.
     """
-    if fault := watch.check(q, stamp, now, controller.joints):
+    if fault := watch.check(q, stamp, now, controller.sent_joints):
         controller.block("joint states", fault)
     else:
         controller.unblock("joint states")
+        controller.forget_sent_joints()
     if watch.lost:
         controller.let_go("its target was given up, because the arm was said to be elsewhere than before")
         return not controller.letting_go
@@ -91,7 +94,8 @@ class JointStateWatch:
         self._velocity = np.minimum(velocity, FASTEST)
         self._q: np.ndarray | None = None  # of the message before; None where that made no sense
         self._believed: np.ndarray | None = None
-        self.lost = self._doubtful = False
+        self.lost, self.silence = False, SILENCE
+        self._doubted_at = -math.inf  # s, when joint states were doubtful last
         self._stamp = self._now = 0.0
         self._doubt: Fault | None = None
         self._trusted_from = 0.0
@@ -104,27 +108,38 @@ class JointStateWatch:
         sent: where the joints (n,) were sent, if that is known: an arm that went there unseen is not lost.
         """
         if fault := self._nonsense(q):
-            self._q = None
+            self.refuse(now)
             return fault
         contradiction = self._contradiction(self._q, q, stamp, now) if self._q is not None else None
         by_turns = self._by_turns(q, stamp, now)
-        seen = self._believed is self._q and now - self._now <= SILENCE
+        seen = self._believed is self._q and now - self._now <= self.silence
         self._q, self._stamp, self._now = q, stamp, now
         if contradiction:
             self._doubt, self._trusted_from = contradiction, now + TRUST
         doubt = self._doubt if now < self._trusted_from else by_turns
-        self._doubtful = doubt is not None
+        if doubt:
+            self._doubted_at = now
         return self._believe(q, sent, seen, doubt)
+
+    def leaps(self, q: np.ndarray, stamp: float, now: float) -> bool:
+        """Whether joint states that would come now, arguments as in `check`, do not go on from those before them."""
+        return self._q is None or now - self._now > self.silence or self._contradiction(self._q, q, stamp, now) is not None
+
+    def refuse(self, now: float) -> None:
+        """What came at `now` [s] made no sense: nobody can vouch for it, and what comes next does not go on from it."""
+        self._q, self._doubted_at = None, now
 
     def forget(self) -> None:
         """The next joint states may lie anywhere: the arm was put elsewhere, which only a simulator can do, or begins anew."""
         self._q = self._believed = None
         self.lost = False
 
-    def vouch(self) -> None:
-        """Somebody who sees the arm says that it stands as its joint states say; not while these contradict each other."""
-        if not self._doubtful:
-            self.forget()
+    def vouch(self, now: float) -> bool:
+        """Somebody who sees the arm says that it stands as its joint states say. False while these make no sense: nothing changes."""
+        if now - self._doubted_at < DOUBTED:
+            return False
+        self.forget()
+        return True
 
     def _nonsense(self, q: np.ndarray) -> Fault | None:
         if not np.all(np.isfinite(q)):

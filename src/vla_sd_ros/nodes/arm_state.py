@@ -10,6 +10,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from vla_sd_ros.arms.wiring import HERE
+from vla_sd_ros.control import joint_states
 from vla_sd_ros.control.codes import Code, Fault
 from vla_sd_ros.control.joint_states import JointStateWatch, admit, late, picked
 from vla_sd_ros.kinematics.arm import ArmKinematics
@@ -19,7 +20,8 @@ from vla_sd_ros.messages.poses import stamped
 from vla_sd_ros.messages.qos import LATCHED, SENSOR
 from vla_sd_ros.nodes.view import View
 
-RESET = 1.0  # s after a simulator's word that it resets its scene, in which the arm may be put anywhere
+RESETTING, RESET = 30.0, 1.0  # s after a simulator's word in which it begins to put the arm anywhere, and ends
+SILENCE = 1.5  # times joint_state_timeout: no pause of the joint states is shorter
 
 
 class ArmState:
@@ -29,7 +31,7 @@ class ArmState:
         """node: arm_node, whose `controller` is another one from activation to activation. arm: the robot's side."""
         self._node, self._arm = node, arm
         self._kinematics: ArmKinematics | None = None
-        self._reset_at = -math.inf  # s, when the simulator said so last
+        self._reset_until = -math.inf  # s
         self._described = self._used = ""  # robot_description: the newest, and the one that is used
         self._measured = node.create_publisher(PoseStamped, "measured_pose", 10)
         self._view = View(node)
@@ -78,15 +80,19 @@ class ArmState:
         try:
             q = picked(self._kinematics.joint_names, message.name, message.position)
         except ValueError as error:
+            self._watch.refuse(now)
             controller.block("joint states", Fault(Code.JOINT_STATES_INVALID, str(error)))
             return
         if q is None:
             return
-        if now - self._reset_at < RESET:
+        seconds, timeout = stamp.sec + 1e-9 * stamp.nanosec, self._node.values["joint_state_timeout"]
+        self._watch.silence = max(joint_states.SILENCE, SILENCE * timeout)
+        if now < self._reset_until and self._watch.leaps(q, seconds, now):
+            self._reset_until = min(self._reset_until, now + RESET)
             self._watch.forget()
-        if not admit(self._watch, controller, q, stamp.sec + 1e-9 * stamp.nanosec, now):
+        if not admit(self._watch, controller, q, seconds, now):
             return
-        controller.unmeasured = late(age_of(self._node, stamp), self._node.values["joint_state_timeout"])
+        controller.unmeasured = late(age_of(self._node, stamp), timeout)
         if controller.unmeasured:
             return  # the last pose goes stale
         self._measured_stamp = stamp if stamp.sec or stamp.nanosec else self._node.get_clock().now().to_msg()
@@ -101,20 +107,24 @@ class ArmState:
 
     def expect_reset(self) -> None:
         """The simulator is about to put the arm elsewhere: the leap of its joints is no fault."""
-        self._reset_at = time.monotonic()
+        self._reset_until = time.monotonic() + RESETTING
 
     @property
     def lost(self) -> bool:
         """Whether no goal begins before `vouch`, because the joints are said to be elsewhere, and nobody saw how they got there."""
         return self._kinematics is not None and self._watch.lost
 
-    def vouch(self) -> None:
-        """Whoever operates the arm says that it stands as its joint states say, now or when they come again."""
+    def vouch(self) -> str:
+        """Whoever operates the arm says that it stands as its joint states say, now or when they come again. One sentence where they
+        make no sense, so that this cannot be; nothing changes then."""
         if self._kinematics is None:
-            return
-        if self.lost:
+            return ""
+        lost = self.lost
+        if not self._watch.vouch(time.monotonic()):
+            return "the joint states make no sense, or contradict each other: see to that first (~/status says what is wrong)"
+        if lost:
             self._node.controller.unblock("joint states")
-        self._watch.vouch()
+        return ""
 
     def publish(self, commanded: Pose | None) -> None:
         """measured_pose, and for viewers what is commanded."""

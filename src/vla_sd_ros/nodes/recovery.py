@@ -25,9 +25,10 @@ class Recovery:
     def ask(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response | Future:
         """Begin, and answer later; at once where there is nothing to be done, or it cannot be done now."""
         node, problem = self._node, ""
-        if node.state != "unconfigured" and (node.controller.ran_away or node.arm_state.lost) and not node.controllers.known:
-            node.arm_state.vouch()
-            node.controller.recover()
+        blocked = node.state != "unconfigured" and (node.controller.ran_away or node.arm_state.lost)
+        if blocked and (node.values["dry_run"] or not node.controllers.known):
+            if not (problem := node.arm_state.vouch()):
+                node.controller.recover()
         elif node.state == "unconfigured" or node.values["dry_run"]:
             problem = "arm_node is not configured, or dry_run: it sends nothing to the robot"
         elif self._steps is not None:
@@ -57,10 +58,12 @@ class Recovery:
     def _bring_back(self, response: Trigger.Response, answer: Future) -> Generator[None, None, None]:
         """Recover step by step, then answer."""
         node = self._node
-        node.arm_state.vouch()  # the way back may need the measured pose
         try:
-            problem = yield from node.controllers.recover(
-                lambda: node.controller.measured_is_fresh(time.monotonic()), lambda: node.arm.leave(node.controller.measured)
+            problem = node.arm_state.vouch() if node.controllers.known else ""  # the way back may need the measured pose
+            problem = problem or (
+                yield from node.controllers.recover(
+                    lambda: node.controller.measured_is_fresh(time.monotonic()), lambda: node.arm.leave(node.controller.measured)
+                )
             )
             node.watch_controllers()
             if not problem:
