@@ -83,6 +83,7 @@ def test_collect_leaves_the_same_bytes_when_a_node_is_killed_in_the_middle(root,
     killing.join(10.0)
     assert not killing.is_alive() and len(files(tmp_path)) == EPISODES
     assert files(tmp_path) == files(root / "collected")
+    assert all("images" in np.load(path).files for path in tmp_path.rglob("episode*.npz"))
 
 
 def tries(folder: Path) -> dict[str, int]:
