@@ -3,8 +3,9 @@
 
     python benchmarks/cluster.py --json benchmarks/results/cluster.json
 
-40 episodes of each here, then on the cluster, then with a node killed when a quarter has come: the files must be the same to the byte,
-and all figures of the bench but times. Exit code 1 where they are not. --steps shortens the episodes.
+30 episodes of each here, then on the cluster, then with a node killed when a quarter has come: the files must be the same to the byte,
+and all figures of the bench but times. Exit code 1 where they are not, or a file of `collect` holds no images. --steps shortens the
+episodes.
 """
 
 import argparse
@@ -15,6 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from vla_sd_ros import inputs
 from vla_sd_ros.bench import results
 from vla_sd_ros.cli import main as vla_sd
@@ -23,13 +26,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "test" / "cluster"))
 
 from nodes import NODE, files, two_nodes, when  # noqa: E402
 
-TASKS, EACH = 10, 4
+TASKS, EACH = 10, 3
 
 
 def collect(folder: Path, steps: int, *more: str) -> int:
-    """The expert's episodes; those that do not end in time leave an empty file."""
+    """What the expert says where the shipped policy drives: of an episode that fails too, while one of the expert's own that is cut
+    short would leave an empty file."""
     shorter = ["--steps", str(steps)] if steps else []
-    return vla_sd(["collect", "--episodes-per-task", str(EACH), "--output", str(folder), "--workers", "2", *shorter, *more])
+    wanted = ["--policy", "libero", "--output", str(folder), "--episodes-per-task", str(EACH), "--workers", "2"]
+    return vla_sd(["collect", *wanted, *shorter, *more])
 
 
 def bench(folder: Path, steps: int, *more: str) -> int:
@@ -51,6 +56,11 @@ def untimed(folder: Path) -> list:
 def landed(folder: Path) -> int:
     """How many episodes have come, of either."""
     return len([*folder.rglob("episode*.npz"), *folder.glob("results.json.parts/*.json")])
+
+
+def with_images(folder: Path) -> int:
+    """How many episodes of `collect` hold any."""
+    return sum("images" in np.load(path).files for path in folder.rglob("episode*.npz"))
 
 
 def run(work: Callable[..., int], folder: Path, steps: int, *more: str) -> float:
@@ -77,6 +87,8 @@ def compared(name: str, work: Callable[..., int], read: Callable[[Path], object]
     here = read(root / name / "here")
     same = {where: read(root / name / where) == here for where in ("cluster", "killed")}
     row = {"episodes": TASKS * EACH, "seconds": took, "same": same, "killed_after": came[0] if came else None}
+    if work is collect:
+        row["with_images"] = with_images(root / name / "here")
     print(f"{name}: {row}", flush=True)
     return row
 
@@ -100,7 +112,8 @@ def main() -> int:
     if arguments.json:
         results.write(arguments.json, report)
     kept = [report[name] for name in ("collect", "bench")]
-    return 0 if all(all(row["same"].values()) and row["killed_after"] for row in kept) else 1
+    pictured = report["collect"]["with_images"] == report["collect"]["episodes"]
+    return 0 if pictured and all(all(row["same"].values()) and row["killed_after"] for row in kept) else 1
 
 
 if __name__ == "__main__":

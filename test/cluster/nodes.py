@@ -3,6 +3,8 @@
 
 import os
 import shutil
+import signal
+import sys
 import tempfile
 import threading
 import time
@@ -23,8 +25,10 @@ SETTINGS = {
 def two_nodes():
     """The cluster, and its second node, which can be killed."""
     os.environ.update(SETTINGS)
+    from ray import cloudpickle
     from ray.cluster_utils import Cluster
 
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # nodes cannot import this file
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # sockets allow no long path
     (Path(tempfile.gettempdir()) / "ray").mkdir(exist_ok=True)  # where ray writes the cluster's address, whatever temp_dir is
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, "temp_dir": folder})
@@ -46,6 +50,16 @@ def when(condition: Callable[[], object], act: Callable[[], object]) -> threadin
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     return thread
+
+
+def dies(unit: tuple[Path, int]) -> str:
+    """A unit of a file that counts its tries, and of how many of these end their process; the file's name."""
+    tries, deadly = unit
+    with tries.open("ab") as file:
+        file.write(b".")
+    if tries.stat().st_size <= deadly:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return tries.name
 
 
 def files(folder: Path) -> dict[str, bytes]:

