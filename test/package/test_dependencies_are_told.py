@@ -27,10 +27,12 @@ def test_the_constraints_pin_each_dependency_within_its_range():
 
 
 def test_continuous_integration_runs_the_commands_of_the_readme_and_no_others():
-    told = re.search(r"^## Test\n\n((?:    .+\n)+)", (ROOT / "README.md").read_text(), re.M)[1]
+    told, section = re.search(r"^## Test\n\n((?:    [^\n]+\n)+)(.+?)^## ", (ROOT / "README.md").read_text(), re.M | re.S).groups()
     run = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and not line.startswith("#")]
     before = ["set -eu", 'cd "$(dirname "$0")/.."', *(line for line in run if line.startswith("command -v"))]
     assert [line.removeprefix("exec ") for line in run] == before + [line.strip() for line in told.splitlines()]
+    installed = re.findall(r"apt-get install -y --no-install-recommends (\w+)", "\n".join(run))
+    assert set(installed) <= set(re.findall(r"\w+", told + section))
     assert "- run: .ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
 
 
