@@ -125,6 +125,29 @@ def test_a_server_that_is_away_or_an_unknown_instruction_leaves_the_verifier_alo
             history.record(decision.bins)
 
 
+class Killed:
+    """Answers three queries and no more."""
+
+    def __init__(self, database):
+        self._database, self._left = database, 3
+
+    def query(self, *arguments):
+        self._left -= 1
+        if self._left < 0:
+            raise DatabaseUnavailable("the server does not answer")
+        return self._database.query(*arguments)
+
+
+@pytest.mark.parametrize("name, path, killed", [("heisd", "retrieval", 6), ("retrieval_only", "skip", 3)])
+def test_from_the_step_on_at_which_the_server_is_killed_the_verifier_is_left_alone(vla, name, path, killed):
+    """heisd asks from its fourth step on."""
+    plain = factory.make("autoregressive", vla).decide(IMAGE, INSTRUCTION).bins
+    settings = Settings(skip_run=0, relaxed_radius=0.0, **RULES)
+    decisions = run(factory.make(name, vla, settings, NoDrafts(), Killed(database(vla))), vla, 12, FAST)
+    assert decisions[killed - 1].path == path and path not in [d.path for d in decisions[killed:]]
+    assert all(np.array_equal(d.bins, plain) for d in decisions[killed:])
+
+
 def test_without_measured_poses_it_drafts(vla):
     decoder = factory.make("heisd", vla, Settings(**RULES), NoDrafts(), database(vla))
     history = History(vla.statistics)

@@ -2,9 +2,12 @@
 """Each dependency has a line in docs/dependencies.md, a pin in the constraints, and the pin lies in setup.py's range."""
 
 import re
+import subprocess
+import sys
 from importlib.metadata import requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -26,11 +29,41 @@ def test_the_constraints_pin_each_dependency_within_its_range():
         assert requirement.specifier.contains(pins[name]), f"{requirement} does not allow {pins[name]}"
 
 
+ELSEWHERE = {"ray", "qdrant-client", "prometheus-client"}  # what only those need who use more than one machine
+WITHOUT = f"""
+import sys
+from importlib import import_module
+sys.modules |= dict.fromkeys({sorted(name.replace("-", "_") for name in ELSEWHERE)})
+for name in "cli", "sim.collect", "bench.libero", "adapt.command", "adapt.stages", "training.train", "retrieval":
+    import_module("vla_sd_ros." + name)
+from vla_sd_ros.retrieval.qdrant import DatabaseError, QdrantDatabase
+try:
+    QdrantDatabase(":memory:", "0123456789abcdef")
+except DatabaseError as error:
+    print(error)
+"""
+
+
+def test_what_more_than_one_machine_needs_comes_with_its_extra_alone():
+    needed = [r for r in map(Requirement, requires("vla_sd_ros")) if canonicalize_name(r.name) in ELSEWHERE]
+    assert {canonicalize_name(r.name) for r in needed} == ELSEWHERE
+    assert all("extra ==" in str(r.marker) for r in needed)
+
+
+def test_one_machine_does_without():
+    pytest.importorskip("mujoco", reason="needs the extra [sim]")
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "pip install 'vla_sd_ros[fleet]'" in done.stdout
+
+
 def test_continuous_integration_runs_the_commands_of_the_readme_and_no_others():
-    told = re.search(r"^## Test\n\n((?:    .+\n)+)", (ROOT / "README.md").read_text(), re.M)[1]
+    told, section = re.search(r"^## Test\n\n((?:    [^\n]+\n)+)(.+?)^## ", (ROOT / "README.md").read_text(), re.M | re.S).groups()
     run = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and not line.startswith("#")]
     before = ["set -eu", 'cd "$(dirname "$0")/.."', *(line for line in run if line.startswith("command -v"))]
     assert [line.removeprefix("exec ") for line in run] == before + [line.strip() for line in told.splitlines()]
+    installed = re.findall(r"apt-get install -y --no-install-recommends (\w+)", "\n".join(run))
+    assert set(installed) <= set(re.findall(r"\w+", told + section))
     assert "- run: .ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
 
 

@@ -6,7 +6,11 @@ Runs in Qdrant's local mode, and on a server where QDRANT_TEST_URL names one.
 
 import os
 import socket
+import subprocess
+import sys
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,3 +141,30 @@ def test_it_is_asked_again_after_a_while(silent_server, monkeypatch):
         monkeypatch.setattr("vla_sd_ros.retrieval.qdrant.PAUSE", pause)
         with pytest.raises(DatabaseUnavailable, match=said):
             there.query(np.ones(12), SENTENCES[0])
+
+
+@contextmanager
+def answering(port: int = 0):
+    """The port of a server in a process of its own, which is killed at the end."""
+    command = [sys.executable, str(Path(__file__).with_name("answering.py")), str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            yield int(server.stdout.readline())
+        finally:
+            server.kill()
+
+
+def test_a_server_that_is_killed_between_two_queries_is_asked_again_after_a_pause(monkeypatch):
+    monkeypatch.setattr("vla_sd_ros.retrieval.qdrant.PAUSE", 3.0)
+    with answering() as port:
+        there = QdrantDatabase(f"http://127.0.0.1:{port}", FINGERPRINT, timeout=2.0)
+        assert there.query(np.ones(12), SENTENCES[0]).steps.tolist() == [4]
+    killed = time.monotonic()
+    with pytest.raises(DatabaseUnavailable, match="gives no answer"):
+        there.query(np.ones(12), SENTENCES[0])
+    assert time.monotonic() - killed < 2.0
+    with answering(port):
+        with pytest.raises(DatabaseUnavailable, match="not asked again yet"):
+            there.query(np.ones(12), SENTENCES[0])
+        time.sleep(3.0)
+        assert there.query(np.ones(12), SENTENCES[0]).steps.tolist() == [4]

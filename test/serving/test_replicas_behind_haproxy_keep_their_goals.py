@@ -13,7 +13,7 @@ from served import INSTRUCTION, Http, ServerProcess, images, proxied
 
 from vla_sd_ros.serving.remote import RemoteError, RemotePolicy
 
-pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="haproxy is not installed")
+pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="HAProxy is not installed: apt-get install haproxy")
 
 
 @pytest.fixture(scope="module")
