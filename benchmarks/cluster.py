@@ -3,7 +3,7 @@
 
     python benchmarks/cluster.py --json benchmarks/results/cluster.json
 
-30 episodes of each here, then on the cluster, then with a node killed when a quarter has come: the files must be the same to the byte,
+All episodes of each here, then on the cluster, then with a node killed when a quarter has come: the files must be the same to the byte,
 and all figures of the bench but times. Exit code 1 where they are not, or a file of `collect` holds no images. --steps shortens the
 episodes.
 """
@@ -26,22 +26,22 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "test" / "cluster"))
 
 from nodes import NODE, files, two_nodes, when  # noqa: E402
 
-TASKS, EACH = 10, 3
+TASKS = 10
 
 
-def collect(folder: Path, steps: int, *more: str) -> int:
+def collect(folder: Path, each: int, steps: int, *more: str) -> int:
     """What the expert says where the shipped policy drives: of an episode that fails too, while one of the expert's own that is cut
     short would leave an empty file."""
     shorter = ["--steps", str(steps)] if steps else []
-    wanted = ["--policy", "libero", "--output", str(folder), "--episodes-per-task", str(EACH), "--workers", "2"]
+    wanted = ["--policy", "libero", "--output", str(folder), "--episodes-per-task", str(each), "--workers", "2"]
     return vla_sd(["collect", *wanted, *shorter, *more])
 
 
-def bench(folder: Path, steps: int, *more: str) -> int:
+def bench(folder: Path, each: int, steps: int, *more: str) -> int:
     """The shipped policy from initial states that are held out."""
     wanted = ["--json", str(folder / "results.json"), "--trace", str(folder / "trace.jsonl")]
     shorter = ["--steps", str(steps)] if steps else []
-    return vla_sd(["bench", "libero", "--episodes-per-task", str(EACH), "--workers", "2", *wanted, *shorter, *more])
+    return vla_sd(["bench", "libero", "--episodes-per-task", str(each), "--workers", "2", *wanted, *shorter, *more])
 
 
 def untimed(folder: Path) -> list:
@@ -63,30 +63,32 @@ def with_images(folder: Path) -> int:
     return sum("images" in np.load(path).files for path in folder.rglob("episode*.npz"))
 
 
-def run(work: Callable[..., int], folder: Path, steps: int, *more: str) -> float:
+def run(work: Callable[..., int], folder: Path, *more: int | str) -> float:
     """Seconds that it took."""
     folder.mkdir(parents=True)
     begin = time.perf_counter()
-    if code := work(folder, steps, *more):
+    if code := work(folder, *more):
         raise SystemExit(code)
     return round(time.perf_counter() - begin, 1)
 
 
-def compared(name: str, work: Callable[..., int], read: Callable[[Path], object], root: Path, cluster, steps: int) -> dict:
-    """One of the two, here, there, and with a node killed."""
-    took = {"here": run(work, root / name / "here", steps)}
-    took["cluster"] = run(work, root / name / "cluster", steps, "--cluster", cluster.address)
+def compared(
+    name: str, work: Callable[..., int], read: Callable[[Path], object], root: Path, cluster, size: tuple[int, int]
+) -> dict:
+    """One of the two, here, there, and with a node killed. size: episodes of a task, and their steps."""
+    took = {"here": run(work, root / name / "here", *size)}
+    took["cluster"] = run(work, root / name / "cluster", *size, "--cluster", cluster.address)
     third, killed = cluster.add_node(**NODE), root / name / "killed"
     came = []
     killing = when(
-        lambda: landed(killed) >= TASKS * EACH // 4,
+        lambda: landed(killed) >= TASKS * size[0] // 4,
         lambda: (came.append(landed(killed)), cluster.remove_node(third, allow_graceful=False)),
     )
-    took["killed"] = run(work, killed, steps, "--cluster", cluster.address)
+    took["killed"] = run(work, killed, *size, "--cluster", cluster.address)
     killing.join(10.0)
     here = read(root / name / "here")
     same = {where: read(root / name / where) == here for where in ("cluster", "killed")}
-    row = {"episodes": TASKS * EACH, "seconds": took, "same": same, "killed_after": came[0] if came else None}
+    row = {"episodes": TASKS * size[0], "seconds": took, "same": same, "killed_after": came[0] if came else None}
     if work is collect:
         row["with_images"] = with_images(root / name / "here")
     print(f"{name}: {row}", flush=True)
@@ -96,9 +98,11 @@ def compared(name: str, work: Callable[..., int], read: Callable[[Path], object]
 def main() -> int:
     """Exit code 0: all the same."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--episodes-per-task", type=inputs.count, default=4)
     parser.add_argument("--steps", type=inputs.whole(0, 10**6), default=0, help="of an episode, at most; 0: as the suite has it")
     parser.add_argument("--json", type=inputs.path)
     arguments = parser.parse_args()
+    size = (arguments.episodes_per_task, arguments.steps)
     command = " ".join(["python", "benchmarks/cluster.py", *sys.argv[1:]])
     with tempfile.TemporaryDirectory() as folder, two_nodes() as (cluster, _):
         report = {
@@ -106,8 +110,8 @@ def main() -> int:
             "commit": results.commit(),
             "command": command,
             "nodes": 2,
-            "collect": compared("collect", collect, files, Path(folder), cluster, arguments.steps),
-            "bench": compared("bench", bench, untimed, Path(folder), cluster, arguments.steps),
+            "collect": compared("collect", collect, files, Path(folder), cluster, size),
+            "bench": compared("bench", bench, untimed, Path(folder), cluster, size),
         }
     if arguments.json:
         results.write(arguments.json, report)
