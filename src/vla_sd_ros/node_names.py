@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
 DRIVERS = ("franka_driver", "wxai_driver")  # of arms by pip
 NODES = ("arm_node", "vla_node", "sim_node", "sim_arm_node", *DRIVERS, "goal_recorder")
-DISCOVERY = 1.5  # [s] in which nodes that are there already are seen
+# [s] in which nodes that are there already are seen: they announce themselves every 3 s, and the first words may be missed.
+DISCOVERY = 4.0
 
 
 def namesakes(

@@ -119,6 +119,6 @@ def test_another_arm_node_of_its_name_is_left_alone(domain, start, ros, tmp_path
     file = tmp_path / "parameters.yaml"
     file.write_text("/**/vla_node: {ros__parameters: {policy: {real_arm: false}}}\n")
     command = Command(domain, tmp_path, checkpoint, *ABSENT, "--params-file", str(file))
-    assert command.process.wait(30.0) == 2
+    assert command.process.wait(30.0) == 2, command.output
     assert f"in ROS domain {domain.id} there is /vla/arm_node already" in command.output and "starting" not in command.output
     assert ros.state("arm_node") == "unconfigured"
