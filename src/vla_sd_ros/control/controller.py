@@ -65,7 +65,7 @@ class ArmController:
         self.switch = EnablingSwitch()
         self._gripper = GripperSwitch()
         self._follow: FollowWatch | None = None  # of the goal
-        self._sent_joints: np.ndarray | None = None
+        self.sent_joints: np.ndarray | None = None  # of the last pose of any tick, though its target was given up since
         self._master = OneMaster()
         self._units = UnitsWatch()
         self._running = False
@@ -156,7 +156,7 @@ class ArmController:
         limits = config.limits_of_goal(now - self._begun_at) if self._running else config.limits
         box = config.workspace_low, config.workspace_high
         pose = self._tracker.step(goal, dt, limits, *box, config.joints, self._measured_joints)
-        self._sent_joints = self.joints
+        self.sent_joints = self.joints
         if self._running or not self._tracker.at_rest:
             self._at_rest_since = now
         if self._tracker.refusal:
@@ -168,15 +168,6 @@ class ArmController:
     def joints(self) -> np.ndarray | None:
         """The joint positions (n,) [rad] of the pose that the last tick returned; None while they are unknown."""
         return self._tracker.reach.joints if self._tracker and self._tracker.reach else None
-
-    @property
-    def sent_joints(self) -> np.ndarray | None:
-        """The same of the last pose that any tick returned, though its target was given up since."""
-        return self.joints if self._tracker else self._sent_joints
-
-    def forget_sent_joints(self) -> None:
-        """The arm was measured since, so that where it was sent before tells no longer where it is."""
-        self._sent_joints = None
 
     def hold(self, why: str) -> None:
         """Come to rest as fast as the limits allow, and stay there."""

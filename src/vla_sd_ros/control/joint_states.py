@@ -67,7 +67,7 @@ def admit(watch: "JointStateWatch", controller: "ArmController", q: np.ndarray, 
         controller.block("joint states", fault)
     else:
         controller.unblock("joint states")
-        controller.forget_sent_joints()
+        controller.sent_joints = controller.joints  # where it was sent before tells no longer where it is
     if watch.lost:
         controller.let_go("its target was given up, because the arm was said to be elsewhere than before")
         return not controller.letting_go
