@@ -80,6 +80,16 @@ class Rivals:
         )
 
 
+def servers(node: Any, action: str) -> frozenset[bytes]:
+    """Who serves an action. One that was started anew is another; one that was killed counts until DDS gives it up."""
+    return frozenset(bytes(server.endpoint_gid) for server in node.get_publishers_info_by_topic(status_topic(action)))
+
+
+def status_topic(action: str) -> str:
+    """Where the servers of an action tell of their goals."""
+    return f"{action}/_action/status"
+
+
 class FollowedGoals:
     """Goals of the action of a joint_trajectory_controller, by which MoveIt drives it. arm_node sends it none."""
 
@@ -88,24 +98,20 @@ class FollowedGoals:
     def __init__(self, node: Any, topic: str):
         """topic: of the same controller."""
         self._node, self._action = node, f"{topic.rpartition('/')[0]}/follow_joint_trajectory"
-        self._status = f"{self._action}/_action/status"
-        self._tellers: set[bytes] = set()  # the servers that were there when the newest status came
+        self._tellers: frozenset[bytes] = frozenset()  # the servers that were there when the newest status came
         self.fault = ""
         """One sentence while a goal runs, or nothing."""
-        node.create_subscription(GoalStatusArray, self._status, self._on_status, LATCHED)
+        node.create_subscription(GoalStatusArray, status_topic(self._action), self._on_status, LATCHED)
 
     def look(self) -> None:
         """Forget the goals of a server that has ended, which tells no end of them."""
-        there = self._servers()
+        there = servers(self._node, self._action)
         if self._tellers and not self._tellers & there:
             self.fault = ""
         self._tellers = self._tellers or there
 
-    def _servers(self) -> set[bytes]:
-        return {bytes(server.endpoint_gid) for server in self._node.get_publishers_info_by_topic(self._status)}
-
     def _on_status(self, message: GoalStatusArray) -> None:
-        self._tellers = self._servers()
+        self._tellers = servers(self._node, self._action)
         running = any(goal.status in self.RUNNING for goal in message.status_list)
         self.fault = f"another node drives the arm by a goal of {self._action}: the arm must have one master" if running else ""
 
@@ -200,8 +206,7 @@ class GripperActions:
         return f"nobody offers the action {self._names[act]}: start the gripper's driver, or correct gripper.action"
 
     def servers(self, act):
-        status = self._node.get_publishers_info_by_topic(f"{self._names[act]}/_action/status")
-        return frozenset(bytes(server.endpoint_gid) for server in status)
+        return servers(self._node, self._names[act])
 
     def begin(self, act, number):
         self._number, self._handle, self._unwanted = number, None, False
