@@ -80,7 +80,7 @@ def test_in_linear_position_the_gripper_gets_the_distance_of_its_fingers(interbo
     driver = interbotix(modes(gripper="linear_position"))
     driver.home()
     # What a policy takes for the position of one finger is half of it.
-    statuses = driver.arm_node(start, gripper__finger="", gripper__open_position=0.07, gripper__closed_position=0.015)
+    statuses = driver.arm_node(start, warns=True, gripper__finger="", gripper__open_position=0.07, gripper__closed_position=0.015)
     ros.wait_until(lambda: "gripper.closed_position is 0.015" in statuses[-1][1].gripper_message, "a sentence")
     assert "0.030 .. 0.074 m" in statuses[-1][1].gripper_message
     send(ros, 1, gripper=0.0)
@@ -96,7 +96,7 @@ def test_in_linear_position_the_gripper_gets_the_distance_of_its_fingers(interbo
 
 def test_nothing_is_sent_that_a_wrong_mode_would_take_for_something_else(interbotix, start, ros):
     driver = interbotix(modes(arm="velocity", gripper="linear_position"))
-    statuses = driver.arm_node(start)
+    statuses = driver.arm_node(start, warns=True)
     before = driver.joints()
     send(ros, 1, steps=6, way=0.01)
     status = ros.wait_until(lambda: next((m for _, m in statuses if m.code == Code.ROBOT_FAULT), None), "a fault")

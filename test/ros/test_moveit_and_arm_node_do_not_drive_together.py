@@ -42,7 +42,7 @@ class TrajectoryArm(Arm):
 
 
 def drive(ros, steps, goal):
-    for step in range(steps):
+    for step in steps:
         ros.publish(EndEffectorCommand, "command", command(goal=goal, step=step, translation=(0.0, 0.01, 0.0)))
         time.sleep(0.2)
 
@@ -52,16 +52,16 @@ def test_a_goal_of_the_action_is_another_master(start, ros):
     arm, statuses = TrajectoryArm(ros), ros.listen(ArmStatus, "arm_node/status")
     arm_node.wait_for_line("is active")
     ros.wait_until(lambda: statuses and statuses[-1][1].code == ArmStatus.NO_COMMAND, "an arm_node that is ready")
-    drive(ros, 4, goal=1)
+    drive(ros, range(4), goal=1)
     assert statuses[-1][1].state == ArmStatus.MOVING and arm.received
     assert arm.moveit.wait_for_server(5.0)
     begin, _ = time.monotonic(), arm.moveit.send_goal_async(ExecuteInstruction.Goal())
-    drive(ros, 5, goal=1)
+    drive(ros, range(4, 9), goal=1)
     assert statuses[-1][1].code == ArmStatus.ROBOT_FAULT and f"/vla/{ACTION}" in statuses[-1][1].message
     assert arm.received[-1] - begin < 0.5
     arm.over.set_result(None)
     ros.wait_until(lambda: statuses[-1][1].code != ArmStatus.ROBOT_FAULT, "the end of the fault", 2.0)
     silent = len(arm.received)
-    drive(ros, 4, goal=2)
+    drive(ros, range(4), goal=2)
     assert statuses[-1][1].state == ArmStatus.MOVING and len(arm.received) > silent
     arm.server.destroy()
