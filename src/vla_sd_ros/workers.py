@@ -96,10 +96,18 @@ def _on_cluster(
                 else:
                     yield result
         if lost:
+            who = "1 unit ended its process" if lost == 1 else f"{lost} units ended their processes"
             raise BadInput(
-                f"{lost} units ended their processes {RETRIES + 1} times: look at the memory of the nodes, and give the same command "
-                "again, which goes on with these alone"
+                f"{who} {RETRIES + 1} times: look at the memory of the nodes, and give the same command again, which goes on with "
+                f"{'this one' if lost == 1 else 'these'} alone"
             )
+    except OSError as error:
+        if isinstance(error.__cause__, ray.exceptions.RayTaskError):  # the unit's own
+            raise
+        raise BadInput(
+            f"the cluster {address} is there no more ({error}): start it again with its first node, and give the same command again, "
+            "which goes on with what is missing"
+        ) from error
     finally:
         ray.shutdown()
 

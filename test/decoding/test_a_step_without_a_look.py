@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A step that was foretold is executed without a look at its image: never two in a row, never when the gripper turns, never at
-the beginning of a goal, after a rejection, or when anything came between; and it costs no pass at all."""
+"""A step that was foretold is executed without a look at its image: at most ahead_steps in a row, never when the gripper turns, never
+at the beginning of a goal, after a rejection, or when anything came between; and it costs no pass at all."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from vla_sd_ros.policy.model import DraftHead
 
 NOW, NEXT = np.array([100, 120, 130, 128, 128, 128, 255]), np.array([90, 110, 120, 128, 128, 128, 255])
 INSTRUCTION, IMAGE = "pick up the milk", np.zeros((32, 32, 3), np.uint8)
-SURE = {"skip_confidence": 0.9, "ahead_confidence": 0.9, "fused_run": 100}
+SURE = {"skip_confidence": 0.9, "ahead_confidence": 0.9, "ahead_steps": 1, "fused_run": 100}
 
 
 def one_hot(bins) -> np.ndarray:
@@ -30,10 +30,14 @@ class Goal:
         head = DraftHead(vla.config.vision.width, vla.config.text.hidden_size, looks_ahead=True)
         monkeypatch.setattr(vla, "draft_head", head)
         monkeypatch.setattr(vla, "draft", lambda prompt: one_hot(self.now))
-        monkeypatch.setattr(vla, "draft_ahead", lambda prompt, executed: self.asked.append(executed) or one_hot(self.next))
+        monkeypatch.setattr(vla, "draft_ahead", self._ahead)
         self.now, self.next, self.asked, self.paths = NOW, NEXT, [], []
         self.decoder = factory.make("fused", vla, Settings(**(SURE | settings)))
         self.history = History(vla.statistics)
+
+    def _ahead(self, prompt, executed, by) -> np.ndarray:
+        self.asked.append((by, executed))
+        return one_hot(self.next)
 
     def step(self, instruction=INSTRUCTION, execute=True) -> np.ndarray:
         self.history.see(None)
@@ -56,7 +60,18 @@ def goal(vla, monkeypatch):
 
 def test_a_step_without_a_look_is_never_followed_by_another_and_the_first_two_are_looked_at(goal):
     assert goal.steps(12) == ["prefill", "skip"] + ["ahead", "skip"] * 5
-    assert all(np.array_equal(asked[1], NOW) for asked in goal.asked)
+    assert all(by == 1 and np.array_equal(executed[1], NOW) for by, executed in goal.asked)
+
+
+def test_two_in_a_row_where_that_is_set_the_second_told_of_the_first(vla, monkeypatch):
+    goal = Goal(vla, monkeypatch, ahead_steps=2)
+    assert goal.steps(11) == ["prefill", "skip"] + ["ahead", "ahead", "skip"] * 3
+    assert [by for by, _ in goal.asked] == [1, 2] * 3
+    assert all(np.array_equal(executed[1], (NOW, NEXT)[by - 1]) for by, executed in goal.asked)
+
+
+def test_none_where_that_is_set(vla, monkeypatch):
+    assert "ahead" not in Goal(vla, monkeypatch, ahead_steps=0).steps(8)
 
 
 def test_it_executes_what_was_foretold_and_runs_nothing_of_the_policy(vla, goal, monkeypatch):
@@ -83,7 +98,7 @@ def test_a_turn_of_the_gripper_is_never_unseen_nor_is_the_step_after_it(goal, tu
 def test_a_head_in_doubt_looks(goal, monkeypatch, vla, doubt):
     probabilities = one_hot(NEXT)
     probabilities[0 if doubt == "motion" else 6] = 1 / 256
-    monkeypatch.setattr(vla, "draft_ahead", lambda prompt, executed: probabilities)
+    monkeypatch.setattr(vla, "draft_ahead", lambda prompt, executed, by: probabilities)
     assert "ahead" not in goal.steps(6)
 
 
@@ -99,23 +114,26 @@ def test_after_a_verified_step_only_where_the_verifier_did_not_reject(vla, monke
     assert (goal.paths[-1] == "ahead") == ahead
 
 
+@pytest.mark.parametrize("steps", [2, 3])  # that were done: the look, and one without
 @pytest.mark.parametrize("between", ["a hold", "another sentence", "another goal", "an action that was not executed"])
-def test_what_comes_between_is_looked_at(goal, between):
-    goal.steps(3 if between == "an action that was not executed" else 2)
+def test_what_comes_between_is_looked_at(vla, monkeypatch, between, steps):
+    goal = Goal(vla, monkeypatch, ahead_steps=2)
+    goal.steps(steps)
     if between == "a hold":
         goal.history.interrupt()
     elif between == "another goal":
         goal.history = History(goal.history.statistics, list(goal.history.bins))
     elif between == "an action that was not executed":
-        goal.step(execute=False)
+        goal.history.bins.pop()
     goal.step("open the drawer" if between == "another sentence" else INSTRUCTION)
     assert goal.paths[-1] != "ahead"
 
 
-def test_unseen_steps_count_among_the_unverified_ones(vla, monkeypatch):
-    goal = Goal(vla, monkeypatch, fused_run=3)
+@pytest.mark.parametrize("steps, run", [(1, "sas"), (2, "saa")])
+def test_unseen_steps_count_among_the_unverified_ones(vla, monkeypatch, steps, run):
+    goal = Goal(vla, monkeypatch, fused_run=3, ahead_steps=steps)
     runs = "".join(path[0] for path in goal.steps(30)).split("p")
-    assert max(map(len, runs)) == 3 and "sas" in runs
+    assert max(map(len, runs)) == 3 and run in runs
 
 
 def test_by_default_every_step_is_looked_at(vla, monkeypatch):
@@ -123,7 +141,7 @@ def test_by_default_every_step_is_looked_at(vla, monkeypatch):
 
 
 def test_a_head_of_nan_ahead_looks(goal, vla, monkeypatch):
-    monkeypatch.setattr(vla, "draft_ahead", lambda prompt, executed: np.full((7, 256), np.nan))
+    monkeypatch.setattr(vla, "draft_ahead", lambda prompt, executed, by: np.full((7, 256), np.nan))
     assert "ahead" not in goal.steps(6)
 
 
@@ -147,6 +165,7 @@ def test_a_head_that_looks_ahead_survives_its_file(tmp_path):
     head = DraftHead(config.vision.width, config.text.hidden_size, looks_ahead=True)
     save_file(head.state_dict(), tmp_path / DRAFT_HEAD)
     vla, executed = policy.load(tmp_path), np.stack([NOW, NEXT])
-    found = vla.draft_ahead(vla.observe(IMAGE, INSTRUCTION), executed)
+    found = vla.draft_ahead(vla.observe(IMAGE, INSTRUCTION), executed, 1)
     assert found.shape == (7, 256) and found.sum(-1) == pytest.approx(1.0)
-    assert not np.allclose(found, vla.draft_ahead(vla.observe(IMAGE, INSTRUCTION), executed[::-1].copy()))
+    for other in ((executed[::-1].copy(), 1), (executed, 2)):
+        assert not np.allclose(found, vla.draft_ahead(vla.observe(IMAGE, INSTRUCTION), *other))

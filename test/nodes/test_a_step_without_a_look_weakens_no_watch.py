@@ -36,7 +36,7 @@ def vla(tmp_path_factory):
     policy.write_random(directory)
     vla = policy.load(directory)
     vla.use_draft_head(DraftHead(vla.config.vision.width, vla.config.text.hidden_size, looks_ahead=True))
-    vla.draft, vla.draft_ahead = lambda prompt: SURE, lambda prompt, executed: SURE
+    vla.draft, vla.draft_ahead = lambda prompt: SURE, lambda prompt, executed, by: SURE
     return vla
 
 

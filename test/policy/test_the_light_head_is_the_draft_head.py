@@ -21,8 +21,9 @@ def test_the_probabilities_are_torchs(looks_ahead):
         inputs = torch.from_numpy(cells)[None], torch.from_numpy(text)[None]
         assert light.now(cells, text) == pytest.approx(head(*inputs)[0].softmax(-1).numpy(), abs=1e-5)
         if looks_ahead:
-            after = head.ahead(*inputs, torch.from_numpy(executed)[None].float())[0].softmax(-1).numpy()
-            assert light.ahead(cells, text, executed) == pytest.approx(after, abs=1e-5)
+            for by in range(1, DraftHead.REACH + 1):
+                ahead = head.ahead(head.gather(*inputs), torch.from_numpy(executed)[None].float(), torch.tensor([by]))
+                assert light.ahead(cells, text, executed, by) == pytest.approx(ahead[0].softmax(-1).numpy(), abs=1e-5)
 
 
 def test_cells_of_nan_stay_nan():

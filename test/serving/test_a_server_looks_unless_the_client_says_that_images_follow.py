@@ -27,7 +27,7 @@ def service(tmp_path):
     policy.write_random(tmp_path)
     vla = policy.load(tmp_path)
     vla.use_draft_head(DraftHead(vla.config.vision.width, vla.config.text.hidden_size, looks_ahead=True))
-    vla.draft, vla.draft_ahead = lambda prompt: SURE, lambda prompt, executed: SURE
+    vla.draft, vla.draft_ahead = lambda prompt: SURE, lambda prompt, executed, by: SURE
     choice = Choice("fused", Settings(skip_confidence=0.5, ahead_confidence=0.5))
     service = Service(vla, lambda seat: LocalBrain(Model(vla), choice, seat))
     yield service
@@ -54,11 +54,11 @@ def test_our_client_says_when_it_held(service):
     progress = Progress()
 
     def extension(step: int) -> dict:
-        if step == 4:
+        if step == 3:
             progress.interrupt()
         said = {EXTENSION: said_by_our_client(progress)}
         progress.record(np.zeros(7))
         return said
 
     found = paths(service, extension)
-    assert found == ["prefill", "skip", "ahead", "skip", "skip", "prefill", "skip", "ahead"]
+    assert found == ["prefill", "skip", "ahead", "skip", "ahead", "prefill", "skip", "ahead"]

@@ -227,7 +227,7 @@ def foretelling(recorded, monkeypatch):
     """The policy with a head that is sure, one step ahead, of what it is told in `says` (7,); and two episodes."""
     vla, says = policy.load(recorded / "policy"), np.array([9, 9, 9, 9, 9, 9, 0])
     vla.use_draft_head(DraftHead(vla.config.vision.width, vla.config.text.hidden_size, looks_ahead=True))
-    vla.draft_ahead = lambda prompt, executed: np.eye(256)[says]
+    vla.draft_ahead = lambda prompt, executed, by: np.eye(256)[says]
     return vla, says
 
 
@@ -240,22 +240,25 @@ def test_one_step_ahead_is_asked_only_where_fused_would_ask(foretelling, recorde
         for episode in range(2):
             np.savez(tmp_path / f"{episode}.npz", **dict(file) | {"bins": bins})
     found = survey_of(vla, replay(vla, tmp_path, 100))
-    asked = [step for step in range(15) if step > 1 and step not in (10, 11)]
-    assert np.flatnonzero(np.isfinite(found.foretold_confidence)).tolist() == asked + [15 + step for step in asked]
-    assert (found.foretold[asked] == says).all()
+    for by in (1, 2):
+        asked = [step for step in range(15) if step > by and step not in (10, 11)]
+        confidence = found.foretold_confidence[:, by - 1]
+        assert np.flatnonzero(np.isfinite(confidence)).tolist() == asked + [15 + step for step in asked]
+        assert (found.foretold[asked, by - 1] == says).all()
 
 
 def test_the_confidence_one_step_ahead_is_that_of_the_precision(foretelling, recorded):
     vla, _ = foretelling
     found = survey_of(vla, replay(vla, recorded / "seen", 100))
-    assert "ahead_confidence" not in calibrate.fit(replace(found, foretold_confidence=np.full(len(found.plain), np.nan)))
+    assert "ahead_confidence" not in calibrate.fit(replace(found, foretold_confidence=np.full((len(found.plain), 2), np.nan)))
     many = {name: np.concatenate([value] * 5) for name, value in vars(found).items() if isinstance(value, np.ndarray)}
     found = replace(found, **many, drafts={"last_action": many["plain"]})
     right = np.arange(len(found.plain)) % 3 > 0
-    foretold = np.where(right[:, None], found.plain, found.plain + np.array([0, 0, 0, 0, 0, 0, 1]))  # only the gripper's is off
-    sure = np.linspace(0.0, 0.4, len(right)) + 0.5 * right
+    one = np.where(right[:, None], found.plain, found.plain + np.array([0, 0, 0, 0, 0, 0, 1]))  # only the gripper's is off
+    sure = np.stack([np.linspace(0.0, 0.4, len(right)) + 0.5 * right, np.ones(len(right))], 1)
     sure[::10] = np.nan
-    fitted = calibrate.fit(replace(found, foretold=foretold, foretold_confidence=sure, foretold_radius=np.zeros_like(foretold)))
-    assert 0.3 < fitted["ahead_confidence"] < 0.5
-    fitted = calibrate.fit(replace(found, foretold=foretold + 1, foretold_confidence=sure, foretold_radius=np.zeros_like(foretold)))
-    assert fitted["ahead_confidence"] == 1.1
+    foretold = np.stack([one, one + 1], 1)  # what comes two steps ahead is always wrong, and sure
+    found = replace(found, foretold=foretold, foretold_confidence=sure, foretold_radius=np.zeros_like(foretold))
+    assert 0.3 < calibrate.fit(found, Settings(ahead_steps=1))["ahead_confidence"] < 0.5
+    assert calibrate.fit(found, Settings(ahead_steps=2))["ahead_confidence"] == 1.1
+    assert calibrate.fit(replace(found, foretold=foretold + 1), Settings(ahead_steps=1))["ahead_confidence"] == 1.1

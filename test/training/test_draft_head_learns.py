@@ -89,18 +89,20 @@ def circle(tmp_path_factory):
 
 def test_it_learns_what_the_verifier_says_to_the_next_image(circle, tmp_path, capsys):
     root, images = circle
-    assert command(root, "--output", str(tmp_path)) == 0 and "; next step: loss" in capsys.readouterr().out
+    assert command(root, "--output", str(tmp_path)) == 0 and "; 2 ahead: loss" in capsys.readouterr().out
     vla = policy.load(root / "policy")
     vla.use_draft_head(draft_head(tmp_path, vla.config))
     said = [factory.make("autoregressive", vla).decide(image, SENTENCES[1]).bins for image in images]
     for i, image in enumerate(images):
-        ahead = vla.draft_ahead(vla.observe(image, SENTENCES[1]), np.stack([said[i - 1], said[i]])).argmax(-1)
-        assert (ahead == said[(i + 1) % 4]).mean() > 0.8, f"after image {i}"
+        for by in (1, 2):
+            before = np.stack([said[(i + by - 2) % 4], said[(i + by - 1) % 4]])
+            ahead = vla.draft_ahead(vla.observe(image, SENTENCES[1]), before, by).argmax(-1)
+            assert (ahead == said[(i + by) % 4]).mean() > 0.8, f"{by} after image {i}"
         assert (vla.draft(vla.observe(image, SENTENCES[1])).argmax(-1) == said[i]).mean() > 0.8
 
 
 def test_images_that_do_not_follow_each_other_teach_nothing_of_the_next_step(circle, tmp_path, capsys):
     root, _ = circle
     assert command(root, "--output", str(tmp_path), "--every", "2", "--steps", "20") == 0
-    assert "next step" not in capsys.readouterr().out
+    assert "ahead" not in capsys.readouterr().out
     assert not draft_head(tmp_path, policy.load(root / "policy").config).looks_ahead

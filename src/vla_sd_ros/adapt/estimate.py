@@ -18,7 +18,7 @@ from vla_sd_ros.policy.vla import Vla
 from vla_sd_ros.training import answers
 from vla_sd_ros.training.answers import DRAFTED
 from vla_sd_ros.training.loop import multiplies_bf16
-from vla_sd_ros.training.train_head import loss_of
+from vla_sd_ros.training.train_head import SPAN, loss_of
 
 MARGIN = 1.1  # of the disk
 TEXT = 40  # tokens of a prompt
@@ -72,7 +72,7 @@ def _step_of_head(vla: Vla) -> float:
         torch.zeros(SAMPLE, *shape, device=vla.device)
         for shape in ((side, vla.config.vision.width), (vla.config.text.hidden_size,))
     )
-    bins = torch.zeros(SAMPLE, 3, 7, dtype=torch.long, device=vla.device)
+    bins = torch.zeros(SAMPLE, SPAN, 7, dtype=torch.long, device=vla.device)
     return _seconds(vla, lambda: loss_of(head, cells, text, bins).backward()) / SAMPLE
 
 

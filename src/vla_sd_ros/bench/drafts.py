@@ -2,7 +2,8 @@
 """`vla-sd bench drafts`: how near each source's drafts come to the verifier's own tokens, on recorded observations."""
 
 import argparse
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from vla_sd_ros.decoding.history import History
 from vla_sd_ros.decoding.methods.fused import foretold, kinematic_radius, turns
 from vla_sd_ros.decoding.settings import SOURCES, Settings
 from vla_sd_ros.decoding.sources import KalmanFilter, Knowledge, Marginals, observed
+from vla_sd_ros.policy.model import DraftHead
 from vla_sd_ros.policy.vla import Prompt, Vla
 
 RADII = (0, 1, 2, 5, 9, 15)  # [bins]
@@ -52,8 +54,8 @@ class Survey:
     retrieved (n, k, 7): all that was retrieved, UNKNOWN behind the end; similarity (n,) of the nearest, NaN without one.
     middle (n, 7): the draft head's bins for relaxed acceptance, UNKNOWN without a head; radius (n, 7): how far they may be off
     in fused [bins]; confidence (n,): the head's own probability that their motion is not, NaN without a head.
-    foretold (n, 7), foretold_radius (n, 7), foretold_confidence (n,): the same of the head one step ahead, of all seven tokens; NaN
-    also where fused does not ask it: in the first two steps of an episode, and when the gripper turns.
+    foretold (n, REACH, 7), foretold_radius (n, REACH, 7), foretold_confidence (n, REACH): the same of the head one step ahead, two,
+    and so on, of all seven tokens; NaN also where fused does not ask it: by the first image of an episode, and when the gripper turns.
     positions (n, 3) [m]: of the end effector, NaN where it is not known. begins (n,) bool: first step of an episode.
     observed (n, 7): what the Kalman filter sees of the step before, normalised; NaN at a first step.
     """
@@ -83,7 +85,7 @@ def survey(given: Parts, observations: Path, most: int) -> Survey:
 def survey_of(vla: Vla, steps: Iterable[RecordedStep], database: Any = None, settings: Settings = Settings()) -> Survey:
     """Ask every source at every recorded step. Raises ValueError when there is none."""
     reference, kalman, rows = Autoregressive(vla), KalmanFilter(settings), []
-    prompt = None  # of the step before
+    prompts: deque[Prompt] = deque(maxlen=DraftHead.REACH)  # of the steps before, the newest first
     for image, instruction, history in steps:
         knowledge = Knowledge(vla, settings, kalman, database, history, instruction, vla.observe(image, instruction))
         retrieved = np.full((settings.retrieval_candidates, 7), UNKNOWN)
@@ -96,13 +98,13 @@ def survey_of(vla: Vla, steps: Iterable[RecordedStep], database: Any = None, set
                 retrieved,
                 knowledge.neighbours.similarity[0] if len(knowledge.retrieval) else np.nan,
                 *_middle(knowledge.head_marginals, vla, settings, 6),
-                *_ahead(vla, prompt, history, settings),
+                *_ahead(vla, prompts, history, settings),
                 np.full(3, np.nan) if position is None else position,
                 not len(history),
                 observed(history, len(history) - 1, settings.kalman_observe) if len(history) else np.full(7, np.nan),
             )
         )
-        prompt = knowledge.prompt
+        prompts.appendleft(knowledge.prompt)
     if not rows:
         raise ValueError("there is no recorded step: record some with vla-sd bench libero --record DIR")
     columns = [np.array(column) for column in zip(*rows)]
@@ -120,13 +122,17 @@ def _middle(found: Marginals | None, vla: Vla, settings: Settings, tokens: int) 
     return bins, radius, float(probability[:tokens].prod())
 
 
-def _ahead(vla: Vla, before: Prompt | None, history: History, settings: Settings) -> tuple[np.ndarray, np.ndarray, float]:
-    """The same of a step whose image has not been looked at, only that of the step before."""
-    if before is None or len(history) < 2 or vla.draft_head is None or not vla.draft_head.looks_ahead:
-        return _middle(None, vla, settings, 7)
-    bins, radius, confidence = _middle(foretold(vla, before, history), vla, settings, 7)
-    asked = not (turns(*history.bins[-2:]) or turns(history.bins[-1], bins))
-    return bins, radius, confidence if asked else np.nan
+def _ahead(vla: Vla, before: Sequence[Prompt], history: History, settings: Settings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same of a step whose image has not been looked at, only that of one of the steps before: (REACH, 7) twice, (REACH,)."""
+    head, found = vla.draft_head, []
+    for by in range(1, DraftHead.REACH + 1):
+        if head is None or not head.looks_ahead or len(history) <= by:
+            found.append(_middle(None, vla, settings, 7))
+            continue
+        bins, radius, confidence = _middle(foretold(vla, before[by - 1], history, by), vla, settings, 7)
+        asked = not (turns(*history.bins[-2:]) or turns(history.bins[-1], bins))
+        found.append((bins, radius, confidence if asked else np.nan))
+    return tuple(np.array(column) for column in zip(*found))
 
 
 def _first(candidates: np.ndarray) -> np.ndarray:

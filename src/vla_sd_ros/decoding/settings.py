@@ -151,11 +151,12 @@ class Settings:
     )
     ahead_confidence: float = _setting(
         1.1,
-        "fused: probability, as the draft head itself estimates it one step ahead, that all its tokens would be accepted, "
-        "from which on that step is executed without a look at its image, never two in a row; above 1: never.",
+        "fused: probability, as the draft head itself estimates it of a step ahead, that all its tokens would be accepted, "
+        "from which on that step is executed without a look at its image; above 1: never.",
         0.0,
         1.1,
     )
+    ahead_steps: int = _setting(2, "fused: most steps in a row without a look at their image; 0: always look.", 0, 2)
     fused_radius_min: float = _setting(
         3.0, "fused: largest error of an unverified action while the arm stands still [bins].", 1.0, 255.0
     )

@@ -39,10 +39,10 @@ class LightHead:
         weight, bias = self._first
         return _probabilities(weight @ self._means(cells, text) + bias, *self._last)
 
-    def ahead(self, cells: np.ndarray, text: np.ndarray, executed: np.ndarray) -> np.ndarray:
-        """Those of the action after it. executed (2, 7) bins, as in DraftHead.ahead()."""
+    def ahead(self, cells: np.ndarray, text: np.ndarray, executed: np.ndarray, by: int) -> np.ndarray:
+        """Those of the action so many steps after it. executed (2, 7) bins, by: as in DraftHead.ahead()."""
         weight, bias = self._first_ahead
-        known = (executed.ravel() * (2 / (BINS - 1)) - 1).astype(np.float32)
+        known = np.concatenate((executed.ravel() * (2 / (BINS - 1)) - 1, np.eye(DraftHead.REACH)[by - 1])).astype(np.float32)
         return _probabilities(weight @ self._means(cells, text) + self._known @ known + bias, *self._last_ahead)
 
     def _means(self, cells: np.ndarray, text: np.ndarray) -> np.ndarray:

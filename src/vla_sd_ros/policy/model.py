@@ -83,11 +83,13 @@ class DraftHead(nn.Module):
     """Reads an action off the image's cells, asked by the instruction: a draft that is known before the language model
     runs, for the price of one attention with a few queries.
 
-    One that looks ahead also foretells the action of the next step, whose image it has not seen, from the same cells and the
-    last two actions: the one that was executed on this image and the one before.
+    One that looks ahead also foretells the actions of the next steps, whose images it has not seen, from the same cells and the two
+    actions before each.
     """
 
-    QUERIES, HIDDEN, KNOWN = 4, 256, 2 * len(DIMENSIONS)
+    QUERIES, HIDDEN, AHEAD = 4, 256, 512
+    REACH = 2  # steps that it looks ahead at most
+    KNOWN = 2 * len(DIMENSIONS) + REACH  # the two actions before, and how far ahead
 
     def __init__(self, width: int, text_width: int, looks_ahead: bool = False):
         super().__init__()
@@ -97,45 +99,45 @@ class DraftHead(nn.Module):
         self.fc1 = nn.Linear(self.QUERIES * width, self.HIDDEN)
         self.fc2 = nn.Linear(self.HIDDEN, len(DIMENSIONS) * BINS)
         if looks_ahead:
-            self.ahead1 = nn.Linear(self.QUERIES * width + self.KNOWN, self.HIDDEN)
-            self.ahead2 = nn.Linear(self.HIDDEN, len(DIMENSIONS) * BINS)
+            self.ahead1 = nn.Linear(self.QUERIES * width + self.KNOWN, self.AHEAD)
+            self.ahead2 = nn.Linear(self.AHEAD, len(DIMENSIONS) * BINS)
 
     @property
     def looks_ahead(self) -> bool:
-        """Whether it foretells the next step."""
+        """Whether it foretells the next steps."""
         return hasattr(self, "ahead1")
 
-    def gather(self, features: Tensor, text: Tensor, stays: Tensor | None = None) -> Tensor:
+    def gather(self, features: Tensor, text: Tensor) -> Tensor:
         """features (B, cells, width), text (B, text width), mean of the prompt's embeddings; returns (B, QUERIES * width).
-
-        stays (B, QUERIES * width): in training, by what each number of that is multiplied; 0 leaves it out.
 
         Ordinary attention, regrouped: q (K f) = (K^T q) f, and the values' projection commutes with the weighted mean, so that
         both projections see a few queries instead of all cells.
         """
-        gathered = self.value(F.scaled_dot_product_attention(self.queries(text), features, features)).flatten(1)
-        return gathered if stays is None else gathered * stays
+        return self.value(F.scaled_dot_product_attention(self.queries(text), features, features)).flatten(1)
 
-    def read(self, features: Tensor, text: Tensor, stays: Tensor | None = None) -> Tensor:
-        """What is known of the action (B, HIDDEN); arguments as in gather()."""
-        return F.gelu(self.fc1(self.gather(features, text, stays)))
+    def read(self, gathered: Tensor) -> Tensor:
+        """What is known of the action (B, HIDDEN), of what gather() gave."""
+        return F.gelu(self.fc1(gathered))
 
     def queries(self, text: Tensor) -> Tensor:
         """What the text (B, text width) asks each cell: (B, QUERIES, width)."""
         return self.query(text).unflatten(1, (self.QUERIES, -1)) @ self.key.weight
 
-    def forward(self, features: Tensor, text: Tensor, stays: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, text: Tensor) -> Tensor:
         """Action logits (B, 7, 256) in the order of the bins; arguments as in gather()."""
-        return self.fc2(self.read(features, text, stays)).unflatten(1, (len(DIMENSIONS), BINS))
+        return self.now(self.gather(features, text))
 
-    def ahead(self, features: Tensor, text: Tensor, executed: Tensor, stays: Tensor | None = None) -> Tensor:
-        """Logits (B, 7, 256) of the action after the one that follows these features.
+    def now(self, gathered: Tensor) -> Tensor:
+        """The same, of what gather() gave."""
+        return self.fc2(self.read(gathered)).unflatten(1, (len(DIMENSIONS), BINS))
 
-        executed (B, 2, 7) bins: the action before these features and the one after them. Others as in gather().
+    def ahead(self, gathered: Tensor, executed: Tensor, by: Tensor) -> Tensor:
+        """Logits (B, 7, 256) of the action so many steps after the one on the image of which this was gathered.
+
+        gathered: of gather(). executed (B, 2, 7) bins: the two actions before it, in their order. by (B,) int, 1 to REACH.
         """
-        known = executed.flatten(1) * (2 / (BINS - 1)) - 1
-        hidden = F.gelu(self.ahead1(torch.cat((self.gather(features, text, stays), known), 1)))
-        return self.ahead2(hidden).unflatten(1, (len(DIMENSIONS), BINS))
+        known = executed.flatten(1) * (2 / (BINS - 1)) - 1, F.one_hot(by - 1, self.REACH).to(gathered)
+        return self.ahead2(F.gelu(self.ahead1(torch.cat((gathered, *known), 1)))).unflatten(1, (len(DIMENSIONS), BINS))
 
 
 class VlaModel(nn.Module):

@@ -273,17 +273,18 @@ class Vla:
         return head(cells, text)[0].softmax(-1).cpu().numpy()
 
     @torch.inference_mode()
-    def draft_ahead(self, prompt: Prompt, executed: np.ndarray) -> np.ndarray:
-        """The draft head's probabilities (7, 256) of the action after the next one, without another look.
+    def draft_ahead(self, prompt: Prompt, executed: np.ndarray, by: int) -> np.ndarray:
+        """The draft head's probabilities (7, 256) of the action so many steps after the one on the prompt's image, without
+        another look.
 
-        executed (2, 7): bins of the action before the prompt's image, and of the one that was executed on it. Needs a head that
-        looks ahead. Raises as draft() does.
+        executed (2, 7): bins of the two actions before it, in their order. Needs a head that looks ahead. Raises as draft() does.
         """
         head, cells, text = self._head(), prompt.cells.float(), prompt.text.float()
         if self._light_head:
-            return self._light_head.ahead(cells[0].numpy(), text[0].numpy(), executed)
+            return self._light_head.ahead(cells[0].numpy(), text[0].numpy(), executed, by)
         bins = torch.from_numpy(executed)[None].to(self.device, torch.float32)
-        return head.ahead(cells, text, bins)[0].softmax(-1).cpu().numpy()
+        logits = head.ahead(head.gather(cells, text), bins, torch.tensor([by], device=self.device))
+        return logits[0].softmax(-1).cpu().numpy()
 
     def _head(self) -> DraftHead:
         if self.draft_head is None:

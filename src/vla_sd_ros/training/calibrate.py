@@ -143,8 +143,10 @@ def fit(found: Survey, settings: Settings = Settings()) -> dict[str, Any]:
         fitted |= metric_ranges(paths, settings.metric_window, settings.metric_displacement)
     if "head" in found.drafts:
         fitted["skip_confidence"] = skip_threshold(found.confidence, head_accepted(found), SKIP_PRECISION)
-    if (asked := np.isfinite(found.foretold_confidence)).any():
-        near = np.all(np.abs(found.foretold - found.plain) <= found.foretold_radius, axis=1)
+    asked = np.isfinite(found.foretold_confidence)
+    asked[:, settings.ahead_steps :] = False
+    if asked.any():
+        near = np.all(np.abs(found.foretold - found.plain[:, None]) <= found.foretold_radius, axis=-1)
         fitted["ahead_confidence"] = skip_threshold(found.foretold_confidence[asked], near[asked], SKIP_PRECISION)
     if "retrieval" in found.drafts:
         accepted = retrieval_accepted(found, settings)

@@ -38,7 +38,7 @@ class AuxiliaryHead(DraftHead):
 
     def forward(self, features: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # more than a draft
         """(B, GEOMETRY) geometric predictions and (B, 7, 256) action logits; arguments as in DraftHead.gather()."""
-        read = self.read(features, text)
+        read = self.read(self.gather(features, text))
         return self.geometry(read), self.fc2(read).unflatten(1, (7, BINS))
 
     def draft_head(self) -> dict[str, Tensor]:

@@ -5,9 +5,9 @@
 greedy tokens, right or wrong: here the head goes on from where it is (or begins anew, where there is none) with those as its
 targets, over vision features that are computed once. Its probabilities then tell how likely acceptance is.
 
-Where images of an episode follow each other (without --every), the head also learns to look ahead: what the policy says to the
-next image, by this one. That is to the point as far as the recorded arm did what the policy says: record episodes that the policy
-itself drives (`vla-sd collect --policy`, or its goals on the arm). With several GPUs or nodes:
+Where images of an episode follow each other (without --every), the head also learns to look ahead: what the policy says to the next
+images, by this one. That is to the point as far as the recorded arm did what the policy says: record episodes that the policy itself
+drives (`vla-sd collect --policy`, or its goals on the arm). With several GPUs or nodes:
 `torchrun --nproc-per-node 4 -m vla_sd_ros.cli train-head --device cuda ...`.
 """
 
@@ -48,6 +48,9 @@ DROPOUT = 0.3  # of what the head gathers; without it, it knows a hundred episod
 SOFT, SIGMA = 0.4, 2.0
 EVALUATE_EVERY = 500  # steps
 SAVE_EVERY = 30.0  # s
+# Error of the actions that the head is told of [bins]: what fused executes unverified is that far from what the policy says.
+BLUR = 4.0
+SPAN = 2 + DraftHead.REACH  # steps that in_order() tells of: the one before, the step itself, and those ahead
 RADIUS = 9  # [bins], the published radius of relaxed acceptance
 READ = ("cells", "bins", "steps", "before", "after")  # of the policy's answers
 
@@ -105,8 +108,8 @@ def train(
     """
     first, shards = share()[0] == 0, answers.shards_of(learnt)
     torch.manual_seed(how.seed)
-    pairs = any(known(in_order(shard)).any() for shard in answers.each(shards, ("bins", "steps")))
-    head = _begun(source, pairs).to(how.device).requires_grad_(True)
+    follow = any(followed(in_order(shard)).any() for shard in answers.each(shards, ("bins", "steps")))
+    head = _begun(source, follow).to(how.device).requires_grad_(True)
     optimizer = torch.optim.AdamW(head.parameters(), weight_decay=how.weight_decay)
     saved, measured = work / STATE, answers.shards_of(apart)
     step = _restored(head, optimizer, saved, how.device)
@@ -149,15 +152,17 @@ def _restored(head: DraftHead, optimizer: torch.optim.Optimizer, saved: Path, de
 
 
 def _loss_at(head: DraftHead, window: answers.Window, step: int, how: Training) -> Tensor:
-    """The part of a batch's loss that is that of this process's rows. What is left out of what the head gathers depends on the step
-    and the row alone: it is the same after an interruption, and however many processes share the batch."""
+    """The part of a batch's loss that is that of this process's rows. What is left out of what the head gathers, and by what the
+    actions before are off, depends on the step and the row alone: it is the same after an interruption, and however many processes
+    share the batch."""
     rows, own = window.draw(step, how.batch_size), own_rows(how.batch_size)
-    following = int(known(torch.stack([_in_order_of(row) for row in rows])).sum())
+    following = int(followed(torch.stack([_about(shard)[0][i] for shard, i in rows])).sum())
     cells, text, bins = _batch(rows[own], how.device)
     generator = torch.Generator(how.device).manual_seed(how.seed + step)
     size = (2, how.batch_size, head.fc1.in_features)
     stays = (torch.rand(size, generator=generator, device=how.device) >= DROPOUT)[:, own] / (1 - DROPOUT)
-    return loss_of(head, cells, text, bins, stays=stays, of=(how.batch_size, following))
+    off = torch.randn((how.batch_size, SPAN, 7), generator=generator, device=how.device)[own] * BLUR
+    return loss_of(head, cells, text, bins, stays=stays, off=off, of=(how.batch_size, following))
 
 
 def _begun(source: str | Path, looks_ahead: bool) -> DraftHead:
@@ -170,55 +175,70 @@ def _begun(source: str | Path, looks_ahead: bool) -> DraftHead:
 
 
 def in_order(shard: dict[str, Tensor]) -> Tensor:
-    """Bins (n, 3, 7) of the step before each of a shard, of the step itself, and of the one after it; -1 where the shard does not
+    """Bins (n, SPAN, 7) of the step before each of a shard, of the step itself, and of those after it; -1 where the shard does not
     have it."""
     bins, steps = shard["bins"], shard["steps"]
-    follows = (steps[1:] == steps[:-1] + 1)[:, None]
-    none = torch.full_like(bins[:1], -1)
-    before = torch.cat((none, torch.where(follows, bins[:-1], -1)))
-    after = torch.cat((torch.where(follows, bins[1:], -1), none))
-    return torch.stack((before, bins, after), 1)
+    found = torch.full((len(bins), SPAN, 7), -1, dtype=bins.dtype)
+    for place in range(SPAN):
+        by = place - 1
+        rows = torch.arange(len(bins))[max(0, -by) : max(0, len(bins) - max(0, by))]
+        rows = rows[steps[rows + by] == steps[rows] + by]
+        found[rows, place] = bins[rows + by]
+    return found
 
 
-def known(bins: Tensor) -> Tensor:
-    """Which rows (n,) of in_order() are whole."""
-    return (bins >= 0).flatten(1).all(1)
+def followed(bins: Tensor) -> Tensor:
+    """Of which steps ahead (n, REACH) rows of in_order() know the action and the two before it."""
+    return (bins >= 0).all(-1).unfold(1, 3, 1).all(-1)
 
 
-def _in_order_of(row: tuple[dict[str, Tensor], int]) -> Tensor:
-    """in_order() of one row (3, 7) of a shard."""
-    shard, i = row
-    return in_order({name: shard[name][max(0, i - 1) : i + 2] for name in ("bins", "steps")})[min(i, 1)]
+def _about(shard: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """in_order() of a shard and its text, kept with it: rows are drawn from it many times."""
+    if "in_order" not in shard:
+        shard |= {"in_order": in_order(shard), "text": answers.text_of(shard)}
+    return shard["in_order"], shard["text"]
 
 
 def _batch(rows: list[tuple[dict[str, Tensor], int]], device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Cells (B, cells, width), text (B, h) and bins (B, 3, 7), as in in_order(), of rows of shards."""
-    text = {id(shard): answers.text_of(shard) for shard, _ in rows}
-    columns = (
-        [shard["cells"][i] for shard, i in rows],
-        [text[id(shard)] for shard, _ in rows],
-        [_in_order_of(row) for row in rows],
-    )
+    """Cells (B, cells, width), text (B, h) and bins (B, SPAN, 7), as in in_order(), of rows of shards."""
+    columns = zip(*((shard["cells"][i], _about(shard)[1], _about(shard)[0][i]) for shard, i in rows))
     cells, texts, bins = (torch.stack(column).to(device) for column in columns)
     return cells.float(), texts, bins
 
 
 def loss_of(
-    head: DraftHead, cells: Tensor, text: Tensor, bins: Tensor, *, stays: Tensor | None = None, of: tuple[int, int] | None = None
+    head: DraftHead,
+    cells: Tensor,
+    text: Tensor,
+    bins: Tensor,
+    *,
+    stays: Tensor | None = None,
+    off: Tensor | None = None,
+    of: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Of rows as _batch() gives them: of this step, and of the next one where the head looks ahead.
+    """Of rows as _batch() gives them: of this step, and of the next ones where the head looks ahead.
 
-    stays (2, B, gathered): what DraftHead.gather() is to leave, for each of both. of: how many rows the whole batch has, and how
-    many of them know the next step, where these are a part of it.
+    stays (2, B, gathered): by what each number of what was gathered is multiplied, for each of the two. off (B, SPAN, 7): added to
+    the actions that it is told of [bins]. of: how many rows the whole batch has, and of how many steps these know what went before,
+    where they are a part of it.
     """
-    now, ahead = stays if stays is not None else (None, None)
-    follows = known(bins)
+    gathered, follows = head.gather(cells, text), followed(bins)
+    now, ahead = gathered * stays if stays is not None else (gathered, gathered)
     rows, following = of or (len(bins), int(follows.sum()))
-    loss = head_loss(head(cells, text, now), bins[:, 1], rows)
+    loss = head_loss(head.now(now), bins[:, 1], rows)
     if head.looks_ahead and following:
-        logits = head.ahead(cells[follows], text[follows], bins[follows, :2], None if ahead is None else ahead[follows])
-        loss = loss + head_loss(logits, bins[follows, 2], following)
+        _, logits, said = _ahead(head, ahead, bins, off)
+        loss = loss + DraftHead.REACH * head_loss(logits, said, following)
     return loss
+
+
+def _ahead(head: DraftHead, gathered: Tensor, bins: Tensor, off: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """How many steps ahead (m,), logits (m, 7, 256) and bins (m, 7) of all that rows of in_order() know."""
+    row, place = followed(bins).nonzero(as_tuple=True)
+    executed = torch.stack((bins[row, place], bins[row, place + 1]), 1).float()
+    if off is not None:
+        executed[..., :6] += torch.stack((off[row, place], off[row, place + 1]), 1)[..., :6]
+    return place + 1, head.ahead(gathered[row], executed, place + 1), bins[row, place + 2]
 
 
 def head_loss(logits: Tensor, bins: Tensor, rows: int) -> Tensor:
@@ -234,16 +254,20 @@ def head_loss(logits: Tensor, bins: Tensor, rows: int) -> Tensor:
 
 @torch.inference_mode()
 def quality(head: DraftHead, shards: list[Path]) -> str:
-    """One line: cross-entropy, share of equal tokens, and of actions whose motion is within RADIUS bins; of the next step, too,
-    where the head looks ahead."""
-    device, now, ahead = next(head.parameters()).device, [], []
+    """One line: cross-entropy, share of equal tokens, and of actions whose motion is within RADIUS bins; where the head looks ahead,
+    also for each number of steps ahead."""
+    device, now = next(head.parameters()).device, []
+    ahead: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(DraftHead.REACH)]
     for shard in answers.each(shards, READ):
         cells, bins = shard["cells"].to(device).float(), in_order(shard).to(device)
-        text = answers.text_of(shard).to(device).expand(len(bins), -1)
-        now.append((head(cells, text), bins[:, 1]))
-        if head.looks_ahead and (follows := known(bins)).any():
-            ahead.append((head.ahead(cells[follows], text[follows], bins[follows, :2]), bins[follows, 2]))
-    return _told(now) + (f"; next step: {_told(ahead)}" if ahead else "")
+        gathered = head.gather(cells, answers.text_of(shard).to(device).expand(len(bins), -1))
+        now.append((head.now(gathered), bins[:, 1]))
+        if head.looks_ahead and followed(bins).any():
+            by, logits, said = _ahead(head, gathered, bins)
+            for steps, found in enumerate(ahead, 1):
+                found.append((logits[by == steps], said[by == steps]))
+    told = "".join(f"; {steps} ahead: {_told(found)}" for steps, found in enumerate(ahead, 1) if found)
+    return _told(now) + told
 
 
 def _told(answered: list[tuple[Tensor, Tensor]]) -> str:

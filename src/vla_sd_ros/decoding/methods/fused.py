@@ -5,8 +5,8 @@ How far a draft may be off follows the kinematics: little while the arm moves sl
 while it moves fast, where the next step makes up for it. At most fused_run steps in a row go unverified, and a change of the
 gripper never does.
 
-A head that looks ahead foretells the next step, too. Where it is sure of that, the step is executed without a look at its
-image. The camera is looked at again right afterwards: no step without a look follows another.
+A head that looks ahead foretells the next steps, too. Where it is sure of one, that is executed without a look at its image; at
+most ahead_steps in a row, then the camera is looked at again.
 """
 
 from typing import NamedTuple
@@ -26,12 +26,13 @@ AHEAD = "ahead"  # path of a step without a look
 
 
 class Look(NamedTuple):
-    """At the image of a step, of a history of so many steps, from which the next one may be foretold."""
+    """At the image of a step, from which the next ones may be foretold. by: which of them is due, 1 for the first."""
 
     prompt: Prompt
     instruction: str
     history: History
     step: int
+    by: int = 1
 
 
 class Fused(PrefillJacobi):
@@ -44,15 +45,18 @@ class Fused(PrefillJacobi):
 
     def foresee(self, knowledge: Knowledge) -> Plan | None:
         look, self._look = self._look, None
-        if look is None or self._unverified >= self._settings.fused_run or not follows(look, knowledge):
+        if look is None or look.by > self._settings.ahead_steps or not follows(look, knowledge):
             return None
-        found = foretold(knowledge.vla, look.prompt, knowledge.history)
+        if self._unverified >= self._settings.fused_run:
+            return None
+        found = foretold(knowledge.vla, look.prompt, knowledge.history, look.by)
         if found is None or turns(*knowledge.history.bins[-2:]):
             return None
         action, within = self._draft(knowledge, found)
         if turns(knowledge.history.bins[-1], action) or within.prod() < self._settings.ahead_confidence:
             return None
         self._unverified += 1
+        self._look = look._replace(by=look.by + 1)
         return Plan(AHEAD, skip=action)
 
     def plan(self, knowledge: Knowledge) -> Plan:
@@ -81,20 +85,21 @@ class Fused(PrefillJacobi):
 
 
 def follows(look: Look, knowledge: Knowledge) -> bool:
-    """Whether this is the step right after a look, of the same goal, and nothing came between them; the goal's third at least."""
+    """Whether this is the step that is due after a look, of the same goal, and nothing came between them; the goal's third at
+    least."""
     history = knowledge.history
     return (
         history is look.history
-        and len(history) == look.step + 1
+        and len(history) == look.step + look.by
         and look.step > 0
-        and history.interrupted != len(history)
+        and history.interrupted <= look.step
         and knowledge.instruction == look.instruction
     )
 
 
-def foretold(vla: Vla, prompt: Prompt, history: History) -> Marginals | None:
-    """What the draft head thinks of the step after the one whose prompt this is; None where that is not finite."""
-    return marginals(vla.draft_ahead(prompt, np.array(history.bins[-2:])))
+def foretold(vla: Vla, prompt: Prompt, history: History, by: int) -> Marginals | None:
+    """What the draft head thinks of the step so many after the one whose prompt this is; None where that is not finite."""
+    return marginals(vla.draft_ahead(prompt, np.array(history.bins[-2:]), by))
 
 
 def turns(before: np.ndarray, action: np.ndarray) -> bool:
