@@ -13,6 +13,7 @@ from vla_sd_ros.policy import checkpoint
 from vla_sd_ros.recordings import command as recordings_command
 from vla_sd_ros.training import answers
 from vla_sd_ros.training.loop import barrier, share
+from vla_sd_ros.training.variations import Copies
 
 WORK = "answers"  # folder beside what is trained
 
@@ -30,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=inputs.count, default=1, metavar="N", help="use each N-th image of an episode")
     parser.add_argument(
         "--held-out", type=inputs.count, default=10, metavar="N", help="one in N episodes, by a hash, only measures"
+    )
+    parser.add_argument(
+        "--copies",
+        type=inputs.whole(0, 100),
+        default=0,
+        metavar="N",
+        help="learn from N copies of each episode as well, in another light and from a little elsewhere",
     )
     add_machine(parser)
     recordings_command.add_arguments(parser, failed=True)  # what the policy says is wanted, not what was done
@@ -68,7 +76,9 @@ def asked(arguments: argparse.Namespace, output: Path) -> tuple[Path, list[answe
     """
     inputs.writable_folder(output, "--output")
     recordings, inventory = recordings_command.take_stock(arguments, arguments.demonstrations)
-    keys = [key for key, _ in answers.named(recordings)]
+    episodes = Copies(recordings, arguments.copies)
+    keys = [key for key, _ in answers.named(episodes)]
+    recorded = {key for key, _ in answers.named(recordings)}
     answers.held_out(keys, arguments.held_out)  # said before the policy is asked, not after
     work = output / WORK
     mark = {
@@ -83,9 +93,10 @@ def asked(arguments: argparse.Namespace, output: Path) -> tuple[Path, list[answe
         shutil.rmtree(work)
         answers.belongs(work, mark)
     barrier()
-    with tqdm(total=-(-len(inventory.actions) // arguments.every), unit="image", desc="asking the policy") as bar:
+    images = -(-len(inventory.actions) // arguments.every) * (1 + arguments.copies)
+    with tqdm(total=images, unit="image", desc="asking the policy") as bar:
         answers.ask(
-            vla, recordings, work, recordings.skip, rows=arguments.images, every=arguments.every, share=share(), stepped=bar.update
+            vla, episodes, work, recordings.skip, rows=arguments.images, every=arguments.every, share=share(), stepped=bar.update
         )
     del vla
     free_memory()
@@ -93,4 +104,4 @@ def asked(arguments: argparse.Namespace, output: Path) -> tuple[Path, list[answe
     recordings_command.tell_skipped(recordings)
     whole = answers.answered(work, keys)
     apart = answers.held_out([episode.key for episode in whole], arguments.held_out)
-    return work, [e for e in whole if e.key not in apart], [e for e in whole if e.key in apart]
+    return work, [e for e in whole if e.key not in apart], [e for e in whole if e.key in apart & recorded]
