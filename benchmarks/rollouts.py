@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=10)
     parser.add_argument("--goals", type=int, default=6, help="for each task")
     parser.add_argument("--time-limit", type=float, default=20.0)
+    parser.add_argument("--copies", type=int, default=3, help="of the recorded episodes, for adapt")
     parser.add_argument("--episodes-per-task", type=int, default=10, help="to measure success")
     parser.add_argument("--workers", type=int, default=2, help="for success; latency is measured by one")
     a = parser.parse_args()
@@ -111,7 +112,8 @@ def main() -> None:
     policy = bare(checkpoint.find(a.checkpoint), a.work / "policy")
     told, adapted = roll_out(a.work, policy, a), a.work / "adapted"
     if not (adapted / "report.md").exists():
-        subprocess.run([*COMMAND, "adapt", "--checkpoint", policy, "--source", a.work / "runs", "--output", adapted], check=True)
+        given = ["--checkpoint", policy, "--source", a.work / "runs", "--output", adapted, "--copies", str(a.copies)]
+        subprocess.run([*COMMAND, "adapt", *given], check=True)
     rows = {}
     for name, source in (("shipped", ["--checkpoint", a.checkpoint]), ("adapted", ["--checkpoint", policy, "--adapted", adapted])):
         for what, more in (

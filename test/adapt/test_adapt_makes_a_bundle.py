@@ -70,6 +70,22 @@ def test_of_the_embedded_policy(tmp_path, capsys):
     assert read(tmp_path / "adapted").choice.decoder in capsys.readouterr().out
 
 
+def test_copies_teach_and_are_no_part_of_what_is_measured_or_retrieved(tmp_path):
+    policy.write_random(tmp_path / "policy")
+    write_recordings(tmp_path / "recordings")
+    more = ("--keep-work", "--copies", "2")
+    assert adapt(tmp_path / "policy", tmp_path / "recordings", tmp_path / "adapted", *more) == 0
+    work = tmp_path / "adapted" / "work"
+    asked = {path.stem for path in (work / "answers").glob("[0-9a-f]*.npz")}
+    learnt = {name for name in asked if f"{name}_2" in asked}
+    assert len(learnt) == 4 and asked - learnt == {f"{n}_{i}" for n in learnt for i in (2, 3)} | {
+        n for n in asked if n[:16] not in learnt
+    }
+    assert len(asked) == 3 * 4 + 1  # and the one to calibrate on
+    assert len(check_decoders(tmp_path / "policy", tmp_path / "adapted", SENTENCES[0]).database) == 4 * 5
+    assert [len(list((work / part).rglob("*.npz"))) for part in ("calibrate", "measure")] == [1, 1]
+
+
 def test_what_cannot_be_adapted_is_one_sentence(tmp_path, capsys):
     policy.write_random(tmp_path / "policy")
     write_recordings(tmp_path / "two", count=2)

@@ -110,6 +110,16 @@ def test_a_simulator_said_it_before(arm, late, silent):
     assert_the_next_goal_begins_where_the_arm_is(arm)
 
 
+def test_a_goal_ends_what_a_simulator_said(arm):
+    """It put the arm where it stood: nothing leapt, and what leaps in the next goal is a fault."""
+    arm.drive(2)
+    arm.node._on_scene_reset(Empty())
+    arm.run(0.1)
+    arm.drive(2, goal=2)
+    arm.run(0.3, position=(arm.q + JUMP).tolist())
+    assert arm.status.code == Code.JOINT_STATES_INVALID and "jump" in arm.status.message
+
+
 def test_a_hand_that_guides_the_arm_between_two_goals_does_no_such_thing(arm):
     arm.drive(2)
     arm.node.controller.release("a test")

@@ -13,7 +13,7 @@ import os
 
 from vla_sd_ros import inputs
 from vla_sd_ros.recordings import command as recordings_command
-from vla_sd_ros.training.asking import add_machine
+from vla_sd_ros.training.asking import add_copies, add_machine
 from vla_sd_ros.training.calibrate import TREE_STEPS
 from vla_sd_ros.training.train_drafter import Training as DrafterTraining
 from vla_sd_ros.training.train_head import Training as HeadTraining
@@ -69,6 +69,7 @@ def _add_held_out(parser: argparse.ArgumentParser) -> None:
 
 def _add_trainings(parser: argparse.ArgumentParser) -> None:
     """How draft head and drafter are trained."""
+    add_copies(parser)
     parser.add_argument("--head-steps", type=inputs.count, default=HeadTraining.steps, help="(default: %(default)s)")
     parser.add_argument("--head-batch", type=inputs.count, default=HeadTraining.batch_size, help="(default: %(default)s)")
     parser.add_argument("--drafter-steps", type=inputs.count, default=DrafterTraining.steps, help="(default: %(default)s)")

@@ -61,6 +61,7 @@ def plan(arguments: argparse.Namespace, vla: Vla, keys: Iterable[str], every: in
         name: getattr(arguments, name)
         for name in (
             "held_out",
+            "copies",
             "observations",
             "tree_steps",
             "head_steps",

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ from vla_sd_ros.retrieval import Origin
 from vla_sd_ros.retrieval.build import Collected
 from vla_sd_ros.training import answers, asking, asking_nodes, calibrate, train_drafter, train_head
 from vla_sd_ros.training.loop import write_whole
+from vla_sd_ros.training.variations import Copies
 
 WORK, SKIPPED = "work", "skipped.json"
 PROJECTED = ("4090", "h100", "orin", "thor")  # devices of bench/project.py
@@ -79,6 +81,17 @@ class Adaptation:
         return self.parts.among(self.recordings, part)
 
 
+@dataclass(frozen=True)
+class Part:
+    """The episodes of a part, read anew each time."""
+
+    of: Adaptation
+    part: str
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (episode for _, episode in self.of.episodes(self.part))
+
+
 def adapt(arguments: argparse.Namespace) -> None:
     """Make the bundle, or what is left of it. Raises BadInput, with one sentence, for what cannot be used."""
     output = inputs.writable_folder(arguments.output, "--output")
@@ -104,7 +117,7 @@ def adapt(arguments: argparse.Namespace) -> None:
         unnorm_key=vla.unnorm_key,
         statistics=vla.statistics,
         every=every,
-        most_images=-(-len(inventory.actions) // every),
+        most_images=-(-len(inventory.actions) // every) * (1 + arguments.copies),
     )
     print(f"{len(parts.learn)} episodes to learn from, {len(parts.calibrate)} to calibrate on, {len(parts.measure)} to measure on")
     if not (output / DRAFTER).exists():  # said before anything long begins
@@ -127,7 +140,7 @@ def ask(this: Adaptation, vla: Vla) -> None:
     if (this.output / DRAFTER).exists() and (this.output / DATABASE).exists():
         return
     with tqdm(total=this.most_images, unit="image", desc="asking the policy") as bar:
-        episodes = (episode for part in ("learn", "calibrate") for _, episode in this.episodes(part))
+        episodes = chain(Copies(Part(this, "learn"), this.arguments.copies), Part(this, "calibrate"))
         a, folder, skip = this.arguments, this.work / "answers", this.recordings.skip
         if a.cluster:
             asked = asking_nodes.Asked.of(a, vla)
@@ -140,8 +153,11 @@ def ask(this: Adaptation, vla: Vla) -> None:
         write_whole(this.work / SKIPPED, lambda part: part.write_text(told))
 
 
-def _answered(this: Adaptation, part: str) -> list[answers.Answered]:
-    found = answers.answered(this.work / "answers", getattr(this.parts, part))
+def _answered(this: Adaptation, part: str, copies: bool = False) -> list[answers.Answered]:
+    """The whole episodes of a part, with the copies of them or without."""
+    wanted = getattr(this.parts, part)
+    digests = {key[:16] for key in wanted}
+    found = [e for e in answers.answered(this.work / "answers") if e.key in wanted or copies and e.key[:16] in digests]
     if not found:
         reasons = "; ".join(this.recordings.told())
         raise inputs.BadInput(f"none of the episodes to {part} can be used ({reasons}): record more")
@@ -155,7 +171,9 @@ def head(this: Adaptation) -> None:
         how = train_head.Training(
             steps=a.head_steps, batch_size=a.head_batch, seed=a.seed, memory=a.memory * 1_000_000, device=a.device
         )
-        train_head.train(a.checkpoint, this.work / "answers", _answered(this, "learn"), _answered(this, "calibrate"), output, how)
+        train_head.train(
+            a.checkpoint, this.work / "answers", _answered(this, "learn", copies=True), _answered(this, "calibrate"), output, how
+        )
 
 
 def drafter(this: Adaptation) -> None:
@@ -176,7 +194,8 @@ def drafter(this: Adaptation) -> None:
         device=a.device,
         processes=processes,
     )
-    train_drafter.train(a.checkpoint, this.work / "answers", _answered(this, "learn"), _answered(this, "calibrate"), output, how)
+    learnt, measured = _answered(this, "learn", copies=True), _answered(this, "calibrate")
+    train_drafter.train(a.checkpoint, this.work / "answers", learnt, measured, output, how)
 
 
 def database(this: Adaptation) -> None:

@@ -192,6 +192,8 @@ class ArmNode(ManagedNode):
         )
         self._take_dry_run()  # it may have been set since the last tick
         opening = self.controller.command(command, time.monotonic())
+        if self.controller.running:
+            self.arm_state.reset_is_over()
         if opening is not None and not self._dry:
             self._gripper.send(time.monotonic(), opening, command.goal_id)
         self._report.publish_on_change()

@@ -109,6 +109,10 @@ class ArmState:
         """The simulator is about to put the arm elsewhere: the leap of its joints is no fault."""
         self._reset_until = time.monotonic() + RESETTING
 
+    def reset_is_over(self) -> None:
+        """A goal has begun: from now on a leap is one, also where the simulator put the arm where it stood."""
+        self._reset_until = -math.inf
+
     @property
     def lost(self) -> bool:
         """Whether no goal begins before `vouch`, because the joints are said to be elsewhere, and nobody saw how they got there."""

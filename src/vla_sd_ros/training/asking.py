@@ -32,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--held-out", type=inputs.count, default=10, metavar="N", help="one in N episodes, by a hash, only measures"
     )
+    add_copies(parser)
+    add_machine(parser)
+    recordings_command.add_arguments(parser, failed=True)  # what the policy says is wanted, not what was done
+
+
+def add_copies(parser: argparse.ArgumentParser) -> None:
+    """Declares --copies."""
     parser.add_argument(
         "--copies",
         type=inputs.whole(0, 100),
@@ -39,8 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="learn from N copies of each episode as well, in another light and from a little elsewhere",
     )
-    add_machine(parser)
-    recordings_command.add_arguments(parser, failed=True)  # what the policy says is wanted, not what was done
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
