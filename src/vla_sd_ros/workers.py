@@ -96,11 +96,7 @@ def _on_cluster(
                 else:
                     yield result
         if lost:
-            who = "1 unit ended its process" if lost == 1 else f"{lost} units ended their processes"
-            raise BadInput(
-                f"{who} {RETRIES + 1} times: look at the memory of the nodes, and give the same command again, which goes on with "
-                f"{'this one' if lost == 1 else 'these'} alone"
-            )
+            raise BadInput(_lost(lost))
     except OSError as error:
         if isinstance(error.__cause__, ray.exceptions.RayTaskError):  # the unit's own
             raise
@@ -110,6 +106,11 @@ def _on_cluster(
         ) from error
     finally:
         ray.shutdown()
+
+
+def _lost(units: int) -> str:
+    who, these = ("1 unit ended its process", "this one") if units == 1 else (f"{units} units ended their processes", "these")
+    return f"{who} {RETRIES + 1} times: look at the memory of the nodes, and give the same command again, which goes on with {these} alone"
 
 
 def _connected(address: str) -> Any:

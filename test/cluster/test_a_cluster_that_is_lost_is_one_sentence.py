@@ -24,7 +24,7 @@ def test_the_first_node_dies(tmp_path):
         command = [sys.executable, "-m", "vla_sd_ros.cli", "collect", "--policy", str(tmp_path / "policy"), "--tasks", "0"]
         command += ["--episodes-per-task", "20", "--steps", "4", "--output", str(output), "--cluster", address]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
-            while not (landed := files(output)):
+            while not (landed := {name: file for name, file in files(output).items() if "/episode" in name}):
                 assert process.poll() is None
                 time.sleep(0.05)
             cluster.remove_node(cluster.head_node, allow_graceful=False)

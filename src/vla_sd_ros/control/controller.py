@@ -101,11 +101,6 @@ class ArmController:
             if fault := self._follow.in_hold(self._tracker.pose, pose, now, self.config.follow):
                 self._run_away(fault)
 
-    @property
-    def running(self) -> bool:
-        """Whether a goal runs: commands were taken, and it has not come to a hold."""
-        return self._running
-
     def command(self, command: Command, now: float) -> float | None:
         """Take one command; returns the opening that the gripper shall have (0.0 or 1.0), None when it stays as it is."""
         if command.hold:

@@ -191,8 +191,8 @@ class ArmNode(ManagedNode):
             age=age_of(self, message.header.stamp),
         )
         self._take_dry_run()  # it may have been set since the last tick
-        opening = self.controller.command(command, time.monotonic())
-        if self.controller.running:
+        opening = self.controller.command(command, now := time.monotonic())
+        if self.controller.status(now).moving:
             self.arm_state.reset_is_over()
         if opening is not None and not self._dry:
             self._gripper.send(time.monotonic(), opening, command.goal_id)

@@ -274,8 +274,7 @@ class Vla:
 
     @torch.inference_mode()
     def draft_ahead(self, prompt: Prompt, executed: np.ndarray, by: int) -> np.ndarray:
-        """The draft head's probabilities (7, 256) of the action so many steps after the one on the prompt's image, without
-        another look.
+        """The draft head's probabilities (7, 256) of the action so many steps after the one on the prompt's image, unseen.
 
         executed (2, 7): bins of the two actions before it, in their order. Needs a head that looks ahead. Raises as draft() does.
         """
