@@ -64,6 +64,8 @@ def each(
     if cluster:
         yield from _on_cluster(work, iter(units), cluster, lifetime, tuple(paths), gpus)
         return
+    if processes > 1:  # numpy's own threads would wait for each other's cores at every small product
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     # spawn: a GL context does not survive a fork
     with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=lifetime or None) as pool:
         yield from pool.imap_unordered(work, units)
