@@ -64,7 +64,9 @@ def each(
     if cluster:
         yield from _on_cluster(work, iter(units), cluster, lifetime, tuple(paths), gpus)
         return
-    if processes > 1:  # numpy's own threads would wait for each other's cores at every small product
+    # numpy's own threads, which torch does not count, would wait for each other's cores at every small product.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if processes > 1:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     # spawn: a GL context does not survive a fork
     with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=lifetime or None) as pool:
