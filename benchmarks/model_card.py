@@ -25,7 +25,7 @@ README_ROWS = (  # results file, decoder, what to call it
     ("decoders_libero_object_small", "spec_vla", "`spec_vla`: Spec-VLA"),
     ("decoders_libero_object_small", "kerv", "`kerv`: KERV"),
     ("decoders_libero_object_small", "heisd", "`heisd`: HeiSD"),
-    ("decoders_libero_object", "prefill", "`prefill` (ours): verified inside the prefill, the same tokens"),
+    ("decoders_libero_object_small", "prefill", "`prefill` (ours): verified inside the prefill, the same tokens"),
     ("decoders_libero_object", "fused", "`fused` (ours, the demo's)"),
     ("decoders_libero_spatial", "autoregressive", "`autoregressive`"),
     ("decoders_libero_spatial", "fused", "`fused`"),

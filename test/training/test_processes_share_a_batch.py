@@ -6,6 +6,7 @@ Both nodes are on this machine, each with one process.
 
 import contextlib
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,7 +79,8 @@ def two_nodes(script: Path, folder: Path) -> list[subprocess.Popen]:
     meet = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{loop._free_port()}", "--rdzv-id", "shared"]
     where = ["--nnodes", "2", "--nproc-per-node", "1", "--local-addr", "127.0.0.1"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", *where, *meet, str(script)]
-    return [subprocess.Popen(torchrun, stdout=(folder / f"said{i}.txt").open("w"), stderr=subprocess.STDOUT) for i in range(2)]
+    said, one_thread = [(folder / f"said{i}.txt").open("w") for i in range(2)], os.environ | {"OMP_NUM_THREADS": "1"}
+    return [subprocess.Popen(torchrun, stdout=file, stderr=subprocess.STDOUT, env=one_thread) for file in said]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def root(tmp_path_factory, every_step):
     )
     nodes, threads = two_nodes(root / "all.py", root), torch.get_num_threads()
     try:
-        torch.set_num_threads(1)  # as torchrun has it where nothing else is said
+        torch.set_num_threads(1)  # as the nodes have it
         with contextlib.redirect_stdout(sys.stderr):
             assert [main(one) for one in commands(root, root / "one")] == [0, 0, 0]
         ended = [node.wait(timeout=500.0) for node in nodes]
