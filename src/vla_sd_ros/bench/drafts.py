@@ -87,7 +87,8 @@ def survey_of(vla: Vla, steps: Iterable[RecordedStep], database: Any = None, set
     reference, kalman, rows = Autoregressive(vla), KalmanFilter(settings), []
     prompts: deque[Prompt] = deque(maxlen=DraftHead.REACH)  # of the steps before, the newest first
     for image, instruction, history in steps:
-        knowledge = Knowledge(vla, settings, kalman, database, history, instruction, vla.observe(image, instruction))
+        prompt = vla.observe(image, instruction)
+        knowledge = Knowledge(vla, settings, kalman, database, history, instruction, prompt)
         retrieved = np.full((settings.retrieval_candidates, 7), UNKNOWN)
         retrieved[: len(knowledge.retrieval)] = knowledge.retrieval
         position = history.position()
@@ -104,7 +105,7 @@ def survey_of(vla: Vla, steps: Iterable[RecordedStep], database: Any = None, set
                 observed(history, len(history) - 1, settings.kalman_observe) if len(history) else np.full(7, np.nan),
             )
         )
-        prompts.appendleft(knowledge.prompt)
+        prompts.appendleft(prompt)
     if not rows:
         raise ValueError("there is no recorded step: record some with vla-sd bench libero --record DIR")
     columns = [np.array(column) for column in zip(*rows)]
@@ -132,7 +133,8 @@ def _ahead(vla: Vla, before: Sequence[Prompt], history: History, settings: Setti
         bins, radius, confidence = _middle(foretold(vla, before[by - 1], history, by), vla, settings, 7)
         asked = not (turns(*history.bins[-2:]) or turns(history.bins[-1], bins))
         found.append((bins, radius, confidence if asked else np.nan))
-    return tuple(np.array(column) for column in zip(*found))
+    drafts, radii, confidences = (np.array(column) for column in zip(*found))
+    return drafts, radii, confidences
 
 
 def _first(candidates: np.ndarray) -> np.ndarray:
