@@ -83,7 +83,7 @@ def asked(arguments: argparse.Namespace, output: Path) -> tuple[Path, list[answe
     recordings, inventory = recordings_command.take_stock(arguments, arguments.demonstrations)
     episodes = Copies(recordings, arguments.copies)
     keys = [key for key, _ in answers.named(episodes)]
-    recorded = {key for key, _ in answers.named(recordings)}
+    recorded = set(keys[: len(keys) // (1 + arguments.copies)])  # they come first
     answers.held_out(keys, arguments.held_out)  # said before the policy is asked, not after
     work = output / WORK
     mark = {
