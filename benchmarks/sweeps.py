@@ -28,6 +28,8 @@ SWEEPS = (
     ("heisd", "skip_similarity", [0.98, 0.99, 0.995, 0.999, 1.1]),
     ("fused", "skip_confidence", [0.0, 0.2, 0.4, 0.6, 0.8, 1.1]),
     ("fused", "fused_run", [0, 1, 2, 4, 6, 10]),
+    ("fused", "ahead_confidence", [0.0, 0.2, 0.4, 0.6, 0.8, 1.1]),
+    ("fused", "ahead_steps", [0, 1, 2]),
     ("prefill_jacobi", "jacobi_radius", [0, 3, 9, 20, 40, 255]),
     ("prefill", "head_least", [0.0, 0.02, 0.05, 0.1, 0.2]),
 )
@@ -35,6 +37,8 @@ SWEEPS = (
 ABLATIONS = (
     ("fused", "nothing", {}),
     ("fused", "verify-skip", {"fused_run": 0}),
+    ("fused", "looking ahead (each image is looked at)", {"ahead_steps": 0}),
+    ("fused", "the second step ahead", {"ahead_steps": 1}),
     ("fused", "draft head (last action instead)", {"fused_run": 0, "prefill_sources": ["last_action"]}),
     ("fused", "draft head (Kalman filter instead)", {"fused_run": 0, "prefill_sources": ["kalman"]}),
     ("fused", "draft head (median of the neighbours instead)", {"fused_run": 0, "prefill_sources": ["median"]}),
