@@ -37,6 +37,7 @@ SWEEPS = (
 ABLATIONS = (
     ("fused", "nothing", {}),
     ("fused", "verify-skip", {"fused_run": 0}),
+    ("fused", "skip_while_right (a head that was wrong is believed)", {"skip_while_right": False}),
     ("fused", "looking ahead (each image is looked at)", {"ahead_steps": 0}),
     ("fused", "the second step ahead", {"ahead_steps": 1}),
     ("fused", "draft head (last action instead)", {"fused_run": 0, "prefill_sources": ["last_action"]}),

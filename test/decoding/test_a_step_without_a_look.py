@@ -16,7 +16,7 @@ from vla_sd_ros.policy.model import DraftHead
 
 NOW, NEXT = np.array([100, 120, 130, 128, 128, 128, 255]), np.array([90, 110, 120, 128, 128, 128, 255])
 INSTRUCTION, IMAGE = "pick up the milk", np.zeros((32, 32, 3), np.uint8)
-SURE = {"skip_confidence": 0.9, "ahead_confidence": 0.9, "ahead_steps": 1, "fused_run": 100}
+SURE = {"skip_confidence": 0.9, "ahead_confidence": 0.9, "ahead_steps": 1, "fused_run": 100, "skip_while_right": False}
 
 
 def one_hot(bins) -> np.ndarray:

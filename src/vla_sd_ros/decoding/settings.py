@@ -142,6 +142,9 @@ class Settings:
     )
     skip_run: int = _setting(2, "heisd, verify-skip: most steps in a row without verification; 0: never skip.", 0, 100)
     fused_run: int = _setting(4, "fused: most steps in a row without verification; 0: never skip.", 0, 100)
+    skip_while_right: bool = _setting(
+        True, "fused: skip only while the draft head was right, within the radius, when the language model ran last."
+    )
     skip_confidence: float = _setting(
         1.1,
         "fused: probability, as the draft head itself estimates it, that all its tokens would be accepted, from which on "

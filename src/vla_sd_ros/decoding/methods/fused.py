@@ -3,7 +3,8 @@
 
 How far a draft may be off follows the kinematics: little while the arm moves slowly, which it does where it matters, more
 while it moves fast, where the next step makes up for it. At most fused_run steps in a row go unverified, and a change of the
-gripper never does.
+gripper never does. The head's confidence was calibrated where the policy does well; where it does not, the head is surely wrong for
+many steps on end, as before a drawer that does not open. So its word counts only while it was right when the language model ran last.
 
 A head that looks ahead foretells the next steps, too. Where it is sure of one, that is executed without a look at its image; at
 most ahead_steps in a row, then the camera is looked at again.
@@ -41,13 +42,14 @@ class Fused(PrefillJacobi):
     def __init__(self, settings: Settings, drafter=None):
         super().__init__(settings, drafter)
         self._unverified = 0  # steps in a row
+        self._right = True  # whether the head was, when the language model ran last
         self._look: Look | None = None
 
     def foresee(self, knowledge: Knowledge) -> Plan | None:
         look, self._look = self._look, None
         if look is None or look.by > self._settings.ahead_steps or not follows(look, knowledge):
             return None
-        if self._unverified >= self._settings.fused_run:
+        if not self._may_skip():
             return None
         found = foretold(knowledge.vla, look.prompt, knowledge.history, look.by)
         if found is None or turns(*knowledge.history.bins[-2:]):
@@ -60,16 +62,27 @@ class Fused(PrefillJacobi):
         return Plan(AHEAD, skip=action)
 
     def plan(self, knowledge: Knowledge) -> Plan:
-        action = self._sure(knowledge) if self._unverified < self._settings.fused_run else None
+        action = self._sure(knowledge) if self._may_skip() else None
         self._unverified = self._unverified + 1 if action is not None else 0
         return super().plan(knowledge) if action is None else Plan("skip", skip=action)
 
     def learn(self, knowledge: Knowledge, plan: Plan, outcome: Outcome) -> None:
+        if outcome.passes and knowledge.head_marginals is not None:
+            self._right = self._was_right(knowledge, outcome)
         prompt, head = knowledge.prompt, knowledge.vla.draft_head
         if prompt is None or outcome.rejected or self._settings.ahead_confidence > 1.0:
             return
         if head is not None and head.looks_ahead:
             self._look = Look(prompt, knowledge.instruction, knowledge.history, len(knowledge.history))
+
+    def _may_skip(self) -> bool:
+        return self._unverified < self._settings.fused_run and (self._right or not self._settings.skip_while_right)
+
+    def _was_right(self, knowledge: Knowledge, outcome: Outcome) -> bool:
+        """Whether the motion that the head would have executed is near enough to what the language model said."""
+        radius = kinematic_radius(self._settings, knowledge.vla, knowledge.head_marginals)
+        action, _ = knowledge.head_marginals.within(radius)
+        return bool((np.abs(action - outcome.tokens) <= radius)[:6].all())
 
     def _sure(self, knowledge: Knowledge) -> np.ndarray | None:
         """The draft head's action (7,) if it need not be verified."""
