@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vla-sd adapt`, from a checkpoint and recordings alone to a bundle with which every decoder runs, and to a report."""
 
+import json
 import time
 
 import numpy as np
@@ -12,11 +13,14 @@ for library in ("google.protobuf", "crc32c", "matplotlib"):
 from adapting import BRIDGE, SENTENCES, adapt, write_openvla, write_recordings  # noqa: E402
 
 from vla_sd_ros import policy  # noqa: E402
+from vla_sd_ros.adapt.plan import Parts  # noqa: E402
 from vla_sd_ros.assembly import Source  # noqa: E402
 from vla_sd_ros.assembly.bundle import read  # noqa: E402
 from vla_sd_ros.assembly.local import load  # noqa: E402
 from vla_sd_ros.cli import main  # noqa: E402
 from vla_sd_ros.decoding.settings import DECODERS  # noqa: E402
+from vla_sd_ros.recordings import Recordings  # noqa: E402
+from vla_sd_ros.training import answers  # noqa: E402
 from vla_sd_ros.training.trees import SHAPES  # noqa: E402
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
@@ -99,15 +103,51 @@ def test_what_cannot_be_adapted_is_one_sentence(tmp_path, capsys):
         assert said in (error := capsys.readouterr().err) and error.count("\n") == 1
 
 
-def test_work_that_was_begun_with_something_else_is_not_mixed(tmp_path, capsys):
+def test_work_that_was_begun_with_something_else_is_not_mixed(tmp_path, capsys, monkeypatch):
     policy.write_random(tmp_path / "policy")
     recordings = write_recordings(tmp_path / "recordings", count=4)
-    assert adapt(tmp_path / "policy", recordings, tmp_path / "adapted") == 0
-    assert adapt(tmp_path / "policy", recordings, tmp_path / "adapted", "--seed", "3") == 2
-    assert "was begun with other --seed: give another --output" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    assert adapt(tmp_path / "policy", recordings, "adapted") == 0  # as the README gives it
+    for option, value in (("--seed", "3"), ("--camera", "wrist"), ("--instruction", "dance"), ("--most", "5")):
+        assert adapt(tmp_path / "policy", recordings, tmp_path / "adapted", option, value) == 2
+        other = "recordings" if option == "--instruction" else option
+        assert f"was begun with other {other}: give another --output" in capsys.readouterr().err
     write_recordings(recordings, count=5)
     assert adapt(tmp_path / "policy", recordings, tmp_path / "adapted") == 2
     assert "was begun with other recordings" in capsys.readouterr().err
     policy.write_random(tmp_path / "policy", seed=1)
     assert adapt(tmp_path / "policy", recordings, tmp_path / "adapted") == 2
     assert "was begun with other weights of the checkpoint" in capsys.readouterr().err
+
+
+def test_a_damaged_bundle_is_to_be_removed_before_it_is_made_again(tmp_path, capsys):
+    policy.write_random(tmp_path / "policy")
+    recordings = write_recordings(tmp_path / "recordings", count=4)
+    assert adapt(tmp_path / "policy", recordings, tmp_path / "adapted") == 0
+    drafter = tmp_path / "adapted" / "drafter.safetensors"
+    drafter.write_bytes(drafter.read_bytes()[:-100])
+    assert adapt(tmp_path / "policy", recordings, tmp_path / "adapted") == 2
+    assert f"has changed since it was written: copy the bundle again, or remove {tmp_path}" in capsys.readouterr().err
+
+
+def test_a_part_of_which_nothing_can_be_used_is_told_before_anything_is_learnt(tmp_path, capsys):
+    policy.write_random(tmp_path / "policy")
+    recordings = write_recordings(tmp_path / "recordings", count=4)
+    episodes = list(Recordings([recordings]))
+    (apart,) = Parts.of((key for key, _ in answers.named(episodes)), 5).measure
+    (name,) = (episode.name for key, episode in answers.named(episodes) if key == apart)
+    with np.load(name) as file:
+        whole = dict(file)
+    np.savez(name, **{**whole, "images": whole["images"][:1]})
+    assert adapt(tmp_path / "policy", recordings, tmp_path / "adapted") == 2
+    said = capsys.readouterr().err
+    assert "none of the episodes to measure" in said and "has 5 actions, but 1 images" in said and said.count("\n") == 1
+    assert not (tmp_path / "adapted" / "draft_head.safetensors").exists()
+
+
+def test_a_quantised_policy_is_measured_against_itself(tmp_path):
+    pytest.importorskip("torchao", reason="needs the extra [quantization]")
+    checkpoint, recordings = write_openvla(tmp_path / "openvla"), write_recordings(tmp_path / "recordings", count=4, size=32)
+    assert adapt(checkpoint, recordings, tmp_path / "adapted", "--quantization", "int8") == 0
+    rows = json.loads((tmp_path / "adapted" / "work" / "measured.json").read_text())["rows"]
+    assert [(row["same_tokens"], row["objection"]) for row in rows if row["name"] == "autoregressive"] == [(1.0, "")]

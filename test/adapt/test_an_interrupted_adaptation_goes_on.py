@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,10 @@ pytest.importorskip("matplotlib", reason="needs the extra [data]")
 from adapting import command, write_recordings  # noqa: E402
 
 from vla_sd_ros import policy  # noqa: E402
+from vla_sd_ros.cli import main  # noqa: E402
+from vla_sd_ros.inputs import BadInput  # noqa: E402
+from vla_sd_ros.training import answers  # noqa: E402
+from vla_sd_ros.training.loop import load_state  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +102,34 @@ def test_the_files_that_a_kill_has_left_half_are_not_taken(whole, tmp_path, fork
     half[0].write_bytes(np.random.default_rng(0).bytes(100))
     assert forks(made(whole, tmp_path / "adapted"))["status"] == 0
     assert content(tmp_path / "adapted") == content(whole / "adapted")
+
+
+@pytest.mark.parametrize("name", ["settings.json", "measured.json", "skipped.json", "calibrate"])
+def test_half_done_work_that_is_damaged_is_named_and_removing_it_mends_it(whole, tmp_path, capsys, name):
+    output = tmp_path / "adapted"
+    shutil.copytree(whole / "adapted", output)
+    for path in ("bundle.json", *(("work/settings.json", "work/measured.json") if name == "calibrate" else ())):
+        (output / path).unlink()
+    spoilt = next((output / "work" / name).glob("*.npz")) if name == "calibrate" else output / "work" / name
+    spoilt.write_bytes(b"")
+    assert main(made(whole, output)) == 2
+    said = capsys.readouterr().err
+    assert f"{spoilt} cannot be read" in said and "remove it, and give the same command again" in said and said.count("\n") == 1
+    if name != "skipped.json":  # made while the policy is asked
+        spoilt.unlink()
+        assert main(made(whole, output)) == 0
+
+
+def test_damaged_answers_and_states_are_told_as_well(tmp_path):
+    (tmp_path / "0123456789abcdef.npz").write_bytes(b"")
+    with pytest.raises(BadInput, match="0123456789abcdef.npz cannot be read .*: remove it, and give the same command again"):
+        answers.answered(tmp_path)
+    (tmp_path / "0123456789abcdef-000.safetensors").write_bytes(b"")
+    with pytest.raises(BadInput, match="remove it and 0123456789abcdef.npz, and give"):
+        answers.load_whole(tmp_path / "0123456789abcdef-000.safetensors")
+    (tmp_path / answers.ENDS).write_bytes(b"")
+    with pytest.raises(BadInput, match="remove it, and give the same command again"):
+        answers.load_whole(tmp_path / answers.ENDS)
+    (tmp_path / "state.pt").write_bytes(b"no state")
+    with pytest.raises(BadInput, match="state.pt cannot be read .*: remove it, and give the same command again"):
+        load_state(tmp_path / "state.pt")

@@ -108,3 +108,32 @@ def test_what_cannot_be_projected_is_one_sentence(tmp_path, capsys, options, sen
     options = [str(tmp_path / o) if o in ("R", "OLD") else o for o in options]
     assert main(["bench", "decode", *options]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def of(**row) -> str:
+    return json.dumps({"decoders": {"kerv": {"sequences": {"draft: prefill 0 0, extend 5 4": 1}, **row}}})
+
+
+STEP = '{"path": "draft", "passes": [["prefill", 0, 0]]}'
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"5", "is not a trace of vla-sd bench libero --trace"),
+        (b"\xff\xfe", "is not a trace of vla-sd bench libero --trace"),
+        (b'{"decoder": "kerv", "steps": []}', "has no episodes, or one without steps"),
+        (f'{{"decoder": "kerv", "tree": [1], "steps": [{STEP}]}}'.encode(), "is not a trace"),
+        (f'{{"decoder": "kerv", "tree": [5, 0, 1], "steps": [{STEP}]}}'.encode(), "there is no tree of 5 nodes, 0 levels"),
+        (of(sequences={"draft: prefill 0": 1}).encode(), "is a results file with passes that cannot be read"),
+        (of(sequences={"draft: nonsense 6 6": 1}).encode(), "there is no pass 'nonsense' with 6 drafted and 6 accepted"),
+        (of(sequences={"draft: extend 5 6": 1}).encode(), "there is no pass 'extend' with 5 drafted and 6 accepted"),
+        (of(sequences={"draft: prefill 0 0": 0}).encode(), "does not say which passes were taken"),
+        (of(tree=[1]).encode(), "is a results file with passes that cannot be read"),
+    ],
+)
+def test_a_malformed_trace_or_results_file_is_one_sentence(tmp_path, capsys, content, sentence):
+    (tmp_path / "R").write_bytes(content)
+    assert main(["bench", "decode", "--project", "h100", "--replay", str(tmp_path / "R")]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and str(tmp_path / "R") in said and said.count("\n") == 1

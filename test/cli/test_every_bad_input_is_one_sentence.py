@@ -251,6 +251,17 @@ ROWS = [
         Row(f"bench {option} {value}", ["bench", command, option, value], f"{option}: '{value}' must be a whole number from")
         for command, option, value in (("libero", "--seed", "-1"), ("decode", "--seed", "1.5"), ("decode", "--actions", "0"))
     ),
+    Row("a decoder twice", ["bench", "libero", "--decoder", "fused,fused"], "--decoder fused,fused names one of them twice"),
+    Row("no decoder", ["bench", "libero", "--decoder", ""], "unknown decoder ''"),
+    Row("--tasks and none", ["bench", "libero", "--tasks"], "expected at least one argument"),
+    Row("a policy to be measured that is not there", ["bench", "libero", "--checkpoint", "nowhere"], "'nowhere' was not found"),
+    Row(
+        "results and trace in one file",
+        ["bench", "libero", "--checkpoint", "{tmp}/c", "--json", "{tmp}/r", "--trace", "{tmp}/r"],
+        "--json and --trace are both",
+    ),
+    Row("decoders that are not asked", ["bench", "decode", "--decoder", "fused"], "--decoder is of no use without --observations"),
+    Row("bench decode --batch a,b", ["bench", "decode", "--batch", "a,b"], "a,b must be numbers from 1 to 64, like 1,2,4"),
     Row("train-head --images 0", ["train-head", "--images", "0"], "must be a whole number from 1"),
     Row(
         "episodes of something else",

@@ -56,7 +56,7 @@ def test_what_cannot_be_exported_is_named(tmp_path, capsys):
     as_demonstrations(tmp_path / "source")
     demonstration_files.write(tmp_path / "source" / "episode9999.npz", 9)  # of another size
     assert exported(tmp_path) == 0
-    assert "1 skipped: " in (said := capsys.readouterr().out) and "has images of 16 x 16, the others 10 x 8" in said
+    assert "1 skipped: " in (said := capsys.readouterr().out) and "has images of 16 x 16, most others 10 x 8" in said
     assert json.loads((tmp_path / "dataset" / "meta" / "info.json").read_text())["total_episodes"] == 2
     assert exported(tmp_path) == 2
     assert "dataset exists already: give another --output" in (said := capsys.readouterr().err) and said.count("\n") == 1
@@ -65,8 +65,23 @@ def test_what_cannot_be_exported_is_named(tmp_path, capsys):
 def test_memory_holds_one_episode(tmp_path):
     """What has been written of earlier episodes is no more than their numbers."""
     as_demonstrations(tmp_path / "source")
-    exporter = export.Exporter(tmp_path / "dataset", 5.0, True)
+    exporter = export.Exporter(tmp_path / "dataset", 5.0, True, (8, 10, 3))
     for episode in Recordings([tmp_path / "source"]):
         exporter.add(episode)
     assert len(json.dumps(exporter.episodes[-1])) < 5000
     exporter.close()
+
+
+def test_one_of_another_size_does_not_decide_for_the_others_wherever_it_stands(tmp_path, capsys):
+    as_demonstrations(tmp_path / "source")
+    demonstration_files.write(tmp_path / "source" / "episode0000.npz", 9)  # read first
+    assert exported(tmp_path) == 0
+    assert "10 steps of 2 episodes" in (said := capsys.readouterr().out) and "has images of 16 x 16, most others 10 x 8" in said
+
+
+def test_where_nothing_can_be_exported_it_says_why(tmp_path, capsys):
+    whole = demonstration_files.write(tmp_path / "source" / "episode0000.npz", 0)
+    np.savez(tmp_path / "source" / "episode0000.npz", **{**whole, "images": whole["images"] / 255.0})
+    assert exported(tmp_path) == 2
+    said = capsys.readouterr().err
+    assert "none of the recordings can be exported: 1 skipped: " in said and "type float64" in said

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """RLDS datasets in tfrecords are read without TensorFlow: a real shard of BridgeData V2, and small ones made here."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -46,6 +47,11 @@ def test_a_reward_is_success(tmp_path):
     assert read(tmp_path)[1][0][0].success is True
 
 
+def test_a_reward_that_is_no_number_says_nothing(tmp_path):
+    write(tmp_path, [episode(0, **{"steps/reward": [b"1.0"] * 4})])
+    assert read(tmp_path)[1][0][0].success is None
+
+
 @pytest.mark.parametrize(
     "changes, said",
     [
@@ -57,6 +63,8 @@ def test_a_reward_is_success(tmp_path):
         ({"steps/observation/image_0": [picture(1), b"none", b"no", b"nono"]}, "has a picture that cannot be read"),
         ({"steps/language_instruction": [b""] * 4}, "has no instruction, which says what it demonstrates: give --instruction"),
         ({"steps/language_instruction": []}, "has no instruction"),
+        ({"steps/language_instruction": np.arange(4)}, "has numbers as its instruction"),
+        ({"steps/observation/image_0": np.arange(4)}, "has numbers as pictures of steps/observation/image_0"),
     ],
 )
 def test_an_episode_that_cannot_be_right_is_named_and_the_others_are_read(tmp_path, changes, said):
@@ -101,7 +109,7 @@ def test_what_is_no_dataset_of_episodes_says_so(tmp_path):
     refused(tmp_path, "is stored as array_record: convert it with `tfds convert_format")
     write(tmp_path, [episode(0)], {"featuresDict": {"features": {"label": tensor()}}})
     refused(tmp_path, "is a TFDS dataset without steps, so of no robot's episodes")
-    for text in ("{", '{"featuresDict": 1}'):
+    for text in ("{", '{"featuresDict": 1}', json.dumps(layout(action={"tensor": {"shape": {"dimensions": ["x"]}}}))):
         (tmp_path / "features.json").write_text(text)
         refused(tmp_path, "is a TFDS dataset that cannot be read .*: download it again")
     write(tmp_path, [episode(0)])

@@ -2,6 +2,7 @@
 """vla-sd calibrate finds what the observations were made with, and writes a file that a decoder's settings can be read from."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -170,6 +171,43 @@ def test_the_file_is_read_back_as_settings(recorded, tmp_path, capsys, monkeypat
     assert "vla-sd bench libero --record" in capsys.readouterr().err
     assert main([*common, "--observations", str(recorded / "seen"), "--set", "kalman_sees=measured"]) == 2
     assert "unknown setting 'kalman_sees'" in capsys.readouterr().err
+
+
+def test_few_observations_calibrate_what_they_tell(recorded, tmp_path):
+    common = ["calibrate", "--checkpoint", str(recorded / "policy"), "--output", str(tmp_path / "few.yaml"), "--tree-steps", "0"]
+    assert main([*common, "--observations", str(recorded / "seen"), "--most", "2"]) == 0
+    assert "metric_radius" not in read_settings(str(tmp_path / "few.yaml"))
+
+
+def test_of_several_statistics_one_is_named(recorded, tmp_path, capsys):
+    folder = tmp_path / "policy"
+    shutil.copytree(recorded / "policy", folder)
+    statistics = json.loads((folder / "dataset_statistics.json").read_text())
+    (folder / "dataset_statistics.json").write_text(json.dumps(statistics | {"second": statistics["random"]}))
+    common = ["calibrate", "--checkpoint", str(folder), "--output", str(tmp_path / "d.yaml"), "--tree-steps", "0", "--most", "4"]
+    common += ["--observations", str(recorded / "seen")]
+    assert main(common) == 2
+    assert "--unnorm-key" in capsys.readouterr().err
+    assert main([*common, "--unnorm-key", "second"]) == 0
+    assert main(["bench", "decode", "--checkpoint", str(folder), "--unnorm-key", "second", "--actions", "1", "--repeats", "1"]) == 0
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:1000]),
+        lambda path: path.write_bytes(b""),
+        lambda path: np.savez(path, images=np.zeros((4, 8, 8, 3), np.uint8), actions=np.zeros((4, 7)), instruction="go"),
+    ],
+)
+def test_what_is_no_observation_is_one_sentence(recorded, tmp_path, capsys, spoil):
+    shutil.copytree(recorded / "seen", tmp_path / "seen")
+    spoil(tmp_path / "seen" / "1.npz")
+    common = ["--checkpoint", str(recorded / "policy"), "--observations", str(tmp_path / "seen")]
+    for command in (["calibrate", "--output", str(tmp_path / "d.yaml")], ["bench", "decode"], ["bench", "drafts"]):
+        assert main([*command, *common]) == 2
+        said = capsys.readouterr().err
+        assert "1.npz is not what vla-sd bench libero --record writes, or damaged" in said and said.count("\n") == 1
 
 
 def test_heisd_is_measured_where_there_is_a_database(recorded, monkeypatch):

@@ -11,6 +11,7 @@ from vla_sd_ros.kinematics.pose import Pose, delta_displacement
 from vla_sd_ros.policy.actions import ActionStatistics, encode
 from vla_sd_ros.recordings import Episode, RecordingError
 from vla_sd_ros.training.loop import write_whole
+from vla_sd_ros.whole_files import read_arrays
 
 LEAST = 3  # steps of a path that the fused metric can say something of
 
@@ -21,8 +22,9 @@ def write(
     statistics: ActionStatistics,
     most: int,
     skip: Callable[[str, str], object],
-) -> None:
-    """One file an episode, until there are `most` steps: images, bins of the recorded actions, instruction, path.
+) -> int:
+    """One file an episode, until there are `most` steps: images, bins of the recorded actions, instruction, path. How many steps
+    there are.
 
     The path is that of the commanded target from where it began, as the deltas compose; a recording tells no other in base axes.
     skip: told of an episode that cannot be used, and why.
@@ -31,17 +33,17 @@ def write(
     count = 0
     for key, episode in sorted(episodes, key=lambda pair: pair[0]):
         if count >= most:
-            return
+            break
         path = folder / f"{key}.npz"
         try:
             count += _written(path) if path.exists() else _write(path, episode, statistics, most - count)
         except RecordingError as error:
             skip(episode.name, str(error))
+    return count
 
 
 def _written(path: Path) -> int:
-    with np.load(path) as file:
-        return len(file["bins"])
+    return len(read_arrays(path, ("bins",))["bins"])
 
 
 def _write(path: Path, episode: Episode, statistics: ActionStatistics, room: int) -> int:
@@ -75,6 +77,5 @@ def recorded(folder: Path) -> np.ndarray:
     """Bins (n, 7) of the recorded actions, in the order in which observations are replayed."""
     bins = []
     for path in sorted(folder.rglob("*.npz")):
-        with np.load(path) as file:
-            bins.append(file["bins"])
+        bins.append(read_arrays(path, ("bins",))["bins"])
     return np.concatenate(bins)

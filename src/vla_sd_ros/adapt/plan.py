@@ -13,6 +13,7 @@ from vla_sd_ros.inputs import BadInput
 from vla_sd_ros.policy.checkpoint import weights_fingerprint
 from vla_sd_ros.policy.vla import Vla
 from vla_sd_ros.recordings import Episode
+from vla_sd_ros.recordings import command as recordings_command
 from vla_sd_ros.training import answers
 from vla_sd_ros.training.loop import write_whole
 
@@ -22,7 +23,8 @@ SAID = {
     "weights": "weights of the checkpoint",
     "unnorm_key": "--unnorm-key",
     "statistics": "action statistics",
-    "recordings": "recordings (or other options of reading them)",
+    "recordings": "recordings",
+    "every": "--most",
 }
 
 
@@ -74,6 +76,10 @@ def plan(arguments: argparse.Namespace, vla: Vla, keys: Iterable[str], every: in
             "quantization",
         )
     }
+    reading = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in vars(recordings_command.options(arguments)).items()
+    }
     return {
         "weights": weights_fingerprint(arguments.checkpoint),
         "unnorm_key": vla.unnorm_key,
@@ -81,6 +87,7 @@ def plan(arguments: argparse.Namespace, vla: Vla, keys: Iterable[str], every: in
         "recordings": recordings,
         "every": every,
         **options,
+        **reading,
     }
 
 

@@ -30,6 +30,7 @@ from vla_sd_ros.adapt.choice import Agreement, Row, choose, rows
 from vla_sd_ros.adapt.report import Findings, write_report
 from vla_sd_ros.assembly import Choice, free_memory
 from vla_sd_ros.assembly.bundle import DATABASE, META, PARAMETERS, Bundle, statistics_digest
+from vla_sd_ros.assembly.bundle import read as read_bundle
 from vla_sd_ros.assembly.bundle import write as write_bundle
 from vla_sd_ros.bench import project
 from vla_sd_ros.bench.cost import RELEASED, reach_of
@@ -50,6 +51,7 @@ from vla_sd_ros.retrieval.build import Collected
 from vla_sd_ros.training import answers, asking, asking_nodes, calibrate, train_drafter, train_head
 from vla_sd_ros.training.loop import write_whole
 from vla_sd_ros.training.variations import Copies
+from vla_sd_ros.whole_files import read_json
 
 WORK, SKIPPED = "work", "skipped.json"
 PROJECTED = ("4090", "h100", "orin", "thor")  # devices of bench/project.py
@@ -95,6 +97,8 @@ class Part:
 def adapt(arguments: argparse.Namespace) -> None:
     """Make the bundle, or what is left of it. Raises BadInput, with one sentence, for what cannot be used."""
     output = inputs.writable_folder(arguments.output, "--output")
+    if (output / META).exists():
+        read_bundle(output)  # raises where it is damaged
     recordings, inventory = recordings_command.take_stock(arguments, arguments.source)
     keys = [key for key, _ in answers.named(recordings)]
     parts = plans.Parts.of(keys, arguments.held_out)
@@ -136,7 +140,9 @@ def adapt(arguments: argparse.Namespace) -> None:
 def ask(this: Adaptation, vla: Vla) -> None:
     """What the policy says to the images, and the held-out episodes as observations."""
     for part in ("calibrate", "measure"):
-        observations.write(this.episodes(part), this.work / part, vla.statistics, this.arguments.observations, this.recordings.skip)
+        folder, most = this.work / part, this.arguments.observations
+        if not observations.write(this.episodes(part), folder, vla.statistics, most, this.recordings.skip):
+            raise _none_usable(this, part)
     if (this.output / DRAFTER).exists() and (this.output / DATABASE).exists():
         return
     with tqdm(total=this.most_images, unit="image", desc="asking the policy") as bar:
@@ -159,9 +165,13 @@ def _answered(this: Adaptation, part: str, copies: bool = False) -> list[answers
     digests = {key[:16] for key in wanted}
     found = [e for e in answers.answered(this.work / "answers") if e.key in wanted or copies and e.key[:16] in digests]
     if not found:
-        reasons = "; ".join(this.recordings.told())
-        raise inputs.BadInput(f"none of the episodes to {part} can be used ({reasons}): record more")
+        raise _none_usable(this, part)
     return found
+
+
+def _none_usable(this: Adaptation, part: str) -> inputs.BadInput:
+    reasons = "; ".join(this.recordings.told())
+    return inputs.BadInput(f"none of the episodes to {part} on or from can be used ({reasons}): record more, or mend these")
 
 
 def head(this: Adaptation) -> None:
@@ -224,20 +234,20 @@ def name_of(source: str | Path) -> str:
 
 
 def _parts(this: Adaptation, decoders: tuple[str, ...] = (), settings: dict | None = None) -> BenchParts:
-    a = this.arguments
+    a, folder = this.arguments, str(this.output.absolute())  # without a / it would be the name of a shipped one
     return BenchParts(
         a.checkpoint,
         decoders,
         settings=tuple((settings or {}).items()),
-        database=str(this.output / DATABASE),
-        drafter=str(this.output),
+        database=f"{folder}/{DATABASE}",
+        drafter=folder,
         threads=a.threads,
         quantization=a.quantization,
         largest_step=tuple(a.largest_step),
         device=a.device,
         dtype=a.dtype,
         unnorm_key=this.unnorm_key,
-        draft_head=str(this.output),
+        draft_head=folder,
     )
 
 
@@ -251,14 +261,15 @@ def fitted(this: Adaptation) -> dict:
         found = calibrate.calibrate(model, steps, tree_steps=min(most, this.arguments.tree_steps))
         write_whole(path, lambda part: part.write_text(json.dumps(found.settings, indent=1) + "\n"))
         free_memory()
-    return check_settings(json.loads(path.read_text()))
+    return check_settings(read_json(path))
 
 
 def measured(this: Adaptation, settings: dict) -> dict:
     """Every decoder on the second half, and the policy against what was recorded."""
     path = this.work / "measured.json"
     if not path.exists():
-        found = measure(_parts(this, DECODERS, settings), this.work / "measure", this.arguments.observations, this.arguments.seed)
+        given = _parts(this, DECODERS, settings)
+        found = measure(given, this.work / "measure", this.arguments.observations, this.arguments.seed, as_quantised=True)
         plain = [answer.plain for answer in found["autoregressive"]]
         agreement = Agreement.of(np.array(plain), observations.recorded(this.work / "measure")[: len(plain)])
         report = {
@@ -268,7 +279,7 @@ def measured(this: Adaptation, settings: dict) -> dict:
         }
         write_whole(path, lambda part: part.write_text(json.dumps(report, indent=1) + "\n"))
         free_memory()
-    return json.loads(path.read_text())
+    return read_json(path)
 
 
 def _projected(this: Adaptation, found: dict, settings: dict) -> dict[str, dict[str, float]]:
@@ -301,7 +312,7 @@ def finish(this: Adaptation, settings: dict, found: dict) -> None:
         counts={part: len(getattr(this.parts, part)) for part in plans.PARTS},
         sentences=this.sentences,
         every=this.every,
-        skipped=json.loads((this.work / SKIPPED).read_text()),
+        skipped=read_json(this.work / SKIPPED),
         settings=settings,
         rows=measurements,
         chosen=chosen.name,

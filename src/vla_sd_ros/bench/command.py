@@ -27,6 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
         for option in ("json", "trace"):
             if written := getattr(arguments, option, None):
                 inputs.writable_file(written, f"--{option}")
+        if getattr(arguments, "trace", None) and arguments.trace == arguments.json:
+            raise ValueError(f"--json and --trace are both {arguments.json}: give two files")
         if record := getattr(arguments, "record", None):
             inputs.writable_folder(record, "--record")
         return BENCHMARKS[arguments.benchmark].run(arguments)

@@ -22,6 +22,7 @@ from vla_sd_ros.decoding.history import History
 from vla_sd_ros.kinematics.pose import Pose
 from vla_sd_ros.policy.quantization import NONE
 from vla_sd_ros.policy.vla import Vla
+from vla_sd_ros.whole_files import read_arrays
 
 RecordedStep = tuple[np.ndarray, str, History]  # image, instruction, and the history before it, which grows with the next one
 CLOSE = 9  # [bins]: distance from autoregressive decoding's tokens that is counted as agreement
@@ -76,7 +77,7 @@ def names(text: str) -> list[str]:
 
 def batches(text: str) -> list[int]:
     """Numbers of robots, of text like 1,2,4."""
-    sizes = [int(part) for part in text.split(",")]
+    sizes = [int(part) if part.isascii() and part.isdigit() else 0 for part in text.split(",")]
     if not all(1 <= size <= 64 for size in sizes):
         raise argparse.ArgumentTypeError(f"{text} must be numbers from 1 to 64, like 1,2,4")
     return sizes
@@ -87,6 +88,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.project or arguments.measured:
         return project.run(arguments)
     if arguments.observations is None:
+        for option in ("decoder", "adapted", "settings", "set", "database", "drafter"):
+            if getattr(arguments, option):
+                raise ValueError(f"--{option} is of no use without --observations: what is priced are passes, not decoders")
         return price.run(arguments)
     if not any(arguments.observations.rglob("*.npz")):
         raise ValueError(f"no observations in {arguments.observations}: record some with vla-sd bench libero --record DIR")
@@ -110,11 +114,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def measure(given: Parts, observations: Path, most: int, seed: int) -> dict[str, list[Answer]]:
-    """Every decoder's answers, in the order of the observations. The history is the recorded one for all."""
+def measure(
+    given: Parts, observations: Path, most: int, seed: int, *, as_quantised: bool = False
+) -> dict[str, list[Answer]]:
+    """Every decoder's answers, in the order of the observations. The history is the recorded one for all.
+
+    What they are compared with is the policy as it was trained, or, as_quantised, as it is run: then one policy alone is loaded.
+    """
     vla, decoders = given.load()
     exact = replace(given, decoders=("autoregressive",), settings=(), quantization=NONE, database="", drafter="", adapted="")
-    reference = exact.load()[1]["autoregressive"] if given.quantization != NONE else Autoregressive(vla)
+    own = as_quantised or given.quantization == NONE
+    reference = Autoregressive(vla) if own else exact.load()[1]["autoregressive"]
     return compare(reference, decoders, replay(vla, observations, most), seed)
 
 
@@ -139,8 +149,7 @@ def replay(vla: Vla, observations: Path, most: int) -> Iterator[RecordedStep]:
     """Image, instruction and history of each recorded step."""
     count = 0
     for path in sorted(observations.rglob("*.npz")):
-        with np.load(path) as file:
-            episode = {name: file[name] for name in file}
+        episode = observed(path)
         history = History(vla.statistics)
         for step, image in enumerate(episode["images"]):
             if count == most:
@@ -149,6 +158,17 @@ def replay(vla: Vla, observations: Path, most: int) -> Iterator[RecordedStep]:
             yield image, str(episode["instruction"]), history
             history.record(episode["bins"][step])
             count += 1
+
+
+def observed(path: Path) -> dict[str, np.ndarray]:
+    """What a file of observations has. Raises ValueError for another one."""
+    try:
+        episode = read_arrays(path, ("images", "bins", "positions", "rotations", "instruction"))
+    except inputs.BadInput as error:
+        raise ValueError(f"{path} is not what vla-sd bench libero --record writes, or damaged: remove it, or record again") from error
+    if len({len(episode[name]) for name in ("images", "bins", "positions", "rotations")}) > 1:
+        raise ValueError(f"{path} has not as many images as actions and poses: remove it, or record again")
+    return episode
 
 
 def summarise(answers: dict[str, list[Answer]], trees: Mapping[str, list[int]] = NO_TREES) -> dict:

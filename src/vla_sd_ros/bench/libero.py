@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SUITE",
         help=f"one of {', '.join(SUITES)}, or one of them with _lan, _swap, _object, _task: LIBERO-PRO's",
     )
-    parser.add_argument("--tasks", type=inputs.whole(0, TASKS_PER_SUITE - 1), nargs="*", default=list(range(TASKS_PER_SUITE)))
+    parser.add_argument("--tasks", type=inputs.whole(0, TASKS_PER_SUITE - 1), nargs="+", default=list(range(TASKS_PER_SUITE)))
     parser.add_argument(
         "--episodes-per-task", type=inputs.whole(1, len(HELD_OUT_STATES)), default=10, help=f"at most {len(HELD_OUT_STATES)}"
     )

@@ -10,7 +10,7 @@ from vla_sd_ros.assembly import Choice, Source
 from vla_sd_ros.assembly.bundle import read as read_bundle
 from vla_sd_ros.assembly.local import Model, has_database, load
 from vla_sd_ros.bench.cost import tree_of
-from vla_sd_ros.checkpoint_places import absolute
+from vla_sd_ros.checkpoint_places import RANDOM_NAMES, absolute, find
 from vla_sd_ros.decoding import factory
 from vla_sd_ros.decoding.parameter_file import check_settings, read_pairs, read_settings
 from vla_sd_ros.decoding.settings import Settings
@@ -125,7 +125,11 @@ def parts(arguments: argparse.Namespace) -> Parts:
     adapted = read_bundle(arguments.adapted).choice if arguments.adapted else Choice()
     own = dict(vars(adapted.settings)) if arguments.adapted else {}
     settings = check_settings(own | read_settings(arguments.settings) | given)
-    decoders = tuple((arguments.decoder or adapted.decoder).split(","))
+    decoders = tuple((adapted.decoder if arguments.decoder is None else arguments.decoder).split(","))
+    if len(set(decoders)) < len(decoders):
+        raise ValueError(f"--decoder {arguments.decoder} names one of them twice: name each once")
+    if arguments.checkpoint not in RANDOM_NAMES:
+        find(arguments.checkpoint)
     source = Source(arguments.checkpoint, database=arguments.database, adapted=arguments.adapted)
     for decoder in decoders:
         factory.check(variant(decoder)[0], drafter=True, database=has_database(source))

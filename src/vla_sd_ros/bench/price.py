@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         return policy.load(
             arguments.checkpoint,
             arguments.device,
+            arguments.unnorm_key,
             threads=arguments.threads,
             dtype=arguments.dtype,
             quantization=quantization,
@@ -161,9 +162,13 @@ def price_batch(vla: Vla, rows: int, repeats: int) -> dict[str, float]:
 def read_actions(path: Path) -> dict[str, list[Played]]:
     """Every step by decoder: of a trace, or of the histograms of a results file. Raises ValueError for a file that is neither."""
     try:
-        actions = actions_of(json.loads(path.read_text())["decoders"])
-    except (OSError, KeyError, TypeError, AttributeError, ValueError):
+        rows = json.loads(path.read_text())["decoders"]
+    except (OSError, KeyError, TypeError, ValueError):
         return _read_trace(path)
+    try:
+        actions = actions_of(rows)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is a results file with passes that cannot be read ({error}): make it again") from error
     if not actions:
         raise ValueError(f"{path} does not say which passes were taken: vla-sd bench libero --json writes such results")
     return actions
@@ -175,10 +180,10 @@ def actions_of(rows: dict[str, dict]) -> dict[str, list[Played]]:
         name: [
             action
             for text, count in row["sequences"].items()
-            for action in [Played(*results.read_sequence(text), tuple(row.get("tree", RELEASED)), reach_of(name))] * count
+            for action in [played(*results.read_sequence(text), row.get("tree", RELEASED), name)] * count
         ]
         for name, row in rows.items()
-        if row.get("sequences")
+        if any(row.get("sequences", {}).values())
     }
 
 
@@ -187,15 +192,25 @@ def _read_trace(path: Path) -> dict[str, list[Played]]:
     try:
         for line in path.read_text().splitlines():
             episode = json.loads(line)
-            tree = tuple(episode.get("tree", RELEASED))
-            name, reach = episode["decoder"], reach_of(episode["decoder"])
-            played = [Played(step["path"], [tuple(one) for one in step["passes"]], tree, reach) for step in episode["steps"]]
-            actions.setdefault(name, []).extend(played)
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+            name, tree = episode["decoder"], episode.get("tree", RELEASED)
+            own = [played(step["path"], [tuple(one) for one in step["passes"]], tree, name) for step in episode["steps"]]
+            actions.setdefault(name, []).extend(own)
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is not a trace of vla-sd bench libero --trace ({error})") from error
-    if not actions:
-        raise ValueError(f"{path} has no episodes: write one with vla-sd bench libero --trace FILE")
+    if not actions or not all(actions.values()):
+        raise ValueError(f"{path} has no episodes, or one without steps: write one with vla-sd bench libero --trace FILE")
     return actions
+
+
+def played(path: str, passes: list[tuple[str, int, int]], tree: Sequence[int], decoder: str) -> Played:
+    """An action as it was recorded. Raises ValueError, or TypeError, where it is none."""
+    for kind, drafted, accepted in passes:
+        if kind not in ("prefill", "extend") or not 0 <= accepted <= drafted:
+            raise ValueError(f"there is no pass {kind!r} with {drafted} drafted and {accepted} accepted tokens")
+    nodes, levels, continuations = tree
+    if min(tree) < 1:
+        raise ValueError(f"there is no tree of {nodes} nodes, {levels} levels and {continuations} continuations")
+    return Played(path, passes, (nodes, levels, continuations), reach_of(decoder))
 
 
 def price(vla: Vla, actions: dict[str, list[Played]], most: int, seed: int) -> dict[str, dict]:

@@ -34,6 +34,8 @@ class Demonstration:
                 if set(arrays) == {"success"}:
                     return
                 actions, success = arrays["actions"], bool(arrays["success"])
+                if actions.ndim != 2 or arrays["instruction"].ndim:
+                    raise ValueError("its actions are no table, or its instruction is no single one")
                 instruction = self._options.instruction or str(arrays["instruction"])
         except Damaged as error:
             yield Skipped(str(self._file), str(error))

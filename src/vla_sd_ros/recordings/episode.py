@@ -87,6 +87,33 @@ class Lazily:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """The images of an episode with so many actions, as Episode has them. Damaged where they are not, when one comes to it."""
+
+    images: Iterable[np.ndarray | None]
+    actions: int
+
+    def __iter__(self) -> Iterator[np.ndarray | None]:
+        count = 0
+        for count, image in enumerate(self.images, 1):
+            if count > self.actions:
+                continue
+            if image is not None and not is_picture(image):
+                raise Damaged(
+                    f"has an image of shape {np.shape(image)} and type {np.asarray(image).dtype} at step {count - 1}, not "
+                    "(height, width, 3) and uint8"
+                )
+            yield image
+        if count != self.actions:
+            raise Damaged(f"has {self.actions} actions, but {count} images")
+
+
+def is_picture(image: np.ndarray) -> bool:
+    """Whether it is (H, W, 3) uint8, with something in it."""
+    return isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size > 0
+
+
+@dataclass(frozen=True)
 class Encoded:
     """A picture as a file's bytes, in the form of a sensor_msgs/CompressedImage."""
 

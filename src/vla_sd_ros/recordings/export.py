@@ -8,8 +8,10 @@ One episode after the other, so that memory does not grow with their number. The
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -57,32 +59,32 @@ class Statistics:
 
 @dataclass
 class Exporter:
-    """Writes episodes into a folder. fps: of all of them. judged: whether it is known of each if it succeeded."""
+    """Writes episodes into a folder. fps: of all of them. judged: whether it is known of each if it succeeded. shape: of their
+    images."""
 
     root: Path
     fps: float
     judged: bool
+    shape: tuple[int, ...]
     tasks: dict[str, int] = field(default_factory=dict)
     episodes: list[dict] = field(default_factory=list)
     statistics: dict[str, Statistics] = field(default_factory=dict)
     frames: int = 0
-    shape: tuple[int, ...] = ()
     _file: int = -1
     _size: float = FILE_SIZE
     _writer: Any = None
 
     def add(self, episode: Episode) -> None:
-        """RecordingError where an image is missing or cannot be read, or has another size than those before."""
+        """RecordingError where an image is missing or cannot be read, or has another size."""
         pictures = []
         for step, image in enumerate(episode.images):
             if image is None:
                 raise RecordingError(f"has no image of step {step}, and a LeRobot dataset has one for each")
-            if self.shape and image.shape != self.shape:
+            if image.shape != self.shape:
                 raise RecordingError(
-                    f"has images of {image.shape[1]} x {image.shape[0]}, the others {self.shape[1]} x {self.shape[0]}: export "
+                    f"has images of {image.shape[1]} x {image.shape[0]}, most others {self.shape[1]} x {self.shape[0]}: export "
                     "them by themselves"
                 )
-            self.shape = image.shape
             pictures.append((_png(image), image.reshape(-1, 3)[:: max(1, image.size // 30_000)] if step < SAMPLES else None))
         self._write(episode, [png for png, _ in pictures])
         self._count(episode, [sample for _, sample in pictures if sample is not None])
@@ -221,8 +223,9 @@ def export(
     skip: Callable[[str, str], object],
     stepped: Callable[[], object] = lambda: None,
 ) -> Exporter:
-    """Write these episodes as a dataset. skip: told of those that cannot be, and why. RecordingError where none can."""
-    exporter = Exporter(root, fps, judged)
+    """Write these episodes, which can be walked through again, as a dataset. skip: told of those that cannot be, and why.
+    RecordingError where none can."""
+    exporter = Exporter(root, fps, judged, usual_shape(episodes))
     for episode in episodes:
         try:
             exporter.add(episode)
@@ -233,6 +236,17 @@ def export(
         raise RecordingError("none of the recordings can be exported")
     exporter.close()
     return exporter
+
+
+def usual_shape(episodes: Iterable[Episode]) -> tuple[int, ...]:
+    """The shape of most episodes' first image; empty where none can be read."""
+    shapes: Counter[tuple[int, ...]] = Counter()
+    for episode in episodes:
+        try:
+            shapes.update(first.shape for first in islice(episode.images, 1) if first is not None)
+        except RecordingError:
+            continue  # told where it is to be written
+    return max(shapes, key=lambda shape: shapes[shape], default=())
 
 
 def _png(image: np.ndarray) -> bytes:

@@ -21,6 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the recordings as one LeRobot dataset. Raises BadInput, with one sentence, for what cannot be exported."""
     from tqdm import tqdm
 
+    from vla_sd_ros.recordings import RecordingError
     from vla_sd_ros.recordings.export import export
 
     if arguments.output.exists():
@@ -37,7 +38,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
     judged = all(episode.success is not None for episode in recordings)
     with tqdm(total=inventory.episodes, unit="episode", desc="writing", file=sys.stderr) as bar:
-        made = export(recordings, arguments.output, round(1.0 / periods[0], 3), judged, recordings.skip, bar.update)
+        try:
+            made = export(recordings, arguments.output, round(1.0 / periods[0], 3), judged, recordings.skip, bar.update)
+        except RecordingError as error:
+            raise RecordingError(f"{error}: {'; '.join(recordings.told())}") from error
     recordings_command.tell_skipped(recordings)
     print(
         f"{made.frames} steps of {len(made.episodes)} episodes with {len(made.tasks)} sentences; the dataset is in "

@@ -92,6 +92,6 @@ def _noting(seen: list[np.ndarray], found: Iterator[Episode | Skipped]) -> Itera
     for episode in found:
         if isinstance(episode, Episode):
             actions = np.asarray(episode.actions)
-            if actions.ndim == 2 and actions.shape[1] == 7 and np.isfinite(actions).all():
+            if actions.ndim == 2 and actions.shape[1] == 7 and actions.dtype.kind in "fiu" and np.isfinite(actions).all():
                 seen.append(actions)
         yield episode

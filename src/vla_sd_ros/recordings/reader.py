@@ -13,7 +13,7 @@ from vla_sd_ros.instruction import normalized
 from vla_sd_ros.recordings import units
 from vla_sd_ros.recordings.bags import Bag
 from vla_sd_ros.recordings.demonstrations import Demonstration, demonstrations
-from vla_sd_ros.recordings.episode import UNKNOWN, Damaged, Episode, Options, RecordingError, Skipped, Source
+from vla_sd_ros.recordings.episode import UNKNOWN, Damaged, Episode, Options, Pictures, RecordingError, Skipped, Source
 from vla_sd_ros.recordings.lerobot import LeRobotDataset, lerobot_datasets
 from vla_sd_ros.recordings.rlds import RldsDataset, rlds_datasets
 from vla_sd_ros.recordings.rosbag import bag_places
@@ -82,7 +82,8 @@ class Recordings:
 def usable(
     found: Iterable[Episode | Skipped], skip: Callable[[str, str], object], include_failed: bool = False
 ) -> Iterator[Episode]:
-    """The episodes that can be learnt from, actions checked and instruction normalised; `skip` hears of the others."""
+    """The episodes that can be learnt from, actions checked, images as one walks through them, and instruction normalised; `skip`
+    hears of the others."""
     for episode in found:
         if isinstance(episode, Skipped):
             skip(episode.name, episode.reason)
@@ -95,4 +96,5 @@ def usable(
         else:
             actions = np.array(episode.actions, np.float32)
             actions[:, 6] = actions[:, 6].clip(0.0, 1.0)
-            yield replace(episode, actions=actions, instruction=normalized(episode.instruction))
+            images = Pictures(episode.images, len(actions))
+            yield replace(episode, images=images, actions=actions, instruction=normalized(episode.instruction))

@@ -37,6 +37,7 @@ class RldsDataset:
         self._folder, self._options = folder, options
         try:
             declared = _leaves(json.loads((folder / "features.json").read_text()))
+            shapes = {name: _shape(leaf) for name, leaf in declared.items() if name.startswith(STEPS) and "tensor" in leaf}
             kind = json.loads((folder / "dataset_info.json").read_text()).get("fileFormat", "tfrecord")
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise Damaged(f"is a TFDS dataset that cannot be read ({type(error).__name__}: {error}): {AGAIN}") from error
@@ -47,7 +48,7 @@ class RldsDataset:
         self._shards = sorted(path for path in folder.iterdir() if _SHARD.fullmatch(path.name))
         if not self._shards:
             raise Damaged(f"is a TFDS dataset without a file of episodes (*.tfrecord-00000-of-...): {AGAIN}")
-        self._action = self._find_action(declared)
+        self._action = self._find_action(declared, shapes)
         self._camera = self._one_camera([name for name, leaf in declared.items() if "image" in leaf])
         self._sentence = next((name for name, leaf in declared.items() if "text" in leaf and "instruction" in name), "")
 
@@ -84,29 +85,33 @@ class RldsDataset:
         if len(numbers) % 7 or isinstance(numbers, list):
             raise Damaged(f"has {len(numbers)} numbers as actions, which are not seven a step")
         actions = np.asarray(numbers, np.float64).reshape(-1, 7)
+        if isinstance(pictures, np.ndarray) and pictures.size:
+            raise Damaged(f"has numbers as pictures of {self._camera}: write the dataset with an image's encoding")
         if len(pictures) != len(actions):
             raise Damaged(f"has {len(actions)} actions, but {len(pictures)} images of {self._camera}")
         if not len(actions):
             raise Damaged("is empty")
         if len(pictures) > 1 and len(set(pictures)) == 1:  # has_image_0 and the like are no guide: Bridge's say no throughout
             raise Damaged(f"has one and the same picture in all steps of {self._camera}, a placeholder: name another --camera")
-        said = values.get(self._sentence) or [b""]
+        said = values.get(self._sentence, [])
+        if isinstance(said, np.ndarray) and said.size:
+            raise Damaged(f"has numbers as its instruction {self._sentence}: give --instruction")
         period = stride / self._options.rate if self._options.rate else None
         actions = physical(actions, self._options)
-        rewarded = np.any(np.asarray(values.get(STEPS + "reward", np.zeros(1))) > 0.0)
+        rewards = values.get(STEPS + "reward", [])
+        rewarded = not isinstance(rewards, list) and np.any(rewards > 0.0)
         return Episode(
             Lazily(map, _picture, pictures[::stride]),
             actions,
-            self._options.instruction or said[0].decode(errors="replace"),
+            self._options.instruction or next(iter(said), b"").decode(errors="replace"),
             name,
             period * np.arange(len(actions)) if period else None,
             period,
             True if rewarded else None,
         )
 
-    def _find_action(self, declared: dict[str, dict]) -> str:
+    def _find_action(self, declared: dict[str, dict], shapes: dict[str, tuple[int, ...]]) -> str:
         name = STEPS + self._options.action
-        shapes = {key: _shape(leaf) for key, leaf in declared.items() if key.startswith(STEPS) and "tensor" in leaf}
         if shapes.get(name) != (7,):
             fitting = ", ".join(key.removeprefix(STEPS) for key in shapes if shapes[key] == (7,)) or "(none)"
             there = f"of shape {shapes[name]}" if name in shapes else "not there"
@@ -114,7 +119,7 @@ class RldsDataset:
                 f"the RLDS dataset {self._folder}: its actions {self._options.action!r} are {there}, and {NO_DELTAS}: name them "
                 f"with --action; of shape (7,) are {fitting}"
             )
-        encoding = declared[name]["tensor"].get("encoding", "none").lower()
+        encoding = str(declared[name]["tensor"].get("encoding", "none")).lower()
         if encoding != "none":
             raise RecordingError(
                 f"the RLDS dataset {self._folder} has packed its actions ({encoding}): write it again without an encoding"

@@ -61,6 +61,8 @@ def objection(actions: np.ndarray) -> str:
     """Why the actions (T, 7) of one episode cannot be metres, radians and opening, as the end of a sentence; else empty."""
     if actions.ndim != 2 or actions.shape[1] != 7 or not len(actions):
         return f"has actions of shape {actions.shape}, not (steps, 7): x, y, z, roll, pitch, yaw, gripper"
+    if actions.dtype.kind not in "fiu":
+        return f"has actions of the type {actions.dtype}, which are no numbers"
     if not np.isfinite(actions).all():
         return f"has an action that is not finite, at step {int(np.argmin(np.isfinite(actions).all(axis=1)))}"
     furthest, turn = np.abs(actions[:, :3]).max(), np.abs(actions[:, 3:6]).max()

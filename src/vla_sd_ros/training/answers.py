@@ -36,6 +36,7 @@ from vla_sd_ros.policy.model import projector_of
 from vla_sd_ros.policy.vla import ACTION_TOKENS, Prompt, Vla
 from vla_sd_ros.recordings import Episode, RecordingError
 from vla_sd_ros.training.loop import write_whole
+from vla_sd_ros.whole_files import read_arrays
 
 SHARD = 32  # images; of a 7 B policy 110 MB
 DRAFTED = ACTION_TOKENS - 1  # the first token is always the verifier's
@@ -276,9 +277,9 @@ def answered(folder: Path, keys: Iterable[str] | None = None) -> list[Answered]:
     found = []
     for path in sorted(folder.glob("[0-9a-f]*.npz")):
         if wanted is None or path.stem in wanted:
-            with np.load(path) as file:
-                shards = tuple((folder / f"{path.stem}-{i:03d}.safetensors", int(count)) for i, count in enumerate(file["rows"]))
-                found.append(Answered(path.stem, str(file["name"]), str(file["instruction"]), file["actions"], shards))
+            file = read_arrays(path, ("rows", "name", "instruction", "actions"))
+            shards = tuple((shard_path(folder, path.stem, i), int(count)) for i, count in enumerate(file["rows"]))
+            found.append(Answered(path.stem, str(file["name"]), str(file["instruction"]), file["actions"], shards))
     return found
 
 
@@ -365,9 +366,9 @@ def load_whole(path: Path, names: Sequence[str] | None = None) -> dict[str, Tens
         with safe_open(path, framework="pt") as file:  # mapped only while it is copied, or its pages would stay
             return {name: file.get_tensor(name).clone() for name in (file.keys() if names is None else names)}
     except (SafetensorError, OSError) as error:
-        raise BadInput(
-            f"{path} cannot be read ({error}): remove it and its episode's .npz, and give the same command again"
-        ) from error
+        episode = path.with_name(f"{path.name.partition('-')[0]}.npz")
+        it = f"it and {episode.name}" if episode.exists() else "it"
+        raise BadInput(f"{path} cannot be read ({error}): remove {it}, and give the same command again") from error
 
 
 def _bytes(path: Path, names: Sequence[str]) -> list[int]:

@@ -33,6 +33,7 @@ QUANTILE = 95  # [%], of the values that becomes 1 in the fused metric (HeiSD)
 SKIP_PRECISION = 0.93  # share of the draft head's skipped actions that the verifier would have accepted; of those ahead, too
 RETRIEVAL_PRECISION = 0.7  # the same of retrieved ones: the nearest neighbours of all are not accepted much more often
 COMPETING = 3  # [bins] within which the sources of a composite draft compete
+LEAST_PATH = 3  # positions, of which fewer have no radius
 TREE_STEPS = 150  # recorded steps that each shape of the drafter's tree decodes
 
 Steps = Callable[[], Iterator[RecordedStep]]  # begins with the first recorded step whenever it is called
@@ -40,11 +41,12 @@ Steps = Callable[[], Iterator[RecordedStep]]  # begins with the first recorded s
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of the command."""
-    parser.add_argument("--checkpoint", default=inputs.CHECKPOINT, help="./directory, or name of a shipped one")
+    inputs.add_policy(parser)
     parser.add_argument("--observations", type=inputs.path, required=True, help="what vla-sd bench libero --record wrote")
     parser.add_argument("--database", default="", help="directory of a trajectory database; default: the checkpoint's own")
     parser.add_argument("--drafter", default="", help="directory or file of a drafter; default: the checkpoint's own")
-    parser.add_argument("--device", default="cpu", help="on which the shape of the drafter's tree is measured: cpu or cuda")
+    inputs.add_weights(parser)
+    inputs.add_largest_step(parser)
     parser.add_argument("--threads", type=inputs.count, default=1, help="CPU threads of the policy")
     parser.add_argument("--most", type=inputs.count, default=3000, help="observations at most")
     parser.add_argument(
@@ -135,10 +137,10 @@ def calibrate(model: Model, steps: Steps, settings: Settings = Settings(), tree_
 
 def fit(found: Survey, settings: Settings = Settings()) -> dict[str, Any]:
     """Settings by name, for use with these; those of retrieval only where something was retrieved, those of the path only where it
-    is known and moves."""
+    is known, long enough and moves."""
     paths = np.split(found.positions, np.flatnonzero(found.begins)[1:])
     fitted = {"kalman_decay": decays(found.observed, decode(found.plain)), "composite": best_sources(found)}
-    located = bool(np.isfinite(found.positions).all())
+    located = bool(np.isfinite(found.positions).all()) and max(map(len, paths)) >= LEAST_PATH
     if located:
         fitted |= metric_ranges(paths, settings.metric_window, settings.metric_displacement)
     if "head" in found.drafts:
@@ -182,7 +184,7 @@ def best_sources(found: Survey) -> list[str]:
 
 def metric_ranges(paths: list[np.ndarray], window: int, displacement: str) -> dict:
     """What becomes 1 in the fused metric: the quantile of radii and displacements over all windows of the paths (T, 3)."""
-    windows = [path[max(0, end - window) : end] for path in paths for end in range(3, len(path) + 1)]
+    windows = [path[max(0, end - window) : end] for path in paths for end in range(LEAST_PATH, len(path) + 1)]
     radii, lengths = [circle_radius(w) for w in windows], [DISPLACEMENTS[displacement](w) for w in windows]
     return {
         "metric_radius": [0.0, float(np.percentile(radii, QUANTILE).round(4))],

@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vla_sd_ros.inputs import BadInput
 from vla_sd_ros.policy.weights import load_plain
-from vla_sd_ros.whole_files import whole
+from vla_sd_ros.whole_files import damaged, whole
 
 LOG_EVERY = 50  # steps, of which a row of a log has the means
 PATIENCE = timedelta(hours=6)  # for the first process, which measures and writes while the others wait
@@ -173,13 +173,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def load_state(path: Path, device: torch.device | str = "cpu") -> dict | None:
-    """What save_state wrote; None where there is nothing. Raises ValueError, with one sentence, for anything else."""
+    """What save_state wrote; None where there is nothing. Raises BadInput for anything else."""
     if not path.exists():
         return None
     try:
         return load_plain(path, device)
     except ValueError as error:
-        raise ValueError(f"the state of the training in {path} cannot be read ({error}); remove it to begin anew") from error
+        raise damaged(path, error) from error
 
 
 class Log:
