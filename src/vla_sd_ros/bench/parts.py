@@ -128,11 +128,11 @@ def parts(arguments: argparse.Namespace) -> Parts:
     decoders = tuple((adapted.decoder if arguments.decoder is None else arguments.decoder).split(","))
     if len(set(decoders)) < len(decoders):
         raise ValueError(f"--decoder {arguments.decoder} names one of them twice: name each once")
-    if arguments.checkpoint not in RANDOM_NAMES:
-        find(arguments.checkpoint)
     source = Source(arguments.checkpoint, database=arguments.database, adapted=arguments.adapted)
     for decoder in decoders:
         factory.check(variant(decoder)[0], drafter=True, database=has_database(source))
+    if arguments.checkpoint not in RANDOM_NAMES:
+        find(arguments.checkpoint)  # before workers do, one after the other
     return Parts(
         arguments.checkpoint,
         decoders,

@@ -141,7 +141,7 @@ class Settings:
         1.0,
     )
     skip_run: int = _setting(2, "heisd, verify-skip: most steps in a row without verification; 0: never skip.", 0, 100)
-    fused_run: int = _setting(4, "fused: most steps in a row without verification; 0: never skip.", 0, 100)
+    fused_run: int = _setting(8, "fused: most steps in a row without verification; 0: never skip.", 0, 100)
     skip_while_right: bool = _setting(
         True, "fused: skip only while the draft head was right, within the radius, when the language model ran last."
     )
