@@ -81,11 +81,12 @@ def readme_table() -> str:
             f"| {row['forward_passes_per_action']:.1f} |"
         )
     first = next(iter(reports.values()))
+    devices = " and ".join(dict.fromkeys(report["device"] for report in reports.values()))
     return "\n".join(
         [
             *lines,
             "",
-            f"Closed loop from initial states that no training has seen, on {first['device']}, no GPU; latency from image to action, its "
+            f"Closed loop from initial states that no training has seen, on {devices}, no GPU; latency from image to action, its "
             "ratio to that of `autoregressive` in the same run; passes of the language model for an action. Two of the rows again: "
             f"`vla-sd bench libero --checkpoint libero --suite {first['suite']} --workers 2 --settings config/sim.yaml --decoder "
             "autoregressive,fused`",
