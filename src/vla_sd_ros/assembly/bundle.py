@@ -101,7 +101,9 @@ def read(folder: str | Path) -> Bundle:
     for name, digest in files.items():
         if not (folder / name).is_file() or file_digest(folder / name) != digest:
             state = "has changed since it was written" if (folder / name).is_file() else "is not there any more"
-            raise BundleError(f"{folder / name} {state}: copy the bundle again, or remove {folder} and make it again with `vla-sd adapt`")
+            raise BundleError(
+                f"{folder / name} {state}: copy the bundle again, or remove {folder} and make it again with `vla-sd adapt`"
+            )
     name, settings = read_parameters(str(folder / PARAMETERS))
     if name not in ("", *DECODERS):
         raise BundleError(

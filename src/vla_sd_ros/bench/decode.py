@@ -114,9 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def measure(
-    given: Parts, observations: Path, most: int, seed: int, *, as_quantised: bool = False
-) -> dict[str, list[Answer]]:
+def measure(given: Parts, observations: Path, most: int, seed: int, *, as_quantised: bool = False) -> dict[str, list[Answer]]:
     """Every decoder's answers, in the order of the observations. The history is the recorded one for all.
 
     What they are compared with is the policy as it was trained, or, as_quantised, as it is run: then one policy alone is loaded.
@@ -165,7 +163,9 @@ def observed(path: Path) -> dict[str, np.ndarray]:
     try:
         episode = read_arrays(path, ("images", "bins", "positions", "rotations", "instruction"))
     except inputs.BadInput as error:
-        raise ValueError(f"{path} is not what vla-sd bench libero --record writes, or damaged: remove it, or record again") from error
+        raise ValueError(
+            f"{path} is not what vla-sd bench libero --record writes, or damaged: remove it, or record again"
+        ) from error
     if len({len(episode[name]) for name in ("images", "bins", "positions", "rotations")}) > 1:
         raise ValueError(f"{path} has not as many images as actions and poses: remove it, or record again")
     return episode

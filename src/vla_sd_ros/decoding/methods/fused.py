@@ -67,8 +67,8 @@ class Fused(PrefillJacobi):
         return super().plan(knowledge) if action is None else Plan("skip", skip=action)
 
     def learn(self, knowledge: Knowledge, plan: Plan, outcome: Outcome) -> None:
-        if outcome.passes and knowledge.head_marginals is not None:
-            self._right = self._was_right(knowledge, outcome)
+        if outcome.passes and (found := knowledge.head_marginals) is not None:
+            self._right = self._was_right(knowledge, found, outcome)
         prompt, head = knowledge.prompt, knowledge.vla.draft_head
         if prompt is None or outcome.rejected or self._settings.ahead_confidence > 1.0:
             return
@@ -78,10 +78,10 @@ class Fused(PrefillJacobi):
     def _may_skip(self) -> bool:
         return self._unverified < self._settings.fused_run and (self._right or not self._settings.skip_while_right)
 
-    def _was_right(self, knowledge: Knowledge, outcome: Outcome) -> bool:
+    def _was_right(self, knowledge: Knowledge, found: Marginals, outcome: Outcome) -> bool:
         """Whether the motion that the head would have executed is near enough to what the language model said."""
-        radius = kinematic_radius(self._settings, knowledge.vla, knowledge.head_marginals)
-        action, _ = knowledge.head_marginals.within(radius)
+        radius = kinematic_radius(self._settings, knowledge.vla, found)
+        action, _ = found.within(radius)
         return bool((np.abs(action - outcome.tokens) <= radius)[:6].all())
 
     def _sure(self, knowledge: Knowledge) -> np.ndarray | None:
