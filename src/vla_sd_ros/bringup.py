@@ -475,7 +475,12 @@ LAUNCH_FILES: dict[str, tuple[tuple[Argument, ...], Callable[[Mapping[str, str]]
 
 
 def parameter_files(file: str, given: Mapping[str, str]) -> tuple[str, ...]:
-    """The package's own parameter files, each over those before it, and the user's over all."""
+    """The package's own parameter files, each over those before it, and the user's over all. Raises ValueError."""
+    if given.get("first_run") == "true" and given.get("adapted"):
+        raise ValueError(
+            "first_run:=true decodes autoregressively, and adapted:= brings a decoder of its own: leave adapted:= out until you know "
+            "the policy (docs/first-run.md, step 6)"
+        )
     name = "widowx" if given.get("arm") == "widowx" else file.partition(".")[0]
     first = ("config/first_run.yaml",) if given.get("first_run") == "true" else ()
     return "config/decoder.yaml", f"config/{name}.yaml", *first

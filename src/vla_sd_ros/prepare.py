@@ -48,11 +48,6 @@ def prepare(file: str, given: Mapping[str, str], share: Path, prefix_of: Callabl
     """
     arguments, make = LAUNCH_FILES[file]
     given = located(arguments, {a.name: a.default for a in arguments} | dict(given))
-    if given.get("first_run") == "true" and given.get("adapted"):
-        raise ValueError(
-            "first_run:=true decodes autoregressively, and adapted:= brings a decoder of its own: leave adapted:= out until you know "
-            "the policy (docs/first-run.md, step 6)"
-        )
     given["namespace"] = checked_namespace(given["namespace"])
     plan = make(given)
     ours = {node_name(part, given): part for part in plan if _is_ours(part)}

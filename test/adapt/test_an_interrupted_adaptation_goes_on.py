@@ -131,5 +131,5 @@ def test_damaged_answers_and_states_are_told_as_well(tmp_path):
     with pytest.raises(BadInput, match="remove it, and give the same command again"):
         answers.load_whole(tmp_path / answers.ENDS)
     (tmp_path / "state.pt").write_bytes(b"no state")
-    with pytest.raises(BadInput, match="state.pt cannot be read .*: remove it, and give the same command again"):
+    with pytest.raises(BadInput, match="the state of the training in .*state.pt cannot be read .*remove it to begin anew"):
         load_state(tmp_path / "state.pt")

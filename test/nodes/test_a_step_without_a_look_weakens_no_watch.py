@@ -2,6 +2,7 @@
 """Where steps do without a look at their image, vla_node watches the camera as before: one that stops, freezes or goes dark holds
 the arm and ends the goal at the same time; and after a hold, or an image that comes late, the next image is looked at."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,7 +28,8 @@ from vla_sd_ros.watching.inputs import Sample  # noqa: E402
 
 PERIOD = 0.2
 SURE = np.eye(256, dtype=np.float32)[[100, 120, 130, 128, 128, 128, 0]]
-LOOKS, AHEAD = Settings(skip_confidence=0.5), Settings(skip_confidence=0.5, ahead_confidence=0.5)
+LOOKS = Settings(skip_confidence=0.5, fused_run=4, skip_while_right=False)
+AHEAD = replace(LOOKS, ahead_confidence=0.5)
 
 
 @pytest.fixture(scope="module")

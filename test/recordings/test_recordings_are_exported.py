@@ -74,7 +74,7 @@ def test_memory_holds_one_episode(tmp_path):
 
 def test_one_of_another_size_does_not_decide_for_the_others_wherever_it_stands(tmp_path, capsys):
     as_demonstrations(tmp_path / "source")
-    demonstration_files.write(tmp_path / "source" / "episode0000.npz", 9)  # read first
+    demonstration_files.write(tmp_path / "source" / "a" / "episode0000.npz", 9)  # read first
     assert exported(tmp_path) == 0
     assert "10 steps of 2 episodes" in (said := capsys.readouterr().out) and "has images of 16 x 16, most others 10 x 8" in said
 

@@ -28,7 +28,7 @@ def service(tmp_path):
     vla = policy.load(tmp_path)
     vla.use_draft_head(DraftHead(vla.config.vision.width, vla.config.text.hidden_size, looks_ahead=True))
     vla.draft, vla.draft_ahead = lambda prompt: SURE, lambda prompt, executed, by: SURE
-    choice = Choice("fused", Settings(skip_confidence=0.5, ahead_confidence=0.5))
+    choice = Choice("fused", Settings(skip_confidence=0.5, ahead_confidence=0.5, fused_run=4, skip_while_right=False))
     service = Service(vla, lambda seat: LocalBrain(Model(vla), choice, seat))
     yield service
     service.close()

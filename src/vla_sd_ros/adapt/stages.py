@@ -97,8 +97,6 @@ class Part:
 def adapt(arguments: argparse.Namespace) -> None:
     """Make the bundle, or what is left of it. Raises BadInput, with one sentence, for what cannot be used."""
     output = inputs.writable_folder(arguments.output, "--output")
-    if (output / META).exists():
-        read_bundle(output)  # raises where it is damaged
     recordings, inventory = recordings_command.take_stock(arguments, arguments.source)
     keys = [key for key, _ in answers.named(recordings)]
     parts = plans.Parts.of(keys, arguments.held_out)
@@ -106,8 +104,7 @@ def adapt(arguments: argparse.Namespace) -> None:
     vla = asking.load(arguments, tuple(arguments.largest_step))
     work = inputs.writable_folder(output / WORK, "--output")
     plans.begin(work, plans.plan(arguments, vla, keys, every))
-    if (output / META).exists():
-        print(f"the bundle in {output} is whole; remove it to make another one")
+    if _made(output):
         return
     table = inventory.table(vla.unnorm_key, vla.statistics.q01, vla.statistics.q99)
     print(table, flush=True)
@@ -135,6 +132,15 @@ def adapt(arguments: argparse.Namespace) -> None:
     settings = fitted(this)
     found = measured(this, settings)
     finish(this, settings, found)
+
+
+def _made(output: Path) -> bool:
+    """Whether the bundle is there already. Raises BundleError where it is damaged."""
+    if not (output / META).exists():
+        return False
+    read_bundle(output)
+    print(f"the bundle in {output} is whole; remove it to make another one")
+    return True
 
 
 def ask(this: Adaptation, vla: Vla) -> None:

@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vla_sd_ros.inputs import BadInput
 from vla_sd_ros.policy.weights import load_plain
-from vla_sd_ros.whole_files import damaged, whole
+from vla_sd_ros.whole_files import whole
 
 LOG_EVERY = 50  # steps, of which a row of a log has the means
 PATIENCE = timedelta(hours=6)  # for the first process, which measures and writes while the others wait
@@ -179,7 +179,7 @@ def load_state(path: Path, device: torch.device | str = "cpu") -> dict | None:
     try:
         return load_plain(path, device)
     except ValueError as error:
-        raise damaged(path, error) from error
+        raise BadInput(f"the state of the training in {path} cannot be read ({error}); remove it to begin anew") from error
 
 
 class Log:
