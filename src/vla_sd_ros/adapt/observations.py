@@ -10,10 +10,9 @@ import numpy as np
 from vla_sd_ros.kinematics.pose import Pose, delta_displacement
 from vla_sd_ros.policy.actions import ActionStatistics, encode
 from vla_sd_ros.recordings import Episode, RecordingError
+from vla_sd_ros.training.calibrate import LEAST_PATH
 from vla_sd_ros.training.loop import write_whole
 from vla_sd_ros.whole_files import read_arrays
-
-LEAST = 3  # steps of a path that the fused metric can say something of
 
 
 def write(
@@ -52,7 +51,7 @@ def _write(path: Path, episode: Episode, statistics: ActionStatistics, room: int
         if image is None or len(images) == room:
             break
         images.append(image)
-    if len(images) < LEAST and len(images) < room:
+    if len(images) < LEAST_PATH and len(images) < room:
         raise RecordingError(f"has {len(images)} images from its begin on, too few to measure on")
     positions, rotations = followed(episode.actions[: len(images)])
     arrays: dict[str, Any] = {

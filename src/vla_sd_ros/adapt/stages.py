@@ -176,8 +176,8 @@ def _answered(this: Adaptation, part: str, copies: bool = False) -> list[answers
 
 
 def _none_usable(this: Adaptation, part: str) -> inputs.BadInput:
-    reasons = "; ".join(this.recordings.told())
-    return inputs.BadInput(f"none of the episodes to {part} on or from can be used ({reasons}): record more, or mend these")
+    purpose, reasons = f"{part} {'from' if part == 'learn' else 'on'}", "; ".join(this.recordings.told())
+    return inputs.BadInput(f"none of the episodes to {purpose} can be used ({reasons}): record more, or mend these")
 
 
 def head(this: Adaptation) -> None:
